@@ -1,0 +1,43 @@
+# Two commands matter: `make demo` and `make test`. Each needs only Python >= 3.11, make and a package index.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Two workers: compilation dominates, and a file kept on one worker reuses its compiled functions.
+PYTEST ?= -q -n 2 --dist loadfile
+OUT ?= runs/demo
+
+.PHONY: demo test bench format wheel clean
+
+demo: $(VENV)/.installed
+	$(BIN)/tfg-jax sample --output $(OUT)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest $(PYTEST)
+
+bench: $(VENV)/.installed
+	$(BIN)/python scripts/bench.py
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(VENV)/.installed-dev
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) build dist runs .pytest_cache .ruff_cache
+	find tfg_jax tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Editable, so that a change of the source needs no second installation; the stamps hold until pyproject.toml changes.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable '.[dev]'
+	touch $@ $(VENV)/.installed
