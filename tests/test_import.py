@@ -1,0 +1,48 @@
+"""`import tfg_jax` is quick and touches no device, so that a program may still choose its devices afterwards."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+SLOW = ["diffrax", "equinox", "matplotlib", "orbax", "tyro", "PIL"]
+# No backend of this name exists, so whatever asks for a device fails.
+NO_DEVICE = {"JAX_PLATFORMS": "no_such_platform"}
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a fresh interpreter in which no device can be had."""
+    return subprocess.run([sys.executable, "-c", code], env={**os.environ, **NO_DEVICE}, capture_output=True, text=True)
+
+
+def test_the_probe_notices_a_device():
+    run = python("import jax; jax.numpy.zeros(3)")
+    assert run.returncode != 0 and "no_such_platform" in run.stderr
+
+
+@pytest.mark.parametrize(
+    "then",
+    ["", "[getattr(tfg_jax, name) for name in tfg_jax.__all__]"],
+    ids=["the package", "every public name"],
+)
+def test_import_touches_no_device_and_no_slow_package(then):
+    run = python(f"import json, sys, tfg_jax\n{then}\nprint(json.dumps(sorted(sys.modules)))")
+    assert run.returncode == 0, run.stderr
+    assert not set(SLOW) & set(json.loads(run.stdout))
+
+
+def test_no_file_touches_a_device():
+    run = python(
+        "import importlib, pkgutil, tfg_jax\n"
+        "for module in pkgutil.walk_packages(tfg_jax.__path__, 'tfg_jax.'):\n"
+        "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_import_adds_at_most_a_second_to_jax():
+    """The one promise about time; the best of three runs, since a busy machine only ever adds."""
+    code = "import jax, time; start = time.perf_counter(); import tfg_jax; print(time.perf_counter() - start)"
+    assert min(float(python(code).stdout) for _ in range(3)) < 1.0

@@ -1,0 +1,161 @@
+"""The layout of the library: which room may import which, and what every file keeps."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[1]
+PACKAGE = REPO / "tfg_jax"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# A room is a file or folder of tfg_jax. A core room imports only rooms to the left of it.
+CORE = (
+    "checks noise result schedules timesteps denoiser lookahead analytic operators objectives guidance samplers "
+    "endtoend batch config sample distributed shards"
+).split()
+# Side rooms import the core and each other, but models knows nothing of files, data or training.
+SIDE = "models weights data training".split()
+# Top rooms import the core, the side rooms and the top rooms to the left of them.
+TOP = "optimise metrics tasks search report cli".split()
+
+# Slow to import, and needed by few: loaded inside the functions that use them.
+LAZY = {"diffrax", "equinox", "matplotlib", "orbax"}
+MODULE_SCOPE = (ast.Module, ast.If, ast.Try, ast.With, ast.ClassDef)
+BANNED = ["pickle.load", "allow_pickle=True", "weights_only=False", "yaml.load(", "TODO", "FIXME"]
+MACHINE_PATH = re.compile(r"(?<![\w.])/(work|farm|tmp|root|home|Users)/")
+
+
+def may_import(room: str) -> list[str]:
+    if room in CORE:
+        return CORE[: CORE.index(room)]
+    if room in SIDE:
+        return CORE if room == "models" else CORE + SIDE
+    return CORE + SIDE + TOP[: TOP.index(room)]
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_modules(tree: ast.Module, path: Path) -> list[str]:
+    """Absolute names of the modules that a file imports, at any depth."""
+    package = ("tfg_jax", *path.relative_to(PACKAGE).parent.parts)
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parent = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*parent, *([node.module] if node.module else [])])
+            # `from tfg_jax import schedules` names the room in the imported name
+            names += [f"{module}.{alias.name}" for alias in node.names] if module == "tfg_jax" else [module]
+    return names
+
+
+def module_level_imports(node: ast.AST) -> list[str]:
+    """First parts of what a file imports the moment it is imported itself."""
+    names: list[str] = []
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        if isinstance(child, ast.Import):
+            names += [alias.name.split(".")[0] for alias in child.names]
+        elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
+            names.append(child.module.split(".")[0])
+        elif isinstance(child, MODULE_SCOPE):
+            names += module_level_imports(child)
+    return names
+
+
+def parsed() -> list[tuple[Path, ast.Module]]:
+    return [(path, ast.parse(path.read_text("utf-8"), str(path))) for path in FILES]
+
+
+def test_every_room_has_a_place_in_the_order():
+    rooms = {room_of(path) for path in FILES} - {"__init__"}
+    assert rooms <= set(CORE + SIDE + TOP), "a new room needs its place in CORE, SIDE or TOP"
+
+
+def test_rooms_import_only_rooms_above_them():
+    wrong = []
+    for path, tree in parsed():
+        room = room_of(path)
+        if room == "__init__":  # exports the public names of every room
+            continue
+        for module in imported_modules(tree, path):
+            parts = module.split(".")
+            if parts[0] == "tfg_jax" and parts[1:2] not in ([room], ["__version__"]):
+                if not set(parts[1:2]) & set(may_import(room)):
+                    wrong.append(f"{path.relative_to(REPO)} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("room", "allowed", "refused"),
+    [
+        ("schedules", "checks", "denoiser"),
+        ("guidance", "objectives", "samplers"),
+        ("sample", "batch", "shards"),
+        ("models", "schedules", "weights"),
+        ("training", "models", "metrics"),
+        ("noise", "checks", "training"),
+        ("cli", "report", "cli"),
+        ("optimise", "training", "cli"),
+    ],
+)
+def test_the_order_says_what_the_design_says(room, allowed, refused):
+    assert allowed in may_import(room)
+    assert refused not in may_import(room)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from tfg_jax import denoiser", ["tfg_jax.denoiser"]),
+        ("def f():\n    import tfg_jax.cli.main", ["tfg_jax.cli.main"]),
+        ("from .base import StepContext", ["tfg_jax.guidance.base"]),
+        ("from ..samplers.rules import DDIM", ["tfg_jax.samplers.rules"]),
+        ("from .. import sample", ["tfg_jax.sample"]),
+    ],
+)
+def test_imports_are_read_in_every_form(source, expected):
+    assert imported_modules(ast.parse(source), PACKAGE / "guidance" / "dps.py") == expected
+
+
+def test_slow_packages_are_imported_inside_functions():
+    wrong = [
+        f"{path.relative_to(REPO)} imports {name}"
+        for path, tree in parsed()
+        for name in module_level_imports(tree)
+        if name in LAZY
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_files_are_short_and_say_what_they_are():
+    too_long = [str(path.relative_to(REPO)) for path in FILES if len(path.read_text("utf-8").splitlines()) > 400]
+    silent = [str(path.relative_to(REPO)) for path, tree in parsed() if not ast.get_docstring(tree)]
+    assert not too_long and not silent, f"over 400 lines: {too_long}; without a module docstring: {silent}"
+
+
+def test_no_assert_guards_the_library():
+    """An assert disappears under `python -O`: user errors are ValueErrors."""
+    wrong = [
+        f"{path.relative_to(REPO)}:{node.lineno}"
+        for path, tree in parsed()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assert)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_unsafe_loading_no_loose_ends_no_machine_paths():
+    texts = [*FILES, *sorted((REPO / "scripts").rglob("*.py")), *sorted((REPO / "docs").rglob("*.md"))]
+    wrong = []
+    for path in [*texts, REPO / "README.md", REPO / "Makefile"]:
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            found = [word for word in BANNED if word in line] + [m.group() for m in MACHINE_PATH.finditer(line)]
+            wrong += [f"{path.relative_to(REPO)}:{number} has {word}" for word in found]
+    assert not wrong, "\n".join(wrong)

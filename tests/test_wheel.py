@@ -1,0 +1,67 @@
+"""What a user installs: the wheel alone, weights included, samples in a clean environment."""
+
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[1]
+
+SAMPLE = """
+import sys
+from pathlib import Path
+import jax, numpy as np
+import tfg_jax as tfg
+
+package = Path(tfg.__file__).resolve()
+assert package.is_relative_to(Path(sys.prefix).resolve()), package
+model = tfg.load("fashion-mnist")
+out = tfg.sample(jax.random.key(0), model, num_samples=2, sampler=tfg.DDIM(steps=2))
+x = np.asarray(out.x)
+assert x.shape == (2, 28, 28, 1) and np.isfinite(x).all() and x.std() > 0.1, (x.shape, x.std())
+assert (np.asarray(out.status.code) == 0).all()
+print("sampled")
+"""
+
+
+def run(*command: object, cwd: Path) -> str:
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    target = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", target, cwd=REPO)
+    (built,) = target.glob("*.whl")
+    return built
+
+
+def test_the_wheel_carries_the_package_and_the_weights(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name: archive.getinfo(name).file_size for name in archive.namelist()}
+    expected = {f"tfg_jax/{p.relative_to(REPO / 'tfg_jax').as_posix()}" for p in (REPO / "tfg_jax").rglob("*.py")}
+    assert expected | {"tfg_jax/py.typed", "tfg_jax/checkpoints/manifest.json"} <= set(inside)
+    weights = {name: size for name, size in inside.items() if name.endswith("model.safetensors")}
+    assert "tfg_jax/checkpoints/fashion-mnist/model.safetensors" in weights
+    for name, size in weights.items():
+        assert size == (REPO / name.removeprefix("tfg_jax/")).stat().st_size
+    assert not [name for name in inside if not name.startswith(("tfg_jax/", "tfg_jax-"))]
+
+
+def test_the_wheel_samples_away_from_the_repository(wheel, tmp_path):
+    """Dependencies are borrowed from this environment by a path file, so that nothing is downloaded."""
+    home = tmp_path / "env"
+    venv.create(home, with_pip=False, symlinks=True)
+    python = home / "bin" / "python"
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip())
+    with zipfile.ZipFile(wheel) as archive:  # a pure wheel is installed by unpacking it
+        archive.extractall(site)
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    # -I: neither the working directory nor PYTHONPATH may offer the repository.
+    assert run(python, "-I", "-c", SAMPLE, cwd=tmp_path).strip().endswith("sampled")
