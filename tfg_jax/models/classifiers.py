@@ -1,0 +1,204 @@
+"""Small image classifiers: one that guides, a different one that evaluates, and one that reads noisy images.
+
+All are Flax NNX modules on batches, `net(x: (B, H, W, C) in [-1, 1]) -> logits (B, K)`, with `net.features(x) -> (B, F)`.
+No BatchNorm anywhere: it would let the samples of one batch see each other. The guide is called several times a guided
+step, so it halves the resolution at once and uses no normalisation at all (on CPUs a norm costs more than a convolution);
+zero-initialised residual branches keep it trainable. Activations are smooth, since guidance uses their gradients.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+LOG_SNR_LIMIT = 20.0  # log-SNRs are clipped here before the embedding: beyond it an image is all data or all noise
+
+
+class _Config:
+    """JSON round trip shared by the configurations below; unknown or missing keys are named."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}  # type: ignore
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]):
+        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"{cls.__name__} has no field {unknown[0]!r}; its fields are {sorted(known)}.")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class GuideConfig(_Config):
+    """`widths[i]`: channels of stage i, at 1/2, 1/4, 1/8 ... of the image side; `blocks[i]`: residual blocks there."""
+
+    channels: int = 1
+    num_classes: int = 10
+    widths: tuple[int, ...] = (32, 64, 96)
+    blocks: tuple[int, ...] = (1, 2, 1)
+
+    def __post_init__(self):
+        if len(self.widths) != len(self.blocks) or not self.widths:
+            raise ValueError(f"blocks must have one count a width, got widths={self.widths} and blocks={self.blocks}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class NoisyGuideConfig(GuideConfig):
+    """As GuideConfig; `embedding`: size of the log-SNR embedding (even)."""
+
+    embedding: int = 64
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.embedding < 2 or self.embedding % 2:
+            raise ValueError(f"embedding must be an even number >= 2, got {self.embedding}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatorConfig(_Config):
+    """`width`: channels at half resolution, doubled at a quarter; `depths`: blocks at each; `num_features`: F."""
+
+    channels: int = 1
+    num_classes: int = 10
+    width: int = 48
+    depths: tuple[int, int] = (2, 2)
+    num_features: int = 64
+
+
+class ResidualBlock(nnx.Module):
+    """x + conv(silu(conv(silu(x)))), the second convolution zero at the start; with an embedding, scaled and shifted."""
+
+    def __init__(self, width: int, *, embedding: int | None = None, rngs: nnx.Rngs):
+        self.conv1 = nnx.Conv(width, width, (3, 3), rngs=rngs)
+        self.conv2 = nnx.Conv(width, width, (3, 3), kernel_init=nnx.initializers.zeros, rngs=rngs)
+        self.modulate = None if embedding is None else nnx.Linear(embedding, 2 * width, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"], e: Float[Array, "b e"] | None = None) -> Float[Array, "b h w c"]:
+        h = self.conv1(jax.nn.silu(x))
+        if self.modulate is not None:
+            scale, shift = jnp.split(self.modulate(e)[:, None, None, :], 2, axis=-1)
+            h = h * (1 + scale) + shift
+        return x + self.conv2(jax.nn.silu(h))
+
+
+class _ResidualTrunk(nnx.Module):
+    """Stages of residual blocks, each entered by a stride-2 convolution, then the mean over space."""
+
+    def __init__(self, config: GuideConfig, *, embedding: int | None = None, rngs: nnx.Rngs):
+        inputs = (config.channels, *config.widths[:-1])
+        kernels = (5, *(3 for _ in config.widths[1:]))
+        self.downs = nnx.List(
+            nnx.Conv(i, o, (k, k), strides=(2, 2), rngs=rngs)
+            for i, o, k in zip(inputs, config.widths, kernels, strict=True)
+        )
+        self.stages = nnx.List(
+            nnx.List(ResidualBlock(width, embedding=embedding, rngs=rngs) for _ in range(count))
+            for width, count in zip(config.widths, config.blocks, strict=True)
+        )
+
+    def __call__(self, x: Float[Array, "b h w c"], e: Float[Array, "b e"] | None = None) -> Float[Array, "b f"]:
+        for down, blocks in zip(self.downs, self.stages, strict=True):
+            x = down(x)
+            for block in blocks:
+                x = block(x, e)
+        return jax.nn.silu(x).mean(axis=(1, 2))
+
+
+class GuideNet(nnx.Module):
+    """Residual classifier of clean images, cheap enough to be differentiated at every guided step."""
+
+    def __init__(self, config: GuideConfig = GuideConfig(), *, rngs: nnx.Rngs):
+        self.config = config
+        self.trunk = _ResidualTrunk(config, rngs=rngs)
+        self.head = nnx.Linear(config.widths[-1], config.num_classes, rngs=rngs)
+
+    def features(self, x: Float[Array, "b h w c"]) -> Float[Array, "b f"]:
+        """Features (B, widths[-1]) of images in [-1, 1]."""
+        return self.trunk(x)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b k"]:
+        """Logits (B, K) of images in [-1, 1]."""
+        return self.head(self.features(x))
+
+
+class NoisyGuideNet(nnx.Module):
+    """Residual classifier of noisy images x_t = alpha x_0 + sigma eps (classifier guidance, arXiv 2105.05233).
+
+    It reads x_t / sqrt(alpha^2 + sigma^2) and the log-SNR log(alpha^2 / sigma^2), so one network serves every schedule.
+    """
+
+    def __init__(self, config: NoisyGuideConfig = NoisyGuideConfig(), *, rngs: nnx.Rngs):
+        self.config = config
+        size = config.embedding
+        self.embed1 = nnx.Linear(size, size, rngs=rngs)
+        self.embed2 = nnx.Linear(size, size, rngs=rngs)
+        self.trunk = _ResidualTrunk(config, embedding=size, rngs=rngs)
+        self.head = nnx.Linear(config.widths[-1], config.num_classes, rngs=rngs)
+
+    def features(self, x: Float[Array, "b h w c"], log_snr: Float[Array, " b"]) -> Float[Array, "b f"]:
+        """Features (B, widths[-1]) of scaled noisy images; `log_snr` (B,), infinities allowed."""
+        e = log_snr_embedding(log_snr, self.config.embedding)
+        e = jax.nn.silu(self.embed2(jax.nn.silu(self.embed1(e))))
+        return self.trunk(x, e)
+
+    def __call__(self, x: Float[Array, "b h w c"], log_snr: Float[Array, " b"]) -> Float[Array, "b k"]:
+        """Logits (B, K) of scaled noisy images; `log_snr` (B,), infinities allowed."""
+        return self.head(self.features(x, log_snr))
+
+
+def log_snr_embedding(log_snr: Float[Array, " b"], size: int) -> Float[Array, "b {size}"]:
+    """Sines and cosines of the clipped log-SNR at `size / 2` periods spaced geometrically from 8 L down to L / 8."""
+    l = jnp.clip(log_snr, -LOG_SNR_LIMIT, LOG_SNR_LIMIT)
+    periods = jnp.geomspace(8 * LOG_SNR_LIMIT, LOG_SNR_LIMIT / 8, size // 2, dtype=l.dtype)
+    phase = 2 * jnp.pi * l[:, None] / periods
+    return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=-1)
+
+
+class MixerBlock(nnx.Module):
+    """x + MLP(LayerNorm(conv(x))): a convolution mixes space, a pointwise gelu MLP mixes channels."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        self.conv = nnx.Conv(width, width, (3, 3), rngs=rngs)
+        self.norm = nnx.LayerNorm(width, rngs=rngs)
+        self.expand = nnx.Linear(width, 2 * width, rngs=rngs)
+        self.project = nnx.Linear(2 * width, width, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        return x + self.project(jax.nn.gelu(self.expand(self.norm(self.conv(x)))))
+
+
+class EvaluatorNet(nnx.Module):
+    """ConvNeXt-like classifier that scores samples; unlike the guide in stem, blocks, norm, activation and head.
+
+    Non-overlapping patch embeddings change the resolution, dense 3x3 convolutions take the place of depthwise ones
+    (which CPUs run slowly), and the head reads the whole quarter-resolution map instead of its mean.
+    """
+
+    def __init__(self, config: EvaluatorConfig = EvaluatorConfig(), *, rngs: nnx.Rngs):
+        self.config = config
+        width = config.width
+        self.stem = nnx.Conv(config.channels, width, (4, 4), strides=(2, 2), rngs=rngs)
+        self.blocks1 = nnx.List(MixerBlock(width, rngs=rngs) for _ in range(config.depths[0]))
+        self.norm1 = nnx.LayerNorm(width, rngs=rngs)
+        self.down = nnx.Conv(width, 2 * width, (2, 2), strides=(2, 2), rngs=rngs)
+        self.blocks2 = nnx.List(MixerBlock(2 * width, rngs=rngs) for _ in range(config.depths[1]))
+        self.norm2 = nnx.LayerNorm(2 * width, rngs=rngs)
+        self.to_features = nnx.Linear(2 * width, config.num_features, rngs=rngs)
+        self.head = nnx.Linear(config.num_features, config.num_classes, rngs=rngs)
+
+    def features(self, x: Float[Array, "b h w c"]) -> Float[Array, "b f"]:
+        """Features (B, F) of images in [-1, 1]: the layer before the logits, for Fréchet distances."""
+        x = self.stem(x)
+        for block in self.blocks1:
+            x = block(x)
+        x = self.down(self.norm1(x))
+        for block in self.blocks2:
+            x = block(x)
+        return jax.nn.gelu(self.to_features(self.norm2(x).mean(axis=(1, 2))))
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b k"]:
+        """Logits (B, K) of images in [-1, 1]."""
+        return self.head(self.features(x))
