@@ -1,0 +1,42 @@
+"""Metrics: per-sample values first, then aggregates with confidence intervals."""
+
+from tfg_jax.metrics.accuracy import (
+    accuracy,
+    check_independent,
+    correct,
+    mean_target_probability,
+    per_class_accuracy,
+    probabilities,
+    target_probability,
+)
+from tfg_jax.metrics.batching import classify, features
+from tfg_jax.metrics.diversity import distance_to_class, inception_score, intra_class_spread
+from tfg_jax.metrics.frechet import Moments, equal_size, frechet_distance, frechet_with_ci, moments
+from tfg_jax.metrics.intervals import Estimate, bootstrap, mean_ci, wilson
+from tfg_jax.metrics.texture import high_frequency_power, high_frequency_ratio
+
+__all__ = [
+    "Estimate",
+    "Moments",
+    "accuracy",
+    "bootstrap",
+    "check_independent",
+    "classify",
+    "correct",
+    "distance_to_class",
+    "equal_size",
+    "features",
+    "frechet_distance",
+    "frechet_with_ci",
+    "high_frequency_power",
+    "high_frequency_ratio",
+    "inception_score",
+    "intra_class_spread",
+    "mean_ci",
+    "mean_target_probability",
+    "moments",
+    "per_class_accuracy",
+    "probabilities",
+    "target_probability",
+    "wilson",
+]
