@@ -11,14 +11,14 @@ PACKAGE = REPO / "tfg_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room is a file or folder of tfg_jax. A core room imports only rooms to the left of it.
-CORE = (
-    "checks noise result schedules timesteps denoiser lookahead analytic operators objectives guidance samplers "
+CORE: list[str] = (
+    "checks files noise result schedules timesteps denoiser lookahead analytic operators objectives guidance samplers "
     "endtoend batch config sample distributed shards"
 ).split()
 # Side rooms import the core and each other, but models knows nothing of files, data or training.
-SIDE = "models weights data training".split()
+SIDE: list[str] = "models weights data training".split()
 # Top rooms import the core, the side rooms and the top rooms to the left of them.
-TOP = "optimise metrics tasks search report cli".split()
+TOP: list[str] = "optimise metrics tasks search report cli".split()
 
 # Slow to import, and needed by few: loaded inside the functions that use them.
 LAZY = {"diffrax", "equinox", "matplotlib", "orbax"}

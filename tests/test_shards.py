@@ -1,0 +1,289 @@
+"""Sample folders survive kills, damage and mistakes; what is recomputed has the same bytes."""
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from tfg_jax.shards import MANIFEST, config_hash, open_folder, read_folder
+
+CONFIG = {"seed": 3, "guidance": {"rho": 1.0, "mu": None}, "steps": [2, 3]}
+TOTAL, SIZE = 10, 4
+
+
+def samples(indices, seed=3):
+    """A stand-in for sampling: sample i is a function of the seed and i alone."""
+    x = np.stack([np.random.default_rng([seed, i]).normal(size=(2, 3)) for i in indices]).astype(np.float32)
+    return {"x": x, "status_code": np.zeros(len(indices), np.int32)}
+
+
+def run(path, config=CONFIG, **options):
+    """Open, compute what is missing, close; returns the ranges that were computed."""
+    with open_folder(path, config, TOTAL, SIZE, **options) as folder:
+        todo = folder.missing()
+        for indices in todo:
+            folder.write(indices, samples(indices))
+    return todo
+
+
+def contents(path):
+    return {p.name: p.read_bytes() for p in sorted(path.iterdir())}
+
+
+def test_a_finished_folder_reads_back_and_is_not_computed_again(tmp_path):
+    assert run(tmp_path / "a") == [range(0, 4), range(4, 8), range(8, 10)]
+    assert run(tmp_path / "a") == []
+    arrays = read_folder(tmp_path / "a").read_all()
+    expected = samples(range(TOTAL))
+    assert set(arrays) == {"index", "x", "status_code"}
+    np.testing.assert_array_equal(arrays["index"], np.arange(TOTAL))
+    np.testing.assert_array_equal(arrays["x"], expected["x"])
+    assert arrays["x"].dtype == np.float32 and arrays["status_code"].dtype == np.int32
+    shards = [f"shard-0000{k}.{kind}" for k in range(3) for kind in ("npz", "sha256")]
+    assert list(contents(tmp_path / "a")) == [MANIFEST, *shards]
+
+
+def test_the_manifest_says_what_was_run(tmp_path):
+    run(tmp_path)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    assert manifest["config"] == CONFIG and manifest["config_hash"] == config_hash(CONFIG)
+    assert (manifest["num_samples"], manifest["shard_size"]) == (TOTAL, SIZE)
+    assert {"python", "tfg_jax", "jax", "jaxlib", "numpy"} <= set(manifest["versions"])
+
+
+def test_the_manifest_comes_first(tmp_path):
+    open_folder(tmp_path / "a", CONFIG, TOTAL, SIZE).close()
+    assert list(contents(tmp_path / "a")) == [MANIFEST]
+    assert read_folder(tmp_path / "a").missing() == [range(0, 4), range(4, 8), range(8, 10)]
+
+
+def test_sidecars_are_what_sha256sum_reads(tmp_path):
+    run(tmp_path)
+    for shard in tmp_path.glob("*.npz"):
+        digest = hashlib.sha256(shard.read_bytes()).hexdigest()
+        assert shard.with_suffix(".sha256").read_text() == f"{digest}  {shard.name}\n"
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from test_shards import *
+with open_folder({path!r}, CONFIG, TOTAL, SIZE) as folder:
+    first, second, _ = folder.ranges()
+    folder.write(first, samples(first))
+    if {half}:  # die in the middle of writing the second shard
+        np.savez = lambda out, **arrays: (out.write(b"half a shard"), out.flush(), os.kill(os.getpid(), signal.SIGKILL))
+        folder.write(second, samples(second))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["between shards", "inside a shard"])
+def test_a_killed_run_is_taken_up_and_ends_in_the_same_bytes(tmp_path, half):
+    run(tmp_path / "whole")
+    broken = tmp_path / "broken"
+    code = KILLED.format(tests=os.path.dirname(__file__), path=str(broken), half=half)
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    assert (broken / "lock").exists() and (broken / "shard-00001.npz.tmp").exists() == half
+    assert run(broken) == [range(4, 8), range(8, 10)]
+    assert contents(broken) == contents(tmp_path / "whole")
+
+
+def flip(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+
+
+DAMAGE = {
+    "one bit": (flip, "damaged"),
+    "truncated": (lambda file: file.write_bytes(file.read_bytes()[:-7]), "damaged"),
+    "emptied": (lambda file: file.write_bytes(b""), "damaged"),
+    "deleted": (lambda file: file.unlink(), "missing"),
+    "no sidecar": (lambda file: file.with_suffix(".sha256").unlink(), "damaged"),
+    "torn sidecar": (lambda file: file.with_suffix(".sha256").write_bytes(b"\xff12"), "damaged"),
+    "swapped": (lambda file: os.replace(file.with_name("shard-00000.npz"), file), "damaged"),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damage_is_found_and_only_that_is_computed_again(tmp_path, how):
+    run(tmp_path)
+    whole = contents(tmp_path)
+    damage, state = DAMAGE[how]
+    damage(tmp_path / "shard-00001.npz")
+    folder = read_folder(tmp_path)
+    assert folder.verify()["shard-00001.npz"] == state and folder.verify()["shard-00002.npz"] == "ok"
+    with pytest.raises(ValueError, match=f"shard-0000[01].npz .* is {state}|shard-00000.npz .* is missing"):
+        folder.read_all()
+    assert run(tmp_path) == ([range(0, 4)] if how == "swapped" else []) + [range(4, 8)]
+    assert contents(tmp_path) == whole
+
+
+def test_another_configuration_is_refused_and_the_keys_are_named(tmp_path):
+    run(tmp_path)
+    whole = contents(tmp_path)
+    other = {"seed": 4, "guidance": {"rho": 1.0, "mu": 0.5}, "steps": [2, 3], "chunk": 8}
+    with pytest.raises(ValueError, match="chunk: None -> 8; guidance.mu: null -> 0.5; seed: 3 -> 4.*overwrite"):
+        run(tmp_path, other)
+    with pytest.raises(ValueError, match="num_samples: 10 -> 11"):
+        open_folder(tmp_path, CONFIG, 11, SIZE)
+    assert contents(tmp_path) == whole, "a refusal changes nothing, and leaves no lock"
+
+
+def test_overwrite_begins_again_and_deletes_only_its_own_files(tmp_path):
+    run(tmp_path)
+    (tmp_path / "grid.png").write_bytes(b"a picture put there by the user")
+    (tmp_path / "shard-00007.npz").write_bytes(b"of an earlier, longer run")
+    assert len(run(tmp_path, {"seed": 9}, overwrite=True)) == 3
+    assert (tmp_path / "grid.png").exists() and not (tmp_path / "shard-00007.npz").exists()
+    assert read_folder(tmp_path).manifest["config"] == {"seed": 9}
+
+
+def test_two_writers_do_not_meet(tmp_path):
+    with open_folder(tmp_path, CONFIG, TOTAL, SIZE):
+        with pytest.raises(ValueError, match="written by another process"):
+            open_folder(tmp_path, CONFIG, TOTAL, SIZE)
+        with pytest.raises(ValueError, match="written by another process"):
+            open_folder(tmp_path, CONFIG, TOTAL, SIZE, overwrite=True)
+    assert len(run(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("text", ["", '{"schema": "tfg_jax.sam', "[]", '{"schema": "other"}'])
+def test_a_damaged_manifest_is_refused_until_overwritten(tmp_path, text):
+    run(tmp_path)
+    (tmp_path / MANIFEST).write_text(text)
+    for opened in (lambda: run(tmp_path), lambda: read_folder(tmp_path)):
+        with pytest.raises(ValueError, match="manifest.json .* is damaged.*overwrite=True"):
+            opened()
+    assert len(run(tmp_path, overwrite=True)) == 3
+
+
+def test_an_edited_configuration_is_noticed(tmp_path):
+    run(tmp_path)
+    file = tmp_path / MANIFEST
+    file.write_text(file.read_text().replace('"seed": 3', '"seed": 4'))
+    with pytest.raises(ValueError, match="damaged"):
+        run(tmp_path, CONFIG | {"seed": 4})
+
+
+def test_shards_without_a_manifest_are_not_trusted(tmp_path):
+    run(tmp_path)
+    (tmp_path / MANIFEST).unlink()
+    with pytest.raises(ValueError, match="shards but no manifest"):
+        run(tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds no manifest.json"):
+        read_folder(tmp_path)
+    assert len(run(tmp_path, overwrite=True)) == 3
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("...")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r"holds other files \(thesis.tex\)"):
+            run(tmp_path, overwrite=overwrite)
+    assert list(contents(tmp_path)) == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("under", ["", "below"])
+def test_a_path_that_cannot_be_a_folder(tmp_path, under):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="path=.*file.* is no writable folder .*; choose another"):
+        run(tmp_path / "file" / under)
+
+
+@pytest.mark.parametrize(
+    ("indices", "arrays", "message"),
+    [
+        (range(0, 3), {"x": np.zeros(3)}, "indices=.* is no shard"),
+        (range(0, 4), {}, "arrays holds 0 entries"),
+        (range(0, 4), {"x": np.zeros(3)}, r"arrays\['x'\] has shape \(3,\); its leading axis must be 4 long"),
+        (range(0, 4), {"x": np.zeros(())}, "leading axis"),
+        (range(0, 4), {"x": np.array([{}] * 4)}, "dtype object; cast it"),
+        (range(0, 4), {"x": np.array(list("abcd"))}, "dtype <U1; cast it"),
+        (range(0, 4), {"../x": np.zeros(4)}, "use an identifier"),
+        (range(0, 4), {"index": np.zeros(4)}, "other than 'index'"),
+    ],
+)
+def test_a_shard_that_does_not_fit_is_refused(tmp_path, indices, arrays, message):
+    with open_folder(tmp_path, CONFIG, TOTAL, SIZE) as folder:
+        with pytest.raises(ValueError, match=message):
+            folder.write(indices, arrays)
+    assert list(contents(tmp_path)) == [MANIFEST]
+
+
+def test_half_precision_of_the_network_is_refused_with_the_fix(tmp_path):
+    import jax.numpy as jnp
+
+    with open_folder(tmp_path, CONFIG, TOTAL, SIZE) as folder:
+        with pytest.raises(ValueError, match="dtype bfloat16; cast it"):
+            folder.write(range(0, 4), {"x": jnp.zeros(4, jnp.bfloat16)})
+        folder.write(range(0, 4), {"x": jnp.zeros(4)})
+
+
+def test_a_folder_opened_to_read_is_not_written(tmp_path):
+    run(tmp_path)
+    with read_folder(tmp_path) as folder, pytest.raises(ValueError, match="open to read only"):
+        folder.write(range(0, 4), samples(range(4)))
+
+
+@pytest.mark.parametrize("counts", [(0, 1), (-1, 1), (1, 0), (2.5, 1), (True, 1)])
+def test_counts_are_checked(tmp_path, counts):
+    with pytest.raises((ValueError, TypeError), match="num_samples|shard_size"):
+        open_folder(tmp_path, CONFIG, *counts)
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}, np.float32(1)])
+def test_a_configuration_that_is_not_json_is_refused(tmp_path, value):
+    with pytest.raises(ValueError, match="config=.* is not JSON"):
+        run(tmp_path / "a", {"rho": value})
+    assert not (tmp_path / "a").exists()
+
+
+def forge(path, archive):
+    """Replace shard 0 by `archive`, with a sidecar that vouches for it."""
+    file = path / "shard-00000.npz"
+    file.write_bytes(archive)
+    file.with_suffix(".sha256").write_text(f"{hashlib.sha256(archive).hexdigest()}  {file.name}\n")
+
+
+def npz(**arrays):
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        npz(index=np.arange(4), x=np.zeros((4, 100_000))),  # unpacks to far more than it is
+        npz(**{f"a{k}": np.zeros(1) for k in range(80)}),
+        npz(index=np.arange(4, 8)),
+        b"no archive at all",
+    ],
+    ids=["bomb", "many members", "other samples", "no archive"],
+)
+def test_forged_shards_are_refused(tmp_path, archive):
+    run(tmp_path)
+    forge(tmp_path, archive)
+    with pytest.raises(ValueError, match="shard-00000.npz .*(no shard of tfg_jax|other samples)"):
+        read_folder(tmp_path).read_all()
+
+
+def test_pickled_objects_are_never_loaded(tmp_path):
+    run(tmp_path)
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.array([{"a": 1}] * 4))
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w") as archive:
+        archive.writestr("index.npy", buffer.getvalue())
+    forge(tmp_path, stored.getvalue())
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        read_folder(tmp_path).read_all()

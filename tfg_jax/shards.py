@@ -1,0 +1,260 @@
+"""Sample folders: a long run that can be killed at any moment and taken up again.
+
+    manifest.json                         written first: configuration, its hash, versions, number of samples
+    shard-00000.npz  shard-00000.sha256   one range of sample indices, and its hash as `sha256sum -c` reads it
+    lock                                  who is writing now
+
+The unit of progress is a shard. It counts as done if its file has the recorded hash, and nothing else is remembered:
+every file appears under its name only when it is complete on disk (temporary name, fsync, rename).
+Sample i depends on its index alone, so a shard computed again has the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfg_jax.checks import check_count
+from tfg_jax.files import LOCK, lock, unlock, write_atomically
+
+SCHEMA = "tfg_jax.samples/1"
+MANIFEST = "manifest.json"
+OWN_NAME = re.compile(r"shard-\d{5,}\.(npz|sha256)(\.tmp)?|manifest\.json(\.tmp)?|lock(\..+)?")
+MAX_ARRAYS = 64
+
+
+@dataclass(frozen=True)
+class SampleFolder:
+    """An open sample folder; made by `open_folder` (to write, holding the lock) or `read_folder`.
+
+    Use as a context manager: leaving it gives the lock back.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    writable: bool
+
+    def __enter__(self) -> SampleFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the lock back; a folder opened to read holds none."""
+        if self.writable:
+            unlock(self.path)
+
+    def ranges(self) -> list[range]:
+        """The sample indices of every shard, in order."""
+        total, size = self.manifest["num_samples"], self.manifest["shard_size"]
+        return [range(start, min(start + size, total)) for start in range(0, total, size)]
+
+    def verify(self) -> dict[str, str]:
+        """State of every shard file by name: "ok", "missing" or "damaged" (its hash or its sidecar is not right)."""
+        return {self._file(indices).name: self._state(indices) for indices in self.ranges()}
+
+    def missing(self) -> list[range]:
+        """Index ranges still to be computed: shards that are absent or damaged."""
+        return [indices for indices in self.ranges() if self._state(indices) != "ok"]
+
+    def write(self, indices: range, arrays: Mapping[str, Any]) -> None:
+        """Store one shard, atomically.
+
+        Args:
+            indices: one of `ranges()`.
+            arrays: name -> numeric array whose leading axis runs over `indices`; `index` is added.
+        Raises:
+            ValueError: if the folder is open to read only, or a range, name, length or dtype does not fit.
+        """
+        if not self.writable:
+            raise ValueError(f"path={self.path} is open to read only; open it with open_folder to write")
+        if indices not in self.ranges():
+            raise ValueError(f"indices={indices} is no shard of this folder; pass one of folder.ranges()")
+        stored = {"index": np.arange(indices.start, indices.stop, dtype=np.int64)}
+        if not 0 < len(arrays) < MAX_ARRAYS:
+            raise ValueError(f"arrays holds {len(arrays)} entries; pass between 1 and {MAX_ARRAYS - 1}")
+        for name, value in arrays.items():
+            array = np.asarray(value)
+            if name == "index" or not name.isidentifier():
+                raise ValueError(f"arrays has the name {name!r}; use an identifier other than 'index'")
+            if array.dtype.kind not in "biufc":
+                raise ValueError(f"arrays[{name!r}] has dtype {array.dtype}; cast it to a standard numeric dtype")
+            if array.shape[:1] != (len(indices),):
+                raise ValueError(
+                    f"arrays[{name!r}] has shape {array.shape}; its leading axis must be {len(indices)} long"
+                )
+            stored[name] = array
+        file = self._file(indices)
+        digest = write_atomically(file, lambda out: np.savez(out, allow_pickle=False, **stored))
+        # The hash comes second: killed between the two, the shard counts as damaged and is computed again.
+        line = f"{digest}  {file.name}\n"
+        write_atomically(file.with_suffix(".sha256"), lambda out: out.write(line.encode()))
+
+    def read(self, indices: range) -> dict[str, np.ndarray]:
+        """The arrays of one shard, verified; ValueError if it is missing, damaged or not what the manifest says."""
+        file = self._file(indices)
+        if (state := self._state(indices)) != "ok":
+            raise ValueError(f"shard {file.name} of {self.path} is {state}; run the command that made it again")
+        members = zipfile.ZipFile(file).infolist() if zipfile.is_zipfile(file) else []
+        # Shards are stored uncompressed, so an archive that would unpack to more than its own size is none of ours.
+        if not 0 < len(members) <= MAX_ARRAYS or sum(m.file_size for m in members) > file.stat().st_size:
+            raise ValueError(f"shard {file.name} of {self.path} is no shard of tfg_jax; delete it and run again")
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        if not np.array_equal(arrays.get("index", ()), np.asarray(indices)):
+            raise ValueError(f"shard {file.name} of {self.path} holds other samples than {indices}; delete it")
+        return arrays
+
+    def read_all(self) -> dict[str, np.ndarray]:
+        """All samples in the order of their indices: name -> array with num_samples rows; all shards must be there."""
+        shards = [self.read(indices) for indices in self.ranges()]
+        if len({frozenset(shard) for shard in shards}) > 1:
+            raise ValueError(f"the shards of {self.path} hold different arrays; open it with overwrite=True")
+        return {name: np.concatenate([shard[name] for shard in shards]) for name in shards[0]}
+
+    def _file(self, indices: range) -> Path:
+        return self.path / f"shard-{indices.start // self.manifest['shard_size']:05d}.npz"
+
+    def _state(self, indices: range) -> str:
+        file = self._file(indices)
+        if not file.is_file():
+            return "missing"
+        sidecar = file.with_suffix(".sha256")
+        recorded = sidecar.read_bytes() if sidecar.is_file() else b""
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        return "ok" if recorded == f"{digest}  {file.name}\n".encode() else "damaged"
+
+
+def open_folder(
+    path: str | os.PathLike[str], config: Mapping[str, Any], num_samples: int, shard_size: int, overwrite: bool = False
+) -> SampleFolder:
+    """Begin a sample folder, or take up the one that is there.
+
+    Args:
+        path: the folder; made if absent.
+        config: everything that decides the samples, as JSON values (seed and index offset included).
+        num_samples: samples in the whole run, >= 1.
+        shard_size: samples a shard, >= 1; the last shard may be shorter.
+        overwrite: throw away the shards that are there and begin again. Only files of this format are ever deleted.
+    Returns:
+        The folder, locked. Compute and write `folder.missing()`, then close it.
+    Raises:
+        ValueError: if the folder holds another configuration (the differing keys are named), a damaged manifest or
+            files of another origin, is being written by a live process, or cannot be written.
+    """
+    check_count("num_samples", num_samples)
+    check_count("shard_size", shard_size)
+    path = Path(path)
+    manifest = _manifest(config, int(num_samples), int(shard_size))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        names = sorted(entry.name for entry in path.iterdir())
+        if MANIFEST not in names and (foreign := [name for name in names if not OWN_NAME.fullmatch(name)]):
+            raise ValueError(f"path={path} holds other files ({', '.join(foreign[:3])}); choose a new folder")
+        if MANIFEST not in names and not overwrite and any(name.endswith(".npz") for name in names):
+            raise ValueError(f"path={path} holds shards but no {MANIFEST}; pass overwrite=True to begin again")
+        lock(path)
+    except OSError as error:
+        raise ValueError(f"path={path} is no writable folder ({error.strerror}); choose another") from error
+    folder = SampleFolder(path, manifest, writable=True)
+    try:
+        _clear(path, everything=overwrite)
+        if (path / MANIFEST).exists() and not overwrite:
+            _check_same(path, _read_manifest(path), manifest)
+        else:
+            text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+            write_atomically(path / MANIFEST, lambda out: out.write(text.encode()))
+    except BaseException:
+        folder.close()
+        raise
+    return folder
+
+
+def read_folder(path: str | os.PathLike[str]) -> SampleFolder:
+    """Open a sample folder to read, finished or not; FileNotFoundError if there is none, ValueError if damaged."""
+    path = Path(path)
+    if not (path / MANIFEST).is_file():
+        raise FileNotFoundError(f"path={path} holds no {MANIFEST}; pass a folder written by `tfg-jax sample`")
+    return SampleFolder(path, _read_manifest(path), writable=False)
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON text of `config` (sorted keys, no spaces); ValueError if it is not JSON."""
+    try:
+        text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"config={config!r:.80} is not JSON ({error}); use plain numbers, strings and lists") from None
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers."""
+    from tfg_jax import __version__
+
+    packages = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "numpy")}
+    return {"python": platform.python_version(), "tfg_jax": __version__, **packages}
+
+
+def _manifest(config: Mapping[str, Any], num_samples: int, shard_size: int) -> dict[str, Any]:
+    digest = config_hash(config)
+    plain = json.loads(json.dumps(config))  # as it will be read back: tuples become lists, keys strings
+    return {
+        "schema": SCHEMA,
+        "config_hash": digest,
+        "config": plain,
+        "num_samples": num_samples,
+        "shard_size": shard_size,
+        "versions": versions(),
+    }
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+        right = manifest["schema"] == SCHEMA and config_hash(manifest["config"]) == manifest["config_hash"]
+        check_count("num_samples", manifest["num_samples"])
+        check_count("shard_size", manifest["shard_size"])
+    except (ValueError, KeyError, TypeError):
+        right = False
+    if not right:
+        raise ValueError(f"{MANIFEST} of {path} is damaged or of another format; pass overwrite=True to begin again")
+    return manifest
+
+
+def _check_same(path: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
+    keys = ("config", "num_samples", "shard_size")
+    old, new = (_flat({key: manifest[key] for key in keys}) for manifest in (there, wanted))
+    differ = [f"{k}: {old.get(k)} -> {new.get(k)}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    if differ:
+        raise ValueError(
+            f"path={path} holds samples of another configuration ({'; '.join(differ[:5])}); "
+            "choose another folder or pass overwrite=True"
+        )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    """Nested dicts as dotted keys, every value as JSON text, so that 1 and true or a missing key and null differ."""
+    if isinstance(value, dict) and value:
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}".lstrip(".")).items()}
+    return {prefix.removeprefix("config."): json.dumps(value)}
+
+
+def _clear(path: Path, everything: bool) -> None:
+    """Delete what a killed writer left behind; with `everything` the shards too. The manifest is replaced later."""
+    for entry in list(path.iterdir()):
+        own = OWN_NAME.fullmatch(entry.name) and not entry.name.startswith(LOCK)
+        if own and (entry.suffix == ".tmp" or (everything and entry.name != MANIFEST)):
+            entry.unlink()
