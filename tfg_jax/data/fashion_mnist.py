@@ -1,4 +1,5 @@
-"""Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747; MIT licence, Zalando Research): 28x28 grey images, 10 classes.
+"""Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747; MIT licence, Zalando Research): 28x28 grey images, 10
+classes.
 
 The training set is cut into two class-balanced halves, so that the classifier that guides a sampler and the classifier
 that scores its samples never share a training image.
@@ -9,7 +10,7 @@ import hashlib
 import os
 import zlib
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -24,11 +25,11 @@ ENVIRONMENT_VARIABLE = "TFG_JAX_DATA"
 
 
 class _IdxFile(NamedTuple):
-    """What one idx file must be; the hash is of the unpacked bytes, since mirrors compress the same bytes differently."""
+    """What one idx file must be; the hash is of the unpacked bytes: mirrors compress the same bytes differently."""
 
     name: str
-    dims: tuple[int, ...]
     sha256: str
+    dims: tuple[int, ...]
 
     @property
     def header(self) -> bytes:
@@ -38,12 +39,28 @@ class _IdxFile(NamedTuple):
 
 _FILES = {
     "train": (
-        _IdxFile("train-images-idx3-ubyte.gz", (60000, 28, 28), "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
-        _IdxFile("train-labels-idx1-ubyte.gz", (60000,), "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+        _IdxFile(
+            "train-images-idx3-ubyte.gz",
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            (60000, 28, 28),
+        ),
+        _IdxFile(
+            "train-labels-idx1-ubyte.gz",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            (60000,),
+        ),
     ),
     "test": (
-        _IdxFile("t10k-images-idx3-ubyte.gz", (10000, 28, 28), "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
-        _IdxFile("t10k-labels-idx1-ubyte.gz", (10000,), "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+        _IdxFile(
+            "t10k-images-idx3-ubyte.gz",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            (10000, 28, 28),
+        ),
+        _IdxFile(
+            "t10k-labels-idx1-ubyte.gz",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+            (10000,),
+        ),
     ),
 }
 
@@ -63,17 +80,18 @@ def find_folder(path: str | os.PathLike | None = None) -> Path:
             return folder
     tried = ", ".join(str(c) for c in candidates)
     raise FileNotFoundError(
-        f"Fashion-MNIST not found in {tried}: install the Debian package dataset-fashion-mnist, or put the four original "
-        f"*-ubyte.gz files in a folder and pass it as path= (or in $" + ENVIRONMENT_VARIABLE + "/fashion-mnist)."
+        f"Fashion-MNIST not found in {tried}: install the Debian package dataset-fashion-mnist, or put the four"
+        f" original *-ubyte.gz files in a folder and pass it as path= (or set ${ENVIRONMENT_VARIABLE} to the parent of a folder"
+        " fashion-mnist that holds them)."
     )
 
 
 def load(
-    split: Literal["train", "test"], path: str | os.PathLike | None = None
+    split: str, path: str | os.PathLike | None = None
 ) -> tuple[Float[np.ndarray, "n 28 28 1"], Int[np.ndarray, " n"]]:
     """Images in [-1, 1] (float32, channels last) and labels 0..9 (int32) of one split, checked against known hashes.
 
-    `split`: "train" (60,000 images) or "test" (10,000). `path`: folder of the four `*-ubyte.gz` files, see `find_folder`.
+    `split`: "train" (60,000 images) or "test" (10,000). `path`: folder of the four files, see `find_folder`.
     Raises FileNotFoundError (no data) and ValueError (unknown split; damaged file).
     """
     if split not in _FILES:

@@ -1,9 +1,9 @@
 """Small image classifiers: one that guides, a different one that evaluates, and one that reads noisy images.
 
-All are Flax NNX modules on batches, `net(x: (B, H, W, C) in [-1, 1]) -> logits (B, K)`, with `net.features(x) -> (B, F)`.
+All are Flax NNX modules on batches, `net(x: (B, H, W, C) in [-1, 1]) -> logits (B, K)`, with `net.features(x): (B, F)`.
 No BatchNorm anywhere: it would let the samples of one batch see each other. The guide is called several times a guided
-step, so it halves the resolution at once and uses no normalisation at all (on CPUs a norm costs more than a convolution);
-zero-initialised residual branches keep it trainable. Activations are smooth, since guidance uses their gradients.
+step, so it halves the resolution at once and uses no normalisation at all (on CPUs a norm costs more than a
+convolution); zero-initialised residual branches keep it trainable. Activations are smooth: guidance follows slopes.
 """
 
 import dataclasses
@@ -59,17 +59,23 @@ class NoisyGuideConfig(GuideConfig):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatorConfig(_Config):
-    """`width`: channels at half resolution, doubled at a quarter; `depths`: blocks at each; `num_features`: F."""
+    """`side`: image side, a multiple of 4; `width`: channels at half resolution, doubled at a quarter; `depths`: blocks
+    at each; `num_features`: F."""
 
+    side: int = 28
     channels: int = 1
     num_classes: int = 10
-    width: int = 48
-    depths: tuple[int, int] = (2, 2)
+    width: int = 32
+    depths: tuple[int, int] = (1, 2)
     num_features: int = 64
+
+    def __post_init__(self):
+        if self.side < 4 or self.side % 4:
+            raise ValueError(f"side must be a multiple of 4, got {self.side}.")
 
 
 class ResidualBlock(nnx.Module):
-    """x + conv(silu(conv(silu(x)))), the second convolution zero at the start; with an embedding, scaled and shifted."""
+    """x + conv(silu(conv(silu(x)))), the second convolution zero at first; an embedding scales and shifts between."""
 
     def __init__(self, width: int, *, embedding: int | None = None, rngs: nnx.Rngs):
         self.conv1 = nnx.Conv(width, width, (3, 3), rngs=rngs)
@@ -186,7 +192,7 @@ class EvaluatorNet(nnx.Module):
         self.down = nnx.Conv(width, 2 * width, (2, 2), strides=(2, 2), rngs=rngs)
         self.blocks2 = nnx.List(MixerBlock(2 * width, rngs=rngs) for _ in range(config.depths[1]))
         self.norm2 = nnx.LayerNorm(2 * width, rngs=rngs)
-        self.to_features = nnx.Linear(2 * width, config.num_features, rngs=rngs)
+        self.to_features = nnx.Linear(2 * width * (config.side // 4) ** 2, config.num_features, rngs=rngs)
         self.head = nnx.Linear(config.num_features, config.num_classes, rngs=rngs)
 
     def features(self, x: Float[Array, "b h w c"]) -> Float[Array, "b f"]:
@@ -197,7 +203,7 @@ class EvaluatorNet(nnx.Module):
         x = self.down(self.norm1(x))
         for block in self.blocks2:
             x = block(x)
-        return jax.nn.gelu(self.to_features(self.norm2(x).mean(axis=(1, 2))))
+        return jax.nn.gelu(self.to_features(self.norm2(x).reshape(x.shape[0], -1)))
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b k"]:
         """Logits (B, K) of images in [-1, 1]."""
