@@ -11,14 +11,14 @@ PACKAGE = REPO / "tfg_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room is a file or folder of tfg_jax. A core room imports only rooms to the left of it.
-CORE: list[str] = (
+CORE: tuple[str, ...] = tuple(
     "checks files noise result schedules timesteps denoiser lookahead analytic operators objectives guidance samplers "
-    "endtoend batch config sample distributed shards"
-).split()
+    "endtoend batch config sample distributed shards".split()
+)
 # Side rooms import the core and each other, but models knows nothing of files, data or training.
-SIDE: list[str] = "models weights data training".split()
+SIDE: tuple[str, ...] = tuple("models weights data training".split())
 # Top rooms import the core, the side rooms and the top rooms to the left of them.
-TOP: list[str] = "optimise metrics tasks search report cli".split()
+TOP: tuple[str, ...] = tuple("optimise metrics tasks search report cli".split())
 
 # Slow to import, and needed by few: loaded inside the functions that use them.
 LAZY = {"diffrax", "equinox", "matplotlib", "orbax"}
@@ -27,7 +27,7 @@ BANNED = ["pickle.load", "allow_pickle=True", "weights_only=False", "yaml.load("
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|farm|tmp|root|home|Users)/")
 
 
-def may_import(room: str) -> list[str]:
+def may_import(room: str) -> tuple[str, ...]:
     if room in CORE:
         return CORE[: CORE.index(room)]
     if room in SIDE:
