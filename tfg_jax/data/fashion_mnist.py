@@ -81,8 +81,8 @@ def find_folder(path: str | os.PathLike | None = None) -> Path:
     tried = ", ".join(str(c) for c in candidates)
     raise FileNotFoundError(
         f"Fashion-MNIST not found in {tried}: install the Debian package dataset-fashion-mnist, or put the four"
-        f" original *-ubyte.gz files in a folder and pass it as path= (or set ${ENVIRONMENT_VARIABLE} to the parent of a folder"
-        " fashion-mnist that holds them)."
+        " original *-ubyte.gz files in a folder and pass it as path= (or name it fashion-mnist and set"
+        f" {ENVIRONMENT_VARIABLE} to its parent)."
     )
 
 

@@ -7,6 +7,7 @@ convolution); zero-initialised residual branches keep it trainable. Activations 
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -33,8 +34,9 @@ class _Config:
 
 @dataclasses.dataclass(frozen=True)
 class GuideConfig(_Config):
-    """`widths[i]`: channels of stage i, at 1/2, 1/4, 1/8 ... of the image side; `blocks[i]`: residual blocks there."""
+    """`side`: of the image; `widths[i]`: channels of stage i, at 1/2, 1/4, ... of it; `blocks[i]`: residual blocks."""
 
+    side: int = 28
     channels: int = 1
     num_classes: int = 10
     widths: tuple[int, ...] = (32, 64, 96)
@@ -43,6 +45,11 @@ class GuideConfig(_Config):
     def __post_init__(self):
         if len(self.widths) != len(self.blocks) or not self.widths:
             raise ValueError(f"blocks must have one count a width, got widths={self.widths} and blocks={self.blocks}.")
+
+    @property
+    def num_features(self) -> int:
+        """Size of the flattened last map; every stage rounds the halved side up."""
+        return self.widths[-1] * math.ceil(self.side / 2 ** len(self.widths)) ** 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +98,10 @@ class ResidualBlock(nnx.Module):
 
 
 class _ResidualTrunk(nnx.Module):
-    """Stages of residual blocks, each entered by a stride-2 convolution, then the mean over space."""
+    """Stages of residual blocks, each entered by a stride-2 convolution; features are the last map, flattened.
+
+    The images are centred: a head that reads positions learns faster than one that reads the mean over space.
+    """
 
     def __init__(self, config: GuideConfig, *, embedding: int | None = None, rngs: nnx.Rngs):
         inputs = (config.channels, *config.widths[:-1])
@@ -110,7 +120,7 @@ class _ResidualTrunk(nnx.Module):
             x = down(x)
             for block in blocks:
                 x = block(x, e)
-        return jax.nn.silu(x).mean(axis=(1, 2))
+        return jax.nn.silu(x).reshape(x.shape[0], -1)
 
 
 class GuideNet(nnx.Module):
@@ -119,10 +129,10 @@ class GuideNet(nnx.Module):
     def __init__(self, config: GuideConfig = GuideConfig(), *, rngs: nnx.Rngs):
         self.config = config
         self.trunk = _ResidualTrunk(config, rngs=rngs)
-        self.head = nnx.Linear(config.widths[-1], config.num_classes, rngs=rngs)
+        self.head = nnx.Linear(config.num_features, config.num_classes, rngs=rngs)
 
     def features(self, x: Float[Array, "b h w c"]) -> Float[Array, "b f"]:
-        """Features (B, widths[-1]) of images in [-1, 1]."""
+        """Features (B, F) of images in [-1, 1]."""
         return self.trunk(x)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b k"]:
@@ -142,10 +152,10 @@ class NoisyGuideNet(nnx.Module):
         self.embed1 = nnx.Linear(size, size, rngs=rngs)
         self.embed2 = nnx.Linear(size, size, rngs=rngs)
         self.trunk = _ResidualTrunk(config, embedding=size, rngs=rngs)
-        self.head = nnx.Linear(config.widths[-1], config.num_classes, rngs=rngs)
+        self.head = nnx.Linear(config.num_features, config.num_classes, rngs=rngs)
 
     def features(self, x: Float[Array, "b h w c"], log_snr: Float[Array, " b"]) -> Float[Array, "b f"]:
-        """Features (B, widths[-1]) of scaled noisy images; `log_snr` (B,), infinities allowed."""
+        """Features (B, F) of scaled noisy images; `log_snr` (B,), infinities allowed."""
         e = log_snr_embedding(log_snr, self.config.embedding)
         e = jax.nn.silu(self.embed2(jax.nn.silu(self.embed1(e))))
         return self.trunk(x, e)
