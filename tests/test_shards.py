@@ -9,10 +9,12 @@ import subprocess
 import sys
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 
-from tfg_jax.shards import MANIFEST, config_hash, open_folder, read_folder
+from tfg_jax.result import Cost, Samples, Status
+from tfg_jax.shards import MANIFEST, config_hash, open_folder, read_folder, sample_arrays, samples_from
 
 CONFIG = {"seed": 3, "guidance": {"rho": 1.0, "mu": None}, "steps": [2, 3]}
 TOTAL, SIZE = 10, 4
@@ -94,6 +96,26 @@ def test_a_killed_run_is_taken_up_and_ends_in_the_same_bytes(tmp_path, half):
     assert (broken / "lock").exists() and (broken / "shard-00001.npz.tmp").exists() == half
     assert run(broken) == [range(4, 8), range(8, 10)]
     assert contents(broken) == contents(tmp_path / "whole")
+
+
+def test_results_go_to_a_folder_and_come_back(tmp_path):
+    count = jax.numpy.arange(TOTAL)
+    out = Samples(
+        jax.numpy.asarray(samples(range(TOTAL))["x"]),
+        Status(count % 2, count - 1),
+        Cost(count, count + 1, count + 2),
+        {"loss": count},
+    )
+    with open_folder(tmp_path, CONFIG, TOTAL, SIZE) as folder:
+        for indices in folder.missing():
+            part = slice(indices.start, indices.stop)
+            folder.write(indices, sample_arrays(jax.tree.map(lambda leaf, part=part: leaf[part], out)))
+        arrays = folder.read_all()
+    back = samples_from(arrays)
+    jax.tree.map(np.testing.assert_array_equal, (back.x, back.status, back.cost), (out.x, out.status, out.cost))
+    del arrays["cost_pullbacks"]
+    with pytest.raises(ValueError, match="arrays has no 'cost_pullbacks'"):
+        samples_from(arrays)
 
 
 def flip(file):
@@ -220,12 +242,10 @@ def test_a_shard_that_does_not_fit_is_refused(tmp_path, indices, arrays, message
 
 
 def test_half_precision_of_the_network_is_refused_with_the_fix(tmp_path):
-    import jax.numpy as jnp
-
     with open_folder(tmp_path, CONFIG, TOTAL, SIZE) as folder:
         with pytest.raises(ValueError, match="dtype bfloat16; cast it"):
-            folder.write(range(0, 4), {"x": jnp.zeros(4, jnp.bfloat16)})
-        folder.write(range(0, 4), {"x": jnp.zeros(4)})
+            folder.write(range(0, 4), {"x": jax.numpy.zeros(4, jax.numpy.bfloat16)})
+        folder.write(range(0, 4), {"x": jax.numpy.zeros(4)})
 
 
 def test_a_folder_opened_to_read_is_not_written(tmp_path):

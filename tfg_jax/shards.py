@@ -19,7 +19,7 @@ import platform
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ import numpy as np
 
 from tfg_jax.checks import check_count
 from tfg_jax.files import LOCK, lock, unlock, write_atomically
+from tfg_jax.result import Cost, Samples, Status
 
 SCHEMA = "tfg_jax.samples/1"
 MANIFEST = "manifest.json"
@@ -189,6 +190,26 @@ def read_folder(path: str | os.PathLike[str]) -> SampleFolder:
     if not (path / MANIFEST).is_file():
         raise FileNotFoundError(f"path={path} holds no {MANIFEST}; pass a folder written by `tfg-jax sample`")
     return SampleFolder(path, _read_manifest(path), writable=False)
+
+
+def sample_arrays(samples: Samples) -> dict[str, np.ndarray]:
+    """The arrays of one shard: x, status_code, status_step, cost_forwards, cost_pullbacks, cost_objective; no info."""
+    parts = {"status": samples.status, "cost": samples.cost}
+    named = {f"{part}_{f.name}": getattr(value, f.name) for part, value in parts.items() for f in fields(value)}
+    return {name: np.asarray(value) for name, value in {"x": samples.x, **named}.items()}
+
+
+def samples_from(arrays: Mapping[str, np.ndarray]) -> Samples:
+    """The inverse of `sample_arrays`, for what `read` or `read_all` returns; ValueError if an array is missing."""
+
+    def part(kind: type, prefix: str) -> Any:
+        return kind(**{f.name: arrays[f"{prefix}_{f.name}"] for f in fields(kind)})
+
+    try:
+        x: Any = arrays["x"]  # stays on the host: all samples of a run may not fit on a device
+        return Samples(x, part(Status, "status"), part(Cost, "cost"), info=None)
+    except KeyError as error:
+        raise ValueError(f"arrays has no {error}; pass what a folder of sample_arrays returns") from None
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
