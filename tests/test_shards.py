@@ -100,12 +100,8 @@ def test_a_killed_run_is_taken_up_and_ends_in_the_same_bytes(tmp_path, half):
 
 def test_results_go_to_a_folder_and_come_back(tmp_path):
     count = jax.numpy.arange(TOTAL)
-    out = Samples(
-        jax.numpy.asarray(samples(range(TOTAL))["x"]),
-        Status(count % 2, count - 1),
-        Cost(count, count + 1, count + 2),
-        {"loss": count},
-    )
+    x, cost = jax.numpy.asarray(samples(range(TOTAL))["x"]), Cost(count, count + 1, count + 2)
+    out = Samples(x, Status(count % 2, count - 1), cost, {"loss": count})
     with open_folder(tmp_path, CONFIG, TOTAL, SIZE) as folder:
         for indices in folder.missing():
             part = slice(indices.start, indices.stop)
