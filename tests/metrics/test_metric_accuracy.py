@@ -14,7 +14,7 @@ from tfg_jax import metrics
 @struct.dataclass
 class Linear:
     params: jax.Array
-    name: str = struct.field(pytree_node=False, default="linear")
+    name: str = struct.field(pytree_node=False, default="classifier")
 
     def features(self, x):
         return x.ravel()[:3]
@@ -99,6 +99,7 @@ def test_independent_evaluators_are_silent():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert metrics.check_independent(linear(0), linear(1, "evaluator"))
+        assert metrics.check_independent(linear(0, "classifier"), linear(1, "classifier"))  # the class's default
         assert metrics.check_independent(plain, lambda x: -x)
     with pytest.warns(UserWarning):
         assert not metrics.check_independent(plain, plain)

@@ -5,6 +5,7 @@ A sample whose logits are not finite counts as a miss with probability 0: failur
 
 import hashlib
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -55,8 +56,9 @@ def per_class_accuracy(
 def mean_target_probability(
     logits: Float[AnyArray, "n K"], targets: Int[AnyArray, "n"], level: float = 0.95
 ) -> Estimate:
-    """Mean probability of the requested class, with its t interval; see `target_probability`."""
-    return mean_ci(target_probability(logits, targets), level)
+    """Mean probability of the requested class, with its t interval cut to [0, 1]; see `target_probability`."""
+    found = mean_ci(target_probability(logits, targets), level)
+    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
 def check_independent(guide: Any, evaluator: Any) -> bool:
@@ -65,7 +67,7 @@ def check_independent(guide: Any, evaluator: Any) -> bool:
     Guidance climbs the guide's own mistakes too, so the guide's accuracy says little about the samples. Two networks
     are the same if they are one object, share a `name`, or hold identical weights under whatever name.
     """
-    names = getattr(guide, "name", None), getattr(evaluator, "name", None)
+    names = _given_name(guide), _given_name(evaluator)
     weights = _fingerprint(guide), _fingerprint(evaluator)
     same_name, same_weights = bool(names[0]) and names[0] == names[1], bool(weights[0]) and weights[0] == weights[1]
     if guide is not evaluator and not same_name and not same_weights:
@@ -78,6 +80,12 @@ def check_independent(guide: Any, evaluator: Any) -> bool:
         stacklevel=2,
     )
     return False
+
+
+def _given_name(network: Any) -> str | None:
+    """The network's own name; a name that its class gives to every instance identifies nothing."""
+    name = getattr(network, "name", None)
+    return name if name and name != getattr(type(network), "name", None) else None
 
 
 def _fingerprint(network: Any) -> list[str]:

@@ -27,7 +27,7 @@ class Estimate:
     def __str__(self) -> str:
         """As `0.871 [0.85, 0.89]`: no more digits than the interval's width supports."""
         width = self.high - self.low
-        decimals = max(0, ceil(-log10(width))) if isfinite(width) and width > 0 else 3
+        decimals = max(0, ceil(-log10(width / 2))) if isfinite(width) and width > 0 else 3
         value = f"{self.value:.{decimals + 1}f}" if width > 0 and isfinite(width) else f"{self.value:.4g}"
         return f"{value} [{self.low:.{decimals}f}, {self.high:.{decimals}f}]"
 

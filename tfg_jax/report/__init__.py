@@ -1,0 +1,36 @@
+"""Reports: image grids, tables, charts and self-contained HTML pages."""
+
+from tfg_jax.report.curves import bar_chart, line_chart, save_scatter, scatter
+from tfg_jax.report.files import write_json
+from tfg_jax.report.html import Card, Cards, Config, Figure, Numbers, Section, Table, Text, write_report
+from tfg_jax.report.images import grid, png_data_uri, save_png, to_pixels
+from tfg_jax.report.label_metrics import LabelRun, label_metrics
+from tfg_jax.report.label_report import label_guidance_report
+from tfg_jax.report.table import Column, markdown_table, text_table
+
+__all__ = [
+    "Card",
+    "Cards",
+    "Column",
+    "Config",
+    "Figure",
+    "LabelRun",
+    "Numbers",
+    "Section",
+    "Table",
+    "Text",
+    "bar_chart",
+    "grid",
+    "label_guidance_report",
+    "label_metrics",
+    "line_chart",
+    "markdown_table",
+    "png_data_uri",
+    "save_png",
+    "save_scatter",
+    "scatter",
+    "text_table",
+    "to_pixels",
+    "write_json",
+    "write_report",
+]

@@ -1,0 +1,111 @@
+"""The numbers of a label-guidance run, computed from plain arrays: they know nothing of the sampler."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from tfg_jax import metrics
+from tfg_jax.metrics.intervals import AnyArray, Estimate
+
+COSTS = {
+    "forwards": "network_forwards_per_sample",
+    "pullbacks": "network_pullbacks_per_sample",
+    "objective": "objective_gradients_per_sample",
+}
+
+
+@dataclass(frozen=True)
+class LabelRun:
+    """What a run of label guidance produced, n samples of K classes.
+
+    Required: the samples, the requested classes, the evaluator's logits, per-sample status codes (0 ok) and first
+    bad steps (-1 none), per-sample counts (`forwards`, `pullbacks`, `objective`), wall-clock seconds, class names.
+    Optional, and left out of the report when None: the guide's logits (n, K), the evaluator's features of samples
+    (n, F) with those of real images (m, F) for the Frechet distance, real images (m, H, W, C) for texture, the
+    objective's value at every step (n, steps). `notes` are warnings shown on top of the page.
+    """
+
+    x: Float[AnyArray, "n H W C"]
+    targets: Int[AnyArray, "n"]
+    evaluator_logits: Float[AnyArray, "n K"]
+    status_code: Int[AnyArray, "n"]
+    status_step: Int[AnyArray, "n"]
+    cost: Mapping[str, AnyArray]
+    seconds: float
+    class_names: Sequence[str]
+    guide_logits: Float[AnyArray, "n K"] | None = None
+    features: Float[AnyArray, "n F"] | None = None
+    reference_features: Float[AnyArray, "m F"] | None = None
+    reference_images: Float[AnyArray, "m H W C"] | None = None
+    objective: Float[AnyArray, "n steps"] | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def ok(self) -> Bool[np.ndarray, "n"]:
+        """Finished, with finite pixels, logits and features: nothing else may enter an average as if it had worked."""
+        ok = np.asarray(self.status_code) == 0
+        for value in (self.x, self.evaluator_logits, self.features):
+            if value is not None:
+                ok &= np.isfinite(np.asarray(value).reshape(len(ok), -1)).all(axis=1)
+        return ok
+
+    def counted(self, logits: Float[AnyArray, "n K"]) -> Float[np.ndarray, "n K"]:
+        """Logits with failed samples made NaN, which every metric counts as a miss."""
+        return np.where(self.ok()[:, None], np.asarray(logits, np.float64), np.nan)
+
+
+def label_metrics(run: LabelRun) -> dict[str, Any]:
+    """All numbers of a run under plain names. Failed samples count as misses; distances are over the others."""
+    _check(run)
+    ok, targets = run.ok(), np.asarray(run.targets)
+    n = len(targets)
+    logits = run.counted(run.evaluator_logits)
+    found: dict[str, Any] = {"samples": n, "failed_samples": int((~ok).sum())}
+    found |= _spread("evaluator_accuracy", metrics.accuracy(logits, targets))
+    found["evaluator_accuracy_by_class"] = {
+        run.class_names[c]: e.value for c, e in metrics.per_class_accuracy(logits, targets).items()
+    }
+    found |= _spread("evaluator_target_probability", metrics.mean_target_probability(logits, targets))
+    if run.guide_logits is not None:
+        guide = run.counted(run.guide_logits)
+        found |= _spread("guide_accuracy", metrics.accuracy(guide, targets))
+        found |= _spread("guide_target_probability", metrics.mean_target_probability(guide, targets))
+    if ok.any():
+        found |= _spread("inception_score", metrics.inception_score(np.asarray(run.evaluator_logits)[ok]))
+    if run.features is not None and run.reference_features is not None and ok.sum() > 1:
+        found |= _spread(
+            "frechet_distance", metrics.frechet_with_ci(np.asarray(run.features)[ok], run.reference_features)
+        )
+        found |= {"frechet_samples_n": int(ok.sum()), "frechet_reference_n": len(run.reference_features)}
+    if run.reference_images is not None and ok.any():
+        ratio = metrics.high_frequency_ratio(np.asarray(run.x)[ok], run.reference_images)
+        found |= _spread("high_frequency_ratio", ratio)
+    for key, name in COSTS.items():
+        found[name] = float(np.mean(run.cost[key]))
+    return found | {"seconds": float(run.seconds), "images_per_second": n / run.seconds if run.seconds > 0 else None}
+
+
+def _spread(name: str, estimate: Estimate) -> dict[str, float]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _check(run: LabelRun) -> None:
+    n, classes = len(run.targets), np.asarray(run.evaluator_logits).shape[1]
+    per_sample = {k: getattr(run, k) for k in ("x", "evaluator_logits", "status_code", "status_step", "guide_logits")}
+    per_sample |= {
+        "features": run.features,
+        "objective": run.objective,
+        **{f"cost[{k!r}]": v for k, v in run.cost.items()},
+    }
+    for name, value in per_sample.items():
+        if value is not None and len(value) != n:
+            raise ValueError(f"{name} must have one entry for each of the {n} targets, got {len(value)}.")
+    if len(run.class_names) != classes:
+        raise ValueError(f"class_names must name the evaluator's {classes} classes, got {len(run.class_names)} names.")
+    if missing := sorted(set(COSTS) - set(run.cost)):
+        raise ValueError(f"cost must hold {sorted(COSTS)}, but {missing} is missing; pass an array of counts for each.")
+    if (run.features is None) != (run.reference_features is None):
+        raise ValueError("features and reference_features must be given together; the Frechet distance needs both.")
