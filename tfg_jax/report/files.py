@@ -10,20 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from tfg_jax.files import write_atomically
+
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
     """Write a file so that readers see the old one or the whole new one; creates missing parent folders."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, lambda file: file.write(data))
     return path
 
 
