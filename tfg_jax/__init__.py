@@ -1,0 +1,111 @@
+"""tfg_jax: training-free guidance of diffusion and flow models in JAX.
+
+Names load on first use, so importing the package imports nothing heavy and touches no device.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "schedules": ("EDM", "VE", "Discrete", "Level", "RectifiedFlow", "VPCosine", "VPLinear", "from_alphas_cumprod"),
+    "timesteps": ("Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
+    "denoiser": ("Clean", "Denoiser", "from_fn", "from_linen", "from_nnx"),
+    "lookahead": ("Clip", "Tweedie"),
+    "noise": ("NoiseTape",),
+    "result": ("Cost", "Samples", "Status"),
+    "guidance.base": ("StepContext", "Unguided"),
+    "guidance.classifier": ("ClassifierGuidance",),
+    "guidance.dps": ("DPS",),
+    "guidance.freedom": ("FreeDoM",),
+    "guidance.lgd": ("LGD",),
+    "guidance.mpgd": ("MPGD",),
+    "guidance.tfg": ("TFG",),
+    "guidance.ugd": ("UGD",),
+    "samplers.rules": ("DDIM", "DDPM"),
+    "samplers.ode": ("Churn", "Euler", "Heun"),
+    "samplers.multistep": ("DPMSolverPP2M",),
+    "samplers.loop": ("Record",),
+    "sample": ("sample", "sampling_times", "upper_cost"),
+    "invert": ("invert",),
+    "best": ("best_of_n",),
+    "config": ("from_json", "to_json"),
+    "weights.released": ("load",),
+}
+_MODULES = {"analytic": "analytic", "objectives": "objectives", "special_cases": "guidance.special_cases"}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDunderAll]
+
+if TYPE_CHECKING:
+    from tfg_jax import analytic as analytic
+    from tfg_jax import objectives as objectives
+    from tfg_jax.best import best_of_n as best_of_n
+    from tfg_jax.config import from_json as from_json
+    from tfg_jax.config import to_json as to_json
+    from tfg_jax.denoiser import Clean as Clean
+    from tfg_jax.denoiser import Denoiser as Denoiser
+    from tfg_jax.denoiser import from_fn as from_fn
+    from tfg_jax.denoiser import from_linen as from_linen
+    from tfg_jax.denoiser import from_nnx as from_nnx
+    from tfg_jax.guidance import special_cases as special_cases
+    from tfg_jax.guidance.base import StepContext as StepContext
+    from tfg_jax.guidance.base import Unguided as Unguided
+    from tfg_jax.guidance.classifier import ClassifierGuidance as ClassifierGuidance
+    from tfg_jax.guidance.dps import DPS as DPS
+    from tfg_jax.guidance.freedom import FreeDoM as FreeDoM
+    from tfg_jax.guidance.lgd import LGD as LGD
+    from tfg_jax.guidance.mpgd import MPGD as MPGD
+    from tfg_jax.guidance.tfg import TFG as TFG
+    from tfg_jax.guidance.ugd import UGD as UGD
+    from tfg_jax.invert import invert as invert
+    from tfg_jax.lookahead import Clip as Clip
+    from tfg_jax.lookahead import Tweedie as Tweedie
+    from tfg_jax.noise import NoiseTape as NoiseTape
+    from tfg_jax.result import Cost as Cost
+    from tfg_jax.result import Samples as Samples
+    from tfg_jax.result import Status as Status
+    from tfg_jax.sample import sample as sample
+    from tfg_jax.sample import sampling_times as sampling_times
+    from tfg_jax.sample import upper_cost as upper_cost
+    from tfg_jax.samplers.loop import Record as Record
+    from tfg_jax.samplers.multistep import DPMSolverPP2M as DPMSolverPP2M
+    from tfg_jax.samplers.ode import Churn as Churn
+    from tfg_jax.samplers.ode import Euler as Euler
+    from tfg_jax.samplers.ode import Heun as Heun
+    from tfg_jax.samplers.rules import DDIM as DDIM
+    from tfg_jax.samplers.rules import DDPM as DDPM
+    from tfg_jax.schedules import EDM as EDM
+    from tfg_jax.schedules import VE as VE
+    from tfg_jax.schedules import Discrete as Discrete
+    from tfg_jax.schedules import Level as Level
+    from tfg_jax.schedules import RectifiedFlow as RectifiedFlow
+    from tfg_jax.schedules import VPCosine as VPCosine
+    from tfg_jax.schedules import VPLinear as VPLinear
+    from tfg_jax.schedules import from_alphas_cumprod as from_alphas_cumprod
+    from tfg_jax.timesteps import Explicit as Explicit
+    from tfg_jax.timesteps import Karras as Karras
+    from tfg_jax.timesteps import Leading as Leading
+    from tfg_jax.timesteps import Linspace as Linspace
+    from tfg_jax.timesteps import Trailing as Trailing
+    from tfg_jax.timesteps import Uniform as Uniform
+    from tfg_jax.timesteps import UniformLogSNR as UniformLogSNR
+    from tfg_jax.weights.released import load as load
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"tfg_jax.{_MODULES[name]}")
+    if name in _HOME_OF:
+        value = getattr(importlib.import_module(f"tfg_jax.{_HOME_OF[name]}"), name)
+        # A function may share its module's name (sample); importing the module would otherwise shadow it.
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'tfg_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,133 @@
+"""Eager checks of what the user passes to `tfg_jax.sample` and its relatives: one sentence, naming argument and fix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from tfg_jax.checks import check_count, check_number, is_concrete
+from tfg_jax.denoiser import Denoiser
+from tfg_jax.guidance.base import Unguided
+from tfg_jax.guidance.classifier import ClassifierGuidance
+from tfg_jax.lookahead import Clip
+from tfg_jax.noise import NoiseTape
+from tfg_jax.objectives.base import check_leading
+from tfg_jax.objectives.classifier import check_classes
+
+
+def check_guidance(guidance: Any, objective: Any, target: PyTree, lookahead: Any, window: Any, shape: tuple, n: int) -> None:
+    """The method, its objective and its options belong together."""
+    if guidance is not None:
+        guidance.check()
+    guided = guidance is not None and not isinstance(guidance, Unguided)
+    if guided and objective is None:
+        raise ValueError(f"guidance={type(guidance).__name__} needs an objective; pass objective=, e.g. class_log_prob(classifier)")
+    if not guided:
+        for name, value in (("objective", objective), ("lookahead", lookahead), ("window", window)):
+            # An objective without guidance still can be recorded, so only its target is judged below.
+            if value is not None and name != "objective":
+                raise ValueError(f"{name} has no effect without guidance; pass guidance= or drop {name}")
+    if target is not None and objective is None:
+        raise ValueError("target has no effect without an objective; pass objective= or drop target")
+    if objective is None:
+        return
+    noisy_method = isinstance(guidance, ClassifierGuidance)
+    if guided and noisy_method != bool(objective.noisy):
+        wanted = "noisy samples, e.g. noisy_class_log_prob" if noisy_method else "clean samples, e.g. class_log_prob"
+        raise ValueError(f"guidance={type(guidance).__name__} needs an objective of {wanted}")
+    if noisy_method and lookahead is not None:
+        raise ValueError("lookahead has no effect on ClassifierGuidance, which sees x_t itself; drop lookahead")
+    if getattr(guidance, "normalise", None) == "residual" and not hasattr(objective, "residual_norm"):
+        raise ValueError('normalise="residual" needs an objective with a measurement residual; use normalise="value"')
+    objective.check(target, n, shape)
+    _check_scalar(objective, target, shape)
+
+
+def _check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
+    if objective.noisy:
+        return
+    x0 = jax.ShapeDtypeStruct(shape, jnp.float32)
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), target)
+    try:
+        out = jax.eval_shape(objective, x0, one)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"objective cannot read samples of shape {shape} and this target: {error}") from error
+    if getattr(out, "shape", None) != ():
+        raise ValueError(f"objective must return a scalar for one sample, got shape {getattr(out, 'shape', None)}; sum it")
+
+
+def check_cond(model: Denoiser, cond: Any, num_samples: int) -> None:
+    """Conditions are one class a sample, in range, for networks that have classes."""
+    if cond is None:
+        if model.num_classes is not None and model.null_cond is None:
+            raise ValueError("cond=None, but the model has classes and no null condition; pass cond=, one class a sample")
+        return
+    if model.num_classes is None:
+        check_leading(cond, num_samples)
+        return
+    check_classes("cond", cond, num_samples, model.num_classes)
+
+
+def check_start(start: Any, shape: tuple[int, ...], num_samples: int) -> None:
+    """``start`` is (x_t, t): finite samples of the model's shape and one time in (0, 1]."""
+    if not isinstance(start, tuple | list) or len(start) != 2:
+        raise ValueError("start must be (x_t, t): noisy samples and their time in (0, 1]")
+    check_samples("start x_t", start[0], (num_samples, *shape))
+    if np.shape(start[1]) != ():
+        raise ValueError(f"start t has shape {np.shape(start[1])}; all samples start at one time, give a number")
+    check_number("start t", start[1], low=0.0, high=1.0, strict=True)
+
+
+def check_samples(name: str, x: Any, expected: tuple[int, ...]) -> None:
+    """Floating samples of the expected shape, finite when concrete."""
+    shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
+    if shape != expected:
+        raise ValueError(f"{name} has shape {shape}, the model needs {expected}; images are (n, H, W, C)")
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"{name} has dtype {dtype}, floating point is needed; scale integers to [-1, 1] first")
+    if is_concrete(x) and not bool(np.all(np.isfinite(np.asarray(x)))):
+        raise ValueError(f"{name} holds NaN or infinity; clean it first")
+
+
+def check_noise(noise: NoiseTape, shape: tuple[int, ...], steps: int, n_recur: int, num_samples: int) -> None:
+    """A tape has (num_samples, steps, n_recur, ...) draws, and initial noise of (num_samples, *shape)."""
+    lead = (num_samples, steps, n_recur)
+    for name in ("step", "renoise", "mc", "churn"):
+        record = getattr(noise, name)
+        if record is not None and tuple(record.shape[:3]) != lead:
+            raise ValueError(f"noise.{name} has leading axes {record.shape[:3]}, the run needs {lead} (samples, steps, n_recur)")
+    if noise.initial is not None:
+        check_samples("noise.initial", noise.initial, (num_samples, *shape))
+
+
+def check_counts(num_samples: Any, chunk: Any, index_offset: Any) -> None:
+    """Whole numbers in range."""
+    check_count("num_samples", num_samples)
+    if chunk is not None:
+        check_count("chunk", chunk)
+    if isinstance(index_offset, int):
+        check_count("index_offset", index_offset, low=0)
+
+
+def check_clip(clip: Clip | None) -> None:
+    """A range with low < high."""
+    if clip is None:
+        return
+    check_number("clip.low", clip.low)
+    check_number("clip.high", clip.high)
+    if is_concrete(clip.low) and is_concrete(clip.high) and not float(clip.low) < float(clip.high):
+        raise ValueError(f"clip.low={clip.low} must be below clip.high={clip.high}")
+
+
+def check_window(window: Any) -> None:
+    """(low, high) log-SNRs with low < high."""
+    if window is None:
+        return
+    if not isinstance(window, tuple | list) or len(window) != 2:
+        raise ValueError(f"window={window!r} must be (low, high), log-SNRs between which guidance acts")
+    if all(is_concrete(bound) for bound in window) and not float(window[0]) < float(window[1]):
+        raise ValueError(f"window={window!r} must be (low, high) with low < high")

@@ -1,0 +1,81 @@
+"""Best of n: draw several candidates for each sample and keep the one a score prefers.
+
+The score may be the guiding objective or any other log-weight of clean samples. Cost: n times that of `sample`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from tfg_jax.checks import check_count
+from tfg_jax.denoiser import Denoiser
+from tfg_jax.objectives.base import Objective
+from tfg_jax.result import Cost, Samples
+from tfg_jax.sample import sample
+
+
+def best_of_n(
+    key: PRNGKeyArray,
+    model: Denoiser,
+    *,
+    n: int,
+    num_samples: int,
+    score: Objective,
+    target: PyTree = None,
+    cond: PyTree = None,
+    objective: Objective | None = None,
+    index_offset: int = 0,
+    **options: Any,
+) -> Samples:
+    """The best of ``n`` candidates for each of ``num_samples`` samples.
+
+    Candidate j of sample i is global sample ``(index_offset + i) n + j``. A failed candidate never wins over a finished one.
+
+    Args:
+        key: root key.
+        model: the diffusion or flow model.
+        n: candidates a sample, >= 1.
+        num_samples: samples kept.
+        score: objective of clean samples by which candidates are judged; called with ``target``.
+        target: leaves (num_samples, ...), given to the score and to the objective, if any.
+        cond: (num_samples,) class of each sample, for conditional models.
+        objective: what guidance ascends; None samples without guidance.
+        index_offset: global index of the first sample kept.
+        **options: as `tfg_jax.sample`; ``start`` and ``noise`` are not available here.
+
+    Returns:
+        `Samples` of the winners; ``cost`` counts all candidates, ``info["score"]`` holds (num_samples, n) scores.
+
+    Raises:
+        ValueError: bad counts, or an option that best-of-n cannot take.
+    """
+    check_count("n", n)
+    check_count("num_samples", num_samples)
+    for name in ("start", "noise"):
+        if options.get(name) is not None:
+            raise ValueError(f"{name} cannot be shared by n={n} candidates; call tfg_jax.sample and choose yourself")
+    score.check(target, num_samples, model.shape)
+    repeat = lambda tree: jax.tree.map(lambda leaf: jnp.repeat(leaf, n, axis=0), tree)  # noqa: E731
+    drawn = sample(
+        key, model, num_samples=num_samples * n, cond=repeat(cond), objective=objective,
+        target=repeat(target) if objective is not None else None, index_offset=index_offset * n, **options,
+    )  # fmt: skip
+    return _choose(drawn, score, repeat(target), n)
+
+
+def _choose(drawn: Samples, score: Objective, target: PyTree, n: int) -> Samples:
+    values: Float[Array, " all"] = jax.vmap(score)(drawn.x, target)
+    values = jnp.where(drawn.status.ok & jnp.isfinite(values), values, -jnp.inf).reshape(-1, n)
+    winner = jnp.argmax(values, axis=1)
+
+    def pick(leaf: Array) -> Array:
+        grouped = leaf.reshape(-1, n, *leaf.shape[1:])
+        return jnp.take_along_axis(grouped, winner.reshape(-1, *[1] * (grouped.ndim - 1)), axis=1)[:, 0]
+
+    kept: Samples = jax.tree.map(pick, drawn)
+    cost: Cost = jax.tree.map(lambda leaf: leaf.reshape(-1, n).sum(axis=1), drawn.cost)
+    return Samples(kept.x, kept.status, cost, {**kept.info, "score": values})

@@ -1,0 +1,63 @@
+"""Argument checks for public functions, and norms whose gradient is finite at zero.
+
+Shapes and dtypes are always checked; values only when they are concrete, so the same functions work under jit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+
+def is_concrete(value: Any) -> bool:
+    """True if the value can be read now, that is, outside of jit, grad and vmap."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def check_number(name: str, value: Any, *, low: float | None = None, high: float | None = None, strict: bool = False) -> None:
+    """Raise ValueError unless every concrete entry of ``value`` is finite and within [low, high] (``strict``: > low)."""
+    if value is None or not is_concrete(value):
+        return
+    numbers = np.asarray(value, np.float64)
+    bound = "a finite number" if low is None else f"a finite number {'>' if strict else '>='} {low:g}"
+    bound += "" if high is None else f" and <= {high:g}"
+    bad = ~np.isfinite(numbers)
+    if low is not None:
+        bad |= (numbers <= low) if strict else (numbers < low)
+    if high is not None:
+        bad |= numbers > high
+    if np.any(bad):
+        raise ValueError(f"{name}={_show(value)} must be {bound}")
+
+
+def check_count(name: str, value: Any, low: int = 1) -> None:
+    """Raise ValueError unless ``value`` is an integer >= ``low``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+        raise ValueError(f"{name}={_show(value)} must be an integer >= {low}")
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}")
+
+
+def _show(value: Any) -> str:
+    text = np.array2string(np.asarray(value), threshold=6, edgeitems=2).replace("\n", " ")
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def safe_abs(x: Array, floor: float = 1e-12) -> Array:
+    """``max(|x|, floor)``: a divisor that never is zero."""
+    return jnp.maximum(jnp.abs(x), floor)
+
+
+def safe_norm(x: Array) -> Array:
+    """Euclidean norm over all entries, with gradient 0 (not NaN) at x = 0."""
+    total = jnp.sum(x * x)
+    nonzero = total > 0
+    return jnp.where(nonzero, jnp.sqrt(jnp.where(nonzero, total, 1.0)), 0.0)

@@ -1,0 +1,89 @@
+"""Configurations to and from JSON: guidance, samplers, grids, schedules, clips and lookaheads, nested as they are.
+
+    {"type": "TFG", "rho": 1.0, "mu": 0.25, "n_iter": 4, ...}
+
+Only the library's own configuration classes are read; nothing in a file is executed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+
+from tfg_jax.guidance.base import Unguided
+from tfg_jax.guidance.classifier import ClassifierGuidance
+from tfg_jax.guidance.dps import DPS
+from tfg_jax.guidance.freedom import FreeDoM
+from tfg_jax.guidance.lgd import LGD
+from tfg_jax.guidance.mpgd import MPGD
+from tfg_jax.guidance.tfg import TFG
+from tfg_jax.guidance.ugd import UGD
+from tfg_jax.lookahead import Clip, Tweedie
+from tfg_jax.samplers.multistep import DPMSolverPP2M
+from tfg_jax.samplers.ode import Churn, Euler, Heun
+from tfg_jax.samplers.rules import DDIM, DDPM
+from tfg_jax.schedules import EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear
+from tfg_jax.timesteps import Explicit, Karras, Leading, Linspace, Trailing, Uniform, UniformLogSNR
+
+CLASSES: tuple[type, ...] = (
+    Unguided, ClassifierGuidance, DPS, FreeDoM, LGD, MPGD, TFG, UGD, Clip, Tweedie, DDIM, DDPM, Churn, Euler, Heun,
+    DPMSolverPP2M, EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, Explicit, Karras, Leading, Linspace, Trailing,
+    Uniform, UniformLogSNR,
+)  # fmt: skip
+"""The configuration classes that JSON may name."""
+
+
+def to_json(config: Any, indent: int | None = None) -> str:
+    """A configuration object as JSON text.
+
+    Raises:
+        ValueError: the object, or something in it, is not a configuration class, a number, text or an array.
+    """
+    return json.dumps(to_plain(config), indent=indent, allow_nan=False)
+
+
+def from_json(text: str) -> Any:
+    """The configuration object of a JSON text made by `to_json` or written by hand.
+
+    Raises:
+        ValueError: not JSON, an unknown type, or a field the type does not have; the message lists what there is.
+    """
+    try:
+        plain = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"configuration is not JSON (line {error.lineno}: {error.msg}); check quotes and commas") from error
+    return from_plain(plain)
+
+
+def to_plain(config: Any) -> Any:
+    """As `to_json`, to dicts, lists, numbers and text."""
+    if dataclasses.is_dataclass(config) and type(config) in CLASSES:
+        fields = {field.name: to_plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+        return {"type": type(config).__name__, **fields}
+    if config is None or isinstance(config, bool | int | float | str):
+        return config
+    if isinstance(config, tuple | list):
+        return [to_plain(part) for part in config]
+    if hasattr(config, "dtype") and not isinstance(config, type):
+        return np.asarray(config).tolist()
+    raise ValueError(f"{type(config).__name__} cannot be written to JSON; use the library's configuration classes and numbers")
+
+
+def from_plain(plain: Any) -> Any:
+    """As `from_json`, from dicts, lists, numbers and text."""
+    if isinstance(plain, list):
+        return np.asarray(plain, np.float64) if all(isinstance(part, int | float) for part in plain) else tuple(map(from_plain, plain))
+    if not isinstance(plain, dict):
+        return plain
+    name = plain.get("type")
+    by_name = {cls.__name__: cls for cls in CLASSES}
+    if name not in by_name:
+        raise ValueError(f"type={name!r} is unknown; choose one of {', '.join(sorted(by_name))}")
+    known = [field.name for field in dataclasses.fields(by_name[name])]
+    unknown = sorted(set(plain) - {"type", *known})
+    if unknown:
+        raise ValueError(f"{name} has no field {unknown[0]!r}; it has {', '.join(known)}")
+    return by_name[name](**{key: from_plain(value) for key, value in plain.items() if key != "type"})

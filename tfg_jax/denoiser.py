@@ -1,0 +1,235 @@
+"""A denoiser: one network, its schedule and what it predicts, giving the clean estimate and the noise of one sample.
+
+    x_t = alpha x0 + sigma eps        every prediction type is a linear map of (x0, eps), so each gives both
+
+| prediction | the network returns                                              | x0                        |
+|------------|------------------------------------------------------------------|---------------------------|
+| eps        | eps                                                              | (x - sigma eps) / alpha   |
+| x0         | x0                                                               | itself                    |
+| score      | grad log p_t(x) = -eps / sigma                                   | through eps               |
+| v          | (alpha eps - sigma x0) / k, k = sqrt(alpha^2 + sigma^2)          | (alpha x/k - sigma v) / k |
+| velocity   | dx/dt = alpha' x0 + sigma' eps                                   | solves the 2 x 2 system   |
+| edm        | F of Karras et al. (arXiv 2206.00364), input c_in x, c_noise     | c_skip x/alpha + c_out F  |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Float, PyTree
+
+from tfg_jax.schedules import Level, Schedule
+
+Prediction = Literal["eps", "x0", "v", "score", "velocity", "edm"]
+
+
+@struct.dataclass
+class Clean:
+    """What a network says of one noisy sample: the clean estimate and the noise, ``x = alpha x0 + sigma eps``."""
+
+    x0: Float[Array, "*shape"]
+    eps: Float[Array, "*shape"]
+
+
+@struct.dataclass
+class Denoiser:
+    """A network as ``denoiser(x, t, cond) -> Clean(x0, eps)`` for one sample; build it with the ``from_*`` functions.
+
+    Attributes:
+        params: the network's weights, any pytree.
+        schedule: the noise schedule the network was trained on.
+        sigma_data: standard deviation of the data, for ``prediction="edm"`` only.
+        apply: ``(params, x, t_network, cond) -> raw output`` for one sample.
+        prediction: what the network returns (table above).
+        network_time: ``(schedule, t) -> t_network``, the number the network expects for time t in [0, 1].
+        shape: shape of one sample.
+        num_classes: conditions are integers below this; None for a network without classes.
+        null_cond: the class that stands for "no condition", None if the network has none.
+        dtype: precision of the network alone (``jnp.bfloat16`` casts weights and input); None keeps what is given.
+    """
+
+    params: PyTree
+    schedule: Schedule
+    sigma_data: ArrayLike
+    apply: Callable[[PyTree, Array, Array, Any], Array] = struct.field(pytree_node=False)
+    prediction: Prediction = struct.field(pytree_node=False)
+    network_time: Callable[[Schedule, Array], Array] = struct.field(pytree_node=False)
+    shape: tuple[int, ...] = struct.field(pytree_node=False)
+    num_classes: int | None = struct.field(pytree_node=False, default=None)
+    null_cond: int | None = struct.field(pytree_node=False, default=None)
+    dtype: DTypeLike | None = struct.field(pytree_node=False, default=None)
+
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
+        """The clean estimate and noise of one sample ``x`` at time ``t`` in (0, 1], in the precision of ``x``.
+
+        A network with a null condition takes it when ``cond`` is None.
+        """
+        level = self.schedule.level(t)
+        if cond is None and self.null_cond is not None:
+            cond = jnp.asarray(self.null_cond, jnp.int32)
+        scale_in = 1.0
+        if self.prediction == "edm":
+            scale_in = 1.0 / jnp.sqrt(level.alpha**2 * self.sigma_data**2 + level.sigma**2)
+        raw = self._network(x * scale_in, self.network_time(self.schedule, level.t), cond).astype(x.dtype)
+        return self._read(raw, x, level)
+
+    def _network(self, x: Array, t_network: Array, cond: PyTree) -> Array:
+        params = self.params
+        if self.dtype is not None:
+            x, params = x.astype(self.dtype), jax.tree.map(self._cast, params)
+        return self.apply(params, x, t_network, cond)
+
+    def _cast(self, leaf: Array) -> Array:
+        return leaf.astype(self.dtype) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
+
+    def _read(self, raw: Array, x: Array, level: Level) -> Clean:
+        alpha, sigma = level.alpha.astype(x.dtype), level.sigma.astype(x.dtype)
+        match self.prediction:
+            case "eps":
+                return Clean((x - sigma * raw) / alpha, raw)
+            case "score":
+                return Clean((x + sigma**2 * raw) / alpha, -sigma * raw)
+            case "x0":
+                return Clean(raw, (x - alpha * raw) / sigma)
+            case "v":
+                scale2 = alpha**2 + sigma**2
+                scale = jnp.sqrt(scale2)
+                return Clean(alpha / scale2 * x - sigma / scale * raw, sigma / scale2 * x + alpha / scale * raw)
+            case "velocity":
+                d_alpha, d_sigma = (d.astype(x.dtype) for d in path_velocity(self.schedule, level.t))
+                det = alpha * d_sigma - sigma * d_alpha
+                return Clean((d_sigma * x - sigma * raw) / det, (alpha * raw - d_alpha * x) / det)
+            case "edm":
+                var = alpha**2 * self.sigma_data**2 + sigma**2
+                # Karras et al. in x / alpha, sigma / alpha, multiplied out so that alpha -> 0 stays finite.
+                x0 = self.sigma_data**2 * alpha / var * x + sigma * self.sigma_data / jnp.sqrt(var) * raw
+                return Clean(x0, (x - alpha * x0) / sigma)
+
+    def astype(self, dtype: DTypeLike | None) -> Denoiser:
+        """The same denoiser with its network alone in ``dtype``; schedule and guidance maths keep their precision."""
+        return self.replace(dtype=dtype)  # type: ignore[attr-defined]
+
+
+def path_velocity(schedule: Schedule, t: Array) -> tuple[Array, Array]:
+    """``(alpha'(t), sigma'(t))`` for t in (0, 1]."""
+    one = jnp.ones_like(t)
+    return jax.jvp(schedule.alpha, (t,), (one,))[1], jax.jvp(schedule.sigma, (t,), (one,))[1]
+
+
+def unit_time(schedule: Schedule, t: Array) -> Array:
+    """Networks trained on t in [0, 1]."""
+    return t
+
+
+def thousand_time(schedule: Schedule, t: Array) -> Array:
+    """Networks trained on continuous time with the embedding scale of discrete ones: ``1000 t``."""
+    return 1000.0 * t
+
+
+def index_time(schedule: Schedule, t: Array) -> Array:
+    """Networks of discrete checkpoints: the table index k of ``t = (k + 1) / T``."""
+    return t * schedule.num_nodes - 1.0  # type: ignore[attr-defined]
+
+
+def log_sigma_time(schedule: Schedule, t: Array) -> Array:
+    """EDM networks: ``c_noise = log(sigma / alpha) / 4``."""
+    return -0.125 * schedule.level(t).log_snr
+
+
+def from_fn(
+    fn: Callable[[PyTree, Array, Array, Any], Array],
+    params: PyTree,
+    schedule: Schedule,
+    *,
+    prediction: Prediction,
+    shape: tuple[int, ...],
+    network_time: Callable[[Schedule, Array], Array] | None = None,
+    num_classes: int | None = None,
+    null_cond: int | None = None,
+    sigma_data: ArrayLike = 0.5,
+    dtype: DTypeLike | None = None,
+) -> Denoiser:
+    """A denoiser from any callable of one sample.
+
+    Args:
+        fn: ``(params, x, t_network, cond) -> raw``, all of one sample; cond is None for an unconditional call.
+        params: its weights, any pytree (``None`` if it has none).
+        schedule: the schedule it was trained on.
+        prediction: "eps", "x0", "v", "score", "velocity" or "edm".
+        shape: shape of one sample, e.g. (28, 28, 1).
+        network_time: how the network counts time; default: table index for a discrete schedule, ``log(sigma)/4`` for
+            "edm", else t itself.
+        num_classes: number of classes, for networks conditioned on an integer.
+        null_cond: the class meaning "no condition".
+        sigma_data: data standard deviation, read by "edm" only.
+        dtype: precision of the network alone.
+
+    Raises:
+        ValueError: unknown prediction, or a null condition without classes.
+    """
+    if prediction not in get_args(Prediction):
+        raise ValueError(f"prediction={prediction!r} is unknown; choose one of {', '.join(get_args(Prediction))}")
+    if null_cond is not None and num_classes is None:
+        raise ValueError(f"null_cond={null_cond} needs num_classes; pass the number of classes of the network")
+    if network_time is None:
+        discrete = hasattr(schedule, "num_nodes")
+        network_time = log_sigma_time if prediction == "edm" else index_time if discrete else unit_time
+    return Denoiser(
+        params=params, schedule=schedule, sigma_data=sigma_data, apply=fn, prediction=prediction,
+        network_time=network_time, shape=tuple(shape), num_classes=num_classes, null_cond=null_cond, dtype=dtype,
+    )  # fmt: skip
+
+
+@struct.dataclass
+class NnxApply:
+    """Calls a batched Flax NNX network on one sample, adding and stripping the batch axis; hashable, so jit caches it."""
+
+    graphdef: Any = struct.field(pytree_node=False)
+
+    def __call__(self, params: PyTree, x: Array, t: Array, cond: Any) -> Array:
+        from flax import nnx
+
+        inputs = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (x, t) if cond is None else (x, t, cond))
+        return nnx.merge(self.graphdef, params)(*inputs)[0]
+
+
+@struct.dataclass
+class LinenApply:
+    """Calls a batched Flax Linen network on one sample, adding and stripping the batch axis."""
+
+    module: Any = struct.field(pytree_node=False)
+
+    def __call__(self, params: PyTree, x: Array, t: Array, cond: Any) -> Array:
+        inputs = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (x, t) if cond is None else (x, t, cond))
+        return self.module.apply(params, *inputs)[0]
+
+
+def from_nnx(module: Any, schedule: Schedule, **options: Any) -> Denoiser:
+    """A denoiser from an ordinary batched Flax NNX network ``module(x, t[, cond])``, x of shape (batch, *shape).
+
+    Args:
+        module: the network; put it in evaluation mode first (``module.eval()``).
+        schedule: the schedule it was trained on.
+        **options: as `from_fn`; prediction and shape are required.
+    """
+    from flax import nnx
+
+    graphdef, state = nnx.split(module)
+    return from_fn(NnxApply(graphdef), nnx.to_pure_dict(state), schedule, **options)
+
+
+def from_linen(module: Any, variables: PyTree, schedule: Schedule, **options: Any) -> Denoiser:
+    """A denoiser from an ordinary batched Flax Linen network ``module.apply(variables, x, t[, cond])``.
+
+    Args:
+        module: the network.
+        variables: its variable collections, ``{"params": ...}``.
+        schedule: the schedule it was trained on.
+        **options: as `from_fn`; prediction and shape are required.
+    """
+    return from_fn(LinenApply(module), variables, schedule, **options)

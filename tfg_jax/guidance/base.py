@@ -1,0 +1,168 @@
+"""What a guidance method is, and what it sees of a step.
+
+A method is a frozen pytree with
+
+    check()                                   eager errors for its own arguments
+    cost(look)                                calls of one step and recurrence, given the lookahead's cost
+    prepare(levels) -> (per_step, state)      per-step arrays (leading axis steps) and the state it carries
+    step(ctx, per_step, state) -> (Next, state)
+
+and static ``n_recur``. Its strengths act in variance-preserving coordinates ``x / sqrt(alpha^2 + sigma^2)``, so that one
+setting means the same on every schedule; `StepContext.vp_shift` converts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.typing import ArrayLike
+from jaxtyping import Array, PyTree
+
+from tfg_jax.checks import check_count
+from tfg_jax.denoiser import Clean
+from tfg_jax.lookahead import Clip, Look, Lookahead
+from tfg_jax.noise import StepNoise
+from tfg_jax.result import Cost
+from tfg_jax.schedules import Level
+
+
+@struct.dataclass
+class Next:
+    """The sampler's proposal for the next level: the sample, the rule's memory, calls made beyond the first look."""
+
+    x: Array
+    memory: PyTree
+    cost: Cost
+
+    def shifted(self, shift: ArrayLike) -> Next:
+        """The same proposal with the sample moved by ``shift``."""
+        return self.replace(x=self.x + shift)  # type: ignore[attr-defined]
+
+
+class StepContext:
+    """One step of one sample, as a guidance method sees it.
+
+    Attributes:
+        x: the current sample, at ``now``.
+        now, next: the levels the step goes between (next is cleaner).
+        index: the step, counted from 0.
+        cond: the condition given to the network.
+        noise: this step's draws.
+    """
+
+    def __init__(
+        self,
+        *,
+        x: Array,
+        now: Level,
+        next: Level,
+        index: Array,
+        cond: PyTree,
+        noise: StepNoise,
+        denoise: Callable[[Array, ArrayLike], Clean],
+        lookahead: Lookahead,
+        clip: Clip | None,
+        objective: Callable[..., Array] | None,
+        target: PyTree,
+        rule: Callable[[StepContext, Clean], Next],
+    ):
+        self.x, self.now, self.next, self.index, self.cond, self.noise = x, now, next, index, cond, noise
+        self.denoise = denoise
+        self._lookahead, self._clip = lookahead, clip
+        self._objective, self._target, self._rule = objective, target, rule
+
+    @cached_property
+    def _look(self) -> Look:
+        return self._lookahead(self.denoise, self.x, self.now)
+
+    @property
+    def raw(self) -> Clean:
+        """The denoiser's own output at (x, now), before any clip."""
+        return self._look.clean
+
+    @cached_property
+    def clean(self) -> Clean:
+        """What an unguided step advances with: `raw`, or with a clip the clipped x0 and the noise recomputed from it."""
+        return self.raw if self._clip is None else self._clip.clean(self.raw, self.x, self.now)
+
+    def lookahead(self) -> tuple[Array, Callable[[Array], Array]]:
+        """The clean estimate for the objective and its pullback to x; shares the denoiser call of `clean`."""
+        return (self._look.x0, self._look.pullback) if self._clip is None else self._clip.look(self._look)
+
+    def objective(self, x0: Array) -> Array:
+        """The log-weight of a clean sample; higher is better."""
+        return self._objective(x0, self._target)  # type: ignore[misc]
+
+    def noisy_objective(self, x: Array) -> Array:
+        """The log-weight of the noisy sample ``x`` at the current level, for time-dependent predictors."""
+        return self._objective(x, self._target, self.now)  # type: ignore[misc]
+
+    def residual_norm(self, x0: Array) -> Array:
+        """Norm of the measurement residual, for objectives of inverse problems."""
+        return self._objective.residual_norm(x0, self._target)  # type: ignore[union-attr]
+
+    def vp_shift(self, gradient: Array) -> Array:
+        """A gradient in x at this level as a displacement at the next level, both taken in VP coordinates."""
+        return self.now.scale * self.next.scale * gradient
+
+    def advance(self, clean: Clean) -> Next:
+        """The sampler rule applied to an estimate, `clean` itself or an edited one."""
+        return self._rule(self, clean)
+
+
+class Guidance(Protocol):
+    """A guidance method; see the module's docstring."""
+
+    n_recur: Any
+
+    def check(self) -> None:
+        """Raise ValueError for arguments that cannot be meant."""
+        ...
+
+    def cost(self, look: Cost) -> Cost:
+        """Calls per step and recurrence."""
+        ...
+
+    def prepare(self, levels: Level) -> tuple[PyTree, PyTree]:
+        """Per-step arrays over the whole grid (``levels`` holds steps + 1 entries) and the initial state."""
+        ...
+
+    def step(self, ctx: StepContext, per_step: Any, state: Any) -> tuple[Next, Any]:
+        """One guided step of one sample."""
+        ...
+
+
+@struct.dataclass
+class Unguided:
+    """No guidance. Cost a step: 1 network forward. ``n_recur`` > 1 repeats each step after re-noising."""
+
+    n_recur: int = struct.field(pytree_node=False, default=1)
+
+    def check(self) -> None:
+        check_count("n_recur", self.n_recur)
+
+    def cost(self, look: Cost) -> Cost:
+        return Cost(forwards=look.forwards)
+
+    def prepare(self, levels: Level) -> tuple[PyTree, PyTree]:
+        return None, None
+
+    def step(self, ctx: StepContext, per_step: None, state: None) -> tuple[Next, None]:
+        return ctx.advance(ctx.clean), state
+
+
+def value_and_slope(f: Callable[[Array], Array], x0: Array) -> tuple[Array, Array]:
+    """The objective and its gradient at a clean estimate: one objective gradient."""
+    return jax.value_and_grad(f)(x0)
+
+
+def smoothed(f: Callable[[Array], Array], deltas: Array | None) -> Callable[[Array], Array]:
+    """``log mean_j exp f(x0 + delta_j)`` over Monte-Carlo draws (n_mc, *shape); f itself without draws."""
+    if deltas is None:
+        return f
+    return lambda x0: jax.nn.logsumexp(jax.vmap(f)(x0 + deltas)) - jnp.log(deltas.shape[0])

@@ -1,0 +1,97 @@
+"""Probability-flow inversion: from data to the noise that a deterministic sampler maps back to it.
+
+    xbar = x / (alpha + sigma),  s = alpha / (alpha + sigma):      dxbar/ds = x0(x, t) - eps(x, t)
+
+walked from data (s = 1) to noise with Euler (DDIM inversion, Song et al., arXiv 2010.02502) or Heun steps.
+Cost a step: 1 network forward (Euler) or 2 (Heun).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from tfg_jax import arguments
+from tfg_jax.batch import map_samples
+from tfg_jax.checks import check_choice, check_count
+from tfg_jax.denoiser import Denoiser
+from tfg_jax.result import NON_FINITE, OK, Cost, Samples, Status
+from tfg_jax.timesteps import Grid, Uniform
+
+FIRST_SHARE = 1e-2
+"""The network is not defined at sigma = 0: the first slope is taken at this share of the first step."""
+
+
+def invert(
+    model: Denoiser,
+    x: Float[Array, "n *shape"],
+    *,
+    cond: PyTree = None,
+    steps: int = 50,
+    grid: Grid | None = None,
+    order: Literal[1, 2] = 2,
+    chunk: int | None = None,
+) -> Samples:
+    """The noise at the grid's first level that the probability flow maps to ``x``.
+
+    Sample it back with ``tfg.sample(key, model, start=(noise.x, t_start), sampler=tfg.Heun(steps))``.
+
+    Args:
+        model: the diffusion or flow model.
+        x: clean samples.
+        cond: (n,) class of each sample, for conditional models.
+        steps: number of steps, >= 1.
+        grid: where they are placed; None is `Uniform`.
+        order: 1 is Euler (DDIM inversion), 2 is Heun.
+        chunk: samples computed together; None is all at once.
+
+    Returns:
+        `Samples` whose x is the noisy state at the grid's first time.
+
+    Raises:
+        ValueError: samples of another shape than the model's, bad counts or order.
+    """
+    arguments.check_samples("x", x, (len(x), *model.shape))
+    arguments.check_cond(model, cond, len(x))
+    arguments.check_counts(len(x), chunk, 0)
+    check_count("steps", steps)
+    check_choice("order", order, (1, 2))  # type: ignore[arg-type]
+    return _invert(model, x, cond, grid or Uniform(), steps=steps, order=order, chunk=chunk)
+
+
+@partial(jax.jit, static_argnames=("steps", "order", "chunk"))
+def _invert(model: Denoiser, x: Array, cond: PyTree, grid: Grid, *, steps: int, order: int, chunk: int | None) -> Samples:
+    times = grid(model.schedule, steps)[::-1]
+    levels = model.schedule.level(times)
+
+    def one(data: dict) -> Samples:
+        def slope(xbar: Array, t: Array) -> Array:
+            level = model.schedule.level(jnp.maximum(t, FIRST_SHARE * times[1]))
+            clean = model((level.alpha + level.sigma).astype(xbar.dtype) * xbar, level.t, data["cond"])
+            return clean.x0 - clean.eps
+
+        def step(carry: tuple[Array, Status], ends: tuple) -> tuple[tuple[Array, Status], None]:
+            (xbar, status), (index, t, t_next, s, s_next) = carry, ends
+            gap = (s_next - s).astype(xbar.dtype)
+            first = slope(xbar, t)
+            moved = xbar + gap * first
+            if order == 2:
+                moved = xbar + 0.5 * gap * (first + slope(moved, t_next))
+            finite = jnp.all(jnp.isfinite(moved))
+            failed = (status.code == OK) & ~finite
+            status = Status(jnp.where(failed, NON_FINITE, status.code), jnp.where(failed, index, status.step))
+            return (jnp.where(status.code == OK, moved, xbar), status), None
+
+        status = Status(jnp.asarray(OK, jnp.int32), jnp.asarray(-1, jnp.int32))
+        s = levels.s
+        ends = (jnp.arange(steps), times[:-1], times[1:], s[:-1], s[1:])
+        start = levels.alpha[0] + levels.sigma[0]
+        (xbar, status), _ = jax.lax.scan(step, (data["x"] / start.astype(data["x"].dtype), status), ends)
+        last = (levels.alpha[-1] + levels.sigma[-1]).astype(xbar.dtype)
+        return Samples(last * xbar, status, Cost(forwards=steps * order).as_arrays(), {})
+
+    return map_samples(one, {"x": x, "cond": cond}, len(x), chunk)

@@ -1,0 +1,108 @@
+"""Clean estimates for the gradient: where guidance looks when it asks what the sample will become.
+
+A lookahead evaluates the denoiser at (x, t) once and returns both what the sampler advances with and the estimate the
+objective sees, with the pullback from that estimate to x. `Tweedie` is the posterior mean E[x0 | x_t]: one forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from tfg_jax.denoiser import Clean
+from tfg_jax.result import Cost
+from tfg_jax.schedules import Level
+
+
+class Look(NamedTuple):
+    """One evaluation at (x, t).
+
+    ``clean`` is the denoiser's own output, ``x0`` the estimate for the objective, ``pullback`` maps a cotangent of ``x0``
+    to one of x.
+    """
+
+    clean: Clean
+    x0: Array
+    pullback: Callable[[Array], Array]
+
+
+class Lookahead(Protocol):
+    """A differentiable clean estimate."""
+
+    @property
+    def cost(self) -> Cost:
+        """Network forwards of one look and network pullbacks of one pullback."""
+        ...
+
+    def __call__(self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level) -> Look:
+        """Look from one sample ``x`` at ``level``."""
+        ...
+
+
+@struct.dataclass
+class Tweedie:
+    """``x0 = E[x0 | x_t]``, the posterior mean: greedy guidance. Cost: 1 forward, 1 pullback."""
+
+    @property
+    def cost(self) -> Cost:
+        return Cost(forwards=1, pullbacks=1)
+
+    def __call__(self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level) -> Look:
+        def estimate(x: Array) -> tuple[Array, Array]:
+            clean = denoise(x, level.t)
+            return clean.x0, clean.eps
+
+        x0, vjp, eps = jax.vjp(estimate, x, has_aux=True)
+        return Look(Clean(x0, eps), x0, lambda cotangent: vjp(cotangent)[0])
+
+
+@struct.dataclass
+class ForwardOnly:
+    """The denoiser's output with nothing prepared for a gradient: what unguided steps use. Cost: 1 forward."""
+
+    @property
+    def cost(self) -> Cost:
+        return Cost(forwards=1)
+
+    def __call__(self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level) -> Look:
+        clean = denoise(x, level.t)
+        return Look(clean, clean.x0, _no_pullback)
+
+
+def _no_pullback(cotangent: Array) -> Array:
+    raise TypeError("an unguided step has no pullback")
+
+
+@struct.dataclass
+class Clip:
+    """Clips clean estimates to the data's range.
+
+    Attributes:
+        low, high: the range; low < high, in units of the data.
+        gradient: "inside" differentiates through the clip (saturated entries get no gradient, as the TFG reference code
+            does); "outside" ignores it in the gradient.
+    """
+
+    low: ArrayLike = -1.0
+    high: ArrayLike = 1.0
+    gradient: Literal["inside", "outside"] = struct.field(pytree_node=False, default="inside")
+
+    def clean(self, clean: Clean, x: Array, level: Level) -> Clean:
+        """The clipped estimate with the noise recomputed from it, so that ``x = alpha x0 + sigma eps`` still holds."""
+        x0 = jnp.clip(clean.x0, self.low, self.high)
+        return Clean(x0, ((x - level.alpha * x0) / level.sigma).astype(x.dtype))
+
+    def look(self, look: Look) -> tuple[Float[Array, "*shape"], Callable[[Array], Array]]:
+        """The clipped estimate for the objective and its pullback."""
+        x0 = jnp.clip(look.x0, self.low, self.high)
+        if self.gradient == "outside":
+            return x0, look.pullback
+        # An entry exactly on the bound keeps its gradient, where jnp.clip would halve it.
+        inside = (look.x0 >= self.low) & (look.x0 <= self.high)
+        return x0, lambda cotangent: look.pullback(jnp.where(inside, cotangent, 0.0))

@@ -1,0 +1,128 @@
+"""Where random numbers come from: keys by default, a recorded tape for replays.
+
+    sample key = fold_in(root, global sample index) -> named stream -> step -> recurrence
+
+so the draws of sample i depend on the root key and i alone, never on batch size, order, devices or other options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, PRNGKeyArray
+
+STREAM_INITIAL, STREAM_STEP, STREAM_RENOISE, STREAM_MC, STREAM_CHURN = range(5)
+
+
+class StepNoise:
+    """The standard-normal draws of one step and recurrence, each made when first asked for.
+
+    ``step``, ``renoise`` and ``churn`` have the sample's shape; ``mc(n)`` has shape (n, *shape).
+    """
+
+    def __init__(self, draw: Callable[[int, tuple[int, ...]], Array]):
+        self._draw = draw
+
+    @property
+    def step(self) -> Array:
+        """The sampler rule's noise."""
+        return self._draw(STREAM_STEP, ())
+
+    @property
+    def renoise(self) -> Array:
+        """Takes the sample back to this level between recurrences."""
+        return self._draw(STREAM_RENOISE, ())
+
+    @property
+    def churn(self) -> Array:
+        """Raises the noise level before a step (EDM churn)."""
+        return self._draw(STREAM_CHURN, ())
+
+    def mc(self, n: int) -> Array:
+        """The smoothing draws, shared by every gradient of the recurrence."""
+        return self._draw(STREAM_MC, (n,))
+
+
+class NoiseSource(Protocol):
+    """Gives the initial noise of one sample and the draws of each (step, recurrence)."""
+
+    def initial(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """Standard normal of the sample's shape."""
+        ...
+
+    def at(self, step: Array, recurrence: Array, shape: tuple[int, ...], dtype: DTypeLike) -> StepNoise:
+        """The draws of sampling step ``step`` and recurrence ``recurrence``, both counted from 0."""
+        ...
+
+
+@struct.dataclass
+class KeyNoise:
+    """Draws from one sample's key; see the module's docstring for the order of fold-ins."""
+
+    key: PRNGKeyArray
+
+    def initial(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        return jax.random.normal(jax.random.fold_in(self.key, STREAM_INITIAL), shape, dtype)
+
+    def at(self, step: Array, recurrence: Array, shape: tuple[int, ...], dtype: DTypeLike) -> StepNoise:
+        def draw(stream: int, lead: tuple[int, ...]) -> Array:
+            key = self.key
+            for number in (stream, step, recurrence):
+                key = jax.random.fold_in(key, number)
+            return jax.random.normal(key, lead + shape, dtype)
+
+        return StepNoise(draw)
+
+
+@struct.dataclass
+class NoiseTape:
+    """Recorded standard-normal draws, replayed in place of random keys.
+
+    Shapes below are of one sample; `tfg_jax.sample` takes them with a leading sample axis. A draw that a run does not
+    use may be left None.
+
+    Attributes:
+        initial: (*shape) noise at the first level.
+        step: (steps, n_recur, *shape) for the sampler rule.
+        renoise: (steps, n_recur, *shape) between recurrences; the last of each step is never used.
+        mc: (steps, n_recur, n_mc, *shape) for smoothing.
+        churn: (steps, n_recur, *shape) for EDM churn.
+    """
+
+    initial: Float[Array, "..."]
+    step: Float[Array, "..."] | None = None
+    renoise: Float[Array, "..."] | None = None
+    mc: Float[Array, "..."] | None = None
+    churn: Float[Array, "..."] | None = None
+
+    # Overlaps StepNoise's names on purpose: a tape is the record of those draws.
+    def at(self, step: Array, recurrence: Array, shape: tuple[int, ...], dtype: DTypeLike) -> StepNoise:
+        records = {
+            STREAM_STEP: ("step", self.step), STREAM_RENOISE: ("renoise", self.renoise),
+            STREAM_MC: ("mc", self.mc), STREAM_CHURN: ("churn", self.churn),
+        }  # fmt: skip
+
+        def draw(stream: int, lead: tuple[int, ...]) -> Array:
+            name, record = records[stream]
+            if record is None:
+                raise ValueError(f"noise.{name}=None but the run draws it; record {name} on the tape")
+            if record.shape[2:] != lead + shape:
+                raise ValueError(f"noise.{name} holds draws of shape {record.shape[2:]}, the run needs {lead + shape}")
+            return record[step, recurrence].astype(dtype)
+
+        return StepNoise(draw)
+
+
+def sample_key(root: PRNGKeyArray, index: Array) -> PRNGKeyArray:
+    """The key of global sample ``index`` (a scalar integer) under the root key."""
+    return jax.random.fold_in(root, index)
+
+
+def typed_key(key: Array) -> PRNGKeyArray:
+    """``key`` as a typed key; accepts ``jax.random.key`` and legacy ``jax.random.PRNGKey`` alike."""
+    return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)

@@ -1,0 +1,33 @@
+"""Objectives: the log-weight of a clean sample, higher is better, with the target as data.
+
+An objective is a pytree, called as ``objective(x0, target) -> scalar`` on one sample, with
+
+    check(target, num_samples, shape)     eager errors for a target that cannot be meant
+    noisy                                 static; True for time-dependent objectives ``objective(x, target, level)``
+"""
+
+from tfg_jax.objectives.base import FromFn, Objective, from_fn
+from tfg_jax.objectives.classifier import ClassLogProb, Classifier, NoisyClassifier, class_log_prob, noisy_class_log_prob
+from tfg_jax.objectives.compose import Sum, Through, Weighted, total, through, weighted
+from tfg_jax.objectives.inverse import GaussianLogLikelihood, ResidualNorm, gaussian_log_likelihood, residual_norm
+
+__all__ = [
+    "ClassLogProb",
+    "Classifier",
+    "FromFn",
+    "GaussianLogLikelihood",
+    "NoisyClassifier",
+    "Objective",
+    "ResidualNorm",
+    "Sum",
+    "Through",
+    "Weighted",
+    "class_log_prob",
+    "from_fn",
+    "gaussian_log_likelihood",
+    "noisy_class_log_prob",
+    "residual_norm",
+    "through",
+    "total",
+    "weighted",
+]

@@ -1,0 +1,62 @@
+"""What an objective is, and objectives from plain functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+from flax import struct
+from jaxtyping import Array, PyTree
+
+
+class Objective(Protocol):
+    """The log-weight of one clean sample; see the package's docstring."""
+
+    noisy: Any
+
+    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+        """Raise ValueError for targets of the wrong shape, dtype or range; values are checked when concrete."""
+        ...
+
+    def __call__(self, x0: Array, target: Any, /) -> Array:
+        """The log-weight, a scalar."""
+        ...
+
+
+@struct.dataclass
+class FromFn:
+    """An objective from a function ``fn(params, x0, target) -> scalar``; build it with `from_fn`."""
+
+    params: PyTree
+    fn: Callable[..., Array] = struct.field(pytree_node=False)
+    noisy: bool = struct.field(pytree_node=False, default=False)
+
+    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+        """Every leaf of the target needs a leading axis of num_samples."""
+        check_leading(target, num_samples)
+
+    def __call__(self, x: Array, *target_and_level: Any) -> Array:
+        return self.fn(self.params, x, *target_and_level)
+
+
+def from_fn(fn: Callable[..., Array], params: PyTree = None, *, noisy: bool = False) -> FromFn:
+    """An objective from your own function of one sample.
+
+    Args:
+        fn: ``fn(params, x0, target) -> scalar`` log-weight, or with ``noisy=True`` ``fn(params, x, target, level)`` of the
+            noisy sample. Define it once, at module level: a fresh lambda each call compiles anew each call.
+        params: its weights, traced.
+        noisy: whether it is a function of the noisy sample and its level.
+    """
+    return FromFn(params, fn, noisy)
+
+
+def check_leading(target: PyTree, num_samples: int) -> None:
+    """Raise ValueError unless every leaf of ``target`` has one entry a sample on its first axis."""
+    for leaf in jax.tree.leaves(target):
+        shape = getattr(leaf, "shape", ())
+        if len(shape) == 0 or shape[0] != num_samples:
+            raise ValueError(
+                f"target has a leaf of shape {shape}, num_samples={num_samples} needs ({num_samples}, ...); give one target a sample"
+            )

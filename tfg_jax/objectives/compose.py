@@ -1,0 +1,105 @@
+"""Objectives from objectives: weighted sums, and objectives seen through a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PyTree
+
+from tfg_jax.checks import check_number
+
+
+@struct.dataclass
+class Weighted:
+    """``weight * objective``; build it with `weighted`."""
+
+    objective: Any
+    weight: ArrayLike
+
+    @property
+    def noisy(self) -> bool:
+        """As the objective's."""
+        return self.objective.noisy
+
+    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+        """As the objective's."""
+        self.objective.check(target, num_samples, shape)
+
+    def __call__(self, x: Float[Array, "*shape"], *target_and_level: Any) -> Float[Array, ""]:
+        return self.weight * self.objective(x, *target_and_level)
+
+
+@struct.dataclass
+class Sum:
+    """The sum of several objectives, each with its own target; build it with `total`."""
+
+    parts: tuple[Any, ...]
+
+    @property
+    def noisy(self) -> bool:
+        """As the parts'."""
+        return self.parts[0].noisy
+
+    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+        """The target must be a tuple with one target a part."""
+        if not isinstance(target, tuple | list) or len(target) != len(self.parts):
+            raise ValueError(f"target must be a tuple of {len(self.parts)} targets, one for each summed objective")
+        for part, one in zip(self.parts, target, strict=True):
+            part.check(one, num_samples, shape)
+
+    def __call__(self, x: Float[Array, "*shape"], target: Any, *level: Any) -> Float[Array, ""]:
+        return sum((part(x, one, *level) for part, one in zip(self.parts, target, strict=True)), jnp.zeros((), x.dtype))
+
+
+@struct.dataclass
+class Through:
+    """An objective of decoded samples, for latent models; build it with `through`."""
+
+    decoder: Callable[[Array], Array]
+    objective: Any
+    noisy = False
+
+    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+        """As the objective's, at the decoded shape."""
+        decoded = jax.eval_shape(self.decoder, jax.ShapeDtypeStruct(shape, jnp.float32)).shape
+        self.objective.check(target, num_samples, decoded)
+
+    def __call__(self, x0: Float[Array, "*shape"], target: Any) -> Float[Array, ""]:
+        return self.objective(self.decoder(x0), target)
+
+
+def weighted(objective: Any, weight: ArrayLike) -> Weighted:
+    """``weight * objective``; the weight is finite and traced, negative weights push away."""
+    check_number("weight", weight)
+    return Weighted(objective, weight)
+
+
+def total(*objectives: Any) -> Sum:
+    """The sum of objectives: the product of their densities. The target is a tuple with one target each.
+
+    Raises:
+        ValueError: nothing to sum, or objectives of clean and of noisy samples mixed.
+    """
+    if not objectives:
+        raise ValueError("total() needs at least one objective; pass them as arguments")
+    if len({bool(part.noisy) for part in objectives}) > 1:
+        raise ValueError("total() got objectives of clean and of noisy samples; sum one kind only")
+    return Sum(tuple(objectives))
+
+
+def through(decoder: Callable[[Array], Array], objective: Any) -> Through:
+    """``objective(decoder(x0))`` for latent models; the decoder maps one latent to one sample and is a pytree.
+
+    Raises:
+        ValueError: the objective is one of noisy samples.
+    """
+    if objective.noisy:
+        raise ValueError("through() decodes clean samples, got an objective of noisy samples; use one of clean samples")
+    leaves = jax.tree.leaves(decoder)
+    held = jax.tree_util.Partial(decoder) if len(leaves) == 1 and leaves[0] is decoder else decoder
+    return Through(held, objective)

@@ -1,0 +1,87 @@
+"""Measurements as objectives: how well a clean sample explains ``y = A(x0) + noise``; the target is y.
+
+The operator is any pytree called as ``operator(x0) -> y`` on one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PyTree
+
+from tfg_jax.checks import check_number, safe_norm
+
+
+class _Residual:
+    """Members shared by the measurement objectives."""
+
+    operator: Any
+    noisy = False
+
+    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+        """The target must be (num_samples, *measurement) floats of the shape the operator gives."""
+        expected = (num_samples, *jax.eval_shape(self.operator, jax.ShapeDtypeStruct(shape, jnp.float32)).shape)
+        got, dtype = getattr(target, "shape", None), getattr(target, "dtype", None)
+        if got != expected or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(
+                f"target must be float measurements of shape {expected}, got shape {got} and dtype {dtype}; "
+                "give operator(x0) of each sample"
+            )
+
+    def residual_norm(self, x0: Array, target: Array) -> Float[Array, ""]:
+        """``||y - A(x0)||``, with gradient 0 at 0."""
+        return safe_norm(target - self.operator(x0))
+
+
+@struct.dataclass
+class GaussianLogLikelihood(_Residual):
+    """``-||y - A(x0)||^2 / (2 noise_std^2)``; build it with `gaussian_log_likelihood`."""
+
+    operator: Callable[[Array], Array]
+    noise_std: ArrayLike
+
+    def __call__(self, x0: Float[Array, "*shape"], target: Float[Array, "*measurement"]) -> Float[Array, ""]:
+        return -0.5 * jnp.sum(((target - self.operator(x0)) / self.noise_std) ** 2)
+
+
+@struct.dataclass
+class ResidualNorm(_Residual):
+    """``-||y - A(x0)||``, the norm itself; build it with `residual_norm`."""
+
+    operator: Callable[[Array], Array]
+
+    def __call__(self, x0: Float[Array, "*shape"], target: Float[Array, "*measurement"]) -> Float[Array, ""]:
+        return -self.residual_norm(x0, target)
+
+
+def gaussian_log_likelihood(operator: Callable[[Array], Array], noise_std: ArrayLike) -> GaussianLogLikelihood:
+    """The log-likelihood of a measurement with Gaussian noise, up to a constant.
+
+    Args:
+        operator: ``x0 -> y`` of one sample, a pytree (a plain function is held static).
+        noise_std: standard deviation of the measurement noise, > 0, in units of y (traced).
+
+    Raises:
+        ValueError: noise_std <= 0 or not finite.
+    """
+    check_number("noise_std", noise_std, low=0.0, strict=True)
+    return GaussianLogLikelihood(_as_pytree(operator), noise_std)
+
+
+def residual_norm(operator: Callable[[Array], Array]) -> ResidualNorm:
+    """The TFG benchmark's energy of inverse problems: minus the residual norm, not squared.
+
+    Args:
+        operator: ``x0 -> y`` of one sample, a pytree (a plain function is held static).
+    """
+    return ResidualNorm(_as_pytree(operator))
+
+
+def _as_pytree(operator: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    leaves = jax.tree.leaves(operator)
+    return jax.tree_util.Partial(operator) if len(leaves) == 1 and leaves[0] is operator else operator

@@ -1,0 +1,209 @@
+"""The public entry: guided sampling as one compiled function of (key, model, configuration)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from tfg_jax import arguments
+from tfg_jax.batch import map_samples
+from tfg_jax.denoiser import Denoiser
+from tfg_jax.guidance.base import Guidance, Unguided
+from tfg_jax.lookahead import Clip, Lookahead, Tweedie
+from tfg_jax.noise import KeyNoise, NoiseTape, sample_key, typed_key
+from tfg_jax.objectives.base import FromFn, Objective
+from tfg_jax.result import INVALID_INPUT, Cost, Samples, Status
+from tfg_jax.samplers.loop import Plan, Record, sample_one
+from tfg_jax.samplers.rules import DDIM, Sampler
+from tfg_jax.timesteps import Uniform
+
+
+def sample(
+    key: PRNGKeyArray,
+    model: Denoiser,
+    *,
+    num_samples: int | None = None,
+    cond: PyTree = None,
+    objective: Objective | None = None,
+    target: PyTree = None,
+    guidance: Guidance | None = None,
+    lookahead: Lookahead | None = None,
+    sampler: Sampler | None = None,
+    clip: Clip | None = None,
+    start: tuple[Float[Array, "n *shape"], ArrayLike] | None = None,
+    noise: NoiseTape | None = None,
+    window: tuple[ArrayLike, ArrayLike] | None = None,
+    record: Record | None = None,
+    index_offset: int | Array = 0,
+    chunk: int | None = None,
+) -> Samples:
+    """Sample what the objective asks for.
+
+    Sample i depends on (weights, configuration, key, index_offset + i) alone: not on batch size, order or device count.
+    Everything but the structure is traced: sweeping strengths, targets, weights or the key compiles once. Composes with
+    jit (static: num_samples, chunk, record), grad and vmap.
+
+    Args:
+        key: root key, ``jax.random.key(seed)``.
+        model: the diffusion or flow model.
+        num_samples: how many; may be left out if target, cond, start or noise say it.
+        cond: (n,) class of each sample, for conditional models; None is unconditional.
+        objective: log-weight of a clean sample, higher is better; see `tfg_jax.objectives`.
+        target: what the objective is asked for, leaves (n, ...): one target a sample.
+        guidance: the method, e.g. `TFG`; None is unguided.
+        lookahead: the clean estimate the gradient goes through; default `Tweedie`.
+        sampler: the sampler rule; default ``DDIM(steps=50, eta=1.0)``.
+        clip: clips clean estimates to the data's range; None does not.
+        start: (x_t, t): start from these noisy samples at time t in (0, 1] instead of pure noise.
+        noise: replays recorded draws instead of the key's.
+        window: (low, high) log-SNRs between which guidance acts; outside, its work is skipped.
+        record: what to keep of the way; by default nothing.
+        index_offset: global index of the first sample, >= 0 (traced).
+        chunk: samples computed together; the last chunk is padded. None is all at once.
+
+    Returns:
+        `Samples`: x (n, *shape), per-sample status and cost, info.
+
+    Raises:
+        ValueError: an argument of wrong shape, dtype or range, or one that cannot have an effect; the message names it.
+    """
+    sampler = DDIM() if sampler is None else sampler
+    if objective is not None and not hasattr(objective, "check"):
+        objective = FromFn(None, _WithoutParams(objective))  # type: ignore[arg-type]
+    n = _count(num_samples, cond, target, start, noise)
+    _check(model, n, cond, objective, target, guidance, lookahead, sampler, clip, start, noise, window, index_offset, chunk)
+    run = _Run(model, objective, guidance or Unguided(), lookahead or Tweedie(), sampler, clip, window)
+    return _sample(typed_key(key), run, cond, target, start, noise, index_offset, num_samples=n, chunk=chunk, record=record)
+
+
+def sampling_times(model: Denoiser, sampler: Sampler, start_time: ArrayLike | None = None) -> Float[Array, " steps+1"]:
+    """The times a run visits, steps + 1 of them, noisy to clean; from ``start_time`` on if given.
+
+    A start inside the grid rescales the grid's log-SNR-free shape: times are multiplied by start_time / first time.
+    """
+    times = (sampler.grid or Uniform())(model.schedule, sampler.steps)
+    if start_time is not None:
+        times = times * (jnp.asarray(start_time, times.dtype) / times[0])
+    return times
+
+
+def upper_cost(guidance: Guidance | None, lookahead: Lookahead | None, sampler: Sampler) -> Cost:
+    """Calls per sample of a run before it is made; windows and last steps can only make it cheaper."""
+    method = guidance or Unguided()
+    return (method.cost((lookahead or Tweedie()).cost) + sampler.extra_cost) * (sampler.steps * method.n_recur)
+
+
+class _Run(NamedTuple):
+    """The traced part of a run as one pytree."""
+
+    model: Denoiser
+    objective: Any
+    guidance: Guidance
+    lookahead: Lookahead
+    sampler: Sampler
+    clip: Clip | None
+    window: tuple[ArrayLike, ArrayLike] | None
+
+
+class _WithoutParams:
+    """A user's plain ``objective(x0, target)`` with the signature of `objectives.from_fn`; equal for equal functions."""
+
+    def __init__(self, fn: Any):
+        self.fn = fn
+
+    def __call__(self, params: None, x0: Array, *target: Any) -> Array:
+        return self.fn(x0, *target)
+
+    def __hash__(self) -> int:
+        return hash(self.fn)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _WithoutParams) and other.fn == self.fn
+
+
+@partial(jax.jit, static_argnames=("num_samples", "chunk", "record"))
+def _sample(
+    key: PRNGKeyArray,
+    run: _Run,
+    cond: PyTree,
+    target: PyTree,
+    start: tuple[Array, ArrayLike] | None,
+    noise: NoiseTape | None,
+    index_offset: ArrayLike,
+    *,
+    num_samples: int,
+    chunk: int | None,
+    record: Record | None,
+) -> Samples:
+    model, objective, guidance, lookahead, sampler, clip, window = run
+    times = sampling_times(model, sampler, None if start is None else start[1])
+    levels = model.schedule.level(times)
+    plan = Plan(model, guidance, sampler, lookahead, clip, objective, levels, window, record)
+    dtype = _dtype(start, noise)
+    first = jax.tree.map(lambda a: a[0].astype(dtype), levels)
+
+    def one(data: dict[str, Any]) -> Samples:
+        source = KeyNoise(sample_key(key, data["index"])) if noise is None else data["noise"]
+        x = data["start"] if start is not None else first.scale * _initial(source, model.shape, dtype)
+        x, status, cost, info = sample_one(plan, x, data["cond"], data["target"], source)
+        return Samples(x, _judge_input(status, x_start=data["start"], target=data["target"], objective=objective), cost, info)
+
+    per_sample = {
+        "index": jnp.arange(num_samples) + index_offset, "cond": cond, "target": target, "noise": noise,
+        "start": None if start is None else start[0].astype(dtype),
+    }  # fmt: skip
+    return map_samples(one, per_sample, num_samples, chunk)
+
+
+def _judge_input(status: Status, x_start: Array | None, target: PyTree, objective: Any) -> Status:
+    """Input that could not be checked eagerly, under jit: a non-finite start or a class out of range."""
+    bad = jnp.zeros((), bool) if x_start is None else ~jnp.all(jnp.isfinite(x_start))
+    classes = getattr(getattr(objective, "classifier", None), "num_classes", None)
+    if classes is not None and target is not None:
+        bad = bad | (target < 0) | (target >= classes)
+    return Status(jnp.where(bad, INVALID_INPUT, status.code), jnp.where(bad, -1, status.step))
+
+
+def _initial(source: KeyNoise | NoiseTape, shape: tuple[int, ...], dtype: Any) -> Array:
+    if isinstance(source, NoiseTape):
+        return source.initial.astype(dtype)
+    return source.initial(shape, dtype)
+
+
+def _dtype(start: tuple[Array, ArrayLike] | None, noise: NoiseTape | None) -> Any:
+    given = start[0].dtype if start is not None else noise.initial.dtype if noise is not None else jnp.float32
+    return jnp.promote_types(given, jnp.float32)
+
+
+def _count(num_samples: int | None, cond: PyTree, target: PyTree, start: Any, noise: Any) -> int:
+    if num_samples is not None:
+        return num_samples
+    for value in (start[0] if isinstance(start, tuple | list) and start else None, cond, target, noise):
+        leaves = [leaf for leaf in jax.tree.leaves(value) if getattr(leaf, "ndim", 0)]
+        if leaves:
+            return leaves[0].shape[0]
+    raise ValueError("num_samples is missing; pass it, or a target, cond or start with one entry a sample")
+
+
+def _check(
+    model: Denoiser, n: int, cond: PyTree, objective: Any, target: PyTree, guidance: Any, lookahead: Any, sampler: Any,
+    clip: Any, start: Any, noise: Any, window: Any, index_offset: Any, chunk: Any,
+) -> None:  # fmt: skip
+    arguments.check_counts(n, chunk, index_offset)
+    sampler.check()
+    arguments.check_clip(clip)
+    arguments.check_window(window)
+    arguments.check_cond(model, cond, n)
+    arguments.check_guidance(guidance, objective, target, lookahead, window, model.shape, n)
+    if start is not None:
+        arguments.check_start(start, model.shape, n)
+    if noise is not None:
+        if start is None and noise.initial is None:
+            raise ValueError("noise.initial=None but the run starts from noise; record it or pass start=")
+        arguments.check_noise(noise, model.shape, sampler.steps, (guidance or Unguided()).n_recur, n)
+

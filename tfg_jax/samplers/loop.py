@@ -1,0 +1,159 @@
+"""The one loop: steps x recurrences of one sample, with status, cost and recording.
+
+Everything that happens to a sample happens here; methods and rules only propose. A sample that goes non-finite keeps its
+last finite state and a status, and its loop runs on without touching other samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PyTree
+
+from tfg_jax.denoiser import Denoiser
+from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided
+from tfg_jax.lookahead import Clip, ForwardOnly, Lookahead
+from tfg_jax.noise import NoiseSource, NoiseTape
+from tfg_jax.result import NON_FINITE, OK, Cost, Status
+from tfg_jax.samplers.rules import Sampler, Step, renoise
+from tfg_jax.schedules import Level
+
+
+@struct.dataclass
+class Record:
+    """What to keep of the way, in ``Samples.info``; nothing else of the path is stored.
+
+    Attributes:
+        steps: step numbers (from 0) after which the state is kept: ``info["x"]`` and ``info["x0"]``, (n, K, *shape).
+        summary: ``ctx -> small pytree``, called once a step with the `StepContext`; ``info["summary"]``, (n, steps, ...).
+    """
+
+    steps: tuple[int, ...] = struct.field(pytree_node=False, default=())
+    summary: Callable[[StepContext], PyTree] | None = struct.field(pytree_node=False, default=None)
+
+
+class Plan(NamedTuple):
+    """What all samples of a run share."""
+
+    denoiser: Denoiser
+    guidance: Guidance
+    sampler: Sampler
+    lookahead: Lookahead
+    clip: Clip | None
+    objective: Any
+    levels: Level
+    window: tuple[ArrayLike, ArrayLike] | None
+    record: Record | None
+
+
+class _Carry(NamedTuple):
+    x: Array
+    memory: PyTree
+    state: PyTree
+    status: Status
+    cost: Cost
+    kept: dict[str, Array]
+
+
+def sample_one(
+    plan: Plan, x: Float[Array, "*shape"], cond: PyTree, target: PyTree, noise: NoiseSource | NoiseTape
+) -> tuple[Float[Array, "*shape"], Status, Cost, dict[str, PyTree]]:
+    """Run the loop on one sample from its state ``x`` at the grid's first level."""
+    steps = plan.levels.t.shape[0] - 1
+    per_step, state = plan.guidance.prepare(plan.levels)
+    now, next = (jax.tree.map(lambda a: a[part], plan.levels) for part in (slice(None, -1), slice(1, None)))
+    slots = _slots(plan.record, steps)
+    kept = {} if not slots else {name: jnp.zeros((len(slots), *x.shape), x.dtype) for name in ("x", "x0")}
+    status = Status(jnp.asarray(OK, jnp.int32), jnp.asarray(-1, jnp.int32))
+    carry = _Carry(x, plan.sampler.init(x), state, status, Cost().as_arrays(), kept)
+    slot_of = jnp.asarray([slots.index(i) if i in slots else len(slots) for i in range(steps)], jnp.int32)
+
+    def body(carry: _Carry, at: tuple) -> tuple[_Carry, PyTree]:
+        index, now, next, per_step, slot = at
+        moved, state, cost, x0, note = _step(plan, carry, index, now, next, per_step, cond, target, noise)
+        finite = jnp.all(jnp.isfinite(moved.x))
+        alive = (carry.status.code == OK) & finite
+        failed_now = (carry.status.code == OK) & ~finite
+        status = Status(
+            jnp.where(failed_now, NON_FINITE, carry.status.code), jnp.where(failed_now, index, carry.status.step)
+        )
+        x = jnp.where(alive, moved.x, carry.x)
+        kept = {name: carry.kept[name].at[slot].set(value, mode="drop") for name, value in zip(kept_names, (x, x0), strict=False)}
+        return _Carry(x, moved.memory, state, status, carry.cost + cost, kept), note
+
+    kept_names = tuple(kept)
+    carry, notes = jax.lax.scan(body, carry, (jnp.arange(steps), now, next, per_step, slot_of))
+    info: dict[str, PyTree] = dict(carry.kept)
+    if plan.record is not None and plan.record.summary is not None:
+        info["summary"] = notes
+    return carry.x, carry.status, carry.cost, info
+
+
+def _step(
+    plan: Plan, carry: _Carry, index: Array, now: Level, next: Level, per_step: PyTree, cond: PyTree, target: PyTree, noise: Any
+) -> tuple[Next, PyTree, Cost, Array, PyTree]:
+    """All recurrences of one step; guidance outside the window is skipped, not computed and discarded."""
+
+    def recurrence(x: Array, state: PyTree, r: ArrayLike, guided: bool) -> tuple[Next, PyTree, Cost, Array, PyTree]:
+        draws = noise.at(index, r, x.shape, x.dtype)
+        x, start = plan.sampler.perturb(x, now, plan.denoiser.schedule, draws)
+        denoise = lambda x, t: plan.denoiser(x, t, cond)  # noqa: E731
+        method = plan.guidance if guided else Unguided()
+        look = ForwardOnly() if isinstance(method, Unguided) else plan.lookahead
+        ctx = StepContext(
+            x=x, now=_like(start, x), next=_like(next, x), index=index, cond=cond, noise=draws, denoise=denoise,
+            lookahead=look, clip=plan.clip, objective=plan.objective, target=target,
+            rule=lambda ctx, edited: plan.sampler.advance(
+                Step(ctx.x, ctx.now, ctx.next, ctx.clean, carry.memory, ctx.noise, denoise), edited
+            ),
+        )  # fmt: skip
+        moved, new_state = method.step(ctx, per_step, state)
+        moved = moved.replace(x=moved.x.astype(x.dtype))  # type: ignore[attr-defined]
+        note = plan.record.summary(ctx) if plan.record is not None and plan.record.summary is not None else None
+        cost = (method.cost(look.cost) + moved.cost).as_arrays()
+        return moved, new_state, cost, ctx.clean.x0, note
+
+    def all_recurrences(guided: bool) -> tuple[Next, PyTree, Cost, Array, PyTree]:
+        n_recur = plan.guidance.n_recur
+        if n_recur == 1:
+            return _without_cost(recurrence(carry.x, carry.state, 0, guided))
+
+        def again(loop: tuple, r: Array) -> tuple:
+            x, state, total = loop
+            moved, state, cost, x0, note = recurrence(x, state, r, guided)
+            back = renoise(moved.x, _like(now, x), _like(next, x), noise.at(index, r, x.shape, x.dtype).renoise)
+            return (back.astype(x.dtype), state, total + cost), (moved.replace(cost=Cost()), x0, note)
+
+        (_, state, total), outputs = jax.lax.scan(again, (carry.x, carry.state, Cost().as_arrays()), jnp.arange(n_recur))
+        moved, x0, note = jax.tree.map(lambda a: a[-1], outputs)
+        return moved, state, total, x0, note
+
+    if plan.window is None:
+        return all_recurrences(True)
+    low, high = plan.window
+    inside = (now.log_snr >= low) & (now.log_snr <= high)
+    return jax.lax.cond(inside, lambda: all_recurrences(True), lambda: all_recurrences(False))
+
+
+def _without_cost(result: tuple) -> tuple:
+    moved, *rest = result
+    return (moved.replace(cost=Cost()), *rest)
+
+
+def _like(level: Level, x: Array) -> Level:
+    """The level in the sample's precision, so that a float32 sample stays float32."""
+    return Level(level.t, level.alpha.astype(x.dtype), level.sigma.astype(x.dtype))
+
+
+def _slots(record: Record | None, steps: int) -> tuple[int, ...]:
+    if record is None:
+        return ()
+    for step in record.steps:
+        if not 0 <= step < steps:
+            raise ValueError(f"record.steps holds {step}, outside 0..{steps - 1}; name steps of this run")
+    return tuple(record.steps)

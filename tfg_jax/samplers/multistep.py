@@ -1,0 +1,72 @@
+"""DPM-Solver++(2M) (Lu et al., arXiv 2211.01095): second order from the estimate of the previous node.
+
+    x_next = sigma_next/sigma x - alpha_next (exp(-h) - 1) D,       lambda = log(alpha/sigma), h = lambda_next - lambda
+    D      = x0 + h / (2 h_prev) (x0 - x0_prev)
+
+First order on the first step and on the last one, where h is infinite. Cost a step: 1 forward.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float
+
+from tfg_jax.checks import check_count
+from tfg_jax.denoiser import Clean
+from tfg_jax.guidance.base import Next
+from tfg_jax.noise import StepNoise
+from tfg_jax.result import Cost
+from tfg_jax.samplers.rules import Step, guided_shift, straight
+from tfg_jax.schedules import Level, Schedule
+from tfg_jax.timesteps import Grid
+
+
+@struct.dataclass
+class Memory:
+    """The unguided estimate at the previous node and the log-SNR step ``h`` taken from it; ``h`` is inf at the start."""
+
+    x0: Float[Array, "*shape"]
+    h: Float[Array, ""]
+
+
+@struct.dataclass
+class DPMSolverPP2M:
+    """DPM-Solver++(2M); guidance is added after the rule.
+
+    Attributes:
+        steps: number of steps, >= 1.
+        grid: where they are placed; None is `Uniform`.
+    """
+
+    steps: int = struct.field(pytree_node=False, default=20)
+    grid: Grid | None = None
+
+    def check(self) -> None:
+        """Raise ValueError for bad steps."""
+        check_count("steps", self.steps)
+
+    @property
+    def extra_cost(self) -> Cost:
+        """None beyond the look."""
+        return Cost()
+
+    def init(self, x: Array) -> Memory:
+        """Nothing behind the first node."""
+        return Memory(jnp.zeros_like(x), jnp.asarray(jnp.inf, x.dtype))
+
+    def perturb(self, x: Array, now: Level, schedule: Schedule, noise: StepNoise) -> tuple[Array, Level]:
+        """No churn."""
+        return x, now
+
+    def advance(self, step: Step, edited: Clean) -> Next:
+        """One step to ``step.next``."""
+        now, next, x0 = step.now, step.next, step.plain.x0
+        last = next.sigma == 0
+        h = 0.5 * (jnp.where(last, jnp.inf, next.log_snr) - now.log_snr)
+        # exp(-h) = (alpha / sigma) (sigma_next / alpha_next), exact at sigma_next = 0.
+        decay = now.alpha * next.sigma / (now.sigma * next.alpha)
+        weight = jnp.where(last, 0.0, jnp.where(last, 0.0, h) / (2.0 * step.memory.h))
+        second_order = next.alpha * (1.0 - decay) * weight * (x0 - step.memory.x0)
+        x = straight(step.plain, next) + second_order.astype(x0.dtype)
+        return Next(x + guided_shift(step, edited), Memory(x0, h.astype(step.memory.h.dtype)), Cost())

@@ -1,0 +1,117 @@
+"""Euler and Heun on the probability-flow ODE (Karras et al., NeurIPS 2022, arXiv 2206.00364), with optional churn.
+
+In y = x / alpha, tau = sigma / alpha the flow is ``dy/dtau = eps``; Euler there is DDIM at eta = 0.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.typing import ArrayLike
+from jaxtyping import Array
+
+from tfg_jax.checks import check_count, check_number
+from tfg_jax.denoiser import Clean
+from tfg_jax.guidance.base import Next
+from tfg_jax.noise import StepNoise
+from tfg_jax.result import Cost
+from tfg_jax.samplers.rules import Step, guided_shift, straight
+from tfg_jax.schedules import Level, Schedule
+from tfg_jax.timesteps import Grid
+
+
+@struct.dataclass
+class Churn:
+    """Raises the noise before a step by a factor ``1 + gamma``, ``gamma = min(amount / steps, sqrt(2) - 1)``.
+
+    Attributes:
+        amount: the paper's S_churn, >= 0 (traced).
+        low, high: noise-to-signal ratios sigma/alpha between which it acts (S_tmin, S_tmax).
+        noise_scale: standard deviation of the fresh noise (S_noise), > 0.
+    """
+
+    amount: ArrayLike = 40.0
+    low: ArrayLike = 0.05
+    high: ArrayLike = 50.0
+    noise_scale: ArrayLike = 1.003
+
+    def check(self) -> None:
+        """Raise ValueError for negative amounts or bounds."""
+        for name in ("amount", "low", "high", "noise_scale"):
+            check_number(f"churn.{name}", getattr(self, name), low=0.0)
+
+    def perturb(self, x: Array, now: Level, schedule: Schedule, noise: StepNoise, steps: int) -> tuple[Array, Level]:
+        """The sample and level after the raise."""
+        tau = now.sigma / now.alpha
+        gamma = jnp.minimum(self.amount / steps, jnp.sqrt(2.0) - 1.0)
+        gamma = jnp.where((tau >= self.low) & (tau <= self.high), gamma, 0.0)
+        raised = schedule.level(jnp.minimum(schedule.t_of_log_snr(-2.0 * jnp.log(tau * (1.0 + gamma))), schedule.t_start))
+        level = jax.tree.map(lambda a, b: jnp.where(gamma > 0, a, b), raised, now)
+        added = jnp.sqrt(jnp.maximum((level.sigma / level.alpha) ** 2 - tau**2, 0.0)) * self.noise_scale
+        return level.alpha * (x / now.alpha + added * noise.churn), level
+
+
+@struct.dataclass
+class Euler:
+    """First order. Cost a step: 1 forward.
+
+    Attributes:
+        steps: number of steps, >= 1.
+        grid: where they are placed; None is `Uniform`, `Karras` is the paper's.
+        churn: None is the ODE, a `Churn` the paper's stochastic sampler.
+    """
+
+    steps: int = struct.field(pytree_node=False, default=50)
+    grid: Grid | None = None
+    churn: Churn | None = None
+
+    def check(self) -> None:
+        """Raise ValueError for bad steps or churn."""
+        check_count("steps", self.steps)
+        if self.churn is not None:
+            self.churn.check()
+
+    @property
+    def extra_cost(self) -> Cost:
+        """None beyond the look."""
+        return Cost()
+
+    def init(self, x: Array) -> None:
+        """No memory."""
+        return None
+
+    def perturb(self, x: Array, now: Level, schedule: Schedule, noise: StepNoise) -> tuple[Array, Level]:
+        """Churn, if any."""
+        return (x, now) if self.churn is None else self.churn.perturb(x, now, schedule, noise, self.steps)
+
+    def advance(self, step: Step, edited: Clean) -> Next:
+        """One step to ``step.next``."""
+        return Next(straight(edited, step.next), step.memory, Cost())
+
+
+@struct.dataclass
+class Heun(Euler):
+    """Second order: the mean of the slopes at both ends; the last step, to sigma = 0, is Euler's.
+
+    Guidance acts at the first evaluation. Cost a step: 2 forwards (1 on the last).
+    """
+
+    @property
+    def extra_cost(self) -> Cost:
+        """The second evaluation."""
+        return Cost(forwards=1)
+
+    def advance(self, step: Step, edited: Clean) -> Next:
+        """One step to ``step.next``."""
+        now, next = step.now, step.next
+        predicted = straight(step.plain, next)
+
+        def corrected() -> Array:
+            eps = step.denoise(predicted, next.t).eps
+            step_tau = next.sigma / next.alpha - now.sigma / now.alpha
+            return predicted + next.alpha * step_tau * 0.5 * (eps - step.plain.eps)
+
+        more = next.sigma > 0
+        x = jax.lax.cond(more, corrected, lambda: predicted)
+        return Next(x + guided_shift(step, edited), step.memory, Cost(forwards=more.astype(jnp.int32)))

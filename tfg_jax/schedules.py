@@ -1,0 +1,273 @@
+"""Noise schedules: the path ``x_t = alpha(t) x_0 + sigma(t) eps`` from data (t = 0) to noise (t = 1).
+
+A schedule says one thing, the log-SNR ``log(alpha^2 / sigma^2)`` against time, in two forms: `alpha` and `sigma`, and the
+inverse `t_of_log_snr`. Everything else (straight-line coordinates, re-noising, VP-equivalent levels) follows from a
+`Level`. Schedules are frozen pytrees: their numbers are traced leaves.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+T_OPEN = 0.999
+"""Where sampling starts on schedules whose alpha vanishes at t = 1 (cosine, rectified flow)."""
+
+
+@struct.dataclass
+class Level:
+    """One point of the path: time ``t`` in [0, 1], signal scale ``alpha`` and noise scale ``sigma`` (all of one shape)."""
+
+    t: Array
+    alpha: Array
+    sigma: Array
+
+    @property
+    def scale(self) -> Array:
+        """``sqrt(alpha^2 + sigma^2)``: dividing x by it gives variance-preserving (VP) coordinates."""
+        return jnp.sqrt(self.alpha**2 + self.sigma**2)
+
+    @property
+    def abar(self) -> Array:
+        """The VP-equivalent cumulative alpha ``alpha^2 / (alpha^2 + sigma^2)``, in [0, 1]."""
+        return self.alpha**2 / (self.alpha**2 + self.sigma**2)
+
+    @property
+    def noise_share(self) -> Array:
+        """``1 - abar`` without the cancellation: ``sigma^2 / (alpha^2 + sigma^2)``, in [0, 1]."""
+        return self.sigma**2 / (self.alpha**2 + self.sigma**2)
+
+    @property
+    def s(self) -> Array:
+        """Straight-line time ``alpha / (alpha + sigma)``: 0 is noise, 1 is data."""
+        return self.alpha / (self.alpha + self.sigma)
+
+    @property
+    def log_snr(self) -> Array:
+        """``2 log(alpha / sigma)``; +inf at the data end."""
+        return 2.0 * (jnp.log(self.alpha) - jnp.log(self.sigma))
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """What the library asks of a schedule; write your own by giving these five members."""
+
+    @property
+    def t_start(self) -> Array | float:
+        """The largest time with alpha > 0: where sampling starts by default."""
+        ...
+
+    def alpha(self, t: ArrayLike) -> Array:
+        """Signal scale at time ``t`` in [0, 1]; alpha(0) = 1."""
+        ...
+
+    def sigma(self, t: ArrayLike) -> Array:
+        """Noise scale at time ``t`` in [0, 1]; sigma(0) = 0, increasing relative to alpha."""
+        ...
+
+    def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
+        """The time at which ``log(alpha^2 / sigma^2)`` has the given value."""
+        ...
+
+    def level(self, t: ArrayLike) -> Level:
+        """The path's point at time ``t``."""
+        ...
+
+
+class _Path:
+    """Members shared by all schedules, written from alpha and sigma alone."""
+
+    t_start: float = 1.0
+
+    def level(self, t: ArrayLike) -> Level:
+        """The path's point at time ``t`` in [0, 1], any shape."""
+        t = _float(t)
+        return Level(t, self.alpha(t), self.sigma(t))  # type: ignore[attr-defined]
+
+    def log_snr(self, t: ArrayLike) -> Array:
+        """``log(alpha^2 / sigma^2)`` at time ``t``; decreasing in t, +inf at t = 0."""
+        return self.level(t).log_snr
+
+    def t_of_s(self, s: ArrayLike) -> Array:
+        """The time whose straight-line coordinate ``alpha / (alpha + sigma)`` is ``s`` in (0, 1]."""
+        s = _float(s)
+        return self.t_of_log_snr(2.0 * (jnp.log(s) - jnp.log1p(-s)))  # type: ignore[attr-defined]
+
+
+@struct.dataclass
+class VPLinear(_Path):
+    """Variance preserving with linear beta: ``log alpha = -(beta_max - beta_min) t^2 / 4 - beta_min t / 2``.
+
+    Ho et al. (arXiv 2006.11239) in continuous time (Song et al., arXiv 2011.13456). 0 < beta_min <= beta_max.
+    """
+
+    beta_min: ArrayLike = 0.1
+    beta_max: ArrayLike = 20.0
+
+    def _log_alpha(self, t: ArrayLike) -> Array:
+        t = _float(t)
+        return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
+
+    def alpha(self, t: ArrayLike) -> Array:
+        return jnp.exp(self._log_alpha(t))
+
+    def sigma(self, t: ArrayLike) -> Array:
+        return jnp.sqrt(0.0 - jnp.expm1(2.0 * self._log_alpha(t)))
+
+    def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
+        drop = jax.nn.softplus(-_float(log_snr))  # -2 log alpha
+        slope = self.beta_max - self.beta_min
+        # The root of slope t^2 / 2 + beta_min t = drop, in the form without cancellation and safe at slope = 0.
+        return 2.0 * drop / (self.beta_min + jnp.sqrt(self.beta_min**2 + 2.0 * slope * drop))
+
+
+@struct.dataclass
+class VPCosine(_Path):
+    """Variance preserving cosine: ``alpha = cos(angle(t)) / cos(angle(0))``, ``angle = pi/2 (t + offset)/(1 + offset)``.
+
+    Nichol & Dhariwal (arXiv 2102.09672). offset >= 0; alpha vanishes at t = 1, so sampling starts at t = 0.999.
+    """
+
+    offset: ArrayLike = 0.008
+    t_start: float = struct.field(pytree_node=False, default=T_OPEN)
+
+    def _angle(self, t: ArrayLike) -> Array:
+        return 0.5 * jnp.pi * (_float(t) + self.offset) / (1.0 + self.offset)
+
+    def alpha(self, t: ArrayLike) -> Array:
+        return jnp.cos(self._angle(t)) / jnp.cos(self._angle(0.0))
+
+    def sigma(self, t: ArrayLike) -> Array:
+        start, now = self._angle(0.0), self._angle(t)
+        # 1 - alpha^2 = sin(now - start) sin(now + start) / cos(start)^2: exact 0 at t = 0, no cancellation near it.
+        return jnp.sqrt(jnp.maximum(jnp.sin(now - start) * jnp.sin(now + start), 0.0)) / jnp.cos(start)
+
+    def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
+        log_snr = _float(log_snr)
+        start = self._angle(0.0)
+        sin_now = jnp.sqrt(jnp.sin(start) ** 2 + jnp.cos(start) ** 2 * jax.nn.sigmoid(-log_snr))
+        cos_now = jnp.cos(start) * jnp.sqrt(jax.nn.sigmoid(log_snr))
+        return jnp.arctan2(sin_now, cos_now) * 2.0 / jnp.pi * (1.0 + self.offset) - self.offset
+
+
+@struct.dataclass
+class VE(_Path):
+    """Variance exploding: ``alpha = 1``, ``sigma = sigma_min sqrt((sigma_max/sigma_min)^(2t) - 1)``.
+
+    The perturbation kernel of Song et al. (arXiv 2011.13456); 0 < sigma_min < sigma_max in units of the data.
+    """
+
+    sigma_min: ArrayLike = 0.01
+    sigma_max: ArrayLike = 50.0
+
+    def alpha(self, t: ArrayLike) -> Array:
+        return jnp.ones_like(_float(t))
+
+    def sigma(self, t: ArrayLike) -> Array:
+        growth = 2.0 * jnp.log(self.sigma_max / jnp.asarray(self.sigma_min))
+        return self.sigma_min * jnp.sqrt(jnp.expm1(growth * _float(t)))
+
+    def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
+        growth = 2.0 * jnp.log(self.sigma_max / jnp.asarray(self.sigma_min))
+        return jnp.log1p(jnp.exp(-_float(log_snr)) / self.sigma_min**2) / growth
+
+
+@struct.dataclass
+class EDM(_Path):
+    """Karras et al. (arXiv 2206.00364): ``alpha = 1``, ``sigma = sigma_max t``; sigma_max > 0 in units of the data."""
+
+    sigma_max: ArrayLike = 80.0
+
+    def alpha(self, t: ArrayLike) -> Array:
+        return jnp.ones_like(_float(t))
+
+    def sigma(self, t: ArrayLike) -> Array:
+        return self.sigma_max * _float(t)
+
+    def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
+        return jnp.exp(-0.5 * _float(log_snr)) / self.sigma_max
+
+
+@struct.dataclass
+class RectifiedFlow(_Path):
+    """Straight path ``alpha = 1 - t``, ``sigma = t`` (Liu et al., arXiv 2209.03003; Lipman et al., arXiv 2210.02747).
+
+    alpha vanishes at t = 1, so sampling starts at t = 0.999.
+    """
+
+    t_start: float = struct.field(pytree_node=False, default=T_OPEN)
+
+    def alpha(self, t: ArrayLike) -> Array:
+        return 1.0 - _float(t)
+
+    def sigma(self, t: ArrayLike) -> Array:
+        return _float(t)
+
+    def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
+        return jax.nn.sigmoid(-0.5 * _float(log_snr))
+
+
+@struct.dataclass
+class Discrete(_Path):
+    """A table ``alphas_cumprod`` of T entries; node k sits at ``t = (k + 1) / T`` exactly, ``t = 0`` has alpha = 1.
+
+    Between nodes log alpha is linear in t. Build it with `from_alphas_cumprod`.
+    """
+
+    log_alpha: Float[Array, " T+1"]
+    """log alpha at t = 0, 1/T, ..., 1; starts at 0 and decreases."""
+
+    @property
+    def num_nodes(self) -> int:
+        """T, the length of the table."""
+        return self.log_alpha.shape[0] - 1
+
+    def _log_alpha(self, t: ArrayLike) -> Array:
+        nodes = _float(t) * self.num_nodes
+        # Times such as (k + 1) / T come back a round-off away from their node: snap, so that nodes are exact.
+        nearest = jnp.round(nodes)
+        nodes = jnp.where(jnp.abs(nodes - nearest) < 1e-3, nearest, nodes)
+        low = jnp.clip(jnp.floor(nodes).astype(int), 0, self.num_nodes - 1)
+        part = nodes - low
+        table = jnp.asarray(self.log_alpha)
+        return (1.0 - part) * table[low] + part * table[low + 1]
+
+    def alpha(self, t: ArrayLike) -> Array:
+        return jnp.exp(self._log_alpha(t))
+
+    def sigma(self, t: ArrayLike) -> Array:
+        return jnp.sqrt(0.0 - jnp.expm1(2.0 * self._log_alpha(t)))
+
+    def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
+        log_alpha = 0.5 * jax.nn.log_sigmoid(_float(log_snr))
+        times = jnp.linspace(0.0, 1.0, self.num_nodes + 1)
+        return jnp.interp(-log_alpha, -jnp.asarray(self.log_alpha), times)
+
+
+def from_alphas_cumprod(alphas_cumprod: ArrayLike) -> Discrete:
+    """The schedule of a discrete checkpoint.
+
+    Args:
+        alphas_cumprod: (T,) decreasing values in (0, 1), clean to noisy, as stored with the checkpoint.
+
+    Raises:
+        ValueError: the table is not one-dimensional, not inside (0, 1) or not decreasing.
+    """
+    table = np.asarray(alphas_cumprod, np.float64)
+    if table.ndim != 1 or table.size == 0:
+        raise ValueError(f"alphas_cumprod must be a (T,) table, got shape {table.shape}; pass the checkpoint's 1-D array")
+    if not (np.all(table > 0) and np.all(table < 1) and np.all(np.diff(table) < 0)):
+        raise ValueError("alphas_cumprod must decrease inside (0, 1), clean to noisy; check for betas or a reversed table")
+    return Discrete(_float(np.concatenate([[0.0], 0.5 * np.log(table)])))
+
+
+def _float(x: ArrayLike) -> Array:
+    """``x`` as a floating array of at least float32."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(jnp.result_type(float) if x.dtype.kind != "f" else x.dtype, jnp.float32))
