@@ -1,0 +1,108 @@
+"""Denoising loss for class-conditional diffusion and flow models.
+
+    x_t = alpha(t) x_0 + sigma(t) eps,    loss = mean_b w(t_b) mean_pixels |network(x_t, t, label) - target|^2
+
+The target is what the prediction type names; in VP coordinates a = alpha / scale, s = sigma / scale,
+scale = sqrt(alpha^2 + sigma^2), "v" is a eps - s x_0 (Salimans & Ho, arXiv 2202.00512).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from tfg_jax.denoiser import path_velocity, thousand_time
+from tfg_jax.schedules import Level, Schedule
+from tfg_jax.training.loop import LossFn
+
+TARGETS: dict[str, Callable[[Level, Array, Array], Array]] = {
+    "eps": lambda level, x0, eps: eps,
+    "x0": lambda level, x0, eps: x0,
+    "v": lambda level, x0, eps: (level.alpha * eps - level.sigma * x0) / level.scale,
+}
+"""Regression targets by prediction type, besides "velocity", which also needs the slopes of the path."""
+
+
+def diffusion_loss(
+    apply: Callable[[PyTree, Array, Array, Array], Array],
+    schedule: Schedule,
+    prediction: str,
+    *,
+    num_classes: int,
+    network_time: Callable[[Schedule, Array], Array] = thousand_time,
+    p_uncond: float = 0.15,
+    flip_classes: tuple[int, ...] = (),
+    t_min: float = 1e-4,
+    weighting: Callable[[Level], Array] | None = None,
+) -> LossFn:
+    """Loss of a batched network, for `loop.fit`; its batches are `{"image": (B, H, W, C), "label": (B,)}`.
+
+    Args:
+        apply: `apply(params, x (B, H, W, C), t_network (B,), label (B,)) -> (B, H, W, C)`.
+        schedule: path from data to noise; times are drawn from [t_min, schedule.t_start].
+        prediction: "v", "eps", "x0", or "velocity" (dx/dt = alpha' x_0 + sigma' eps).
+        network_time: `(schedule, t) -> t_network`, as in `Denoiser`.
+        num_classes: labels are 0 .. num_classes - 1; `num_classes` itself is the null class.
+        p_uncond: probability in [0, 1] that a label is replaced by the null class (classifier-free training).
+        flip_classes: classes whose images are mirrored left-right with probability 1/2.
+        weighting: loss weight per time, a function of `Level`; None is 1.
+
+    Returns: `loss_fn(params, batch, key) -> (loss, metrics)`; the metrics are the loss by quarters of the time axis.
+
+    Raises ValueError on an unknown prediction or values out of range.
+    """
+    if prediction not in (*TARGETS, "velocity"):
+        raise ValueError(f"prediction={prediction!r} has no training target: use {', '.join(TARGETS)} or velocity")
+    if not 0.0 <= p_uncond <= 1.0:
+        raise ValueError(f"p_uncond={p_uncond} is a probability: give a value in [0, 1]")
+    if any(not 0 <= c < num_classes for c in flip_classes):
+        raise ValueError(f"flip_classes={flip_classes} must lie in 0 .. {num_classes - 1}")
+
+    def loss_fn(params: PyTree, batch: dict[str, Any], key: PRNGKeyArray) -> tuple[Float[Array, ""], dict[str, Array]]:
+        time_key, noise_key, drop_key, flip_key = jax.random.split(key, 4)
+        x0, label = jnp.asarray(batch["image"]), jnp.asarray(batch["label"])
+        if flip_classes:
+            x0 = random_flip(flip_key, x0, jnp.isin(label, jnp.array(flip_classes)))
+        t = stratified_times(time_key, len(x0), t_min, float(schedule.t_start)).astype(x0.dtype)
+        eps = jax.random.normal(noise_key, x0.shape, x0.dtype)
+        level = schedule.level(t[:, None, None, None])
+        dropped = jax.random.bernoulli(drop_key, p_uncond, label.shape)
+        label = jnp.where(dropped, num_classes, label)
+        raw = apply(params, level.alpha * x0 + level.sigma * eps, network_time(schedule, t), label)
+        if prediction == "velocity":
+            d_alpha, d_sigma = path_velocity(schedule, level.t)
+            target = d_alpha * x0 + d_sigma * eps
+        else:
+            target = TARGETS[prediction](level, x0, eps)
+        error = jnp.square(raw - target)
+        per_sample = error.astype(jnp.promote_types(error.dtype, jnp.float32)).mean(axis=(1, 2, 3))
+        if weighting is not None:
+            per_sample *= weighting(schedule.level(t))
+        return per_sample.mean(), _by_time(t, per_sample)
+
+    return loss_fn
+
+
+def stratified_times(key: PRNGKeyArray, count: int, t_min: float, t_max: float) -> Float[Array, " count"]:
+    """`count` times, one uniform draw in each of `count` equal parts of [t_min, t_max], ascending.
+
+    A random member is uniform while the batch covers the whole axis, which lowers the variance of the loss (Kingma et
+    al., arXiv 2107.00630). Batches are shuffled, so the order carries no information.
+    """
+    share = (jnp.arange(count) + jax.random.uniform(key, (count,))) / count
+    return t_min + share * (t_max - t_min)
+
+
+def random_flip(
+    key: PRNGKeyArray, images: Float[Array, "B H W C"], allowed: Bool[Array, " B"]
+) -> Float[Array, "B H W C"]:
+    """Mirror each image left-right with probability 1/2 where `allowed` is true."""
+    flip = jax.random.bernoulli(key, 0.5, (len(images),)) & allowed
+    return jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
+
+
+def _by_time(t: Array, per_sample: Array, parts: int = 4) -> dict[str, Array]:
+    quarters = jnp.array_split(per_sample, parts)  # times are ascending
+    return {f"loss_t{i + 1}": quarter.mean() for i, quarter in enumerate(quarters) if quarter.size}
