@@ -39,8 +39,8 @@ class GuideConfig(_Config):
     side: int = 28
     channels: int = 1
     num_classes: int = 10
-    widths: tuple[int, ...] = (32, 64, 96)
-    blocks: tuple[int, ...] = (1, 2, 1)
+    widths: tuple[int, ...] = (24, 48, 64)
+    blocks: tuple[int, ...] = (1, 1, 1)
 
     def __post_init__(self):
         if len(self.widths) != len(self.blocks) or not self.widths:
@@ -91,7 +91,7 @@ class ResidualBlock(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w c"], e: Float[Array, "b e"] | None = None) -> Float[Array, "b h w c"]:
         h = self.conv1(jax.nn.silu(x))
-        if self.modulate is not None:
+        if self.modulate is not None and e is not None:
             scale, shift = jnp.split(self.modulate(e)[:, None, None, :], 2, axis=-1)
             h = h * (1 + scale) + shift
         return x + self.conv2(jax.nn.silu(h))

@@ -1,0 +1,1 @@
+"""Released weights: `store` (files), `manifest`, `cards`, `released.load`; `diffusers` state dicts."""

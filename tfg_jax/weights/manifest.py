@@ -1,0 +1,100 @@
+"""The manifest of the released weights: what each folder under `checkpoints/` holds, its hashes, licence and origin."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tfg_jax import files
+from tfg_jax.weights.store import CONFIG_FILE, WEIGHTS_FILE
+
+MANIFEST_FILE = "manifest.json"
+FORMAT = 1
+
+
+def checkpoints_dir() -> Path:
+    """Folder of the released weights: inside an installed package, or beside the package in a source checkout.
+
+    Raises FileNotFoundError if there is neither.
+    """
+    package = Path(__file__).resolve().parents[1]
+    if (package / "checkpoints" / MANIFEST_FILE).is_file():
+        return package / "checkpoints"
+    if (package.parent / "pyproject.toml").is_file():
+        return package.parent / "checkpoints"
+    raise FileNotFoundError(f"{package} was installed without its checkpoints folder; install the published wheel.")
+
+
+def load_manifest(folder: str | os.PathLike | None = None) -> dict[str, dict[str, Any]]:
+    """{name: entry} of the released weights; `folder` defaults to `checkpoints_dir()`.
+
+    An entry has kind, files ({file name: {sha256, bytes}}), licence, data, command and metrics.
+    Raises FileNotFoundError (no manifest) and ValueError (not a manifest of this format).
+    """
+    path = Path(folder or checkpoints_dir()) / MANIFEST_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; no weights have been released there.")
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        version, weights = content["format"], content["weights"]
+        entries = {entry["name"]: {k: v for k, v in entry.items() if k != "name"} for entry in weights}
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is not a manifest of weights; restore the released file.") from None
+    if version != FORMAT:
+        raise ValueError(f"{path} has format {version!r}; this version reads {FORMAT}.")
+    return entries
+
+
+def sha256_of(entry: dict[str, Any]) -> dict[str, str]:
+    """{file name: sha256} of one entry, as `read_weights` takes it."""
+    return {name: file["sha256"] for name, file in entry["files"].items()}
+
+
+def add_to_manifest(
+    name: str,
+    *,
+    kind: str,
+    licence: str,
+    data: str,
+    command: str,
+    metrics: dict[str, Any],
+    folder: str | os.PathLike | None = None,
+) -> dict[str, Any]:
+    """Record the weights in `<folder>/<name>`, replacing an older entry of that name; returns the entry.
+
+    Args:
+        name: folder of the weights; with it go all its `*.safetensors` files and its `config.json`.
+        kind: "diffusion", "classifier" or "noisy-classifier".
+        licence: of the weights and of the data.
+        data: data set and the part of it that was trained on.
+        command: the command that trained them.
+        metrics: JSON values, with the data they were measured on.
+        folder: of all weights; default `checkpoints_dir()`.
+    Raises:
+        FileNotFoundError: if the weights are not there.
+        ValueError: if another process is writing the manifest.
+    """
+    root = Path(folder or checkpoints_dir())
+    home = root / name
+    for required in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (home / required).is_file():
+            raise FileNotFoundError(f"{home / required} does not exist; save the weights before recording them.")
+    held = {path.name: _describe(path) for path in sorted([home / CONFIG_FILE, *home.glob("*.safetensors")])}
+    entry = {"kind": kind, "files": held, "licence": licence, "data": data, "command": command, "metrics": metrics}
+    files.lock(root)
+    try:
+        entries = load_manifest(root) if (root / MANIFEST_FILE).is_file() else {}
+        entries[name] = entry
+        content = {"format": FORMAT, "weights": [{"name": n, **entries[n]} for n in sorted(entries)]}
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        files.write_atomically(root / MANIFEST_FILE, lambda out: out.write(text.encode()))
+    finally:
+        files.unlock(root)
+    return entry
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"sha256": digest, "bytes": path.stat().st_size}
