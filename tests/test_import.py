@@ -33,13 +33,26 @@ def test_import_touches_no_device_and_no_slow_package(then):
     assert not set(SLOW) & set(json.loads(run.stdout))
 
 
+IMPORT_EVERY_FILE = """
+import importlib, pkgutil, tfg_jax
+for module in pkgutil.walk_packages(tfg_jax.__path__, "tfg_jax."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+
+
 def test_no_file_touches_a_device():
-    run = python(
-        "import importlib, pkgutil, tfg_jax\n"
-        "for module in pkgutil.walk_packages(tfg_jax.__path__, 'tfg_jax.'):\n"
-        "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
-    )
+    run = python(IMPORT_EVERY_FILE)
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize(
+    "before", ["", "import tfg_jax.sample, tfg_jax.invert", "tfg_jax.best_of_n", IMPORT_EVERY_FILE]
+)
+def test_a_function_is_not_hidden_by_the_file_of_its_name(before):
+    """Importing `tfg_jax.sample`, the file, must not replace `tfg_jax.sample`, the function."""
+    run = python(f"import tfg_jax\n{before}\nprint(callable(tfg_jax.sample), callable(tfg_jax.invert))")
+    assert run.stdout.split() == ["True", "True"], run.stdout + run.stderr
 
 
 def test_import_adds_at_most_a_second_to_jax():
