@@ -2,10 +2,13 @@
 
     python scripts/train_diffusion.py --minutes 60                # train, or go on training, for an hour
     python scripts/train_diffusion.py --decay-from M --steps N    # cool down: learning rate to 0 from update M to N
-    python scripts/train_diffusion.py --decay-from M --steps N --export checkpoints/fashion-mnist
+    python scripts/train_diffusion.py --minutes 0 --export checkpoints/fashion-mnist    # release what is there
+
+After a cool-down, `--minutes 0` (or the same command again) keeps the cooled weights; more updates would undo it.
 """
 
 import dataclasses
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,10 +28,12 @@ from tfg_jax.data import fashion_mnist
 from tfg_jax.models.pack import pack, unpack
 from tfg_jax.models.unet2d import UNet2D, UNet2DConfig
 from tfg_jax.training.diffusion import diffusion_loss
-from tfg_jax.training.loop import fit, shuffled
-from tfg_jax.weights import store
+from tfg_jax.training.loop import LossFn, TrainState, fit, shuffled
+from tfg_jax.weights import manifest, released, store
 
 SCHEDULE, PREDICTION = schedules.VPCosine(), "v"
+LICENCE = "Apache-2.0 (weights), MIT (data)"
+DATA = "Fashion-MNIST training set (60,000 images)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Run:
     model: Model = Model()
     folder: Path = Path("runs/diffusion")
     data: Path | None = None  # folder of the four original files; default as in tfg_jax.data.fashion_mnist
-    steps: int = 10_000_000  # total updates since the first start
+    steps: int = 12_000  # total updates since the first start
     minutes: float | None = None  # budget of this call
     decay_from: int | None = None  # the learning rate falls linearly to 0 from this update to `steps`
     log_every: int = 50
@@ -125,7 +130,7 @@ def main(run: Run) -> None:
         overwrite=run.overwrite,
     )
     if run.export is not None:
-        export(model, state.ema, int(state.step), run.export)
+        export(run, loss, state, run.export)
 
 
 def learning_rate(model: Model, run: Run) -> optax.Schedule:
@@ -185,24 +190,78 @@ def _ddim(apply: Callable[..., Array], params: PyTree, x: Array, label: Array, t
     return x
 
 
-def export(model: Model, params: PyTree, step: int, folder: Path) -> None:
-    """Write the averaged weights and everything needed to use them."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
+def export(run: Run, loss: LossFn, state: TrainState, folder: Path) -> None:
+    """Release the averaged weights: configuration, weights, model card and manifest entry."""
+    model = run.model
+    images, labels = fashion_mnist.load("test", run.data)
+    leaves = jax.tree_util.tree_leaves_with_path(state.ema)
     arrays = {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf) for path, leaf in leaves}
-    config: dict[str, Any] = {
-        "kind": "diffusion",
-        "unet": model.unet().to_dict(),
-        "pack": model.pack,
-        "schedule": {"kind": "VPCosine", "offset": SCHEDULE.offset, "t_start": SCHEDULE.t_start},
-        "prediction": PREDICTION,
-        "network_time": "thousand",
-        "shape": list(fashion_mnist.SHAPE),
-        "num_classes": fashion_mnist.NUM_CLASSES,
-        "null_class": fashion_mnist.NUM_CLASSES,
-        "p_uncond": model.p_uncond,
-        "training": {**dataclasses.asdict(model), "updates": step, "images": step * model.batch},
+    config = released.diffusion_config(
+        folder.name,
+        model.unet(),
+        SCHEDULE,
+        prediction=PREDICTION,
+        network_time="thousand",
+        shape=fashion_mnist.SHAPE,
+        num_classes=fashion_mnist.NUM_CLASSES,
+        null_class=fashion_mnist.NUM_CLASSES,
+        pack=model.pack,
+    )
+    store.save_weights(folder, {**config, "p_uncond": model.p_uncond}, arrays)
+
+    jitted = jax.jit(lambda params, batch, key: loss(params, batch, key)[0])
+    rows = np.arange(len(images)).reshape(-1, 100)
+    losses = [
+        jitted(state.ema, {"image": images[row], "label": labels[row]}, jax.random.key(i)) for i, row in enumerate(rows)
+    ]
+    metrics = {
+        "parameters": sum(array.size for array in arrays.values()),
+        "updates": int(state.step),
+        "epochs": round(int(state.step) * model.batch / 60_000, 2),
+        "test_loss": round(float(np.mean(losses)), 5),
     }
-    store.save_weights(folder, config, arrays)
+    command = straight_command(run, int(state.step))
+    (folder / "README.md").write_text(card(folder.name, model, command, metrics), encoding="utf-8")
+    manifest.add_to_manifest(
+        folder.name,
+        kind="diffusion",
+        licence=LICENCE,
+        data=DATA,
+        command=command,
+        metrics=metrics,
+        folder=folder.parent,
+    )
+
+
+def straight_command(run: Run, step: int) -> str:
+    """The one command that gives the state of `step` in a single uninterrupted run."""
+    flags: list[Any] = []
+    for field in dataclasses.fields(Model):
+        value = getattr(run.model, field.name)
+        if value != field.default:
+            flags += [f"--model.{field.name.replace('_', '-')}", *(value if isinstance(value, tuple) else (value,))]
+    if run.decay_from is not None:
+        flags += ["--decay-from", run.decay_from]
+    return shlex.join(map(str, ["python", "scripts/train_diffusion.py", *flags, "--steps", step]))
+
+
+def card(name: str, model: Model, command: str, metrics: dict[str, Any]) -> str:
+    """Markdown of the model card; every number comes from the run."""
+    return f"""# {name}
+
+Class-conditional diffusion model of Fashion-MNIST, 28x28 grey images in [-1, 1]; a small model for experiments with
+guidance, not for pictures of clothes. Class {fashion_mnist.NUM_CLASSES} stands for "no class".
+
+- Architecture: `tfg_jax.models.unet2d.UNet2D` on {model.pack}x{model.pack} pixels packed into channels, widths
+  {model.channels}, {metrics["parameters"]:,} parameters
+- Path and prediction: cosine (variance preserving), v-prediction, network time 1000 t
+- Data: {DATA}; flipped left-right: classes {model.flip_classes}
+- Licence: {LICENCE}
+- Training: {metrics["updates"]:,} updates of {model.batch} images ({metrics["epochs"]} epochs), Adam; labels dropped
+  with probability {model.p_uncond}; released are the averaged weights (decay {model.ema})
+- Command: `{command}`
+- Denoising loss on the 10,000 test images: {metrics["test_loss"]}
+"""
 
 
 if __name__ == "__main__":
