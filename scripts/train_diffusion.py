@@ -242,6 +242,7 @@ def straight_command(run: Run, step: int) -> str:
             flags += [f"--model.{field.name.replace('_', '-')}", *(value if isinstance(value, tuple) else (value,))]
     if run.decay_from is not None:
         flags += ["--decay-from", run.decay_from]
+        step = run.steps  # the decay ends there
     return shlex.join(map(str, ["python", "scripts/train_diffusion.py", *flags, "--steps", step]))
 
 
