@@ -19,13 +19,17 @@ from tfg_jax.objectives.base import check_leading
 from tfg_jax.objectives.classifier import check_classes
 
 
-def check_guidance(guidance: Any, objective: Any, target: PyTree, lookahead: Any, window: Any, shape: tuple, n: int) -> None:
+def check_guidance(
+    guidance: Any, objective: Any, target: PyTree, lookahead: Any, window: Any, shape: tuple, n: int
+) -> None:
     """The method, its objective and its options belong together."""
     if guidance is not None:
         guidance.check()
     guided = guidance is not None and not isinstance(guidance, Unguided)
     if guided and objective is None:
-        raise ValueError(f"guidance={type(guidance).__name__} needs an objective; pass objective=, e.g. class_log_prob(classifier)")
+        raise ValueError(
+            f"guidance={type(guidance).__name__} needs an objective; pass objective=, e.g. class_log_prob(classifier)"
+        )
     if not guided:
         for name, value in (("objective", objective), ("lookahead", lookahead), ("window", window)):
             # An objective without guidance still can be recorded, so only its target is judged below.
@@ -57,14 +61,18 @@ def _check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> Non
     except (TypeError, ValueError) as error:
         raise ValueError(f"objective cannot read samples of shape {shape} and this target: {error}") from error
     if getattr(out, "shape", None) != ():
-        raise ValueError(f"objective must return a scalar for one sample, got shape {getattr(out, 'shape', None)}; sum it")
+        raise ValueError(
+            f"objective must return a scalar for one sample, got shape {getattr(out, 'shape', None)}; sum it"
+        )
 
 
 def check_cond(model: Denoiser, cond: Any, num_samples: int) -> None:
     """Conditions are one class a sample, in range, for networks that have classes."""
     if cond is None:
         if model.num_classes is not None and model.null_cond is None:
-            raise ValueError("cond=None, but the model has classes and no null condition; pass cond=, one class a sample")
+            raise ValueError(
+                "cond=None, but the model has classes and no null condition; pass cond=, one class a sample"
+            )
         return
     if model.num_classes is None:
         check_leading(cond, num_samples)
@@ -99,7 +107,9 @@ def check_noise(noise: NoiseTape, shape: tuple[int, ...], steps: int, n_recur: i
     for name in ("step", "renoise", "mc", "churn"):
         record = getattr(noise, name)
         if record is not None and tuple(record.shape[:3]) != lead:
-            raise ValueError(f"noise.{name} has leading axes {record.shape[:3]}, the run needs {lead} (samples, steps, n_recur)")
+            raise ValueError(
+                f"noise.{name} has leading axes {record.shape[:3]}, the run needs {lead} (samples, steps, n_recur)"
+            )
     if noise.initial is not None:
         check_samples("noise.initial", noise.initial, (num_samples, *shape))
 
@@ -119,7 +129,7 @@ def check_clip(clip: Clip | None) -> None:
         return
     check_number("clip.low", clip.low)
     check_number("clip.high", clip.high)
-    if is_concrete(clip.low) and is_concrete(clip.high) and not float(clip.low) < float(clip.high):
+    if is_concrete(clip.low) and is_concrete(clip.high) and not np.asarray(clip.low) < np.asarray(clip.high):
         raise ValueError(f"clip.low={clip.low} must be below clip.high={clip.high}")
 
 
@@ -129,5 +139,5 @@ def check_window(window: Any) -> None:
         return
     if not isinstance(window, tuple | list) or len(window) != 2:
         raise ValueError(f"window={window!r} must be (low, high), log-SNRs between which guidance acts")
-    if all(is_concrete(bound) for bound in window) and not float(window[0]) < float(window[1]):
+    if all(is_concrete(bound) for bound in window) and not np.asarray(window[0]) < np.asarray(window[1]):
         raise ValueError(f"window={window!r} must be (low, high) with low < high")

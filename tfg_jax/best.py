@@ -33,7 +33,8 @@ def best_of_n(
 ) -> Samples:
     """The best of ``n`` candidates for each of ``num_samples`` samples.
 
-    Candidate j of sample i is global sample ``(index_offset + i) n + j``. A failed candidate never wins over a finished one.
+    Candidate j of sample i is global sample ``(index_offset + i) n + j``. A failed candidate never wins over a finished
+    one.
 
     Args:
         key: root key.

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
 
 
 def is_concrete(value: Any) -> bool:
     """True if the value can be read now, that is, outside of jit, grad and vmap."""
-    return not isinstance(value, jax.core.Tracer)
+    return not isinstance(value, Tracer)
 
 
-def check_number(name: str, value: Any, *, low: float | None = None, high: float | None = None, strict: bool = False) -> None:
-    """Raise ValueError unless every concrete entry of ``value`` is finite and within [low, high] (``strict``: > low)."""
+def check_number(
+    name: str, value: Any, *, low: float | None = None, high: float | None = None, strict: bool = False
+) -> None:
+    """Raise ValueError unless all concrete entries of ``value`` are finite and in [low, high] (``strict``: > low)."""
     if value is None or not is_concrete(value):
         return
     numbers = np.asarray(value, np.float64)

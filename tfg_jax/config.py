@@ -54,7 +54,9 @@ def from_json(text: str) -> Any:
     try:
         plain = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"configuration is not JSON (line {error.lineno}: {error.msg}); check quotes and commas") from error
+        raise ValueError(
+            f"configuration is not JSON (line {error.lineno}: {error.msg}); check quotes and commas"
+        ) from error
     return from_plain(plain)
 
 
@@ -69,13 +71,19 @@ def to_plain(config: Any) -> Any:
         return [to_plain(part) for part in config]
     if hasattr(config, "dtype") and not isinstance(config, type):
         return np.asarray(config).tolist()
-    raise ValueError(f"{type(config).__name__} cannot be written to JSON; use the library's configuration classes and numbers")
+    raise ValueError(
+        f"{type(config).__name__} cannot be written to JSON; use the library's configuration classes and numbers"
+    )
 
 
 def from_plain(plain: Any) -> Any:
     """As `from_json`, from dicts, lists, numbers and text."""
     if isinstance(plain, list):
-        return np.asarray(plain, np.float64) if all(isinstance(part, int | float) for part in plain) else tuple(map(from_plain, plain))
+        return (
+            np.asarray(plain, np.float64)
+            if all(isinstance(part, int | float) for part in plain)
+            else tuple(map(from_plain, plain))
+        )
     if not isinstance(plain, dict):
         return plain
     name = plain.get("type")

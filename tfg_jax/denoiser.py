@@ -105,9 +105,10 @@ class Denoiser:
                 det = alpha * d_sigma - sigma * d_alpha
                 return Clean((d_sigma * x - sigma * raw) / det, (alpha * raw - d_alpha * x) / det)
             case "edm":
-                var = alpha**2 * self.sigma_data**2 + sigma**2
+                sigma_data = jnp.asarray(self.sigma_data, x.dtype)
+                var = alpha**2 * sigma_data**2 + sigma**2
                 # Karras et al. in x / alpha, sigma / alpha, multiplied out so that alpha -> 0 stays finite.
-                x0 = self.sigma_data**2 * alpha / var * x + sigma * self.sigma_data / jnp.sqrt(var) * raw
+                x0 = sigma_data**2 * alpha / var * x + sigma * sigma_data / jnp.sqrt(var) * raw
                 return Clean(x0, (x - alpha * x0) / sigma)
 
     def astype(self, dtype: DTypeLike | None) -> Denoiser:
@@ -187,7 +188,7 @@ def from_fn(
 
 @struct.dataclass
 class NnxApply:
-    """Calls a batched Flax NNX network on one sample, adding and stripping the batch axis; hashable, so jit caches it."""
+    """Calls a batched Flax NNX network on one sample, adding and stripping the batch axis; hashable for jit's cache."""
 
     graphdef: Any = struct.field(pytree_node=False)
 

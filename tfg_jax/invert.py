@@ -64,7 +64,9 @@ def invert(
 
 
 @partial(jax.jit, static_argnames=("steps", "order", "chunk"))
-def _invert(model: Denoiser, x: Array, cond: PyTree, grid: Grid, *, steps: int, order: int, chunk: int | None) -> Samples:
+def _invert(
+    model: Denoiser, x: Array, cond: PyTree, grid: Grid, *, steps: int, order: int, chunk: int | None
+) -> Samples:
     times = grid(model.schedule, steps)[::-1]
     levels = model.schedule.level(times)
 

@@ -7,7 +7,7 @@ objective sees, with the pullback from that estimate to x. `Tweedie` is the post
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,8 @@ from tfg_jax.schedules import Level
 class Look(NamedTuple):
     """One evaluation at (x, t).
 
-    ``clean`` is the denoiser's own output, ``x0`` the estimate for the objective, ``pullback`` maps a cotangent of ``x0``
-    to one of x.
+    ``clean`` is the denoiser's own output, ``x0`` the estimate for the objective, ``pullback`` maps a cotangent of
+    ``x0`` to one of x.
     """
 
     clean: Clean
@@ -32,6 +32,7 @@ class Look(NamedTuple):
     pullback: Callable[[Array], Array]
 
 
+@runtime_checkable
 class Lookahead(Protocol):
     """A differentiable clean estimate."""
 

@@ -8,12 +8,12 @@ so the draws of sample i depend on the root key and i alone, never on batch size
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 STREAM_INITIAL, STREAM_STEP, STREAM_RENOISE, STREAM_MC, STREAM_CHURN = range(5)
@@ -48,6 +48,7 @@ class StepNoise:
         return self._draw(STREAM_MC, (n,))
 
 
+@runtime_checkable
 class NoiseSource(Protocol):
     """Gives the initial noise of one sample and the draws of each (step, recurrence)."""
 
@@ -55,7 +56,7 @@ class NoiseSource(Protocol):
         """Standard normal of the sample's shape."""
         ...
 
-    def at(self, step: Array, recurrence: Array, shape: tuple[int, ...], dtype: DTypeLike) -> StepNoise:
+    def at(self, step: ArrayLike, recurrence: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike) -> StepNoise:
         """The draws of sampling step ``step`` and recurrence ``recurrence``, both counted from 0."""
         ...
 
@@ -69,7 +70,7 @@ class KeyNoise:
     def initial(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         return jax.random.normal(jax.random.fold_in(self.key, STREAM_INITIAL), shape, dtype)
 
-    def at(self, step: Array, recurrence: Array, shape: tuple[int, ...], dtype: DTypeLike) -> StepNoise:
+    def at(self, step: ArrayLike, recurrence: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike) -> StepNoise:
         def draw(stream: int, lead: tuple[int, ...]) -> Array:
             key = self.key
             for number in (stream, step, recurrence):
@@ -101,7 +102,7 @@ class NoiseTape:
     churn: Float[Array, "..."] | None = None
 
     # Overlaps StepNoise's names on purpose: a tape is the record of those draws.
-    def at(self, step: Array, recurrence: Array, shape: tuple[int, ...], dtype: DTypeLike) -> StepNoise:
+    def at(self, step: ArrayLike, recurrence: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike) -> StepNoise:
         records = {
             STREAM_STEP: ("step", self.step), STREAM_RENOISE: ("renoise", self.renoise),
             STREAM_MC: ("mc", self.mc), STREAM_CHURN: ("churn", self.churn),
@@ -118,7 +119,7 @@ class NoiseTape:
         return StepNoise(draw)
 
 
-def sample_key(root: PRNGKeyArray, index: Array) -> PRNGKeyArray:
+def sample_key(root: PRNGKeyArray, index: ArrayLike) -> PRNGKeyArray:
     """The key of global sample ``index`` (a scalar integer) under the root key."""
     return jax.random.fold_in(root, index)
 

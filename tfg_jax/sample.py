@@ -76,12 +76,16 @@ def sample(
     if objective is not None and not hasattr(objective, "check"):
         objective = FromFn(None, _WithoutParams(objective))  # type: ignore[arg-type]
     n = _count(num_samples, cond, target, start, noise)
-    _check(model, n, cond, objective, target, guidance, lookahead, sampler, clip, start, noise, window, index_offset, chunk)
+    _check(
+        model, n, cond, objective, target, guidance, lookahead, sampler, clip, start, noise, window, index_offset, chunk
+    )
     run = _Run(model, objective, guidance or Unguided(), lookahead or Tweedie(), sampler, clip, window)
-    return _sample(typed_key(key), run, cond, target, start, noise, index_offset, num_samples=n, chunk=chunk, record=record)
+    return _sample(
+        typed_key(key), run, cond, target, start, noise, index_offset, num_samples=n, chunk=chunk, record=record
+    )
 
 
-def sampling_times(model: Denoiser, sampler: Sampler, start_time: ArrayLike | None = None) -> Float[Array, " steps+1"]:
+def sampling_times(model: Denoiser, sampler: Sampler, start_time: ArrayLike | None = None) -> Float[Array, " {sampler.steps}+1"]:
     """The times a run visits, steps + 1 of them, noisy to clean; from ``start_time`` on if given.
 
     A start inside the grid rescales the grid's log-SNR-free shape: times are multiplied by start_time / first time.
@@ -111,7 +115,7 @@ class _Run(NamedTuple):
 
 
 class _WithoutParams:
-    """A user's plain ``objective(x0, target)`` with the signature of `objectives.from_fn`; equal for equal functions."""
+    """A user's plain ``objective(x0, target)`` as `objectives.from_fn` calls it; equal for equal functions."""
 
     def __init__(self, fn: Any):
         self.fn = fn
@@ -151,7 +155,9 @@ def _sample(
         source = KeyNoise(sample_key(key, data["index"])) if noise is None else data["noise"]
         x = data["start"] if start is not None else first.scale * _initial(source, model.shape, dtype)
         x, status, cost, info = sample_one(plan, x, data["cond"], data["target"], source)
-        return Samples(x, _judge_input(status, x_start=data["start"], target=data["target"], objective=objective), cost, info)
+        return Samples(
+            x, _judge_input(status, x_start=data["start"], target=data["target"], objective=objective), cost, info
+        )
 
     per_sample = {
         "index": jnp.arange(num_samples) + index_offset, "cond": cond, "target": target, "noise": noise,
@@ -206,4 +212,3 @@ def _check(
         if start is None and noise.initial is None:
             raise ValueError("noise.initial=None but the run starts from noise; record it or pass start=")
         arguments.check_noise(noise, model.shape, sampler.steps, (guidance or Unguided()).n_recur, n)
-

@@ -1,7 +1,7 @@
 """Noise schedules: the path ``x_t = alpha(t) x_0 + sigma(t) eps`` from data (t = 0) to noise (t = 1).
 
-A schedule says one thing, the log-SNR ``log(alpha^2 / sigma^2)`` against time, in two forms: `alpha` and `sigma`, and the
-inverse `t_of_log_snr`. Everything else (straight-line coordinates, re-noising, VP-equivalent levels) follows from a
+A schedule says one thing, the log-SNR ``log(alpha^2 / sigma^2)`` against time, in two forms: `alpha` and `sigma`, and
+the inverse `t_of_log_snr`. Everything else (straight-line coordinates, re-noising, VP-equivalent levels) follows from a
 `Level`. Schedules are frozen pytrees: their numbers are traced leaves.
 """
 
@@ -22,7 +22,7 @@ T_OPEN = 0.999
 
 @struct.dataclass
 class Level:
-    """One point of the path: time ``t`` in [0, 1], signal scale ``alpha`` and noise scale ``sigma`` (all of one shape)."""
+    """One point of the path: time ``t`` in [0, 1], signal scale ``alpha``, noise scale ``sigma`` (all of one shape)."""
 
     t: Array
     alpha: Array
@@ -112,7 +112,8 @@ class VPLinear(_Path):
 
     def _log_alpha(self, t: ArrayLike) -> Array:
         t = _float(t)
-        return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
+        low, high = _float(self.beta_min), _float(self.beta_max)
+        return -0.25 * t**2 * (high - low) - 0.5 * t * low
 
     def alpha(self, t: ArrayLike) -> Array:
         return jnp.exp(self._log_alpha(t))
@@ -122,14 +123,14 @@ class VPLinear(_Path):
 
     def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
         drop = jax.nn.softplus(-_float(log_snr))  # -2 log alpha
-        slope = self.beta_max - self.beta_min
+        low, slope = _float(self.beta_min), _float(self.beta_max) - _float(self.beta_min)
         # The root of slope t^2 / 2 + beta_min t = drop, in the form without cancellation and safe at slope = 0.
-        return 2.0 * drop / (self.beta_min + jnp.sqrt(self.beta_min**2 + 2.0 * slope * drop))
+        return 2.0 * drop / (low + jnp.sqrt(low**2 + 2.0 * slope * drop))
 
 
 @struct.dataclass
 class VPCosine(_Path):
-    """Variance preserving cosine: ``alpha = cos(angle(t)) / cos(angle(0))``, ``angle = pi/2 (t + offset)/(1 + offset)``.
+    """Variance preserving cosine: ``alpha = cos(a(t)) / cos(a(0))``, angle ``a(t) = pi/2 (t + offset)/(1 + offset)``.
 
     Nichol & Dhariwal (arXiv 2102.09672). offset >= 0; alpha vanishes at t = 1, so sampling starts at t = 0.999.
     """
@@ -171,11 +172,11 @@ class VE(_Path):
 
     def sigma(self, t: ArrayLike) -> Array:
         growth = 2.0 * jnp.log(self.sigma_max / jnp.asarray(self.sigma_min))
-        return self.sigma_min * jnp.sqrt(jnp.expm1(growth * _float(t)))
+        return _float(self.sigma_min) * jnp.sqrt(jnp.expm1(growth * _float(t)))
 
     def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
         growth = 2.0 * jnp.log(self.sigma_max / jnp.asarray(self.sigma_min))
-        return jnp.log1p(jnp.exp(-_float(log_snr)) / self.sigma_min**2) / growth
+        return jnp.log1p(jnp.exp(-_float(log_snr)) / _float(self.sigma_min) ** 2) / growth
 
 
 @struct.dataclass
@@ -188,7 +189,7 @@ class EDM(_Path):
         return jnp.ones_like(_float(t))
 
     def sigma(self, t: ArrayLike) -> Array:
-        return self.sigma_max * _float(t)
+        return _float(self.sigma_max) * _float(t)
 
     def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
         return jnp.exp(-0.5 * _float(log_snr)) / self.sigma_max
@@ -261,9 +262,13 @@ def from_alphas_cumprod(alphas_cumprod: ArrayLike) -> Discrete:
     """
     table = np.asarray(alphas_cumprod, np.float64)
     if table.ndim != 1 or table.size == 0:
-        raise ValueError(f"alphas_cumprod must be a (T,) table, got shape {table.shape}; pass the checkpoint's 1-D array")
+        raise ValueError(
+            f"alphas_cumprod must be a (T,) table, got shape {table.shape}; pass the checkpoint's 1-D array"
+        )
     if not (np.all(table > 0) and np.all(table < 1) and np.all(np.diff(table) < 0)):
-        raise ValueError("alphas_cumprod must decrease inside (0, 1), clean to noisy; check for betas or a reversed table")
+        raise ValueError(
+            "alphas_cumprod must decrease inside (0, 1), clean to noisy; check for betas or a reversed table"
+        )
     return Discrete(_float(np.concatenate([[0.0], 0.5 * np.log(table)])))
 
 

@@ -6,7 +6,7 @@ The discrete grids are those of the checkpoints' own code: node k of a table of 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,10 +17,11 @@ from jaxtyping import Array, Float
 from tfg_jax.schedules import Schedule
 
 
+@runtime_checkable
 class Grid(Protocol):
     """A rule that places the sampling times."""
 
-    def __call__(self, schedule: Any, steps: int) -> Float[Array, " steps+1"]:
+    def __call__(self, schedule: Any, steps: int) -> Float[Array, " {steps}+1"]:
         """Decreasing times; static length."""
         ...
 
@@ -29,7 +30,7 @@ class Grid(Protocol):
 class Uniform:
     """Equally spaced times from the schedule's ``t_start`` to 0."""
 
-    def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " steps+1"]:
+    def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " {steps}+1"]:
         return jnp.linspace(schedule.t_start, 0.0, steps + 1)
 
 
@@ -47,7 +48,7 @@ class Leading:
     offset: int = struct.field(pytree_node=False, default=0)
     end_at_data: bool = struct.field(pytree_node=False, default=True)
 
-    def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " steps+1"]:
+    def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " {steps}+1"]:
         nodes = np.arange(steps)[::-1] * (self.num_nodes // steps) + self.offset
         return _times(nodes, self.num_nodes, self.end_at_data)
 
@@ -58,7 +59,7 @@ class Trailing:
 
     num_nodes: int = struct.field(pytree_node=False, default=1000)
 
-    def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " steps+1"]:
+    def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " {steps}+1"]:
         nodes = np.round(np.arange(self.num_nodes, 0, -self.num_nodes / steps))[:steps] - 1
         return _times(nodes, self.num_nodes, True)
 
@@ -72,7 +73,7 @@ class Linspace:
 
     num_nodes: int = struct.field(pytree_node=False, default=1000)
 
-    def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " steps+1"]:
+    def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " {steps}+1"]:
         nodes = np.round(np.linspace(0, self.num_nodes - 1, steps))[::-1]
         return _times(nodes, self.num_nodes, True)
 
@@ -91,8 +92,12 @@ class Karras:
     sigma_max: ArrayLike | None = None
     exponent: ArrayLike = 7.0
 
-    def __call__(self, schedule: Any, steps: int) -> Float[Array, " steps+1"]:
-        top = jnp.exp(-0.5 * schedule.log_snr(schedule.t_start)) if self.sigma_max is None else jnp.asarray(self.sigma_max)
+    def __call__(self, schedule: Any, steps: int) -> Float[Array, " {steps}+1"]:
+        top = (
+            jnp.exp(-0.5 * schedule.log_snr(schedule.t_start))
+            if self.sigma_max is None
+            else jnp.asarray(self.sigma_max)
+        )
         root = 1.0 / self.exponent
         ratios = jnp.linspace(top**root, jnp.asarray(self.sigma_min) ** root, steps) ** self.exponent
         return jnp.append(schedule.t_of_log_snr(-2.0 * jnp.log(ratios)), 0.0)
@@ -110,7 +115,7 @@ class UniformLogSNR:
     log_snr_max: ArrayLike = 12.0
     log_snr_min: ArrayLike | None = None
 
-    def __call__(self, schedule: Any, steps: int) -> Float[Array, " steps+1"]:
+    def __call__(self, schedule: Any, steps: int) -> Float[Array, " {steps}+1"]:
         low = schedule.log_snr(schedule.t_start) if self.log_snr_min is None else self.log_snr_min
         return jnp.append(schedule.t_of_log_snr(jnp.linspace(low, self.log_snr_max, steps)), 0.0)
 
@@ -121,13 +126,13 @@ class Explicit:
 
     times: Float[Array, " steps+1"]
 
-    def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " steps+1"]:
+    def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " {steps}+1"]:
         if self.times.shape != (steps + 1,):
             raise ValueError(f"times has shape {self.times.shape}, steps={steps} needs ({steps + 1},)")
         return self.times
 
 
-def _times(nodes: np.ndarray, num_nodes: int, end_at_data: bool) -> Float[Array, " steps+1"]:
+def _times(nodes: np.ndarray, num_nodes: int, end_at_data: bool) -> Float[Array, " times"]:
     if nodes.min() < 0 or nodes.max() >= num_nodes or np.any(np.diff(nodes) >= 0):
         raise ValueError(f"steps={len(nodes)} does not fit a table of num_nodes={num_nodes}; use fewer steps")
     last = 0.0 if end_at_data else 1.0 / num_nodes

@@ -7,7 +7,7 @@ A method is a frozen pytree with
     prepare(levels) -> (per_step, state)      per-step arrays (leading axis steps) and the state it carries
     step(ctx, per_step, state) -> (Next, state)
 
-and static ``n_recur``. Its strengths act in variance-preserving coordinates ``x / sqrt(alpha^2 + sigma^2)``, so that one
+and static ``n_recur``. Its strengths act in variance-preserving coordinates ``x / sqrt(alpha^2 + sigma^2)``: one
 setting means the same on every schedule; `StepContext.vp_shift` converts.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +87,7 @@ class StepContext:
 
     @cached_property
     def clean(self) -> Clean:
-        """What an unguided step advances with: `raw`, or with a clip the clipped x0 and the noise recomputed from it."""
+        """What an unguided step advances with: `raw`, or with a clip the clipped x0 and the eps recomputed from it."""
         return self.raw if self._clip is None else self._clip.clean(self.raw, self.x, self.now)
 
     def lookahead(self) -> tuple[Array, Callable[[Array], Array]]:
@@ -115,6 +115,7 @@ class StepContext:
         return self._rule(self, clean)
 
 
+@runtime_checkable
 class Guidance(Protocol):
     """A guidance method; see the module's docstring."""
 

@@ -2,8 +2,8 @@
 
     increase  a_t / a_next          decrease  1 - a_t / a_next          constant  1          with a = abar
 
-each multiplied by ``strength * steps / sum``, so the mean over the chosen steps is the strength: a grid with other steps
-spreads the same strength differently.
+each multiplied by ``strength * steps / sum``: the mean over the chosen steps is the strength, so another grid spreads it
+differently.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def spread(strength: ArrayLike, structure: Structure, levels: Level) -> Float[Ar
             shape = 1.0 - shape
         case "constant":
             shape = jnp.ones_like(shape)
-    return strength * shape * shape.size / jnp.sum(shape)
+    return jnp.asarray(strength) * shape * (shape.size / jnp.sum(shape))
 
 
 def step_alpha(levels: Level) -> Float[Array, " steps"]:

@@ -1,4 +1,4 @@
-"""The TFG design space (Ye et al., NeurIPS 2024, arXiv 2409.15761): variance guidance, mean guidance, smoothing, recurrence.
+"""The TFG design space: variance and mean guidance, smoothing, recurrence (Ye et al., NeurIPS 2024, arXiv 2409.15761).
 
     f~(y)    = log mean_j exp f(y + delta_j),   delta_j = smoothing sqrt(1 - a_t) z_j     drawn once per recurrence
     Delta_t  = rho_t grad_{x_t} f~(x0(x_t))                                               variance guidance
@@ -6,8 +6,8 @@
     x_next   = rule(x_t, x0) + Delta_t / sqrt(a_t / a_next) + sqrt(a_next) Delta_0        (a = abar, VP coordinates)
 
 repeated n_recur times with re-noising in between. rho_t and mu_t are spread over the steps by their structure.
-Cost a step and recurrence: 1 network forward, 1 pullback (none if rho is None), n_mc max(n_iter, 1) objective gradients:
-the gradient at x0 serves as the cotangent of Delta_t and as the first step of Delta_0.
+Cost a step and recurrence: 1 network forward, 1 pullback (0 if rho is None), n_mc max(n_iter, 1) objective gradients,
+since the gradient at x0 serves as the cotangent of Delta_t and as the first step of Delta_0.
 Reduces to: no guidance at rho = mu = None; the published methods as in `tfg_jax.guidance.special_cases`.
 """
 
@@ -30,7 +30,7 @@ from tfg_jax.schedules import Level
 
 @struct.dataclass
 class PerStep:
-    """One step's strengths: rho_t / sqrt(a_t / a_next), mu_t and the smoothing's standard deviation; None where absent."""
+    """One step's rho_t / sqrt(a_t / a_next), mu_t and standard deviation of the smoothing; None where absent."""
 
     rho: Array | None
     mu: Array | None
@@ -106,7 +106,8 @@ class TFG:
             mu = spread(self.mu, self.mu_structure or "increase", levels)
         if self.smoothing is not None:
             share = levels.noise_share[:-1]
-            width = self.smoothing * (jnp.ones_like(share) if self.smoothing_structure == "constant" else jnp.sqrt(share))
+            shape = jnp.ones_like(share) if self.smoothing_structure == "constant" else jnp.sqrt(share)
+            width = jnp.asarray(self.smoothing) * shape
         return PerStep(rho, mu, width), None
 
     def step(self, ctx: StepContext, per_step: PerStep, state: None) -> tuple[Next, None]:

@@ -1,6 +1,6 @@
 """Universal guided diffusion (UGD, Bansal et al., ICLR 2024, arXiv 2302.07121): both guidances, as edits of eps.
 
-    eps'    = eps - strength sigma' grad_{x_t} f(x0(x_t)) - sqrt(a / (1 - a)) Delta_0          (a = abar, VP coordinates)
+    eps'    = eps - strength sigma' grad_{x_t} f(x0(x_t)) - sqrt(a / (1 - a)) Delta_0         (a = abar, VP coordinates)
     Delta_0 : from 0, n_iter - 1 times  Delta_0 <- Delta_0 + strength grad f(x0 + Delta_0)
     x_next  = rule(x_t, x0(eps'), eps'),          repeated n_recur times with re-noising in between
 

@@ -7,8 +7,14 @@ An objective is a pytree, called as ``objective(x0, target) -> scalar`` on one s
 """
 
 from tfg_jax.objectives.base import FromFn, Objective, from_fn
-from tfg_jax.objectives.classifier import ClassLogProb, Classifier, NoisyClassifier, class_log_prob, noisy_class_log_prob
-from tfg_jax.objectives.compose import Sum, Through, Weighted, total, through, weighted
+from tfg_jax.objectives.classifier import (
+    Classifier,
+    ClassLogProb,
+    NoisyClassifier,
+    class_log_prob,
+    noisy_class_log_prob,
+)
+from tfg_jax.objectives.compose import Sum, Through, Weighted, through, total, weighted
 from tfg_jax.objectives.inverse import GaussianLogLikelihood, ResidualNorm, gaussian_log_likelihood, residual_norm
 
 __all__ = [

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from flax import struct
 from jaxtyping import Array, PyTree
 
 
+@runtime_checkable
 class Objective(Protocol):
     """The log-weight of one clean sample; see the package's docstring."""
 
@@ -44,8 +45,8 @@ def from_fn(fn: Callable[..., Array], params: PyTree = None, *, noisy: bool = Fa
     """An objective from your own function of one sample.
 
     Args:
-        fn: ``fn(params, x0, target) -> scalar`` log-weight, or with ``noisy=True`` ``fn(params, x, target, level)`` of the
-            noisy sample. Define it once, at module level: a fresh lambda each call compiles anew each call.
+        fn: ``fn(params, x0, target) -> scalar`` log-weight, or with ``noisy=True`` ``fn(params, x, target, level)``
+            of the noisy sample. Define it once, at module level: a fresh lambda each call compiles anew each call.
         params: its weights, traced.
         noisy: whether it is a function of the noisy sample and its level.
     """
@@ -58,5 +59,6 @@ def check_leading(target: PyTree, num_samples: int) -> None:
         shape = getattr(leaf, "shape", ())
         if len(shape) == 0 or shape[0] != num_samples:
             raise ValueError(
-                f"target has a leaf of shape {shape}, num_samples={num_samples} needs ({num_samples}, ...); give one target a sample"
+                f"target has a leaf of shape {shape}, num_samples={num_samples} needs ({num_samples}, ...); "
+                "give one target a sample"
             )

@@ -120,10 +120,13 @@ def check_classes(name: str, value: Any, num_samples: int, num_classes: int) -> 
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape != (num_samples,) or dtype is None or not jnp.issubdtype(dtype, jnp.integer):
         raise ValueError(
-            f"{name} must be ({num_samples},) integer classes, got shape {shape} and dtype {dtype}; give one class a sample"
+            f"{name} must be ({num_samples},) integer classes, got shape {shape} and dtype {dtype}; "
+            "give one class a sample"
         )
     if is_concrete(value):
         numbers = np.asarray(value)
         if numbers.size and (numbers.min() < 0 or numbers.max() >= num_classes):
             worst = int(numbers.max()) if numbers.max() >= num_classes else int(numbers.min())
-            raise ValueError(f"{name} holds class {worst}, outside 0..{num_classes - 1}; the network has {num_classes} classes")
+            raise ValueError(
+                f"{name} holds class {worst}, outside 0..{num_classes - 1}; the network has {num_classes} classes"
+            )

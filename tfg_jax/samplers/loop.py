@@ -1,7 +1,7 @@
 """The one loop: steps x recurrences of one sample, with status, cost and recording.
 
-Everything that happens to a sample happens here; methods and rules only propose. A sample that goes non-finite keeps its
-last finite state and a status, and its loop runs on without touching other samples.
+Everything that happens to a sample happens here; methods and rules only propose. A sample that goes non-finite keeps
+its last finite state and a status, and its loop runs on without touching other samples.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Record:
 
     Attributes:
         steps: step numbers (from 0) after which the state is kept: ``info["x"]`` and ``info["x0"]``, (n, K, *shape).
-        summary: ``ctx -> small pytree``, called once a step with the `StepContext`; ``info["summary"]``, (n, steps, ...).
+        summary: ``ctx -> small pytree`` called once a step with the `StepContext`;
+            ``info["summary"]``, (n, steps, ...).
     """
 
     steps: tuple[int, ...] = struct.field(pytree_node=False, default=())
@@ -66,7 +67,7 @@ def sample_one(
     """Run the loop on one sample from its state ``x`` at the grid's first level."""
     steps = plan.levels.t.shape[0] - 1
     per_step, state = plan.guidance.prepare(plan.levels)
-    now, next = (jax.tree.map(lambda a: a[part], plan.levels) for part in (slice(None, -1), slice(1, None)))
+    now, next = jax.tree.map(lambda a: a[:-1], plan.levels), jax.tree.map(lambda a: a[1:], plan.levels)
     slots = _slots(plan.record, steps)
     kept = {} if not slots else {name: jnp.zeros((len(slots), *x.shape), x.dtype) for name in ("x", "x0")}
     status = Status(jnp.asarray(OK, jnp.int32), jnp.asarray(-1, jnp.int32))
@@ -83,7 +84,10 @@ def sample_one(
             jnp.where(failed_now, NON_FINITE, carry.status.code), jnp.where(failed_now, index, carry.status.step)
         )
         x = jnp.where(alive, moved.x, carry.x)
-        kept = {name: carry.kept[name].at[slot].set(value, mode="drop") for name, value in zip(kept_names, (x, x0), strict=False)}
+        kept = {
+            name: carry.kept[name].at[slot].set(value, mode="drop")
+            for name, value in zip(kept_names, (x, x0), strict=False)
+        }
         return _Carry(x, moved.memory, state, status, carry.cost + cost, kept), note
 
     kept_names = tuple(kept)
@@ -95,7 +99,15 @@ def sample_one(
 
 
 def _step(
-    plan: Plan, carry: _Carry, index: Array, now: Level, next: Level, per_step: PyTree, cond: PyTree, target: PyTree, noise: Any
+    plan: Plan,
+    carry: _Carry,
+    index: Array,
+    now: Level,
+    next: Level,
+    per_step: PyTree,
+    cond: PyTree,
+    target: PyTree,
+    noise: Any,
 ) -> tuple[Next, PyTree, Cost, Array, PyTree]:
     """All recurrences of one step; guidance outside the window is skipped, not computed and discarded."""
 
@@ -127,9 +139,11 @@ def _step(
             x, state, total = loop
             moved, state, cost, x0, note = recurrence(x, state, r, guided)
             back = renoise(moved.x, _like(now, x), _like(next, x), noise.at(index, r, x.shape, x.dtype).renoise)
-            return (back.astype(x.dtype), state, total + cost), (moved.replace(cost=Cost()), x0, note)
+            return (back.astype(x.dtype), state, total + cost), _without_cost((moved, x0, note))
 
-        (_, state, total), outputs = jax.lax.scan(again, (carry.x, carry.state, Cost().as_arrays()), jnp.arange(n_recur))
+        (_, state, total), outputs = jax.lax.scan(
+            again, (carry.x, carry.state, Cost().as_arrays()), jnp.arange(n_recur)
+        )
         moved, x0, note = jax.tree.map(lambda a: a[-1], outputs)
         return moved, state, total, x0, note
 

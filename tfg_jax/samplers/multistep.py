@@ -24,7 +24,7 @@ from tfg_jax.timesteps import Grid
 
 @struct.dataclass
 class Memory:
-    """The unguided estimate at the previous node and the log-SNR step ``h`` taken from it; ``h`` is inf at the start."""
+    """The unguided estimate at the previous node and the log-SNR step ``h`` taken from it; h is inf at the start."""
 
     x0: Float[Array, "*shape"]
     h: Float[Array, ""]

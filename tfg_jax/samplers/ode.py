@@ -46,7 +46,9 @@ class Churn:
         tau = now.sigma / now.alpha
         gamma = jnp.minimum(self.amount / steps, jnp.sqrt(2.0) - 1.0)
         gamma = jnp.where((tau >= self.low) & (tau <= self.high), gamma, 0.0)
-        raised = schedule.level(jnp.minimum(schedule.t_of_log_snr(-2.0 * jnp.log(tau * (1.0 + gamma))), schedule.t_start))
+        raised = schedule.level(
+            jnp.minimum(schedule.t_of_log_snr(-2.0 * jnp.log(tau * (1.0 + gamma))), schedule.t_start)
+        )
         level = jax.tree.map(lambda a, b: jnp.where(gamma > 0, a, b), raised, now)
         added = jnp.sqrt(jnp.maximum((level.sigma / level.alpha) ** 2 - tau**2, 0.0)) * self.noise_scale
         return level.alpha * (x / now.alpha + added * noise.churn), level

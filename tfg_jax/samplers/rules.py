@@ -13,7 +13,7 @@ the first-order displacement of `guided_shift`, which is exactly 0 when nothing 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from flax import struct
@@ -41,6 +41,7 @@ class Step(NamedTuple):
     denoise: Callable[[Array, ArrayLike], Clean]
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """A sampler rule; see the module's docstring."""
 
@@ -94,7 +95,8 @@ def renoise(x_next: Array, now: Level, next: Level, z: Array) -> Array:
 class DDIM:
     """DDIM (Song et al., ICLR 2021, arXiv 2010.02502).
 
-        x_next = alpha_next x0 + sqrt(sigma_next^2 - s^2) eps + s z,   s = eta sigma_next/sigma sqrt(sigma^2 - ratio^2 sigma_next^2)
+        x_next = alpha_next x0 + sqrt(sigma_next^2 - s^2) eps + s z
+        s      = eta sigma_next/sigma sqrt(sigma^2 - ratio^2 sigma_next^2),        ratio = alpha / alpha_next
 
     Cost a step: 1 forward. eta = 1 is `DDPM` with the posterior variance; eta = None (or 0) is Euler on the flow.
 
@@ -142,7 +144,8 @@ class DDPM:
 
         x_next ~ N(mean of q(x_next | x, x0), small^(1 - v) large^v)
 
-    with small = the posterior variance of q and large = the forward variance seen at the next level. Cost a step: 1 forward.
+    with small = the posterior variance of q and large = the forward variance seen at the next level.
+    Cost a step: 1 forward.
 
     Attributes:
         steps: number of steps, >= 1.
