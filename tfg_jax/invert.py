@@ -90,7 +90,7 @@ def _invert(
 
         status = Status(jnp.asarray(OK, jnp.int32), jnp.asarray(-1, jnp.int32))
         s = levels.s
-        ends = (jnp.arange(steps), times[:-1], times[1:], s[:-1], s[1:])
+        ends = (jnp.arange(steps, dtype=jnp.int32), times[:-1], times[1:], s[:-1], s[1:])
         start = levels.alpha[0] + levels.sigma[0]
         (xbar, status), _ = jax.lax.scan(step, (data["x"] / start.astype(data["x"].dtype), status), ends)
         last = (levels.alpha[-1] + levels.sigma[-1]).astype(xbar.dtype)

@@ -91,7 +91,7 @@ def sample_one(
         return _Carry(x, moved.memory, state, status, carry.cost + cost, kept), note
 
     kept_names = tuple(kept)
-    carry, notes = jax.lax.scan(body, carry, (jnp.arange(steps), now, next, per_step, slot_of))
+    carry, notes = jax.lax.scan(body, carry, (jnp.arange(steps, dtype=jnp.int32), now, next, per_step, slot_of))
     info: dict[str, PyTree] = dict(carry.kept)
     if plan.record is not None and plan.record.summary is not None:
         info["summary"] = notes
@@ -142,7 +142,7 @@ def _step(
             return (back.astype(x.dtype), state, total + cost), _without_cost((moved, x0, note))
 
         (_, state, total), outputs = jax.lax.scan(
-            again, (carry.x, carry.state, Cost().as_arrays()), jnp.arange(n_recur)
+            again, (carry.x, carry.state, Cost().as_arrays()), jnp.arange(n_recur, dtype=jnp.int32)
         )
         moved, x0, note = jax.tree.map(lambda a: a[-1], outputs)
         return moved, state, total, x0, note
