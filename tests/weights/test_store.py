@@ -31,6 +31,7 @@ def folder(tmp_path):
 
 def test_round_trip_is_exact_in_every_dtype(tmp_path):
     arrays = {name: np.array([[0, 1, 2]]).astype(dtype) for name, dtype in store.DTYPES.items()}
+    arrays["scalar"] = np.array(7, np.int64)
     arrays["empty"] = np.zeros((0, 3), np.float32)
     arrays["transposed"] = np.arange(6, dtype=np.float64).reshape(2, 3).T
     hashes = store.save_weights(tmp_path, {"kind": "test"}, arrays)

@@ -36,14 +36,14 @@ CLASSIFIERS = {
 }
 
 
-def load(
-    name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES
-) -> Denoiser | Classifier | NoisyClassifier:
+def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES) -> Any:
     """The model of a released name (checked against the manifest's sha256) or of a folder of your own.
 
     Args:
         name_or_path: a name of the manifest, such as "fashion-mnist-guide", or a folder of `store.save_weights`.
         max_bytes: largest weights file accepted.
+    Returns:
+        A `Denoiser`, `Classifier` or `NoisyClassifier`, as the configuration's kind says.
     Raises:
         FileNotFoundError: neither a released name nor a folder.
         ValueError: damaged files, or a configuration this version does not know.

@@ -83,7 +83,7 @@ def save_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> st
     for name, array in arrays.items():
         if np.asarray(array).dtype not in DTYPES.values():
             raise ValueError(f"array {name!r} has dtype {np.asarray(array).dtype}; use one of {', '.join(DTYPES)}.")
-    data = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    data = safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     return write_atomically(Path(path), lambda f: f.write(data))
 
 
