@@ -24,8 +24,8 @@ class LabelRun:
     Required: the samples, the requested classes, the evaluator's logits, per-sample status codes (0 ok) and first
     bad steps (-1 none), per-sample counts (`forwards`, `pullbacks`, `objective`), wall-clock seconds, class names.
     Optional, and left out of the report when None: the guide's logits (n, K), the evaluator's features of samples
-    (n, F) with those of real images (m, F) for the Frechet distance, real images (m, H, W, C) for texture, the
-    objective's value at every step (n, steps). `notes` are warnings shown on top of the page.
+    (n, F) with those of real images (m, F), or their `Moments`, for the Frechet distance, real images (m, H, W, C) for
+    texture, the objective's value at every step (n, steps). `notes` are warnings shown on top of the page.
     """
 
     x: Float[AnyArray, "n H W C"]
@@ -38,7 +38,7 @@ class LabelRun:
     class_names: Sequence[str]
     guide_logits: Float[AnyArray, "n K"] | None = None
     features: Float[AnyArray, "n F"] | None = None
-    reference_features: Float[AnyArray, "m F"] | None = None
+    reference_features: Float[AnyArray, "m F"] | metrics.Moments | None = None
     reference_images: Float[AnyArray, "m H W C"] | None = None
     objective: Float[AnyArray, "n steps"] | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -79,7 +79,9 @@ def label_metrics(run: LabelRun) -> dict[str, Any]:
         found |= _spread(
             "frechet_distance", metrics.frechet_with_ci(np.asarray(run.features)[ok], run.reference_features)
         )
-        found |= {"frechet_samples_n": int(ok.sum()), "frechet_reference_n": len(run.reference_features)}
+        real = run.reference_features
+        reference_n = real.n if isinstance(real, metrics.Moments) else len(real)
+        found |= {"frechet_samples_n": int(ok.sum()), "frechet_reference_n": reference_n}
     if run.reference_images is not None and ok.any():
         ratio = metrics.high_frequency_ratio(np.asarray(run.x)[ok], run.reference_images)
         found |= _spread("high_frequency_ratio", ratio)

@@ -1,0 +1,70 @@
+"""Tiny networks with random weights, so that commands run in seconds and need no released weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SIDE = 12
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory) -> Path:
+    """A folder with the weights `model`, `guide`, `noisy` and `evaluator` (which comes with moments)."""
+    from flax import nnx
+
+    from tfg_jax import schedules
+    from tfg_jax.models import classifiers
+    from tfg_jax.models.unet2d import UNet2D, UNet2DConfig
+    from tfg_jax.weights import released, store
+
+    root, rng = tmp_path_factory.mktemp("weights"), np.random.default_rng(0)
+
+    def arrays(build):
+        state = nnx.state(nnx.eval_shape(build), nnx.Not(nnx.RngState))
+        shapes = {".".join(map(str, path)): leaf.get_value().shape for path, leaf in nnx.to_flat_state(state)}
+        return {name: (rng.normal(size=shape) / 4).astype(np.float32) for name, shape in shapes.items()}
+
+    unet = UNet2DConfig(
+        in_channels=4, out_channels=4, down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
+        block_out_channels=(4,), layers_per_block=1, norm_num_groups=2, attn_norm_num_groups=2,
+        attention_head_dim=4, add_attention=False, num_class_embeds=11,
+    )  # fmt: skip
+    config = released.diffusion_config(
+        "model", unet, schedules.VPCosine(), prediction="v", network_time="thousand", shape=(SIDE, SIDE, 1),
+        num_classes=10, null_class=10, pack=2,
+    )  # fmt: skip
+    store.save_weights(root / "model", config, arrays(lambda: UNet2D(unet, rngs=nnx.Rngs(0))))
+    guide = classifiers.GuideConfig(side=SIDE, widths=(4,), blocks=(1,))
+    noisy = classifiers.NoisyGuideConfig(side=SIDE, widths=(4,), blocks=(1,))
+    evaluator = classifiers.EvaluatorConfig(side=SIDE, width=4, depths=(1, 1), num_features=6)
+    for name, kind, cls, net in (
+        ("guide", "classifier", classifiers.GuideNet, guide),
+        ("noisy", "noisy-classifier", classifiers.NoisyGuideNet, noisy),
+        ("evaluator", "classifier", classifiers.EvaluatorNet, evaluator),
+    ):
+        head = {"kind": kind, "name": name, "network": cls.__name__, "shape": [SIDE, SIDE, 1], "net": net.to_dict()}
+        store.save_weights(root / name, head, arrays(lambda cls=cls, net=net: cls(net, rngs=nnx.Rngs(0))))
+    moments = {"mean": np.zeros(6), "covariance": np.eye(6), "count": np.array(100, np.int64)}
+    store.save_arrays(root / "evaluator" / "moments.safetensors", moments)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny(weights) -> list[str]:
+    """The options that make a sampling command tiny: 5 samples in 3 shards."""
+    return [
+        "--model", str(weights / "model"), "--guide", str(weights / "guide"), "--noisy-guide", str(weights / "noisy"),
+        "--evaluator", str(weights / "evaluator"), "--steps", "2", "--classes", "0", "3", "trouser", "7", "9",
+        "--per-class", "1", "--chunk", "2",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, tmp_path_factory) -> Path:
+    """The folder of an uninterrupted run."""
+    from tfg_jax.cli.main import main
+
+    out = tmp_path_factory.mktemp("finished") / "run"
+    assert main(["sample", *tiny, "--out", str(out)]) == 0
+    return out

@@ -1,0 +1,175 @@
+"""The other commands: compare, evaluate, inspect, cite, and the front door."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from tfg_jax.cli import main as front
+from tfg_jax.cli.bibliography import ENTRIES, SOURCES
+from tfg_jax.cli.main import main
+from tfg_jax.cli.methods import MethodName, build
+from tfg_jax.config import CLASSES
+from tfg_jax.shards import SampleFolder
+from tfg_jax.tasks.presets import LABEL_PRESETS
+
+
+def test_front_door(capsys):
+    assert main(["--help"]) == 0 and "sample" in capsys.readouterr().out
+    assert main(["--version"]) == 0 and "tfg-jax 0." in capsys.readouterr().out
+    assert main([]) == 2 and "which command" in capsys.readouterr().err
+    assert main(["smaple"]) == 2 and "'smaple' is no command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", front.COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert "--dry-run" in capsys.readouterr().out
+    assert main([command, "--no-such-flag"]) == 2
+
+
+def test_help_imports_no_jax():
+    code = (
+        "import sys; from tfg_jax.cli.main import main\n"
+        f"for name in {list(front.COMMANDS)}: main([name, '--help'])\n"
+        "sys.exit('jax' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=Path(__file__).parents[2])
+    assert run.returncode == 0, run.stderr
+
+
+def test_methods_and_presets_are_the_same_names():
+    assert set(get_args(MethodName)) == {"none", "conditional", *LABEL_PRESETS}
+    for name in get_args(MethodName):
+        build(name, {})
+
+
+def test_a_term_of_strength_zero_is_absent():
+    guidance = build("tfg", {"rho": 0.0, "n_iter": 2}).guidance
+    assert guidance.rho is None and guidance.n_iter == 2  # type: ignore[union-attr]
+    guidance = build("tfg", {"mu": 0.0}).guidance
+    assert guidance.mu is None and guidance.n_iter is None and guidance.rho  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def compared(tiny, tmp_path_factory):
+    out = tmp_path_factory.mktemp("compared") / "run"
+    assert main(["compare", *tiny, "--methods", "none", "mpgd", "--out", str(out)]) == 0
+    return out
+
+
+def test_compare_writes_table_numbers_picture_and_page(compared):
+    numbers = json.loads((compared / "compare.json").read_text())
+    assert list(numbers) == ["mpgd", "none"]  # JSON keys are sorted
+    for found in numbers.values():
+        assert found["compared_samples"] == found["samples"] == 5
+        assert found["frechet_distance_low"] <= found["frechet_distance"] <= found["frechet_distance_high"]
+    assert numbers["none"]["objective_gradients_per_sample"] == 0 < numbers["mpgd"]["objective_gradients_per_sample"]
+    table = (compared / "table.md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in table] == ["method", table[1].split("|")[1].strip(), "none", "mpgd"]
+    assert (compared / "grid.png").read_bytes().startswith(b"\x89PNG")
+    assert "Accuracy against distance" in (compared / "report.html").read_text()
+    assert set(json.loads((compared / "config.json").read_text())["resolved"]) == {"none", "mpgd"}
+
+
+def test_compare_resumes_and_takes_more_methods(compared, tiny, monkeypatch):
+    written, write = [], SampleFolder.write
+    monkeypatch.setattr(
+        SampleFolder, "write", lambda self, i, a: (written.append(self.path.name), write(self, i, a))[1]
+    )
+    assert main(["compare", *tiny, "--methods", "none", "mpgd", "conditional", "--out", str(compared)]) == 0
+    assert written == ["conditional"] * 3
+    assert main(["compare", *tiny, "--methods", "none", "--seed", "5", "--out", str(compared)]) == 2
+    assert main(["compare", *tiny, "--methods", "none", "none"]) == 2
+
+
+def test_methods_share_their_seeds(compared, finished):
+    """Unguided and guided samples of one index start from the same noise: mpgd without strength would be none."""
+    from tfg_jax.shards import read_folder
+
+    none, mpgd = (read_folder(compared / name).read_all() for name in ("none", "mpgd"))
+    assert not np.array_equal(none["x"], mpgd["x"])
+    apart = np.abs(none["x"] - mpgd["x"]).mean()
+    shuffled = np.abs(none["x"] - np.roll(mpgd["x"], 1, axis=0)).mean()
+    assert apart < shuffled
+
+
+def test_evaluate_agrees_with_the_run_that_made_the_samples(finished, weights, tmp_path, capsys):
+    networks = ["--evaluator", str(weights / "evaluator"), "--guide", str(weights / "guide")]
+    out = tmp_path / "out"
+    assert main(["evaluate", str(finished), *networks, "--out", str(out), "--dry-run"]) == 0 and not out.exists()
+    assert main(["evaluate", str(finished), *networks, "--out", str(out)]) == 0
+    assert json.loads((out / "metrics.json").read_text()) == json.loads((finished / "metrics.json").read_text())
+    capsys.readouterr()
+    assert main(["evaluate", str(finished), "--evaluator", str(weights / "evaluator"), "--out", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_evaluate_reads_images(weights, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    target = np.arange(6) % 10
+    x = rng.integers(0, 256, (6, 12, 12, 1)).astype(np.uint8)
+    args = ["--evaluator", str(weights / "evaluator")]
+    np.savez(tmp_path / "bytes.npz", x=x, target=target)
+    np.savez(tmp_path / "floats.npz", x=x / 127.5 - 1, target=target)
+    for name in ("bytes", "floats"):
+        assert main(["evaluate", str(tmp_path / f"{name}.npz"), *args, "--out", str(tmp_path / name)]) == 0
+    found = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("bytes", "floats")]
+    assert found[0]["evaluator_accuracy"] == found[1]["evaluator_accuracy"]
+    assert found[0]["frechet_distance"] == pytest.approx(found[1]["frechet_distance"], rel=1e-4)
+    bad = {
+        "unscaled": ({"x": x.astype(float), "target": target}, "[-1, 1]"),
+        "nameless": ({"images": x, "target": target}, "'x'"),
+        "classes": ({"x": x, "target": target + 9}, "outside 0..9"),
+        "few": ({"x": x, "target": target[:2]}, "(6,) integer classes"),
+    }
+    capsys.readouterr()
+    for name, (arrays, said) in bad.items():
+        np.savez(tmp_path / "bad.npz", **arrays)
+        assert main(["evaluate", str(tmp_path / "bad.npz"), *args, "--out", str(tmp_path / name)]) == 2
+        assert said in capsys.readouterr().err and not (tmp_path / name).exists()
+    (tmp_path / "text.npz").write_text("no archive")
+    assert main(["evaluate", str(tmp_path / "text.npz"), *args]) == 2
+    assert main(["evaluate", str(tmp_path / "nothing"), *args]) == 2
+
+
+def test_inspect_shows_weights_and_folders(weights, finished, tmp_path, capsys):
+    out = tmp_path / "found.json"
+    assert main(["inspect", str(weights / "model"), "--out", str(out)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads(out.read_text())
+    assert found["config"]["schedule"]["kind"] == "VPCosine" and found["parameters"] > 0
+    assert len(found["sha256"]["model.safetensors"]) == 64
+    assert main(["inspect", str(finished), "--out", str(tmp_path / "no.json"), "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["shards"] == {"ok": 3, "missing": 0, "damaged": 0}
+    assert not (tmp_path / "no.json").exists()
+    assert main(["inspect"]) == 0 and "fashion-mnist-guide" in capsys.readouterr().out
+    assert main(["inspect", "no-such-thing"]) == 2 and "no-such-thing" in capsys.readouterr().err
+
+
+def test_cite_finds_what_a_configuration_uses(finished, compared, tmp_path, capsys):
+    assert main(["cite"]) == 0
+    default = capsys.readouterr().out
+    assert main(["cite", str(finished), "--out", str(tmp_path / "refs.bib")]) == 0
+    found = capsys.readouterr().out
+    assert found == default == (tmp_path / "refs.bib").read_text()
+    assert all(key in found for key in ("tfg_jax", "ye2024tfg", "song2021ddim", "nichol2021improved"))
+    assert "chung2023dps" not in found
+    assert main(["cite", str(compared)]) == 0
+    found = capsys.readouterr().out
+    assert "he2024mpgd" in found and "ye2024tfg" not in found
+    assert main(["cite", "--all"]) == 0 and capsys.readouterr().out.count("\n@") + 1 == len(ENTRIES)
+    assert main(["cite", str(finished), "--all"]) == 2
+    assert main(["cite", str(tmp_path / "nothing")]) == 2
+
+
+def test_every_configuration_class_is_credited_or_plain():
+    plain = {"Unguided", "Clip", "Tweedie", "Discrete", "Explicit", "Leading", "Linspace", "Uniform", "UniformLogSNR"}
+    assert {cls.__name__ for cls in CLASSES} - plain <= set(SOURCES)
+    assert {key for keys in SOURCES.values() for key in keys} | {"tfg_jax"} == set(ENTRIES)
+    for key, entry in ENTRIES.items():
+        assert entry.startswith("@") and f"{{{key}," in entry and entry.count("{") == entry.count("}")

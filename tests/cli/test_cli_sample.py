@@ -1,0 +1,236 @@
+"""`tfg-jax sample`: the folder it writes, resumption to the same bytes, refusals, exit codes."""
+
+import json
+import os
+import shutil
+import signal
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfg_jax.cli import runs
+from tfg_jax.cli.main import main
+from tfg_jax.shards import SampleFolder, read_folder
+
+
+def shards(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.glob("shard-*"))}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_a_run_leaves_samples_numbers_picture_and_page(finished):
+    names = {file.name for file in finished.iterdir()}
+    assert {"manifest.json", "config.json", "metrics.json", "grid.png", "report.html"} <= names
+    assert not {"lock"} & names and not list(finished.glob("*.tmp"))
+    folder = read_folder(finished)
+    assert set(folder.verify().values()) == {"ok"} and len(folder.ranges()) == 3
+    arrays = folder.read_all()
+    assert arrays["x"].shape == (5, 12, 12, 1) and np.isfinite(arrays["x"]).all()
+    assert arrays["target"].tolist() == [0, 3, 1, 7, 9]
+    assert arrays["objective"].shape == (5, 2) and (arrays["objective"] <= 0).all()
+    assert (arrays["cost_forwards"] == 2).all() and (arrays["cost_pullbacks"] == 2).all()
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["samples"] == 5 and metrics["failed_samples"] == 0 and metrics["network_forwards_per_sample"] == 2
+    assert 0 <= metrics["evaluator_accuracy_low"] <= metrics["evaluator_accuracy"] <= metrics["evaluator_accuracy_high"]
+    assert metrics["frechet_distance"] > 0 and metrics["frechet_reference_n"] == 100
+    assert metrics["high_frequency_ratio"] > 0 and metrics["seconds"] > 0
+    config = json.loads((finished / "config.json").read_text())
+    assert config["options"]["steps"] == 2 and config["resolved"]["guidance"]["type"] == "TFG"
+    assert set(config["versions"]) >= {"tfg_jax", "jax"}
+    page = (finished / "report.html").read_text()
+    assert "Objective against sampling step" in page and "trouser" in page and "http" not in page.split("</style>")[1]
+
+
+def test_a_finished_run_computes_nothing_again(run, tiny, monkeypatch):
+    monkeypatch.setattr(runs, "run_chunked", None)  # calling it would fail
+    before = contents(run)
+    assert main(["sample", *tiny, "--out", str(run)]) == 0
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_resumed_ends_in_the_same_bytes(number, finished, tiny, tmp_path, monkeypatch, capsys):
+    out, write = tmp_path / "run", SampleFolder.write
+
+    def interrupted(self, indices, arrays):
+        write(self, indices, arrays)
+        os.kill(os.getpid(), number)
+
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patch:
+        patch.setattr(SampleFolder, "write", interrupted)
+        assert main(["sample", *tiny, "--out", str(out)]) == 75
+    assert "2 of 5 samples are kept" in (said := capsys.readouterr().err) and "resumes" in said
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert len(read_folder(out).missing()) == 2 and not (out / "lock").exists()
+    assert main(["sample", *tiny, "--out", str(out)]) == 0
+    assert shards(out) == shards(finished)
+    assert (out / "manifest.json").read_bytes() == (finished / "manifest.json").read_bytes()
+    numbers = [json.loads((folder / "metrics.json").read_text()) for folder in (out, finished)]
+    timed = {"seconds", "images_per_second"}
+    assert {k: v for k, v in numbers[0].items() if k not in timed} == {
+        k: v for k, v in numbers[1].items() if k not in timed
+    }
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "delete the hash"])
+def test_only_the_damaged_shard_is_computed_again(damage, run, finished, tiny, monkeypatch):
+    file = run / "shard-00001.npz"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    if damage == "flip":
+        file.write_bytes(data)
+    elif damage == "truncate":
+        file.write_bytes(data[:100])
+    elif damage == "delete":
+        file.unlink()
+    else:
+        file.with_suffix(".sha256").unlink()
+    written, write = [], SampleFolder.write
+    monkeypatch.setattr(SampleFolder, "write", lambda self, i, a: (written.append(i), write(self, i, a)) and None)
+    assert main(["sample", *tiny, "--out", str(run)]) == 0
+    assert written == [range(2, 4)] and shards(run) == shards(finished)
+
+
+def test_another_configuration_is_refused_and_overwritten_on_demand(run, finished, tiny, capsys):
+    before = contents(run)
+    other = ["sample", *tiny, "--seed", "1", "--out", str(run)]
+    assert main(other) == 2
+    said = capsys.readouterr().err
+    assert "seed: 0 -> 1" in said and "--overwrite" in said and "Traceback" not in said
+    assert contents(run) == before
+    assert main([*other, "--overwrite"]) == 0
+    assert shards(run).keys() == shards(finished).keys() and shards(run) != shards(finished)
+
+
+def test_the_evaluator_and_the_report_do_not_decide_the_samples(run, tiny, weights, capsys):
+    assert main(["sample", *tiny, "--evaluator", str(weights / "guide"), "--out", str(run)]) == 0
+    assert "evaluator is the network that guides" in capsys.readouterr().err
+    assert "evaluator is the network that guides" in (run / "report.html").read_text()
+
+
+def test_config_json_repeats_a_run_and_typed_options_win(finished, tmp_path):
+    out = tmp_path / "again"
+    config = ["--config", str(finished / "config.json")]
+    assert main(["sample", *config, "--out", str(out), "--dry-run"]) == 0 and not out.exists()
+    assert main(["sample", *config, "--out", str(out)]) == 0
+    assert shards(out) == shards(finished)
+    assert main(["sample", *config, "--out", str(out), "--eta", "0.5"]) == 2
+
+
+def test_a_dry_run_tells_the_cost_and_writes_nothing(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sample", *tiny, "--n-recur", "3", "--dry-run"]) == 0
+    header, _, row = capsys.readouterr().out.splitlines()[:3]
+    cells = dict(
+        zip(header.replace("objective gradients", "objective").split(), row.replace(" x ", "x").split(), strict=False)
+    )
+    assert cells["shape"] == "12x12x1" and cells["forwards"] == cells["pullbacks"] == str(5 * 2 * 3)
+    assert not list(tmp_path.iterdir())
+
+
+def test_failed_samples_are_stored_shown_and_exit_3(tiny, weights, tmp_path, capsys):
+    """Variance guidance of absurd strength overflows: the samples fail, the run does not."""
+    args = ["--no-clip", "--rho", "1e38", "--mu", "1e38", "--smoothing", "0"]
+    assert main(["sample", *tiny, *args, "--out", str(tmp_path / "run")]) == 3
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["failed_samples"] > 0 and metrics["samples"] == 5
+    assert "failed" in capsys.readouterr().err and "not finite" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_failing_metrics_lose_no_sample(tiny, finished, tmp_path, monkeypatch, capsys):
+    from tfg_jax.tasks.scoring import Judge
+
+    def broken(self, x):
+        raise RuntimeError("no metrics today")
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Judge, "score", broken)
+        assert main(["sample", *tiny, "--out", str(out)]) == 1
+    assert "no metrics today" in (said := capsys.readouterr().err) and "tfg-jax evaluate" in said
+    assert shards(out) == shards(finished) and not (out / "lock").exists()
+
+
+def test_a_full_disk_is_resumable(tiny, tmp_path, monkeypatch, capsys):
+    def full(self, indices, arrays):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SampleFolder, "write", full)
+    assert main(["sample", *tiny, "--out", str(tmp_path / "run")]) == 75
+    assert "No space left on device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--rho", "-1"], "rho=-1"),
+        (["--rho", "nan"], "rho=nan"),
+        (["--n-iter", "0"], "n_iter=0"),
+        (["--steps", "0"], "steps=0"),
+        (["--eta", "1.5"], "eta=1.5"),
+        (["--per-class", "0"], "per_class=0"),
+        (["--chunk", "-2"], "chunk=-2"),
+        (["--seed", "-1"], "seed=-1"),
+        (["--classes", "10"], "'10' is no class"),
+        (["--classes", "sock"], "'sock' is no class"),
+        (["--classes", "1", "trouser"], "names a class twice"),
+        (["--method", "dps", "--rho", "1"], "--rho has no effect on --method dps, which takes --strength"),
+        (["--method", "none", "--n-mc", "1"], "--n-mc has no effect"),
+        (["--mu", "0", "--n-iter", "3"], "n_iter=3 has no effect"),
+        (["--model", "no-such-model"], "'no-such-model' is neither a released name"),
+        (["--config", "no-such-file.json"], "no-such-file.json"),
+        (["--data", "no-such-folder"], "no-such-folder"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_2(extra, said, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sample", *tiny, *extra]) == 2
+    heard = capsys.readouterr().err
+    assert said in heard and "Traceback" not in heard and len(heard.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("extra", [["--rhoo", "1"], ["--rho", "much"], ["--method", "magic"]])
+def test_unknown_flags_and_values_exit_2(extra, tiny, capsys):
+    assert main(["sample", *tiny, *extra]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_weights_of_the_wrong_kind_or_damaged_are_named(tiny, weights, tmp_path, capsys):
+    assert main(["sample", *tiny, "--model", str(weights / "guide"), "--dry-run"]) == 2
+    assert "holds a Classifier, a Denoiser is needed" in capsys.readouterr().err
+    broken = Path(shutil.copytree(weights / "model", tmp_path / "model"))
+    data = bytearray((broken / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (broken / "model.safetensors").write_bytes(data)
+    assert main(["sample", *tiny, "--model", str(broken), "--dry-run"]) == 2
+    assert "sha256" in (said := capsys.readouterr().err) and "Traceback" not in said
+
+
+def test_folders_that_cannot_be_written_are_refused(tiny, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    for out, said in (("file", "no writable folder"), ("file/below", "no writable folder"), ("mine", "thesis.txt")):
+        assert main(["sample", *tiny, "--out", str(tmp_path / out)]) == 2
+        assert said in capsys.readouterr().err
+    assert (tmp_path / "mine" / "thesis.txt").exists() and len(list((tmp_path / "mine").iterdir())) == 1
+
+
+@pytest.mark.parametrize("method", ["none", "conditional", "classifier", "dps", "lgd", "freedom", "mpgd", "ugd"])
+def test_every_method_is_understood(method, tiny, tmp_path, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main(["sample", *tiny, "--method", method, "--dry-run"]) == 0
+    assert method in capsys.readouterr().out

@@ -1,0 +1,98 @@
+"""`tfg-jax evaluate`: metrics, picture and page of samples that are on disk already."""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from tfg_jax.cli.main import FAILED_SAMPLES, OK
+from tfg_jax.cli.options import as_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_BYTES = 8 * 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Score a sample folder, or images of your own, with an evaluator."""
+
+    source: Annotated[Path, tyro.conf.Positional] = Path("outputs/sample")
+    """Sample folder; or .npz file with `x`, images (n, H, W, C) as floats in [-1, 1] or bytes 0..255, and `target`, the
+    requested classes (n,)."""
+    evaluator: str = "fashion-mnist-evaluator"
+    """Classifier that scores: released name or folder of weights."""
+    guide: str | None = None
+    """Classifier that guided, to show its view too."""
+    data: Path | None = None
+    """Folder of the original Fashion-MNIST files: more real images to compare with than the hundred shipped ones."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/evaluate")
+    """Folder of the results."""
+    overwrite: bool = False
+    """Replace the results of another evaluation."""
+    dry_run: bool = False
+    """Read and check everything; score and write nothing."""
+
+
+def run(options: Options) -> int:
+    """Read, score and report."""
+    from tfg_jax.cli import scoring, setup
+    from tfg_jax.data.fashion_mnist import CLASS_NAMES
+    from tfg_jax.objectives.classifier import Classifier, check_classes
+    from tfg_jax.tasks.scoring import load_as, load_judge
+
+    arrays, seconds, config = _read_npz(options.source) if options.source.is_file() else _read_folder(options.source)
+    guide = None if options.guide is None else load_as(options.guide, Classifier)
+    judge = load_judge(options.evaluator, guide=guide, data=options.data)
+    count = judge.evaluator.num_classes
+    check_classes("target", arrays["target"], len(arrays["x"]), count)
+    if options.dry_run:
+        print(f"{len(arrays['x'])} samples of shape {arrays['x'].shape[1:]}; nothing was scored or written.")
+        return OK
+    scoring.claim_output(options.out, as_json(options), options.overwrite)
+    scoring.write_config(options.out, "evaluate", as_json(options), config)
+    names = CLASS_NAMES if count == len(CLASS_NAMES) else [f"class {c}" for c in range(count)]
+    notes = setup.dependence_notes(guide, judge.evaluator) if guide is not None else []
+    found = scoring.label_run(judge, names, arrays, seconds, config, notes)
+    scoring.write_label_report(options.out, found, f"Evaluation of {options.source}")
+    return OK if found.ok().all() else FAILED_SAMPLES
+
+
+def _read_folder(path: Path) -> tuple[dict[str, np.ndarray], float, dict[str, Any]]:
+    from tfg_jax.cli.runs import read_seconds
+    from tfg_jax.shards import read_folder
+
+    folder = read_folder(path)
+    arrays = folder.read_all()
+    if "target" not in arrays:
+        raise ValueError(f"source={path} holds samples without targets; give a folder of `tfg-jax sample`")
+    return arrays, sum(read_seconds(path).values()), folder.manifest["config"]
+
+
+def _read_npz(file: Path) -> tuple[dict[str, np.ndarray], float, dict[str, Any]]:
+    import numpy as np
+
+    from tfg_jax.data.fashion_mnist import to_float
+
+    if not zipfile.is_zipfile(file):
+        raise ValueError(f"source={file} is no .npz file; write one with numpy.savez(file, x=images, target=classes)")
+    with zipfile.ZipFile(file) as archive:
+        if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+            raise ValueError(f"source={file} would unpack to more than {MAX_BYTES} bytes; split it")
+    try:
+        with np.load(file, allow_pickle=False) as held:
+            arrays = {name: held[name] for name in ("x", "target")}
+    except KeyError as error:
+        raise ValueError(f"source={file} has no array {error}; name the images x and the classes target") from None
+    x = arrays["x"]
+    if x.ndim != 4 or not len(x):
+        raise ValueError(f"source={file} holds x of shape {x.shape}; images are (n, H, W, C)")
+    x = to_float(x) if x.dtype == np.uint8 else x.astype(np.float32)
+    if np.isfinite(x).all() and np.abs(x).max() > 1.5:
+        raise ValueError(f"source={file} holds values up to {np.abs(x).max():.4g}; scale images to [-1, 1]")
+    return {"x": x, "target": arrays["target"]}, 0.0, {"source": str(file)}

@@ -1,0 +1,85 @@
+"""`tfg-jax inspect`: what weights or a sample folder hold, without running anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from tfg_jax.cli.main import OK
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Show a configuration, parameter count, checksums and schedule of weights; or manifest and shards of a folder."""
+
+    source: Annotated[str | None, tyro.conf.Positional] = None
+    """Released name, folder of weights or sample folder; default: list the released weights."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["--output"])] = None
+    """Also write it to this JSON file."""
+    dry_run: bool = False
+    """Show it, write nothing."""
+
+
+def run(options: Options) -> int:
+    """Read and print."""
+    from tfg_jax.report.files import to_json, write_json
+    from tfg_jax.shards import MANIFEST
+
+    if options.source is None:
+        found = _released()
+    elif (Path(options.source) / MANIFEST).is_file():
+        found = _folder(Path(options.source))
+    else:
+        found = _weights(options.source)
+    print(to_json(found))
+    if options.out is not None and not options.dry_run:
+        write_json(options.out, found)
+    return OK
+
+
+def _released() -> dict[str, Any]:
+    from tfg_jax.weights.manifest import checkpoints_dir, load_manifest
+
+    return {"folder": checkpoints_dir(), "weights": load_manifest()}
+
+
+def _folder(path: Path) -> dict[str, Any]:
+    from tfg_jax.shards import read_folder
+
+    folder = read_folder(path)
+    states = list(folder.verify().values())
+    counts = {state: states.count(state) for state in ("ok", "missing", "damaged")}
+    return {"manifest": folder.manifest, "shards": counts, "missing_ranges": [str(part) for part in folder.missing()]}
+
+
+def _weights(source: str) -> dict[str, Any]:
+    import hashlib
+
+    from tfg_jax.weights.manifest import checkpoints_dir, load_manifest, sha256_of
+    from tfg_jax.weights.store import read_weights
+
+    folder, entry = Path(source), None
+    try:
+        entry = load_manifest().get(source)
+    except FileNotFoundError:
+        pass
+    if entry is not None:
+        folder = checkpoints_dir() / source
+    elif not folder.is_dir():
+        raise FileNotFoundError(
+            f"source={source!r} is no released name, weights or sample folder; try `tfg-jax inspect`"
+        )
+    config, arrays = read_weights(folder, sha256_of(entry) if entry is not None else None)
+    sizes = {name: list(array.shape) for name, array in arrays.items()}
+    files = [file for file in sorted(folder.iterdir()) if file.suffix in (".json", ".safetensors")]
+    return {
+        "config": json.loads(json.dumps(config)),
+        "parameters": sum(array.size for array in arrays.values()),
+        "arrays": len(sizes),
+        "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
+        "manifest": entry,
+    }

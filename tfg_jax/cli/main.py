@@ -1,0 +1,84 @@
+"""Entry point of `tfg-jax`: picks the command, reads its options, turns errors into exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+OK, SCORING_FAILED, USAGE, FAILED_SAMPLES, RESUMABLE = 0, 1, 2, 3, 75
+
+COMMANDS = {
+    "sample": "images of the classes you ask for, by guidance without training",
+    "compare": "guidance methods side by side on the same seeds",
+    "evaluate": "metrics of a sample folder or of images in an .npz file",
+    "train": "the Fashion-MNIST networks, resumable",
+    "inspect": "what weights or a sample folder hold",
+    "cite": "BibTeX of what a configuration uses",
+}
+
+
+class Interrupted(Exception):
+    """A run stopped before its end; what is finished is on disk, and the same command goes on."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: arguments without the program's name; default those of the process.
+    """
+    name, *rest = [*(sys.argv[1:] if argv is None else argv)] or [""]
+    if name in ("-h", "--help"):
+        print(_usage())
+        return OK
+    if name == "--version":
+        from tfg_jax import __version__
+
+        print(f"tfg-jax {__version__}")
+        return OK
+    if name not in COMMANDS:
+        problem = f"{name!r} is no command" if name else "which command?"
+        print(f"tfg-jax: {problem}\n\n{_usage()}", file=sys.stderr)
+        return USAGE
+    return _run(name, rest)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    from tfg_jax.cli.options import parse
+    from tfg_jax.host import keep_freed_memory
+
+    keep_freed_memory()
+    command = importlib.import_module(f"tfg_jax.cli.{name}")
+    try:
+        return command.run(parse(command.Options, f"tfg-jax {name}", arguments))
+    except SystemExit as stop:  # tyro has printed its help or its complaint; a training loop its last line
+        return stop.code if isinstance(stop.code, int) else OK if stop.code is None else USAGE
+    except Interrupted as stop:
+        return _say(name, stop, RESUMABLE)
+    except KeyboardInterrupt:
+        return _say(name, "interrupted; the same command starts where finished files end", RESUMABLE)
+    except (ValueError, OSError) as error:
+        return _say(name, str(error).replace("overwrite=True", "--overwrite"), USAGE)
+    except RuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _say(name, "the device is out of memory; lower --chunk", USAGE)
+
+
+def _say(name: str, message: object, code: int) -> int:
+    print(f"tfg-jax {name}: {message}", file=sys.stderr)
+    return code
+
+
+def _usage() -> str:
+    lines = [f"  {name:<10}{text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: tfg-jax COMMAND [OPTIONS]      (tfg-jax COMMAND --help lists the options)",
+            "",
+            *lines,
+            "",
+            "exit codes: 0 ok, 2 usage, 3 some samples failed, 75 interrupted (the same command resumes)",
+        ]
+    )

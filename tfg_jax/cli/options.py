@@ -1,0 +1,93 @@
+"""Options shared by commands, read by tyro, with defaults from a JSON file where a command has `--config`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+Options = TypeVar("Options")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """What every sampling command takes."""
+
+    classes: tuple[str, ...] = ()
+    """Requested classes, by number or name; default all."""
+    per_class: int = 8
+    """Samples of each class."""
+    steps: int = 50
+    """DDIM steps."""
+    eta: float = 1.0
+    """DDIM stochasticity in [0, 1]."""
+    clip: bool = True
+    """Clip clean estimates to [-1, 1], in every method alike."""
+    seed: int = 0
+    """Root of all random numbers."""
+    chunk: int = 20
+    """Samples computed together, and samples a file."""
+    model: str = "fashion-mnist"
+    """Diffusion model: released name or folder of weights."""
+    guide: str = "fashion-mnist-guide"
+    """Classifier that guides: released name or folder."""
+    noisy_guide: str = "fashion-mnist-noisy"
+    """Classifier of noisy images, for the method `classifier` alone."""
+    evaluator: str = "fashion-mnist-evaluator"
+    """Classifier that scores: released name or folder."""
+    data: Path | None = None
+    """Folder of the original Fashion-MNIST files: more real images to compare with than the hundred shipped ones."""
+    config: Path | None = None
+    """JSON file of options, such as the config.json of an earlier run; options given here win."""
+    overwrite: bool = False
+    """Throw away what the folder holds."""
+    dry_run: bool = False
+    """Show shapes, network evaluations and memory; sample and write nothing."""
+
+
+def parse(options: type[Options], program: str, arguments: Sequence[str]) -> Options:
+    """Options from the command line. Exits with code 2 on a mistake.
+
+    Raises ValueError if a `--config` file is not a JSON object of options.
+    """
+    found = tyro.cli(options, prog=program, args=list(arguments))
+    file = getattr(found, "config", None)
+    if not isinstance(file, Path):
+        return found
+    # The last of repeated flags wins, so the file's go first and are checked like typed ones.
+    return tyro.cli(options, prog=program, args=[*_flags(_read(file)), *arguments])
+
+
+def as_json(options: Any) -> dict[str, Any]:
+    """Options as JSON values for a `--config` file; those that do not describe the run are left out."""
+    values = dataclasses.asdict(options)
+    kept = {k: v for k, v in values.items() if k not in ("config", "overwrite", "dry_run")}
+    return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in kept.items()}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"config={file} is not JSON ({error}); give an object of options") from None
+    values = values.get("options", values) if isinstance(values, dict) else values
+    if not isinstance(values, dict):
+        raise ValueError(f'config={file} holds no JSON object; give one such as {{"steps": 50}}')
+    return values
+
+
+def _flags(values: dict[str, Any]) -> list[str]:
+    flags: list[str] = []
+    for key, value in values.items():
+        name = key.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, list):
+            flags += [f"--{name}", *map(str, value)] if value else []
+        elif value is not None:
+            flags += [f"--{name}", str(value)]
+    return flags

@@ -1,0 +1,139 @@
+"""Filling a sample folder: chunks with progress and ETA, signals that stop between chunks, seconds spent."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from tfg_jax.cli.main import Interrupted
+from tfg_jax.cli.methods import Method
+from tfg_jax.files import write_atomically
+from tfg_jax.report.table import text_table
+from tfg_jax.sample import upper_cost
+from tfg_jax.shards import SampleFolder, sample_arrays
+from tfg_jax.tasks.label import LabelTask, run_chunked
+
+SECONDS = "seconds.json"  # wall-clock time of every shard: not a part of the samples, so not in the shards
+
+
+def fill(folder: SampleFolder, task: LabelTask, method: Method, targets: np.ndarray, name: str) -> None:
+    """Compute and store what the folder lacks.
+
+    Raises `Interrupted` on SIGINT or SIGTERM, after the chunk at hand is on disk, and when the disk refuses a shard.
+    """
+    from tqdm import tqdm
+
+    missing = folder.missing()
+    total, left = len(targets), sum(map(len, missing))
+    if left < total:
+        print(f"{name}: {total - left} of {total} samples are on disk already", file=sys.stderr)
+    if not left:
+        return
+    seconds = read_seconds(folder.path) if left < total else {}
+    manifest = folder.manifest
+    chunks = run_chunked(
+        task, jax.random.key(manifest["config"]["seed"]), targets, method.guidance,
+        chunk=manifest["shard_size"], conditional=method.conditional, ranges=missing,
+    )  # fmt: skip
+    with _stop_on_signals() as stop, tqdm(total=total, initial=total - left, unit="image", desc=name) as bar:
+        since = time.monotonic()
+        for indices, samples in chunks:
+            arrays = {**sample_arrays(samples), "target": targets[indices.start : indices.stop]}
+            try:
+                folder.write(indices, {**arrays, "objective": samples.info["summary"]})
+                seconds[str(indices.start)] = time.monotonic() - since
+                _write_seconds(folder.path, seconds)
+            except OSError as error:
+                raise Interrupted(
+                    f"{folder.path} cannot be written ({error.strerror}); make room and resume"
+                ) from error
+            since = time.monotonic()
+            bar.update(len(indices))
+            left -= len(indices)
+            if stop.is_set() and left:
+                message = f"{total - left} of {total} samples are kept in {folder.path}; the same command resumes"
+                raise Interrupted(f"interrupted: {message}")
+
+
+def read_seconds(path: Path) -> dict[str, float]:
+    """Seconds by the first index of a shard; empty if nothing is known."""
+    try:
+        return {str(k): float(v) for k, v in json.loads((path / SECONDS).read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def describe(task: LabelTask, methods: dict[str, Method], samples: int, chunk: int) -> str:
+    """What a run would cost: the table of a dry run."""
+    rows = []
+    for name, method in methods.items():
+        cost = upper_cost(method.guidance, None, task.sampler)
+        memory = _memory(task, method, chunk)
+        rows.append(
+            {
+                "method": name,
+                "samples": samples,
+                "shape": " x ".join(map(str, task.model.shape)),
+                "forwards": cost.forwards * samples,
+                "pullbacks": cost.pullbacks * samples,
+                "objective gradients": cost.objective * samples,
+                "memory (MB)": memory,
+            }
+        )
+    note = f"Upper bounds; memory is of the program compiled for {chunk} samples on {jax.devices()[0]}."
+    return f"{text_table(rows)}\n{note} Nothing was sampled or written."
+
+
+def _memory(task: LabelTask, method: Method, chunk: int) -> float | None:
+    """Arguments, outputs and temporaries of the compiled program in MB; None where the device does not tell."""
+    import dataclasses
+
+    def program(key: Any, model: Any, guide: Any, noisy: Any, targets: Any) -> Any:
+        held = dataclasses.replace(task, model=model, guide=guide, noisy_guide=noisy)
+        return held.sample(key, targets, method.guidance, conditional=method.conditional)
+
+    targets = jax.ShapeDtypeStruct((chunk,), np.int32)
+    compiled = jax.jit(program).lower(jax.random.key(0), task.model, task.guide, task.noisy_guide, targets).compile()
+    found = compiled.memory_analysis()
+    if found is None:
+        return None
+    return (found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes) / 1e6
+
+
+def _write_seconds(path: Path, seconds: dict[str, float]) -> None:
+    write_atomically(path / SECONDS, lambda out: out.write(json.dumps(seconds).encode()))
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """An event set by the first SIGINT or SIGTERM; a second one acts as usual. Only the main thread can listen."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.getsignal(number) for number in numbers}
+
+    def ask(number: int, frame: object) -> None:
+        stop.set()
+        print("\nstopping after this chunk; once more to stop at once", file=sys.stderr)
+        for known, handler in previous.items():
+            signal.signal(known, handler)
+
+    for number in numbers:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

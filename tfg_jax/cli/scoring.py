@@ -1,0 +1,104 @@
+"""From stored arrays to numbers, picture and page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfg_jax.metrics import Estimate
+from tfg_jax.report import LabelRun, label_guidance_report, text_table
+from tfg_jax.report.files import write_json
+from tfg_jax.shards import versions
+from tfg_jax.tasks.scoring import Judge
+
+ROWS = {
+    "evaluator accuracy": "evaluator_accuracy",
+    "evaluator's probability of the request": "evaluator_target_probability",
+    "guide accuracy": "guide_accuracy",
+    "Fréchet distance": "frechet_distance",
+    "high-frequency power / real": "high_frequency_ratio",
+}
+
+
+def label_run(
+    judge: Judge,
+    class_names: Sequence[str],
+    arrays: Mapping[str, np.ndarray],
+    seconds: float,
+    config: Mapping[str, Any],
+    notes: Sequence[str] = (),
+) -> LabelRun:
+    """Stored arrays with what the networks say of them; images alone (x, target) count as finished and free."""
+    x, n = arrays["x"], len(arrays["x"])
+    scores = judge.score(x)
+    counts = ("forwards", "pullbacks", "objective")
+    return LabelRun(
+        x=x,
+        targets=arrays["target"],
+        evaluator_logits=scores.evaluator_logits,
+        status_code=arrays.get("status_code", np.zeros(n, np.int32)),
+        status_step=arrays.get("status_step", np.full(n, -1, np.int32)),
+        cost={name: arrays.get(f"cost_{name}", np.zeros(n, np.int32)) for name in counts},
+        seconds=seconds,
+        class_names=class_names,
+        guide_logits=scores.guide_logits,
+        features=scores.features,
+        reference_features=judge.moments,
+        reference_images=judge.images,
+        objective=arrays.get("objective"),
+        config=config,
+        notes=notes,
+    )
+
+
+def write_label_report(out: Path, run: LabelRun, title: str) -> dict[str, Any]:
+    """metrics.json, grid.png and report.html in `out`, and the table on the terminal; returns the metrics."""
+    found = label_guidance_report(out, run, title)
+    print(summary(found))
+    print(f"\npicture  {out / 'grid.png'}\nreport   {out / 'report.html'}\nnumbers  {out / 'metrics.json'}")
+    return found
+
+
+def summary(found: Mapping[str, Any]) -> str:
+    """The main numbers of a run with their 95 % intervals, as text."""
+    rows: list[dict[str, Any]] = [
+        {"": title, "value": estimate(found, key)} for title, key in ROWS.items() if key in found
+    ]
+    rows.append({"": "network forwards per sample", "value": found["network_forwards_per_sample"]})
+    if found["seconds"]:
+        rows.append({"": "seconds", "value": round(found["seconds"], 1)})
+    rows.append({"": "samples, of which failed", "value": f"{found['samples']}, {found['failed_samples']}"})
+    return text_table([{k: str(v) for k, v in row.items()} for row in rows])
+
+
+def estimate(found: Mapping[str, Any], key: str) -> Estimate:
+    """A metric with its interval, from the flat names of metrics.json."""
+    return Estimate(found[key], found[f"{key}_low"], found[f"{key}_high"], found["samples"])
+
+
+def write_config(out: Path, command: str, options: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
+    """config.json: the options as `--config` reads them, what they came to, and the versions."""
+    write_json(
+        out / "config.json",
+        {"command": command, "options": options, "resolved": resolved, "versions": versions()},
+    )
+
+
+def claim_output(out: Path, options: Mapping[str, Any], overwrite: bool) -> None:
+    """Raise ValueError if `out` holds the results of other options, or cannot be written, unless told to overwrite."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        names = sorted(entry.name for entry in out.iterdir())
+        known = json.loads((out / "config.json").read_text("utf-8"))["options"] if "config.json" in names else None
+    except OSError as error:
+        raise ValueError(f"out={out} is no writable folder ({error.strerror}); choose another") from None
+    except (ValueError, KeyError, TypeError):
+        known = {}
+    if overwrite or known == json.loads(json.dumps(options)):
+        return
+    if names:
+        raise ValueError(f"out={out} holds other results ({', '.join(names[:3])}); choose another or pass --overwrite")

@@ -1,0 +1,87 @@
+"""From options to a task: networks, classes, and the configuration that a sample folder is known by."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from tfg_jax.checks import check_count
+from tfg_jax.cli.methods import Method
+from tfg_jax.cli.options import RunOptions
+from tfg_jax.config import to_plain
+from tfg_jax.guidance.classifier import ClassifierGuidance
+from tfg_jax.metrics import check_independent
+from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
+
+
+def load_task(options: RunOptions, noisy: bool) -> LabelTask:
+    """The task with its networks; the noisy guide only if a method needs it."""
+    return load_label_task(
+        options.model, options.guide, options.evaluator, options.noisy_guide if noisy else None,
+        data=options.data, steps=options.steps, eta=options.eta, clip=options.clip,
+    )  # fmt: skip
+
+
+def needs_noisy_guide(method: Method) -> bool:
+    """True for guidance by a classifier of noisy images."""
+    return isinstance(method.guidance, ClassifierGuidance)
+
+
+def targets_of(options: RunOptions, names: Sequence[str]) -> np.ndarray:
+    """Class of every sample. Raises ValueError for a class that is not there, or one given twice."""
+    check_count("per_class", options.per_class)
+    check_count("chunk", options.chunk)
+    check_count("seed", options.seed, low=0)
+    chosen = [_class(word, names) for word in options.classes] or list(range(len(names)))
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"classes={' '.join(options.classes)} names a class twice; raise --per-class instead")
+    return balanced_targets(options.per_class * len(chosen), chosen)
+
+
+def sample_config(options: RunOptions, task: LabelTask, method: Method, targets: np.ndarray) -> dict[str, Any]:
+    """All that decides the samples, as JSON: another value of any of it is another folder."""
+    guiding = task.noisy_guide if needs_noisy_guide(method) else task.guide
+    networks = {"model": task.model.params}
+    if method.guidance is not None:
+        networks["guide"] = guiding.params  # type: ignore[union-attr]
+    return {
+        "guidance": to_plain(method.guidance),
+        "conditional": method.conditional,
+        "sampler": to_plain(task.sampler),
+        "clip": to_plain(task.clip),
+        "schedule": to_plain(task.model.schedule),
+        "prediction": task.model.prediction,
+        "classes": [int(c) for c in dict.fromkeys(targets.tolist())],
+        "seed": options.seed,
+        "weights_sha256": {name: fingerprint(params) for name, params in networks.items()},
+    }
+
+
+def fingerprint(params: Any) -> str:
+    """SHA-256 of all weights in the order of the tree: the same network under any name or path."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        array = np.asarray(leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def dependence_notes(guide: Any, evaluator: Any) -> list[str]:
+    """A warning for the reader if the samples are scored by their own guide; empty if not."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_independent(guide, evaluator)
+    return [str(warning.message) for warning in caught]
+
+
+def _class(word: str, names: Sequence[str]) -> int:
+    if word in names:
+        return list(names).index(word)
+    if word.isdigit() and int(word) < len(names):
+        return int(word)
+    raise ValueError(f"classes={word!r} is no class; give numbers 0..{len(names) - 1} or names: {', '.join(names)}")

@@ -1,0 +1,199 @@
+"""Label guidance: an unconditional model is asked for classes by a classifier of clean images.
+
+Sample i of a run asks for class ``classes[i % len(classes)]``, so any leading part of a run is class-balanced.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from tfg_jax.checks import check_count
+from tfg_jax.data.fashion_mnist import CLASS_NAMES
+from tfg_jax.denoiser import Denoiser
+from tfg_jax.guidance.base import Guidance, StepContext
+from tfg_jax.guidance.classifier import ClassifierGuidance
+from tfg_jax.lookahead import Clip
+from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.objectives.classifier import (
+    Classifier,
+    ClassLogProb,
+    NoisyClassifier,
+    class_log_prob,
+    noisy_class_log_prob,
+)
+from tfg_jax.result import Samples
+from tfg_jax.sample import sample
+from tfg_jax.samplers.loop import Record
+from tfg_jax.samplers.rules import DDIM
+from tfg_jax.tasks.scoring import Judge, load_as, load_judge
+
+
+@dataclass(frozen=True)
+class LabelTask:
+    """Everything of a label-guidance run but the method, the key and the targets.
+
+    Attributes:
+        model: the diffusion model; used with its null class unless `sample` is told ``conditional=True``.
+        guide: classifier of clean images that guides.
+        judge: scores the samples.
+        noisy_guide: classifier of noisy images, needed by `ClassifierGuidance` alone.
+        sampler: the sampler rule, the same for every method.
+        clip: clips clean estimates, the same for every method; None does not.
+        class_names: one name a class.
+    """
+
+    model: Denoiser
+    guide: Classifier
+    judge: Judge
+    noisy_guide: NoisyClassifier | None = None
+    sampler: DDIM = DDIM()
+    clip: Clip | None = Clip()
+    class_names: tuple[str, ...] = CLASS_NAMES
+
+    def objective(self, guidance: Guidance | None) -> ClassLogProb:
+        """The log-probability that the method ascends. Raises ValueError if the noisy guide is needed and missing."""
+        if not isinstance(guidance, ClassifierGuidance):
+            return class_log_prob(self.guide)
+        if self.noisy_guide is None:
+            raise ValueError("noisy_guide=None, but ClassifierGuidance needs a classifier of noisy images; load one")
+        return noisy_class_log_prob(self.noisy_guide)
+
+    def sample(
+        self,
+        key: PRNGKeyArray,
+        targets: Int[AnyArray, " n"],
+        guidance: Guidance | None,
+        *,
+        conditional: bool = False,
+        index_offset: int | Array = 0,
+    ) -> Samples:
+        """One batch of samples; ``info["summary"]`` holds the objective at every step, (n, steps).
+
+        Args:
+            key: root key.
+            targets: the requested classes, (n,).
+            guidance: the method; None is unguided.
+            conditional: also give the classes to the network itself.
+            index_offset: global index of the first sample (traced).
+        Raises:
+            ValueError: as `tfg_jax.sample`.
+        """
+        noisy = isinstance(guidance, ClassifierGuidance)
+        return sample(
+            key,
+            self.model,
+            num_samples=len(targets),
+            cond=targets if conditional else None,
+            objective=self.objective(guidance),
+            target=targets,
+            guidance=guidance,
+            sampler=self.sampler,
+            clip=self.clip,
+            record=Record(summary=_noisy_value if noisy else _value),
+            index_offset=index_offset,
+        )
+
+
+def _value(ctx: StepContext) -> Array:
+    return ctx.objective(ctx.lookahead()[0])
+
+
+def _noisy_value(ctx: StepContext) -> Array:
+    return ctx.noisy_objective(ctx.x)
+
+
+def balanced_targets(num_samples: int, classes: Sequence[int] = range(10)) -> Int[np.ndarray, " n"]:
+    """``classes[i % len(classes)]`` for i < num_samples, int32. Raises ValueError for no samples or no classes."""
+    check_count("num_samples", num_samples)
+    if not len(classes):
+        raise ValueError("classes is empty; name at least one class")
+    return np.resize(np.asarray(classes, np.int32), num_samples)
+
+
+def run_chunked(
+    task: LabelTask,
+    key: PRNGKeyArray,
+    targets: Int[AnyArray, " n"],
+    guidance: Guidance | None,
+    *,
+    chunk: int,
+    conditional: bool = False,
+    ranges: Iterable[range] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[tuple[range, Samples]]:
+    """Sample range by range of indices, each by one call of the same compiled program.
+
+    Args:
+        task: what is sampled.
+        key: root key.
+        targets: the requested classes of the whole run, (n,).
+        guidance: the method; None is unguided.
+        chunk: shape of the compiled program, >= 1; shorter ranges are padded to it.
+        conditional: also give the classes to the network itself.
+        ranges: index ranges of at most `chunk` samples; default all of them in order.
+        stop: asked before every range; True ends the run.
+    Yields:
+        The range and its samples on the host.
+    Raises:
+        ValueError: a range longer than the chunk, and as `tfg_jax.sample`.
+    """
+    check_count("chunk", chunk)
+    n = len(targets)
+    if ranges is None:
+        ranges = [range(start, min(start + chunk, n)) for start in range(0, n, chunk)]
+    for indices in ranges:
+        if stop is not None and stop():
+            return
+        if len(indices) > chunk:
+            raise ValueError(f"ranges holds {indices}, longer than chunk={chunk}; cut it or raise chunk")
+        wanted = np.asarray(targets)[indices.start : indices.stop]
+        padded = np.concatenate([wanted, np.repeat(wanted[:1], chunk - len(wanted))])
+        samples = task.sample(key, padded, guidance, conditional=conditional, index_offset=indices.start)
+        while not samples.x.is_ready():  # type: ignore[attr-defined]  # a blocking wait would keep signals waiting too
+            time.sleep(0.01)
+        count = len(indices)
+        yield indices, jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], samples)
+
+
+def load_label_task(
+    model: str | os.PathLike[str] = "fashion-mnist",
+    guide: str | os.PathLike[str] = "fashion-mnist-guide",
+    evaluator: str | os.PathLike[str] = "fashion-mnist-evaluator",
+    noisy_guide: str | os.PathLike[str] | None = None,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    steps: int = 50,
+    eta: float = 1.0,
+    clip: bool = True,
+) -> LabelTask:
+    """The Fashion-MNIST task with the shipped weights, or with weights of your own.
+
+    Args:
+        model, guide, evaluator, noisy_guide: released names or folders of weights.
+        data: folder of the original files, see `load_judge`.
+        steps: DDIM steps, >= 1. eta: DDIM stochasticity in [0, 1].
+        clip: clip clean estimates to [-1, 1].
+    Raises:
+        FileNotFoundError: no such weights or data.
+        ValueError: damaged files, weights of the wrong kind, classes that do not match, bad steps or eta.
+    """
+    sampler = DDIM(steps=steps, eta=eta)
+    sampler.check()
+    guiding = load_as(guide, Classifier)
+    judge = load_judge(evaluator, guide=guiding, data=data)
+    noisy = None if noisy_guide is None else load_as(noisy_guide, NoisyClassifier)
+    counts = {network.num_classes for network in (guiding, judge.evaluator, noisy) if network is not None}
+    if len(counts) > 1:
+        raise ValueError(
+            f"guide={str(guide)!r} and the other classifiers differ in classes ({sorted(counts)}); match them"
+        )
+    count = counts.pop()
+    names = CLASS_NAMES if count == len(CLASS_NAMES) else tuple(f"class {c}" for c in range(count))
+    return LabelTask(load_as(model, Denoiser), guiding, judge, noisy, sampler, Clip() if clip else None, names)

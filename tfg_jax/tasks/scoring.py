@@ -1,0 +1,91 @@
+"""Scoring of labelled samples by a network that did not guide them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float
+
+from tfg_jax.data import fashion_mnist
+from tfg_jax.data.sample import load_sample
+from tfg_jax.metrics import Moments, classify, features, moments
+from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.objectives.classifier import Classifier
+from tfg_jax.weights.released import load, load_moments
+
+Network = TypeVar("Network")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the networks say of n samples: evaluator's logits (n, K), its features (n, F), the guide's logits (n, K)."""
+
+    evaluator_logits: Float[np.ndarray, "n K"]
+    features: Float[np.ndarray, "n F"] | None
+    guide_logits: Float[np.ndarray, "n K"] | None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """An evaluator with what it compares samples to.
+
+    Attributes:
+        evaluator: classifier that scores; it should not be the guide.
+        moments: of the evaluator's features of real test images, for Fréchet distances; None leaves them out.
+        images: (m, H, W, C) real images in [-1, 1], for texture; None leaves it out.
+        guide: the classifier that guided, to show how far it was pleased; None leaves it out.
+    """
+
+    evaluator: Classifier
+    moments: Moments | None = None
+    images: Float[AnyArray, "m H W C"] | None = None
+    guide: Classifier | None = None
+
+    def score(self, x: Float[AnyArray, "n H W C"]) -> Scores:
+        """Scores of n samples in [-1, 1]."""
+        return Scores(
+            classify(self.evaluator, x),
+            features(self.evaluator, x) if self.moments is not None else None,
+            classify(self.guide, x) if self.guide is not None else None,
+        )
+
+
+def load_judge(
+    evaluator: str | os.PathLike[str] = "fashion-mnist-evaluator",
+    *,
+    guide: Classifier | None = None,
+    data: str | os.PathLike[str] | None = None,
+) -> Judge:
+    """A judge with the evaluator's shipped moments of the test set.
+
+    Args:
+        evaluator: released name, or folder of weights.
+        guide: the classifier that guided.
+        data: folder of the original Fashion-MNIST files: all its test images stand for real ones, in place of the
+            hundred that are shipped, and give the moments of an evaluator that comes without.
+    Raises:
+        FileNotFoundError: no such weights or data.
+        ValueError: damaged files, or weights of another kind.
+    """
+    network = load_as(evaluator, Classifier)
+    images = load_sample()[0] if data is None else fashion_mnist.load("test", data)[0]
+    reference = None
+    try:
+        reference = Moments(*load_moments(evaluator))
+    except FileNotFoundError:
+        if data is not None and network.features_of is not None:
+            reference = moments(features(network, images))
+    return Judge(network, reference, images, guide)
+
+
+def load_as(name: str | os.PathLike[str], kind: type[Network]) -> Network:
+    """Weights that must be of one kind, e.g. `Classifier`. Raises ValueError if they are of another."""
+    network = load(name)
+    if not isinstance(network, kind):
+        raise ValueError(
+            f"{str(name)!r} holds a {type(network).__name__}, a {kind.__name__} is needed; give other weights"
+        )
+    return network
