@@ -231,9 +231,10 @@ class Discrete(_Path):
 
     def _log_alpha(self, t: ArrayLike) -> Array:
         nodes = _float(t) * self.num_nodes
-        # Times such as (k + 1) / T come back a round-off away from their node: snap, so that nodes are exact.
-        nearest = jnp.round(nodes)
-        nodes = jnp.where(jnp.abs(nodes - nearest) < 1e-3, nearest, nodes)
+        # Times such as (k + 1) / T come back a round-off away from their node: snap, so that nodes are exact. The slope
+        # in t, which a velocity network needs, is not snapped.
+        off = nodes - jnp.round(nodes)
+        nodes = nodes - jax.lax.stop_gradient(jnp.where(jnp.abs(off) < 1e-3, off, 0.0))
         low = jnp.clip(jnp.floor(nodes).astype(int), 0, self.num_nodes - 1)
         part = nodes - low
         table = jnp.asarray(self.log_alpha)
