@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from tfg_jax.models.conv import conv_general_dilated
+
 LOG_SNR_LIMIT = 20.0  # log-SNRs are clipped here before the embedding: beyond it an image is all data or all noise
 
 
@@ -85,8 +87,15 @@ class ResidualBlock(nnx.Module):
     """x + conv(silu(conv(silu(x)))), the second convolution zero at first; an embedding scales and shifts between."""
 
     def __init__(self, width: int, *, embedding: int | None = None, rngs: nnx.Rngs):
-        self.conv1 = nnx.Conv(width, width, (3, 3), rngs=rngs)
-        self.conv2 = nnx.Conv(width, width, (3, 3), kernel_init=nnx.initializers.zeros, rngs=rngs)
+        self.conv1 = nnx.Conv(width, width, (3, 3), conv_general_dilated=conv_general_dilated, rngs=rngs)
+        self.conv2 = nnx.Conv(
+            width,
+            width,
+            (3, 3),
+            kernel_init=nnx.initializers.zeros,
+            conv_general_dilated=conv_general_dilated,
+            rngs=rngs,
+        )
         self.modulate = None if embedding is None else nnx.Linear(embedding, 2 * width, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"], e: Float[Array, "b e"] | None = None) -> Float[Array, "b h w c"]:
@@ -107,7 +116,7 @@ class _ResidualTrunk(nnx.Module):
         inputs = (config.channels, *config.widths[:-1])
         kernels = (5, *(3 for _ in config.widths[1:]))
         self.downs = nnx.List(
-            nnx.Conv(i, o, (k, k), strides=(2, 2), rngs=rngs)
+            nnx.Conv(i, o, (k, k), strides=(2, 2), conv_general_dilated=conv_general_dilated, rngs=rngs)
             for i, o, k in zip(inputs, config.widths, kernels, strict=True)
         )
         self.stages = nnx.List(
@@ -177,7 +186,7 @@ class MixerBlock(nnx.Module):
     """x + MLP(LayerNorm(conv(x))): a convolution mixes space, a pointwise gelu MLP mixes channels."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs):
-        self.conv = nnx.Conv(width, width, (3, 3), rngs=rngs)
+        self.conv = nnx.Conv(width, width, (3, 3), conv_general_dilated=conv_general_dilated, rngs=rngs)
         self.norm = nnx.LayerNorm(width, rngs=rngs)
         self.expand = nnx.Linear(width, 2 * width, rngs=rngs)
         self.project = nnx.Linear(2 * width, width, rngs=rngs)
@@ -196,10 +205,14 @@ class EvaluatorNet(nnx.Module):
     def __init__(self, config: EvaluatorConfig = EvaluatorConfig(), *, rngs: nnx.Rngs):
         self.config = config
         width = config.width
-        self.stem = nnx.Conv(config.channels, width, (4, 4), strides=(2, 2), rngs=rngs)
+        self.stem = nnx.Conv(
+            config.channels, width, (4, 4), strides=(2, 2), conv_general_dilated=conv_general_dilated, rngs=rngs
+        )
         self.blocks1 = nnx.List(MixerBlock(width, rngs=rngs) for _ in range(config.depths[0]))
         self.norm1 = nnx.LayerNorm(width, rngs=rngs)
-        self.down = nnx.Conv(width, 2 * width, (2, 2), strides=(2, 2), rngs=rngs)
+        self.down = nnx.Conv(
+            width, 2 * width, (2, 2), strides=(2, 2), conv_general_dilated=conv_general_dilated, rngs=rngs
+        )
         self.blocks2 = nnx.List(MixerBlock(2 * width, rngs=rngs) for _ in range(config.depths[1]))
         self.norm2 = nnx.LayerNorm(2 * width, rngs=rngs)
         self.to_features = nnx.Linear(2 * width * (config.side // 4) ** 2, config.num_features, rngs=rngs)

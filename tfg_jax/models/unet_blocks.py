@@ -8,6 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from tfg_jax.models.conv import conv_general_dilated
 from tfg_jax.models.unet_config import UNet2DConfig
 
 Size = tuple[int, int]
@@ -26,7 +27,17 @@ def conv3x3(
 ) -> nnx.Conv:
     """A 3x3 convolution, padded by `pad` (before, after) on both axes; `zero`: starts as the zero map."""
     init: dict = {"kernel_init": nnx.initializers.zeros_init()} if zero else {}
-    return nnx.Conv(features_in, features, (3, 3), strides=stride, padding=(pad, pad), dtype=dtype, rngs=rngs, **init)
+    return nnx.Conv(
+        features_in,
+        features,
+        (3, 3),
+        strides=stride,
+        padding=(pad, pad),
+        dtype=dtype,
+        conv_general_dilated=conv_general_dilated,
+        rngs=rngs,
+        **init,
+    )
 
 
 class GroupNorm(nnx.Module):
@@ -40,12 +51,16 @@ class GroupNorm(nnx.Module):
         self.bias = nnx.Param(nnx.initializers.zeros(rngs.params(), (channels,)))
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        # statistics a channel first, then a group: on CPUs a third of the time of reducing a five-axis view
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        groups = wide.reshape(*x.shape[:3], self.num_groups, -1)
-        mean = groups.mean((1, 2, 4), keepdims=True)
-        var = jnp.square(groups - mean).mean((1, 2, 4), keepdims=True)
-        normal = ((groups - mean) * jax.lax.rsqrt(var + self.eps)).reshape(x.shape)
-        return (normal * self.scale[...] + self.bias[...]).astype(x.dtype)
+        centred = wide - self._group_mean(wide)
+        gain = jax.lax.rsqrt(self._group_mean(jnp.square(centred)) + self.eps) * self.scale[...]
+        return (centred * gain + self.bias[...]).astype(x.dtype)
+
+    def _group_mean(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 1 1 c"]:
+        groups = x.mean((1, 2)).reshape(x.shape[0], self.num_groups, -1)
+        mean = jnp.broadcast_to(groups.mean(-1, keepdims=True), groups.shape)
+        return mean.reshape(x.shape[0], 1, 1, x.shape[-1])
 
 
 def upsample_nearest(x: Float[Array, "b h w c"], size: Size) -> Float[Array, "b H W c"]:
@@ -111,7 +126,9 @@ class ResnetBlock(nnx.Module):
         self.dropout = nnx.Dropout(config.dropout, rngs=rngs) if config.dropout else None
         self.conv2 = conv3x3(features, features, rngs=rngs, dtype=dtype, zero=zero_init)
         self.conv_shortcut = (
-            nnx.Conv(features_in, features, (1, 1), dtype=dtype, rngs=rngs) if features_in != features else None
+            nnx.Conv(features_in, features, (1, 1), dtype=dtype, conv_general_dilated=conv_general_dilated, rngs=rngs)
+            if features_in != features
+            else None
         )
 
     def __call__(self, x: Float[Array, "b h w c"], emb: Float[Array, "b e"], size: Size | None = None) -> Array:
