@@ -6,6 +6,8 @@ Names load on first use, so importing the package imports nothing heavy and touc
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -100,12 +102,20 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"tfg_jax.{_MODULES[name]}")
     if name in _HOME_OF:
-        value = getattr(importlib.import_module(f"tfg_jax.{_HOME_OF[name]}"), name)
-        # A function may share its module's name (sample); importing the module would otherwise shadow it.
-        globals()[name] = value
-        return value
+        return getattr(importlib.import_module(f"tfg_jax.{_HOME_OF[name]}"), name)
     raise AttributeError(f"module 'tfg_jax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Package(types.ModuleType):
+    """The package: importing the file ``tfg_jax.sample`` does not hide the function ``tfg_jax.sample``."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME_OF and isinstance(value, types.ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
