@@ -1,9 +1,9 @@
 """A 2-D convolution whose input gradient is fast inside compiled loops.
 
-JAX writes the input gradient of a convolution with the kernel's channel axes swapped by dimension numbers. XLA on CPU
-brings such convolutions to the fast form only outside of loops, and a sampler is one loop: there, guidance gradients ran
-7 to 15 times slower than the same gradients alone. Here the swap is written as a transpose of the (loop-invariant)
-kernel, the same sum in another form; on other platforms it changes nothing.
+JAX writes the input gradient of a convolution by swapping the kernel's channel axes in the dimension numbers. XLA on
+CPU brings such convolutions to the fast form only outside of loops, and a sampler is one loop: guidance gradients ran 7
+to 15 times slower there than alone. Here the swap is written as a transpose of the (loop-invariant) kernel: the same
+sum in another form, which changes nothing on other platforms.
 
 The rule is reverse-mode only: use ``jax.lax.conv_general_dilated`` in a network that needs ``jax.jvp``.
 """
