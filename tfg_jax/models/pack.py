@@ -3,7 +3,7 @@
 from jaxtyping import Array, Shaped
 
 
-def pack(x: Shaped[Array, "h w c"], k: int) -> Shaped[Array, "h//k w//k k*k*c"]:
+def pack(x: Shaped[Array, "*image"], k: int) -> Shaped[Array, "*packed"]:
     """Move every k x k patch into channels: y[i, j, (a k + b) C + c] = x[i k + a, j k + b, c].
 
     Args:
@@ -21,7 +21,7 @@ def pack(x: Shaped[Array, "h w c"], k: int) -> Shaped[Array, "h//k w//k k*k*c"]:
     return patches.reshape(*lead, h // k, w // k, k * k * c)
 
 
-def unpack(y: Shaped[Array, "h w k*k*c"], k: int) -> Shaped[Array, "h*k w*k c"]:
+def unpack(y: Shaped[Array, "*packed"], k: int) -> Shaped[Array, "*image"]:
     """Exact inverse of `pack`: (H, W, k * k * C) -> (H k, W k, C).
 
     Raises:

@@ -22,7 +22,7 @@ class Frequencies(nnx.Variable):
 
 
 def timestep_embedding(
-    t: Float[Array, " b"], dim: int, flip_sin_to_cos: bool = False, freq_shift: float = 0.0
+    t: Float[Array, " b"], dim: int, flip_sin_to_cos: bool = False, freq_shift: int = 0
 ) -> Float[Array, "b dim"]:
     """Sinusoidal embedding [sin(t f_j), cos(t f_j)] (cosines first if flipped), padded with a zero if `dim` is odd.
 
@@ -148,5 +148,5 @@ class UNet2D(nnx.Module):
                 t.astype(wide), config.block_out_channels[0], config.flip_sin_to_cos, config.freq_shift
             )
         if config.time_embedding_type == "learned":
-            return self.time_proj(jnp.round(t).astype(jnp.int32))
+            return self.time_proj(jnp.round(t).astype(jnp.int32)).astype(wide)
         return self.time_proj(t.astype(wide))
