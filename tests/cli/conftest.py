@@ -1,11 +1,12 @@
 """Tiny networks with random weights, so that commands run in seconds and need no released weights."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-SIDE = 12
+SIDE = 28
 
 
 @pytest.fixture(scope="session")
@@ -38,11 +39,12 @@ def weights(tmp_path_factory) -> Path:
     guide = classifiers.GuideConfig(side=SIDE, widths=(4,), blocks=(1,))
     noisy = classifiers.NoisyGuideConfig(side=SIDE, widths=(4,), blocks=(1,))
     evaluator = classifiers.EvaluatorConfig(side=SIDE, width=4, depths=(1, 1), num_features=6)
-    for name, kind, cls, net in (
+    networks: tuple[tuple[str, str, Any, Any], ...] = (
         ("guide", "classifier", classifiers.GuideNet, guide),
         ("noisy", "noisy-classifier", classifiers.NoisyGuideNet, noisy),
         ("evaluator", "classifier", classifiers.EvaluatorNet, evaluator),
-    ):
+    )
+    for name, kind, cls, net in networks:
         head = {"kind": kind, "name": name, "network": cls.__name__, "shape": [SIDE, SIDE, 1], "net": net.to_dict()}
         store.save_weights(root / name, head, arrays(lambda cls=cls, net=net: cls(net, rngs=nnx.Rngs(0))))
     moments = {"mean": np.zeros(6), "covariance": np.eye(6), "count": np.array(100, np.int64)}

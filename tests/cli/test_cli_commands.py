@@ -14,6 +14,7 @@ from tfg_jax.cli.bibliography import ENTRIES, SOURCES
 from tfg_jax.cli.main import main
 from tfg_jax.cli.methods import MethodName, build
 from tfg_jax.config import CLASSES
+from tfg_jax.data.fashion_mnist import _FILES
 from tfg_jax.shards import SampleFolder
 from tfg_jax.tasks.presets import LABEL_PRESETS
 
@@ -112,7 +113,7 @@ def test_evaluate_agrees_with_the_run_that_made_the_samples(finished, weights, t
 def test_evaluate_reads_images(weights, tmp_path, capsys):
     rng = np.random.default_rng(0)
     target = np.arange(6) % 10
-    x = rng.integers(0, 256, (6, 12, 12, 1)).astype(np.uint8)
+    x = rng.integers(0, 256, (6, 28, 28, 1)).astype(np.uint8)
     args = ["--evaluator", str(weights / "evaluator")]
     np.savez(tmp_path / "bytes.npz", x=x, target=target)
     np.savez(tmp_path / "floats.npz", x=x / 127.5 - 1, target=target)
@@ -123,7 +124,7 @@ def test_evaluate_reads_images(weights, tmp_path, capsys):
     assert found[0]["frechet_distance"] == pytest.approx(found[1]["frechet_distance"], rel=1e-4)
     bad = {
         "unscaled": ({"x": x.astype(float), "target": target}, "[-1, 1]"),
-        "nameless": ({"images": x, "target": target}, "'x'"),
+        "nameless": ({"images": x, "target": target}, "name the images x"),
         "classes": ({"x": x, "target": target + 9}, "outside 0..9"),
         "few": ({"x": x, "target": target[:2]}, "(6,) integer classes"),
     }
@@ -173,3 +174,19 @@ def test_every_configuration_class_is_credited_or_plain():
     assert {key for keys in SOURCES.values() for key in keys} | {"tfg_jax"} == set(ENTRIES)
     for key, entry in ENTRIES.items():
         assert entry.startswith("@") and f"{{{key}," in entry and entry.count("{") == entry.count("}")
+
+
+def test_train_hands_over_to_the_scripts(tmp_path, monkeypatch, capsys):
+    handed = []
+    monkeypatch.setattr("os.execv", lambda program, command: handed.append(command))
+    for file in (file for files in _FILES.values() for file in files):
+        (tmp_path / file.name).touch()
+    args = ["--data", str(tmp_path), "--overwrite"]
+    assert main(["train", "--dry-run", *args]) == 0 and not handed
+    assert "train_diffusion.py --minutes 60.0" in capsys.readouterr().out
+    main(["train", "evaluator", "--epochs", "2", *args])
+    assert Path(handed[0][1]).is_file() and handed[0][2:5] == ["evaluator", "--epochs", "2.0"]
+    assert handed[0][-1] == "--overwrite"
+    for bad in (["guide", "--minutes", "1"], ["--epochs", "1"], ["guide", "--epochs", "0"], ["--data", "nowhere"]):
+        assert main(["train", *bad]) == 2 and "Traceback" not in capsys.readouterr().err
+    assert len(handed) == 1

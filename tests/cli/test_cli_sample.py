@@ -6,12 +6,14 @@ import shutil
 import signal
 import warnings
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from tfg_jax.cli import runs
 from tfg_jax.cli.main import main
+from tfg_jax.cli.methods import MethodName
 from tfg_jax.shards import SampleFolder, read_folder
 
 
@@ -35,7 +37,7 @@ def test_a_run_leaves_samples_numbers_picture_and_page(finished):
     folder = read_folder(finished)
     assert set(folder.verify().values()) == {"ok"} and len(folder.ranges()) == 3
     arrays = folder.read_all()
-    assert arrays["x"].shape == (5, 12, 12, 1) and np.isfinite(arrays["x"]).all()
+    assert arrays["x"].shape == (5, 28, 28, 1) and np.isfinite(arrays["x"]).all()
     assert arrays["target"].tolist() == [0, 3, 1, 7, 9]
     assert arrays["objective"].shape == (5, 2) and (arrays["objective"] <= 0).all()
     assert (arrays["cost_forwards"] == 2).all() and (arrays["cost_pullbacks"] == 2).all()
@@ -48,14 +50,16 @@ def test_a_run_leaves_samples_numbers_picture_and_page(finished):
     assert config["options"]["steps"] == 2 and config["resolved"]["guidance"]["type"] == "TFG"
     assert set(config["versions"]) >= {"tfg_jax", "jax"}
     page = (finished / "report.html").read_text()
-    assert "Objective against sampling step" in page and "trouser" in page and "http" not in page.split("</style>")[1]
+    assert "Objective against sampling step" in page and "trouser" in page
+    assert 'src="http' not in page and "href" not in page
 
 
 def test_a_finished_run_computes_nothing_again(run, tiny, monkeypatch):
     monkeypatch.setattr(runs, "run_chunked", None)  # calling it would fail
     before = contents(run)
     assert main(["sample", *tiny, "--out", str(run)]) == 0
-    assert contents(run) == before
+    after = contents(run)
+    assert {name for name in after if after[name] != before[name]} == {"config.json"}  # it names the folder
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -135,7 +139,7 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(tiny, tmp_path, monkeypatch
     cells = dict(
         zip(header.replace("objective gradients", "objective").split(), row.replace(" x ", "x").split(), strict=False)
     )
-    assert cells["shape"] == "12x12x1" and cells["forwards"] == cells["pullbacks"] == str(5 * 2 * 3)
+    assert cells["shape"] == "28x28x1" and cells["forwards"] == cells["pullbacks"] == str(5 * 2 * 3)
     assert not list(tmp_path.iterdir())
 
 
@@ -228,8 +232,9 @@ def test_folders_that_cannot_be_written_are_refused(tiny, tmp_path, capsys):
     assert (tmp_path / "mine" / "thesis.txt").exists() and len(list((tmp_path / "mine").iterdir())) == 1
 
 
-@pytest.mark.parametrize("method", ["none", "conditional", "classifier", "dps", "lgd", "freedom", "mpgd", "ugd"])
-def test_every_method_is_understood(method, tiny, tmp_path, capsys):
+@pytest.mark.parametrize("method", get_args(MethodName))
+def test_every_method_is_understood(method, tiny, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "_memory", lambda *_: None)  # compiling each takes longer than it tells
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert main(["sample", *tiny, "--method", method, "--dry-run"]) == 0

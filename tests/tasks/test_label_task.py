@@ -33,7 +33,8 @@ def task():
     )
     guide = Classifier(jnp.asarray(0.5), logits, 3)
     return LabelTask(
-        model, guide, Judge(guide), NoisyClassifier(jnp.asarray(0.5), noisy_logits, 3), tfg.DDIM(steps=3), class_names=("a", "b", "c")
+        model, guide, Judge(guide), NoisyClassifier(jnp.asarray(0.5), noisy_logits, 3),
+        tfg.DDIM(steps=3), class_names=("a", "b", "c"),
     )  # fmt: skip
 
 
@@ -62,8 +63,8 @@ def test_chunks_are_the_whole_run_in_parts(name, task):
 def test_all_chunks_share_one_compiled_program(task):
     chunks = run_chunked(task, jax.random.key(0), balanced_targets(7, range(3)), preset("mpgd"), chunk=2)
     next(chunks)
-    compiled = _sample._cache_size()
-    assert len(list(chunks)) == 3 and _sample._cache_size() == compiled
+    compiled = _sample._cache_size()  # type: ignore[attr-defined]
+    assert len(list(chunks)) == 3 and _sample._cache_size() == compiled  # type: ignore[attr-defined]
 
 
 def test_stop_is_asked_before_every_range(task):

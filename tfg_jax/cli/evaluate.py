@@ -84,11 +84,10 @@ def _read_npz(file: Path) -> tuple[dict[str, np.ndarray], float, dict[str, Any]]
     with zipfile.ZipFile(file) as archive:
         if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
             raise ValueError(f"source={file} would unpack to more than {MAX_BYTES} bytes; split it")
-    try:
-        with np.load(file, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in ("x", "target")}
-    except KeyError as error:
-        raise ValueError(f"source={file} has no array {error}; name the images x and the classes target") from None
+    with np.load(file, allow_pickle=False) as held:
+        if not {"x", "target"} <= set(held.files):
+            raise ValueError(f"source={file} holds {sorted(held.files)}; name the images x and the classes target")
+        arrays = {name: held[name] for name in ("x", "target")}
     x = arrays["x"]
     if x.ndim != 4 or not len(x):
         raise ValueError(f"source={file} holds x of shape {x.shape}; images are (n, H, W, C)")

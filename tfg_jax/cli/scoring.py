@@ -34,7 +34,7 @@ def label_run(
 ) -> LabelRun:
     """Stored arrays with what the networks say of them; images alone (x, target) count as finished and free."""
     x, n = arrays["x"], len(arrays["x"])
-    scores = judge.score(x)
+    scores, real = judge.score(x), judge.images
     counts = ("forwards", "pullbacks", "objective")
     return LabelRun(
         x=x,
@@ -48,7 +48,7 @@ def label_run(
         guide_logits=scores.guide_logits,
         features=scores.features,
         reference_features=judge.moments,
-        reference_images=judge.images,
+        reference_images=real if real is not None and real.shape[1:] == x.shape[1:] else None,
         objective=arrays.get("objective"),
         config=config,
         notes=notes,
