@@ -1,0 +1,176 @@
+"""Measure the library's overheads on the shipped UNet and print the table of ratios, with intervals.
+
+    python scripts/bench.py                 # all, some minutes
+    python scripts/bench.py --runs 30 --steps 5 --page docs/results/speed.md
+
+Every ratio is of two programs timed in turn (a, b, a, b, ...) in one process: the ratio of the medians with its 95 %
+bootstrap interval. Absolute times depend on the machine and are not the point.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jaxtyping import Array
+
+import tfg_jax as tfg
+from tfg_jax.files import write_atomically
+from tfg_jax.host import keep_freed_memory
+from tfg_jax.report import markdown_table, text_table
+from tfg_jax.samplers.rules import straight
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is measured."""
+
+    runs: int = 30  # timed runs of each program, interleaved
+    steps: int = 5  # sampling steps of a timed program
+    batch: int = 32
+    page: Path | None = None  # also write the table here
+
+
+def ratio(run: Run, ours: Callable[[], Any], theirs: Callable[[], Any]) -> dict[str, Any]:
+    """Medians of interleaved runs and the bootstrap interval of their ratio."""
+    for program in (ours, theirs):
+        jax.block_until_ready(program())
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(run.runs):
+        for program, kept in zip((ours, theirs), seconds, strict=True):
+            start = time.perf_counter()
+            jax.block_until_ready(program())
+            kept.append(time.perf_counter() - start)
+    a, b = map(np.asarray, seconds)
+    rng = np.random.default_rng(0)
+    picks = rng.integers(run.runs, size=(2000, run.runs))
+    ratios = np.median(a[picks], axis=1) / np.median(b[picks], axis=1)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return {
+        "ratio": f"{np.median(a) / np.median(b):.3f} [{low:.3f}, {high:.3f}]",
+        "ours (ms)": round(1e3 * float(np.median(a)), 1),
+        "floor (ms)": round(1e3 * float(np.median(b)), 1),
+    }
+
+
+def guided_floor(model: Any, objective: Any, x: Array, target: Array, steps: int, gradients: int) -> Callable[[], Any]:
+    """The calls that a guided run cannot do without, bare and jitted: forward, pullback, objective gradients.
+
+    One compiled call a kind, called in a Python loop; gradients counts the objective gradients of a step.
+    """
+
+    @jax.jit
+    def forward_and_pullback(model: Any, objective: Any, x: Array, target: Array) -> Array:
+        def one(x: Array, target: Array) -> Array:
+            x0, pull = jax.vjp(lambda x: model(x, 0.5).x0, x)
+            return pull(jax.grad(objective)(x0, target))[0]
+
+        return jax.vmap(one)(x, target)
+
+    @jax.jit
+    def gradient(objective: Any, x: Array, target: Array) -> Array:
+        return jax.vmap(jax.grad(objective))(x, target)
+
+    def program() -> list[Array]:
+        out = []
+        for _ in range(steps):
+            out.append(forward_and_pullback(model, objective, x, target))
+            out += [gradient(objective, x, target) for _ in range(gradients - 1)]
+        return out
+
+    return program
+
+
+def hand_batched(model: Any, x: Array, steps: int) -> Callable[[], Any]:
+    """Deterministic DDIM written for a batch: the network called with its own batch axis, one scan."""
+    levels = model.schedule.level(tfg.sampling_times(model, tfg.DDIM(steps=steps)))
+    network = jax.vmap(model, (0, None))
+
+    @jax.jit
+    def program(x: Array) -> Array:
+        def body(x: Array, ends: Any) -> tuple[Array, None]:
+            t, next = ends
+            return straight(network(x, t), next), None
+
+        return jax.lax.scan(body, x, (levels.t[:-1], jax.tree.map(lambda a: a[1:], levels)))[0]
+
+    return lambda: program(x)
+
+
+def compiled_size(model: Any, objective: Any, target: Array, steps: int) -> dict[str, Any]:
+    """Seconds to compile and peak temporary bytes of a TFG run of so many steps."""
+
+    def run(key: Array, model: Any, objective: Any, target: Array) -> Array:
+        guidance = tfg.TFG(rho=1.0, mu=0.25)
+        return tfg.sample(
+            key, model, objective=objective, target=target, guidance=guidance, sampler=tfg.DDIM(steps=steps)
+        ).x
+
+    lowered = jax.jit(run).lower(jax.random.key(0), model, objective, target)
+    start = time.perf_counter()
+    compiled = lowered.compile()
+    seconds = time.perf_counter() - start
+    memory = compiled.memory_analysis()
+    return {"seconds": seconds, "bytes": None if memory is None else memory.temp_size_in_bytes}
+
+
+def main(run: Run) -> None:
+    """Measure and print."""
+    model, guide = tfg.load("fashion-mnist"), tfg.load("fashion-mnist-guide")
+    objective = tfg.objectives.class_log_prob(guide)
+    key = jax.random.key(0)
+    target = jnp.arange(run.batch, dtype=jnp.int32) % 10
+    x = jax.random.normal(key, (run.batch, *model.shape))
+    sampler = tfg.DDIM(steps=run.steps)
+
+    def guided(guidance: Any) -> Callable[[], Any]:
+        return lambda: tfg.sample(key, model, objective=objective, target=target, guidance=guidance, sampler=sampler).x
+
+    rows = []
+    for name, guidance, gradients in (
+        ("DPS over its floor", tfg.DPS(1.0), 1),
+        ("TFG (n_iter 4) over its floor", tfg.TFG(rho=1.0, mu=0.25, n_iter=4), 4),
+    ):
+        floor = guided_floor(model, objective, x, target, run.steps, gradients)
+        rows.append({"what": name, "bar": "<= 1.10", **ratio(run, guided(guidance), floor)})
+        print(text_table(rows[-1:]), flush=True)
+    ode = tfg.DDIM(steps=run.steps, eta=None)
+    levels = model.schedule.level(tfg.sampling_times(model, ode))
+    start = (x, levels.t[0])
+    ours = lambda: tfg.sample(key, model, start=start, sampler=ode).x  # noqa: E731
+    rows.append(
+        {
+            "what": "core over a hand-batched loop",
+            "bar": "<= 1.05",
+            **ratio(run, ours, hand_batched(model, x, run.steps)),
+        }
+    )
+    print(text_table(rows), flush=True)
+
+    small, large = (compiled_size(model, objective, target, steps) for steps in (20, 200))
+    sizes = [
+        {"what": "compile seconds", "20 steps": round(small["seconds"], 2), "200 steps": round(large["seconds"], 2)},
+        {"what": "temporary memory (MB)", "20 steps": _mb(small["bytes"]), "200 steps": _mb(large["bytes"])},
+    ]
+    print(text_table(sizes))
+    if run.page is not None:
+        note = (
+            f"Generated by `python scripts/bench.py --page {run.page}`: batch {run.batch}, {run.steps} steps, medians of "
+            f"{run.runs} interleaved runs with 95 % bootstrap intervals, jax {jax.__version__} on {jax.devices()[0]}."
+        )
+        page = f"# Speed\n\n{note}\n\n{markdown_table(rows)}\n\n{markdown_table(sizes)}\n"
+        write_atomically(run.page, lambda out: out.write(page.encode()))
+
+
+def _mb(size: int | None) -> float | None:
+    return None if size is None else round(size / 1e6, 2)
+
+
+if __name__ == "__main__":
+    keep_freed_memory()
+    main(tyro.cli(Run))
