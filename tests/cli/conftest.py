@@ -1,5 +1,6 @@
 """Tiny networks with random weights, so that commands run in seconds and need no released weights."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def weights(tmp_path_factory) -> Path:
     )
     for name, kind, cls, net in networks:
         head = {"kind": kind, "name": name, "network": cls.__name__, "shape": [SIDE, SIDE, 1], "net": net.to_dict()}
-        store.save_weights(root / name, head, arrays(lambda cls=cls, net=net: cls(net, rngs=nnx.Rngs(0))))
+        store.save_weights(root / name, head, arrays(partial(cls, net, rngs=nnx.Rngs(0))))
     moments = {"mean": np.zeros(6), "covariance": np.eye(6), "count": np.array(100, np.int64)}
     store.save_arrays(root / "evaluator" / "moments.safetensors", moments)
     return root

@@ -178,13 +178,18 @@ def test_every_configuration_class_is_credited_or_plain():
 
 def test_train_hands_over_to_the_scripts(tmp_path, monkeypatch, capsys):
     handed = []
-    monkeypatch.setattr("os.execv", lambda program, command: handed.append(command))
+
+    def become(program, command):
+        handed.append(command)
+        raise SystemExit(75)  # as an interrupted training run ends
+
+    monkeypatch.setattr("os.execv", become)
     for file in (file for files in _FILES.values() for file in files):
         (tmp_path / file.name).touch()
     args = ["--data", str(tmp_path), "--overwrite"]
     assert main(["train", "--dry-run", *args]) == 0 and not handed
     assert "train_diffusion.py --minutes 60.0" in capsys.readouterr().out
-    main(["train", "evaluator", "--epochs", "2", *args])
+    assert main(["train", "evaluator", "--epochs", "2", *args]) == 75
     assert Path(handed[0][1]).is_file() and handed[0][2:5] == ["evaluator", "--epochs", "2.0"]
     assert handed[0][-1] == "--overwrite"
     for bad in (["guide", "--minutes", "1"], ["--epochs", "1"], ["guide", "--epochs", "0"], ["--data", "nowhere"]):
