@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, PyTree
 from tfg_jax import denoiser as denoisers
 from tfg_jax import schedules
 from tfg_jax.data import fashion_mnist
+from tfg_jax.host import keep_freed_memory
 from tfg_jax.models.pack import pack, unpack
 from tfg_jax.models.unet2d import UNet2D, UNet2DConfig
 from tfg_jax.training.diffusion import diffusion_loss
@@ -266,4 +267,5 @@ guidance, not for pictures of clothes. Class {fashion_mnist.NUM_CLASSES} stands 
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main(tyro.cli(Run))
