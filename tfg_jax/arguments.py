@@ -31,9 +31,9 @@ def check_guidance(
             f"guidance={type(guidance).__name__} needs an objective; pass objective=, e.g. class_log_prob(classifier)"
         )
     if not guided:
-        for name, value in (("objective", objective), ("lookahead", lookahead), ("window", window)):
-            # An objective without guidance still can be recorded, so only its target is judged below.
-            if value is not None and name != "objective":
+        # An objective is no error here: it can be recorded without guiding.
+        for name, value in (("lookahead", lookahead), ("window", window)):
+            if value is not None:
                 raise ValueError(f"{name} has no effect without guidance; pass guidance= or drop {name}")
     if target is not None and objective is None:
         raise ValueError("target has no effect without an objective; pass objective= or drop target")

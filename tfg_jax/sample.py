@@ -85,10 +85,12 @@ def sample(
     )
 
 
-def sampling_times(model: Denoiser, sampler: Sampler, start_time: ArrayLike | None = None) -> Float[Array, " {sampler.steps}+1"]:
-    """The times a run visits, steps + 1 of them, noisy to clean; from ``start_time`` on if given.
+def sampling_times(
+    model: Denoiser, sampler: Sampler, start_time: ArrayLike | None = None
+) -> Float[Array, " {sampler.steps}+1"]:
+    """The times a run visits, steps + 1 of them, noisy to clean.
 
-    A start inside the grid rescales the grid's log-SNR-free shape: times are multiplied by start_time / first time.
+    With a ``start_time`` the whole grid is squeezed: its times are multiplied by start_time / first time.
     """
     times = (sampler.grid or Uniform())(model.schedule, sampler.steps)
     if start_time is not None:

@@ -2,8 +2,8 @@
 
     increase  a_t / a_next          decrease  1 - a_t / a_next          constant  1          with a = abar
 
-each multiplied by ``strength * steps / sum``: the mean over the chosen steps is the strength, so another grid spreads it
-differently.
+each multiplied by ``strength * steps / sum``: the mean over the chosen steps is the strength, so another grid spreads
+it differently.
 """
 
 from __future__ import annotations
