@@ -1,6 +1,5 @@
 """Tiny networks with random weights, so that commands run in seconds and need no released weights."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ def weights(tmp_path_factory) -> Path:
 
     root, rng = tmp_path_factory.mktemp("weights"), np.random.default_rng(0)
 
-    def arrays(build):
-        state = nnx.state(nnx.eval_shape(build), nnx.Not(nnx.RngState))
+    def arrays(cls: Any, config: Any):
+        state = nnx.state(nnx.eval_shape(lambda: cls(config, rngs=nnx.Rngs(0))), nnx.Not(nnx.RngState))
         shapes = {".".join(map(str, path)): leaf.get_value().shape for path, leaf in nnx.to_flat_state(state)}
         return {name: (rng.normal(size=shape) / 4).astype(np.float32) for name, shape in shapes.items()}
 
@@ -36,7 +35,7 @@ def weights(tmp_path_factory) -> Path:
         "model", unet, schedules.VPCosine(), prediction="v", network_time="thousand", shape=(SIDE, SIDE, 1),
         num_classes=10, null_class=10, pack=2,
     )  # fmt: skip
-    store.save_weights(root / "model", config, arrays(lambda: UNet2D(unet, rngs=nnx.Rngs(0))))
+    store.save_weights(root / "model", config, arrays(UNet2D, unet))
     guide = classifiers.GuideConfig(side=SIDE, widths=(4,), blocks=(1,))
     noisy = classifiers.NoisyGuideConfig(side=SIDE, widths=(4,), blocks=(1,))
     evaluator = classifiers.EvaluatorConfig(side=SIDE, width=4, depths=(1, 1), num_features=6)
@@ -47,7 +46,7 @@ def weights(tmp_path_factory) -> Path:
     )
     for name, kind, cls, net in networks:
         head = {"kind": kind, "name": name, "network": cls.__name__, "shape": [SIDE, SIDE, 1], "net": net.to_dict()}
-        store.save_weights(root / name, head, arrays(partial(cls, net, rngs=nnx.Rngs(0))))
+        store.save_weights(root / name, head, arrays(cls, net))
     moments = {"mean": np.zeros(6), "covariance": np.eye(6), "count": np.array(100, np.int64)}
     store.save_arrays(root / "evaluator" / "moments.safetensors", moments)
     return root
