@@ -119,8 +119,12 @@ def check_counts(num_samples: Any, chunk: Any, index_offset: Any) -> None:
     check_count("num_samples", num_samples)
     if chunk is not None:
         check_count("chunk", chunk)
-    if isinstance(index_offset, int):
+    if not isinstance(index_offset, jax.Array):
         check_count("index_offset", index_offset, low=0)
+    elif index_offset.shape != () or not jnp.issubdtype(index_offset.dtype, jnp.integer):
+        raise ValueError(
+            f"index_offset has shape {index_offset.shape} and dtype {index_offset.dtype}; give one integer >= 0"
+        )
 
 
 def check_clip(clip: Clip | None) -> None:

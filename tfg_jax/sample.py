@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ from tfg_jax.guidance.base import Guidance, Unguided
 from tfg_jax.lookahead import Clip, Lookahead, Tweedie
 from tfg_jax.noise import KeyNoise, NoiseTape, sample_key, typed_key
 from tfg_jax.objectives.base import FromFn, Objective
+from tfg_jax.objectives.classifier import ClassLogProb
+from tfg_jax.objectives.compose import Sum, Through, Weighted
+from tfg_jax.objectives.inverse import GaussianLogLikelihood, ResidualNorm
 from tfg_jax.result import INVALID_INPUT, Cost, Samples, Status
 from tfg_jax.samplers.loop import Plan, Record, sample_one
 from tfg_jax.samplers.rules import DDIM, Sampler
@@ -29,7 +33,7 @@ def sample(
     *,
     num_samples: int | None = None,
     cond: PyTree = None,
-    objective: Objective | None = None,
+    objective: Objective | Callable[..., Array] | None = None,
     target: PyTree = None,
     guidance: Guidance | None = None,
     lookahead: Lookahead | None = None,
@@ -53,7 +57,8 @@ def sample(
         model: the diffusion or flow model.
         num_samples: how many; may be left out if target, cond, start or noise say it.
         cond: (n,) class of each sample, for conditional models; None is unconditional.
-        objective: log-weight of a clean sample, higher is better; see `tfg_jax.objectives`.
+        objective: log-weight of a clean sample, higher is better; one of `tfg_jax.objectives`, or a plain function
+            ``(x0, target) -> scalar`` defined at module level.
         target: what the objective is asked for, leaves (n, ...): one target a sample.
         guidance: the method, e.g. `TFG`; None is unguided.
         lookahead: the clean estimate the gradient goes through; default `Tweedie`.
@@ -157,9 +162,7 @@ def _sample(
         source = KeyNoise(sample_key(key, data["index"])) if noise is None else data["noise"]
         x = data["start"] if start is not None else first.scale * _initial(source, model.shape, dtype)
         x, status, cost, info = sample_one(plan, x, data["cond"], data["target"], source)
-        return Samples(
-            x, _judge_input(status, x_start=data["start"], target=data["target"], objective=objective), cost, info
-        )
+        return Samples(x, _judge_input(status, model, objective, data), cost, info)
 
     per_sample = {
         "index": jnp.arange(num_samples) + index_offset, "cond": cond, "target": target, "noise": noise,
@@ -168,13 +171,28 @@ def _sample(
     return map_samples(one, per_sample, num_samples, chunk)
 
 
-def _judge_input(status: Status, x_start: Array | None, target: PyTree, objective: Any) -> Status:
-    """Input that could not be checked eagerly, under jit: a non-finite start or a class out of range."""
-    bad = jnp.zeros((), bool) if x_start is None else ~jnp.all(jnp.isfinite(x_start))
-    classes = getattr(getattr(objective, "classifier", None), "num_classes", None)
-    if classes is not None and target is not None:
-        bad = bad | (target < 0) | (target >= classes)
+def _judge_input(status: Status, model: Denoiser, objective: Any, data: dict[str, Any]) -> Status:
+    """Input that could not be checked eagerly, under jit: a non-finite start, a condition or target out of range."""
+    bad = _unusable(objective, data["target"])
+    if data["start"] is not None:
+        bad = bad | ~jnp.all(jnp.isfinite(data["start"]))
+    if data["cond"] is not None and model.num_classes is not None:
+        bad = bad | (data["cond"] < 0) | (data["cond"] >= model.num_classes)
     return Status(jnp.where(bad, INVALID_INPUT, status.code), jnp.where(bad, -1, status.step))
+
+
+def _unusable(objective: Any, target: PyTree) -> Array:
+    """Whether a sample's target is a class out of range or a non-finite measurement, also in composed objectives."""
+    match objective:
+        case Sum():
+            return jnp.any(jnp.stack([_unusable(*each) for each in zip(objective.parts, target, strict=True)]))
+        case Weighted() | Through():
+            return _unusable(objective.objective, target)
+        case ClassLogProb():
+            return (target < 0) | (target >= objective.classifier.num_classes)
+        case GaussianLogLikelihood() | ResidualNorm():
+            return ~jnp.all(jnp.isfinite(target))
+    return jnp.zeros((), bool)
 
 
 def _initial(source: KeyNoise | NoiseTape, shape: tuple[int, ...], dtype: Any) -> Array:

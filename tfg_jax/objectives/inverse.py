@@ -14,7 +14,7 @@ from flax import struct
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
-from tfg_jax.checks import check_number, safe_norm
+from tfg_jax.checks import check_number, is_concrete, safe_norm
 
 
 class _Residual:
@@ -32,6 +32,8 @@ class _Residual:
                 f"target must be float measurements of shape {expected}, got shape {got} and dtype {dtype}; "
                 "give operator(x0) of each sample"
             )
+        if is_concrete(target) and not bool(jnp.all(jnp.isfinite(target))):
+            raise ValueError("target holds NaN or infinity; give finite measurements")
 
     def residual_norm(self, x0: Array, target: Array) -> Float[Array, ""]:
         """``||y - A(x0)||``, with gradient 0 at 0."""

@@ -134,7 +134,9 @@ class DDIM:
             return Next(straight(edited, step.next), step.memory, Cost())
         now, next = step.now, step.next
         std = self.eta * next.sigma / now.sigma * jnp.sqrt(fresh_variance(now, next))
-        along = jnp.sqrt(jnp.maximum(next.sigma**2 - std**2, 0.0))
+        # sigma_next^2 - s^2 with sigma_next taken out of the root, whose slope in eta is then finite at sigma_next = 0.
+        share = (std / jnp.where(next.sigma > 0, next.sigma, 1.0)) ** 2
+        along = next.sigma * jnp.sqrt(jnp.maximum(1.0 - share, 0.0))
         return Next(next.alpha * edited.x0 + along * edited.eps + std * step.noise.step, step.memory, Cost())
 
 
