@@ -85,14 +85,14 @@ def test_the_noisy_net_reads_its_level_and_bears_both_ends():
     assert np.abs(level(-1, -1, -1) - level(1, 1, 1)).max() > 1e-3
     ends = level(np.inf, -np.inf, 0)
     assert np.isfinite(ends).all()
-    np.testing.assert_array_equal(ends, level(c.LOG_SNR_LIMIT, -c.LOG_SNR_LIMIT, 0))
+    np.testing.assert_array_equal(ends, level(*c.LOG_SNR_RANGE[::-1], 0))
 
 
 def test_levels_have_distinct_embeddings():
-    l = np.linspace(-c.LOG_SNR_LIMIT, c.LOG_SNR_LIMIT, 401, dtype=np.float32)
+    l = np.linspace(*c.LOG_SNR_RANGE, 201, dtype=np.float32)
     e = np.asarray(jax.jit(c.log_snr_embedding, static_argnums=1)(l, 64))
-    assert e.shape == (401, 64)
-    distance = np.linalg.norm(e[:, None] - e[None], axis=-1) + 10 * np.eye(401)
+    assert e.shape == (201, 64)
+    distance = np.linalg.norm(e[:, None] - e[None], axis=-1) + 10 * np.eye(201)
     assert distance.min() > 0.05
 
 

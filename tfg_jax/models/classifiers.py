@@ -17,7 +17,9 @@ from jaxtyping import Array, Float
 
 from tfg_jax.models.conv import conv_general_dilated
 
-LOG_SNR_LIMIT = 20.0  # log-SNRs are clipped here before the embedding: beyond it an image is all data or all noise
+# Log-SNRs are clipped to what training with uniform times visits: beyond it an image is all noise or all data.
+LOG_SNR_RANGE = (-14.0, 8.0)
+LOG_SNR_PERIODS = (160.0, 2.5)
 
 
 class _Config:
@@ -175,9 +177,9 @@ class NoisyGuideNet(nnx.Module):
 
 
 def log_snr_embedding(log_snr: Float[Array, " b"], size: int) -> Float[Array, "b {size}"]:
-    """Sines and cosines of the clipped log-SNR at `size / 2` periods spaced geometrically from 8 L down to L / 8."""
-    l = jnp.clip(log_snr, -LOG_SNR_LIMIT, LOG_SNR_LIMIT)
-    periods = jnp.geomspace(8 * LOG_SNR_LIMIT, LOG_SNR_LIMIT / 8, size // 2, dtype=l.dtype)
+    """Sines and cosines of the clipped log-SNR at `size / 2` periods, spaced geometrically over LOG_SNR_PERIODS."""
+    l = jnp.clip(log_snr, *LOG_SNR_RANGE)
+    periods = jnp.geomspace(*LOG_SNR_PERIODS, size // 2, dtype=l.dtype)
     phase = 2 * jnp.pi * l[:, None] / periods
     return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=-1)
 
