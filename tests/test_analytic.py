@@ -263,7 +263,7 @@ def test_what_is_refused(make, words):
 def test_an_unknown_prediction_is_refused():
     """By the library without type checks, by them with."""
     with pytest.raises((ValueError, TypeError), match="noise"):
-        plane().denoiser(VPLinear(), "noise")
+        plane().denoiser(VPLinear(), "noise")  # type: ignore[arg-type]
 
 
 def test_flow_map_refuses_steps_without_effect():

@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room is a file or folder of tfg_jax. A core room imports only rooms to the left of it.
 CORE: tuple[str, ...] = tuple(
-    "checks files host noise result schedules timesteps denoiser lookahead analytic operators objectives "
+    "struct checks files host noise result schedules timesteps denoiser lookahead analytic operators objectives "
     "guidance samplers endtoend batch arguments config sample best invert distributed shards".split()
 )
 # Side rooms import the core and each other, but models knows nothing of files, data or training.

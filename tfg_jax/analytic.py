@@ -15,11 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from tfg_jax import struct
 from tfg_jax.checks import check_count, check_number, is_concrete
 from tfg_jax.denoiser import Clean, Denoiser, Prediction, from_fn, path_velocity, unit_time
 from tfg_jax.schedules import Level, Schedule
@@ -307,7 +307,8 @@ class ComponentLogProb:
     def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
         """The target must be (num_samples,) integers in 0..K-1; values are checked when concrete."""
         count, dtype = self.data.means.shape[0], getattr(target, "dtype", None)
-        if getattr(target, "shape", None) != (num_samples,) or not jnp.issubdtype(dtype, jnp.integer):
+        integer = dtype is not None and jnp.issubdtype(dtype, jnp.integer)
+        if not integer or getattr(target, "shape", None) != (num_samples,):
             raise ValueError(f"target must be ({num_samples},) integers, one component a sample, got {target!r:.60}")
         if is_concrete(target) and not bool(np.all((np.asarray(target) >= 0) & (np.asarray(target) < count))):
             raise ValueError(f"target must lie in 0..{count - 1}, the components of the mixture")

@@ -42,10 +42,10 @@ def check_count(name: str, value: Any, low: int = 1) -> None:
         raise ValueError(f"{name}={_show(value)} must be an integer >= {low}")
 
 
-def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: Any, choices: tuple[str | int, ...]) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
-        raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}")
+        raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(map(str, choices))}")
 
 
 def _show(value: Any) -> str:
