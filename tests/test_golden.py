@@ -5,6 +5,7 @@ Toy problem: eps(x, t) = sqrt(1 - abar_t) x + 0.3 cos(t / 1000) tanh(A x), f(x) 
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,11 +44,13 @@ def read(name):
 
 
 def method_of(name, c):
-    """The library's method for one file, and (draws of the smoothing a step, whether each step records a re-noise draw)."""
+    """The library's method for one file, its smoothing draws a step, and whether re-noise draws were recorded."""
     match c["method"]:
         case "tfg":
             smooth = c["sigma"] > 0
-            options = {"smoothing": c["sigma"], "n_mc": c["mc"], "smoothing_structure": c["sigma_schedule"]} if smooth else {}
+            options = (
+                {"smoothing": c["sigma"], "n_mc": c["mc"], "smoothing_structure": c["sigma_schedule"]} if smooth else {}
+            )
             method = tfg.TFG(
                 rho=c["rho"], mu=c["mu"], n_iter=c["iter"], n_recur=c["recur"],
                 rho_structure=c["rho_schedule"], mu_structure=c["mu_schedule"], **options,
@@ -65,9 +68,9 @@ def method_of(name, c):
 
 
 def lay_out(data, c, n_mc, renoised, n_recur):
-    """The file's running list of draws as a padded tape (samples, steps, n_recur, ...), checked against its own record."""
+    """The file's running list of draws as padded arrays (steps, n_recur, ...), checked against its own record."""
     steps, batch = len(data["ts"]), data["traj"].shape[1]
-    tape = {name: np.zeros((steps, n_recur, batch, *SHAPE)) for name in ("step", "renoise")}
+    tape: dict[str, Any] = {name: np.zeros((steps, n_recur, batch, *SHAPE)) for name in ("step", "renoise")}
     tape["mc"] = np.zeros((steps, n_recur, n_mc, batch, *SHAPE))
     sigma_mc = np.zeros(steps)
     draws = iter(zip(data["tape"], data["tape_sigma"], strict=True))
@@ -108,9 +111,7 @@ def replay(name, float32_delta=False):
     table = np.cumprod(1.0 - np.linspace(1e-4, 0.02, 1000))
     np.testing.assert_array_equal(table[data["ts"]], data["alpha_prod_ts"])
     schedule = tfg.from_alphas_cumprod(table)
-    model = tfg.from_fn(
-        eps, (jnp.asarray(table), jnp.asarray(data["A"])), schedule, prediction="eps", shape=SHAPE
-    )
+    model = tfg.from_fn(eps, (jnp.asarray(table), jnp.asarray(data["A"])), schedule, prediction="eps", shape=SHAPE)
     classifier = tfg.objectives.Classifier((jnp.asarray(data["W"]), jnp.asarray(data["b"])), logits, num_classes=10)
     steps = len(data["ts"])
     sampler = tfg.DDIM(steps=steps, eta=c["eta"], grid=tfg.Leading(1000))

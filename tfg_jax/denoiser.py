@@ -19,10 +19,10 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, PyTree
 
+from tfg_jax import struct
 from tfg_jax.schedules import Level, Schedule
 
 Prediction = Literal["eps", "x0", "v", "score", "velocity", "edm"]

@@ -11,10 +11,10 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from tfg_jax import struct
 from tfg_jax.denoiser import Clean
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jaxtyping import Array, Float, Int, PyTree
+
+from tfg_jax import struct
 
 OK = 0
 NON_FINITE = 1

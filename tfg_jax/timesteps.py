@@ -10,10 +10,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from tfg_jax import struct
 from tfg_jax.schedules import Schedule
 
 

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import problems
-from flax import struct
 from problems import SAMPLERS, D
 
 import tfg_jax as tfg
+from tfg_jax import struct
 
 STEPS = 3
 GRID = tfg.UniformLogSNR(log_snr_min=-5.0, log_snr_max=3.0)
@@ -79,7 +79,7 @@ class AnyPrediction(tfg.Denoiser):
     def __call__(self, x, t, cond=None):
         values = lambda t: (lambda level: (level.alpha, level.sigma))(self.schedule.level(t))  # noqa: E731
         at, slope = jax.jvp(values, (t,), (jnp.ones_like(t),))
-        around = Around(t, at, slope)
+        around = Around(jnp.asarray(t), at, slope)
         x0 = problems.posterior_mean(x, *at)
         eps = (x - at[0] * x0) / at[1]
 
@@ -116,7 +116,7 @@ def program(method, sampler, schedules, predictions, clip=False):
 
 
 def run(method, sampler, strength, schedules, predictions, clip=False):
-    """Samples (schedules, predictions, 2, D) of one method and sampler; a method that is a number is unguided, with so many recurrences."""
+    """Samples (schedules, predictions, 2, D) of one method, or unguided with so many recurrences, and one sampler."""
     pairs = np.array([(s, p) for s in range(len(schedules)) for p in range(len(predictions))], np.int32)
     sample = program(method, sampler, tuple(schedules), tuple(predictions), clip)
     out = sample(jnp.full(len(pairs), strength), pairs[:, 0], pairs[:, 1])

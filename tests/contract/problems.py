@@ -1,7 +1,9 @@
 """A problem in closed form for the contract tests: Gaussian-mixture data, its ideal networks, objectives, every method.
 
-Everything a jitted function holds static (networks, classifiers) is defined once here, so that tests share compilations.
+Everything a jitted function holds static (networks, classifiers) is defined once here, so tests share compilations.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +108,9 @@ def class_objective():
 
 
 def noisy_objective():
-    return tfg.objectives.noisy_class_log_prob(tfg.objectives.NoisyClassifier(jnp.asarray(W), _noisy_logits, num_classes=3))
+    return tfg.objectives.noisy_class_log_prob(
+        tfg.objectives.NoisyClassifier(jnp.asarray(W), _noisy_logits, num_classes=3)
+    )
 
 
 def residual_objective():
@@ -142,8 +146,8 @@ SAMPLERS = {
 }
 
 
-def arguments(method, strength=1.0):
-    """guidance, objective and target of `tfg.sample` for two samples; a number is unguided, with so many recurrences."""
+def arguments(method: str | int, strength: Any = 1.0) -> dict[str, Any]:
+    """Guidance, objective and target of two samples; a number is unguided with so many recurrences."""
     if isinstance(method, int):
         return {"guidance": tfg.Unguided(n_recur=method)}
     guidance, objective, target = METHODS[method]

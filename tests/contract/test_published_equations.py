@@ -162,7 +162,9 @@ def test_against_numpy(case, grid, clip, eta, x64):
     ])  # fmt: skip
     weights = (jnp.asarray(W), jnp.asarray(BIAS))
     if case == "cg":
-        objective = tfg.objectives.noisy_class_log_prob(tfg.objectives.NoisyClassifier(weights, noisy_logits, num_classes=4))
+        objective = tfg.objectives.noisy_class_log_prob(
+            tfg.objectives.NoisyClassifier(weights, noisy_logits, num_classes=4)
+        )
     else:
         objective = tfg.objectives.class_log_prob(tfg.objectives.Classifier(weights, clean_logits, num_classes=4))
     given = {} if case.startswith("no") else {"objective": objective, "target": jnp.asarray(TARGETS)}
@@ -172,6 +174,6 @@ def test_against_numpy(case, grid, clip, eta, x64):
     out = tfg.sample(
         jax.random.key(0), model, num_samples=2, guidance=guidance, clip=tfg.Clip() if clip else None,
         sampler=tfg.DDIM(steps=N, eta=eta, grid=placed),
-        noise=tfg.NoiseTape(jnp.asarray(initial), **{name: jnp.asarray(draws) for name, draws in tape.items()}), **given,
+        noise=tfg.NoiseTape(jnp.asarray(initial), **{k: jnp.asarray(draws) for k, draws in tape.items()}), **given,
     )  # fmt: skip
     assert np.abs(np.asarray(out.x) - expected).max() < 1e-12

@@ -31,7 +31,14 @@ def step(x64):
     def draw(guidance, clip=None):
         objective = {} if guidance is None else {name: given[name] for name in ("objective", "target")}
         out = tfg.sample(
-            jax.random.key(0), model, num_samples=2, sampler=sampler, noise=tape, guidance=guidance, clip=clip, **objective
+            jax.random.key(0),
+            model,
+            num_samples=2,
+            sampler=sampler,
+            noise=tape,
+            guidance=guidance,
+            clip=clip,
+            **objective,
         )
         return np.asarray(out.x)
 
@@ -45,7 +52,9 @@ def test_published_methods_and_their_corners(step):
     _, term, a, p, f = step
     tfg_term = term(special_cases.dps(K))
     assert np.abs(tfg_term).min() > 1e-4
-    np.testing.assert_allclose(tfg_term / term(tfg.DPS(strength=K)), np.broadcast_to(f / np.sqrt(a / p), (2, D)), rtol=1e-9)
+    np.testing.assert_allclose(
+        tfg_term / term(tfg.DPS(strength=K)), np.broadcast_to(f / np.sqrt(a / p), (2, D)), rtol=1e-9
+    )
     np.testing.assert_array_equal(tfg_term, term(special_cases.freedom(K)))  # one step: every structure is the mean
     np.testing.assert_allclose(tfg_term / term(tfg.FreeDoM(strength=K)), 1.0 / np.sqrt(a / p), rtol=1e-9)
     smooth = term(special_cases.lgd(K, n_mc=N_MC)) / term(tfg.LGD(strength=K, n_mc=N_MC))

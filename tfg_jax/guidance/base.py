@@ -19,10 +19,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
+from tfg_jax import struct
 from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Clean
 from tfg_jax.lookahead import Clip, Look, Lookahead
@@ -119,7 +119,10 @@ class StepContext:
 class Guidance(Protocol):
     """A guidance method; see the module's docstring."""
 
-    n_recur: Any
+    @property
+    def n_recur(self) -> int:
+        """Recurrences of each step, >= 1; static."""
+        ...
 
     def check(self) -> None:
         """Raise ValueError for arguments that cannot be meant."""
@@ -153,7 +156,8 @@ class Unguided:
     def prepare(self, levels: Level) -> tuple[PyTree, PyTree]:
         return None, None
 
-    def step(self, ctx: StepContext, per_step: None, state: None) -> tuple[Next, None]:
+    # Outside a window it stands in for any method, whose state it hands on.
+    def step(self, ctx: StepContext, per_step: PyTree, state: PyTree) -> tuple[Next, PyTree]:
         return ctx.advance(ctx.clean), state
 
 

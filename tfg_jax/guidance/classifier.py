@@ -10,9 +10,9 @@ Reduces to: the exact conditional score when the classifier is exact and strengt
 from __future__ import annotations
 
 import jax
-from flax import struct
 from jax.typing import ArrayLike
 
+from tfg_jax import struct
 from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Clean
 from tfg_jax.guidance.base import Next, StepContext

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from flax import struct
 from jax.typing import ArrayLike
 
+from tfg_jax import struct
 from tfg_jax.checks import check_choice, check_number, safe_abs
 from tfg_jax.guidance.base import Next, StepContext, value_and_slope
 from tfg_jax.result import Cost

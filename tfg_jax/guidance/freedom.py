@@ -10,10 +10,10 @@ Reduces to: TFG with rho_t sqrt(a_t / a_next), mu = None, smoothing = None.
 from __future__ import annotations
 
 import jax
-from flax import struct
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
+from tfg_jax import struct
 from tfg_jax.checks import check_choice, check_count, check_number
 from tfg_jax.guidance.base import Next, StepContext
 from tfg_jax.guidance.strengths import STRUCTURES, Structure, spread

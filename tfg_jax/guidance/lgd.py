@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
+from tfg_jax import struct
 from tfg_jax.checks import check_count, check_number
 from tfg_jax.guidance.base import Next, StepContext, smoothed
 from tfg_jax.result import Cost

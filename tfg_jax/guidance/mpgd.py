@@ -10,9 +10,9 @@ Reduces to: TFG with rho = None, mu = strength, mu_structure="constant", n_iter 
 from __future__ import annotations
 
 import jax
-from flax import struct
 from jax.typing import ArrayLike
 
+from tfg_jax import struct
 from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Clean
 from tfg_jax.guidance.base import Next, StepContext

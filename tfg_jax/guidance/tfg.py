@@ -17,10 +17,10 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
+from tfg_jax import struct
 from tfg_jax.checks import check_choice, check_count, check_number
 from tfg_jax.guidance.base import Next, StepContext, smoothed
 from tfg_jax.guidance.strengths import STRUCTURES, Structure, spread, step_alpha

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax.typing import ArrayLike
 
+from tfg_jax import struct
 from tfg_jax.checks import check_count, check_number
 from tfg_jax.denoiser import Clean
 from tfg_jax.guidance.base import Next, StepContext

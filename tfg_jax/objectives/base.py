@@ -6,15 +6,19 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-from flax import struct
 from jaxtyping import Array, PyTree
+
+from tfg_jax import struct
 
 
 @runtime_checkable
 class Objective(Protocol):
     """The log-weight of one clean sample; see the package's docstring."""
 
-    noisy: Any
+    @property
+    def noisy(self) -> bool:
+        """True for an objective of noisy samples; static."""
+        ...
 
     def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
         """Raise ValueError for targets of the wrong shape, dtype or range; values are checked when concrete."""

@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jaxtyping import Array, Float, Int, PyTree
 
+from tfg_jax import struct
 from tfg_jax.checks import is_concrete
 from tfg_jax.schedules import Level
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
+from tfg_jax import struct
 from tfg_jax.checks import check_number
 
 

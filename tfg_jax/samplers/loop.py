@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
+from tfg_jax import struct
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided
 from tfg_jax.lookahead import Clip, ForwardOnly, Lookahead

@@ -9,9 +9,9 @@ First order on the first step and on the last one, where h is infinite. Cost a s
 from __future__ import annotations
 
 import jax.numpy as jnp
-from flax import struct
 from jaxtyping import Array, Float
 
+from tfg_jax import struct
 from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Clean
 from tfg_jax.guidance.base import Next

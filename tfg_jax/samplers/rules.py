@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
-from flax import struct
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
+from tfg_jax import struct
 from tfg_jax.checks import check_count, check_number
 from tfg_jax.denoiser import Clean
 from tfg_jax.guidance.base import Next
@@ -45,8 +45,15 @@ class Step(NamedTuple):
 class Sampler(Protocol):
     """A sampler rule; see the module's docstring."""
 
-    steps: Any
-    grid: Any
+    @property
+    def steps(self) -> int:
+        """Number of steps, >= 1; static."""
+        ...
+
+    @property
+    def grid(self) -> Any:
+        """The time grid; None is `Uniform`."""
+        ...
 
     def check(self) -> None:
         """Raise ValueError for arguments that cannot be meant."""

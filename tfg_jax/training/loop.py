@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import struct
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from tfg_jax import struct
 from tfg_jax.files import write_atomically
 from tfg_jax.training import checkpoint
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx, struct
+from flax import nnx
 from jaxtyping import Array, PyTree
 
-from tfg_jax import denoiser, schedules
+from tfg_jax import denoiser, schedules, struct
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.models import classifiers
 from tfg_jax.models.pack import pack, unpack
