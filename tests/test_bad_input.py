@@ -1,0 +1,302 @@
+"""What cannot be meant is refused before anything runs, in one sentence with the argument, its value and the fix.
+
+The suite's own type checker would answer some of these calls first, so they go to the function that users have.
+"""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tfg_jax as tfg
+
+sample, invert = inspect.unwrap(tfg.sample), inspect.unwrap(tfg.invert)
+SHAPE, N = (4, 4, 1), 2
+KEY = jax.random.key(0)
+
+
+def eps(params, x, t, cond):
+    return x * t
+
+
+def logits(params, x):
+    return jnp.ones((3, 16)) @ x.ravel()
+
+
+def noisy_logits(params, x, log_snr):
+    return logits(params, x)
+
+
+def brightness(params, x0, target):
+    return -jnp.abs(jnp.mean(x0) - target)
+
+
+def column(x):
+    return x[:, 0, 0]
+
+
+MODEL = tfg.from_fn(eps, None, tfg.VPLinear(), prediction="eps", shape=SHAPE)
+LABELLED = tfg.from_fn(eps, None, tfg.VPLinear(), prediction="eps", shape=SHAPE, num_classes=10)
+CLASS = tfg.objectives.class_log_prob(tfg.objectives.Classifier(None, logits, num_classes=3))
+NOISY = tfg.objectives.noisy_class_log_prob(tfg.objectives.NoisyClassifier(None, noisy_logits, num_classes=3))
+MEASURED = tfg.objectives.residual_norm(column)
+LABELS = jnp.array([0, 2])
+GUIDED = {"objective": CLASS, "target": LABELS, "guidance": tfg.TFG()}
+X = jnp.zeros((N, *SHAPE))
+STEPS = tfg.DDIM(steps=2)
+
+
+def refuse(message, model=MODEL, **options):
+    with pytest.raises(ValueError, match=message):
+        sample(KEY, model, **{"num_samples": N, "sampler": STEPS, **options})
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (
+            jnp.zeros((N, 4, 4)),
+            r"start x_t has shape \(2, 4, 4\), the model needs \(2, 4, 4, 1\); images are \(n, H, W, C\)",
+        ),
+        (jnp.zeros((N, 1, 4, 4)), r"start x_t has shape \(2, 1, 4, 4\), the model needs"),
+        (jnp.zeros((N, 4, 4, 3)), r"start x_t has shape \(2, 4, 4, 3\), the model needs"),
+        (jnp.zeros((3, *SHAPE)), r"start x_t has shape \(3, 4, 4, 1\)"),
+        (
+            np.zeros((N, *SHAPE), np.uint8),
+            r"start x_t has dtype uint8, floating point is needed; scale integers to \[-1, 1\]",
+        ),
+        (X.at[0, 0].set(jnp.nan), "start x_t holds NaN or infinity; clean it first"),
+        ([[0.0]], "start x_t has shape None"),
+    ],
+)
+def test_samples(x, message):
+    refuse(message, start=(x, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (X, "start must be .x_t, t."),
+        ((X, 0.5, 1), "start must be .x_t, t."),
+        ((X, 0.0), "start t=0.0? must be a finite number > 0 and <= 1"),
+        ((X, 1.5), "start t=1.5 must be a finite number > 0 and <= 1"),
+        ((X, float("nan")), "start t=nan must be"),
+        ((X, jnp.full(N, 0.5)), r"start t has shape \(2,\); all samples start at one time, give a number"),
+    ],
+)
+def test_starts(start, message):
+    refuse(message, start=start)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (jnp.array([0, 3]), "target holds class 3, outside 0..2; the network has 3 classes"),
+        (jnp.array([-1, 0]), "target holds class -1, outside 0..2"),
+        (jnp.array([0, 1, 2]), r"target must be \(2,\) integer classes, got shape \(3,\)"),
+        (jnp.array([0.0, 1.0]), "dtype float32; give one class a sample"),
+        (jnp.zeros((N, 3), int), r"got shape \(2, 3\)"),
+        (None, "target must be .2,. integer classes, got shape None"),
+        ([0, 1], "target must be .2,. integer classes, got shape None"),
+    ],
+)
+def test_class_targets(target, message):
+    refuse(message, **{**GUIDED, "target": target})
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (jnp.zeros((N, 5)), r"target must be float measurements of shape \(2, 4\), got shape \(2, 5\)"),
+        (jnp.zeros((N, 4), int), r"got shape \(2, 4\) and dtype int32; give operator\(x0\) of each sample"),
+        (jnp.zeros((N, 4)).at[1, 1].set(jnp.inf), "target holds NaN or infinity; give finite measurements"),
+    ],
+)
+def test_measurements(target, message):
+    refuse(message, objective=MEASURED, target=target, guidance=tfg.DPS())
+
+
+@pytest.mark.parametrize(
+    ("model", "cond", "message"),
+    [
+        (LABELLED, None, "cond=None, but the model has classes and no null condition; pass cond="),
+        (LABELLED, jnp.array([0, 10]), "cond holds class 10, outside 0..9"),
+        (LABELLED, jnp.array([0.0, 1.0]), "cond must be .2,. integer classes, got shape .2,. and dtype float32"),
+        (LABELLED, jnp.array([0]), r"cond must be \(2,\) integer classes, got shape \(1,\)"),
+        (MODEL, jnp.array([0]), r"has a leaf of shape \(1,\), num_samples=2 needs \(2, ...\)"),
+    ],
+)
+def test_conditions(model, cond, message):
+    refuse(message, model, cond=cond)
+
+
+BAD = (float("nan"), float("inf"), -0.5, jnp.float32(-1.0))
+STRENGTHS = [
+    (name, build)
+    for name, build in (
+        ("rho", lambda v: tfg.TFG(rho=v)), ("mu", lambda v: tfg.TFG(mu=v)),
+        ("smoothing", lambda v: tfg.TFG(smoothing=v)),
+        ("strength", lambda v: tfg.DPS(v)), ("strength", lambda v: tfg.LGD(v)), ("strength", lambda v: tfg.FreeDoM(v)),
+        ("strength", lambda v: tfg.MPGD(v)), ("strength", lambda v: tfg.UGD(v)),
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", BAD, ids=str)
+def test_strengths(value):
+    for name, build in STRENGTHS:
+        refuse(rf"{name}=.* must be a finite number >= 0", **{**GUIDED, "guidance": build(value)})
+    refuse(
+        "strength=.* must be a finite number >= 0",
+        objective=NOISY,
+        target=LABELS,
+        guidance=tfg.ClassifierGuidance(value),
+    )
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        (tfg.DDIM(steps=0), "steps=0 must be an integer >= 1"),
+        (tfg.DDPM(steps=-1), "steps=-1 must be an integer >= 1"),
+        (tfg.Euler(steps=2.5), "steps=2.5 must be an integer >= 1"),  # type: ignore[arg-type]
+        (tfg.Heun(steps=True), "steps=True must be an integer >= 1"),
+        (tfg.DPMSolverPP2M(steps=0), "steps=0 must be an integer >= 1"),
+        (tfg.DDIM(eta=1.5), "eta=1.5 must be a finite number >= 0 and <= 1"),
+        (tfg.DDIM(eta=float("nan")), "eta=nan must be"),
+        (tfg.DDPM(v=-0.1), "v=-0.1 must be a finite number >= 0 and <= 1"),
+        (tfg.Euler(churn=tfg.Churn(amount=-1.0)), "churn.amount=-1. must be a finite number >= 0"),
+        (
+            tfg.DDIM(steps=11, grid=tfg.Leading(num_nodes=10)),
+            "steps=11 does not fit a table of num_nodes=10; use fewer",
+        ),
+        (tfg.DDIM(steps=2, grid=tfg.Explicit(jnp.ones(2))), r"times has shape \(2,\), steps=2 needs \(3,\)"),
+    ],
+)
+def test_samplers(sampler, message):
+    refuse(message, sampler=sampler)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "message"),
+    [
+        (tfg.TFG(mu=None, n_iter=2), "n_iter=2 has no effect with mu=None; give mu or drop n_iter"),
+        (tfg.TFG(n_mc=2), "n_mc=2 has no effect with smoothing=None; give smoothing or drop n_mc"),
+        (tfg.TFG(rho=None, rho_structure="constant"), "rho_structure='constant' has no effect with rho=None"),
+        (tfg.TFG(mu=None, mu_structure="constant"), "mu_structure='constant' has no effect with mu=None"),
+        (tfg.TFG(smoothing_structure="constant"), "smoothing_structure='constant' has no effect with smoothing=None"),
+        (tfg.TFG(rho=None, mu=None, smoothing=0.1), "smoothing has no effect with rho=None and mu=None"),
+        (tfg.TFG(n_iter=0), "n_iter=0 must be an integer >= 1"),
+        (tfg.TFG(n_recur=0), "n_recur=0 must be an integer >= 1"),
+        (tfg.TFG(smoothing=0.1, n_mc=0), "n_mc=0 must be an integer >= 1"),
+        (tfg.TFG(rho_structure="up"), "rho_structure='up' is unknown; choose one of increase, decrease, constant"),  # type: ignore[arg-type]
+        (tfg.DPS(normalise="norm"), "normalise='norm' is unknown; choose one of value, residual"),  # type: ignore[arg-type]
+        (tfg.DPS(normalise="residual"), 'normalise="residual" needs an objective with a measurement residual'),
+        (tfg.LGD(n_mc=0), "n_mc=0 must be an integer >= 1"),
+        (tfg.FreeDoM(n_recur=0), "n_recur=0 must be an integer >= 1"),
+        (tfg.FreeDoM(structure="up"), "structure='up' is unknown"),  # type: ignore[arg-type]
+        (tfg.UGD(n_iter=0), "n_iter=0 must be an integer >= 1"),
+        (
+            tfg.ClassifierGuidance(),
+            "guidance=ClassifierGuidance needs an objective of noisy samples, e.g. noisy_class_log_prob",
+        ),
+    ],
+)
+def test_guidance(guidance, message):
+    refuse(message, **{**GUIDED, "guidance": guidance})
+
+
+def test_options_without_effect():
+    refuse("lookahead has no effect without guidance; pass guidance= or drop lookahead", lookahead=tfg.Tweedie())
+    refuse("window has no effect without guidance; pass guidance= or drop window", window=(0.0, 1.0))
+    refuse("window has no effect without guidance", window=(0.0, 1.0), guidance=tfg.Unguided())
+    refuse("target has no effect without an objective; pass objective= or drop target", target=LABELS)
+    refuse("guidance=TFG needs an objective; pass objective=", guidance=tfg.TFG())
+    refuse(
+        "lookahead has no effect on ClassifierGuidance", objective=NOISY, target=LABELS,
+        guidance=tfg.ClassifierGuidance(), lookahead=tfg.Tweedie(),
+    )  # fmt: skip
+    refuse("guidance=TFG needs an objective of clean samples", objective=NOISY, target=LABELS, guidance=tfg.TFG())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_samples": 0}, "num_samples=0 must be an integer >= 1"),
+        ({"num_samples": -3}, "num_samples=-3 must be"),
+        ({"num_samples": None}, "num_samples is missing; pass it, or a target, cond or start"),
+        ({"chunk": 0}, "chunk=0 must be an integer >= 1"),
+        ({"index_offset": -1}, "index_offset=-1 must be an integer >= 0"),
+        ({"index_offset": 0.5}, "index_offset=0.5 must be an integer >= 0"),
+        ({"index_offset": jnp.array([0, 1])}, r"index_offset has shape \(2,\) and dtype int32; give one integer"),
+        ({"clip": tfg.Clip(1.0, -1.0)}, "clip.low=1.0 must be below clip.high=-1.0"),
+        ({"clip": tfg.Clip(float("nan"), 1.0)}, "clip.low=nan must be a finite number"),
+        ({**GUIDED, "window": (1.0, -1.0)}, r"window=\(1.0, -1.0\) must be \(low, high\) with low < high"),
+        ({**GUIDED, "window": 3.0}, "window=3.0 must be .low, high."),
+        ({"record": tfg.Record(steps=(2,))}, r"record.steps holds 2, outside 0..1; name steps of this run"),
+        ({"record": tfg.Record(steps=(-1,))}, "record.steps holds -1"),
+        (
+            {"noise": tfg.NoiseTape(X, step=jnp.zeros((N, 3, 1, *SHAPE)))},
+            r"noise.step has leading axes \(2, 3, 1\), the run needs",
+        ),
+        ({"noise": tfg.NoiseTape(X[:1])}, r"noise.initial has shape \(1, 4, 4, 1\)"),
+        ({"noise": tfg.NoiseTape(None)}, "noise.initial=None but the run starts from noise"),  # type: ignore[arg-type]
+        (
+            {"noise": tfg.NoiseTape(X, step=jnp.zeros((N, 2, 1, 4, 4)))},
+            r"noise.step holds draws of shape \(4, 4\), the run needs",
+        ),
+    ],
+)
+def test_the_rest(options, message):
+    refuse(message, **options)
+
+
+def not_scalar(params, x0, target):
+    return jnp.mean(x0, axis=(0, 1))
+
+
+def of_other_shape(params, x0, target):
+    return jnp.sum(jnp.ones((3, 5)) @ x0.ravel())
+
+
+def test_objectives_that_cannot_be_meant():
+    given = {"target": jnp.zeros(N), "guidance": tfg.TFG()}
+    refuse(
+        r"objective must return a scalar for one sample, got shape \(1,\); sum it",
+        objective=tfg.objectives.from_fn(not_scalar),
+        **given,
+    )
+    refuse(
+        r"objective cannot read samples of shape \(4, 4, 1\)", objective=tfg.objectives.from_fn(of_other_shape), **given
+    )
+    given["target"] = jnp.zeros(3)
+    refuse(r"target has a leaf of shape \(3,\), num_samples=2", objective=tfg.objectives.from_fn(brightness), **given)
+
+
+def test_networks_that_cannot_be_meant():
+    with pytest.raises(ValueError, match="prediction='epsilon' is unknown; choose one of eps, x0"):
+        inspect.unwrap(tfg.from_fn)(eps, None, tfg.VPLinear(), prediction="epsilon", shape=SHAPE)
+    with pytest.raises(ValueError, match="null_cond=10 needs num_classes"):
+        tfg.from_fn(eps, None, tfg.VPLinear(), prediction="eps", shape=SHAPE, null_cond=10)
+
+
+def test_inversion():
+    for options, message in (
+        ({"x": jnp.zeros((N, 5, 4, 1))}, r"x has shape \(2, 5, 4, 1\), the model needs \(2, 4, 4, 1\)"),
+        ({"x": np.zeros((N, *SHAPE), np.uint8)}, "x has dtype uint8"),
+        ({"steps": 0}, "steps=0 must be an integer >= 1"),
+        ({"order": 3}, "order=3 is unknown; choose one of 1, 2"),
+        ({"chunk": 0}, "chunk=0 must be an integer >= 1"),
+    ):
+        given = {"x": X, "steps": 2, **options}
+        with pytest.raises(ValueError, match=message):
+            invert(MODEL, given.pop("x"), **given)
+
+
+def test_messages_are_one_sentence():
+    """No traceback of internals: a single line that ends with what to do."""
+    with pytest.raises(ValueError) as caught:
+        sample(KEY, MODEL, num_samples=N, target=LABELS)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200

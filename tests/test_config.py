@@ -1,0 +1,113 @@
+"""Configurations to JSON and back."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tfg_jax as tfg
+from tfg_jax.config import CLASSES, from_plain, to_plain
+
+# One object of every class, with every field away from its default.
+EXAMPLES = (
+    tfg.Unguided(n_recur=3),
+    tfg.ClassifierGuidance(strength=2.5),
+    tfg.DPS(strength=0.3, normalise="residual"),
+    tfg.FreeDoM(strength=0.2, n_recur=4, structure="constant"),
+    tfg.LGD(strength=0.7, n_mc=3),
+    tfg.MPGD(strength=0.4),
+    tfg.TFG(
+        rho=0.5, mu=2.0, smoothing=0.1, n_iter=2, n_mc=5, n_recur=2, rho_structure="decrease", mu_structure="constant",
+        smoothing_structure="constant",
+    ),
+    tfg.UGD(strength=0.6, n_iter=7, n_recur=2),
+    tfg.Clip(low=-2.0, high=3.0, gradient="outside"),
+    tfg.Tweedie(),
+    tfg.DDIM(steps=7, eta=0.25, grid=tfg.Leading(num_nodes=500, offset=1, end_at_data=False)),
+    tfg.DDPM(steps=8, v=0.5, grid=tfg.Trailing(num_nodes=40)),
+    tfg.Churn(amount=3.0, low=0.1, high=9.0, noise_scale=1.5),
+    tfg.Euler(steps=9, grid=tfg.Karras(sigma_min=0.01, sigma_max=70.0, exponent=5.0), churn=tfg.Churn(amount=2.0)),
+    tfg.Heun(steps=4, grid=tfg.Linspace(num_nodes=30), churn=tfg.Churn(low=0.2)),
+    tfg.DPMSolverPP2M(steps=6, grid=tfg.UniformLogSNR(log_snr_max=9.0, log_snr_min=-8.0)),
+    tfg.EDM(sigma_max=40.0),
+    tfg.VE(sigma_min=0.02, sigma_max=30.0),
+    tfg.from_alphas_cumprod(np.array([0.9, 0.5, 0.1])),
+    tfg.RectifiedFlow(t_start=0.99),
+    tfg.VPCosine(offset=0.01, t_start=0.9),
+    tfg.VPLinear(beta_min=0.2, beta_max=15.0),
+    tfg.Explicit(jnp.array([0.9, 0.5, 0.0])),
+    tfg.Karras(sigma_min=0.01, sigma_max=None, exponent=5.0),
+    tfg.Leading(num_nodes=100, offset=2, end_at_data=False),
+    tfg.Linspace(num_nodes=5),
+    tfg.Trailing(num_nodes=6),
+    tfg.Uniform(),
+    tfg.UniformLogSNR(log_snr_max=3.0, log_snr_min=-3.0),
+    tfg.DDIM(steps=2, eta=None, grid=tfg.Explicit(jnp.array([0.8, 0.4, 0.0]))),
+    tfg.TFG(rho=None, mu=1.0),
+)  # fmt: skip
+
+
+def same(a, b):
+    assert type(a) is type(b) and jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(np.asarray(x, np.float32), np.asarray(y, np.float32), rtol=0, atol=0)
+
+
+def test_every_class_has_an_example():
+    assert {type(example) for example in EXAMPLES} == set(CLASSES)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: type(example).__name__)
+def test_round_trip(example):
+    text = tfg.to_json(example)
+    back = tfg.from_json(text)
+    same(example, back)
+    assert tfg.to_json(back) == text and json.loads(text)["type"] == type(example).__name__
+
+
+def test_collections_and_arrays():
+    pair = from_plain(json.loads(json.dumps(to_plain((tfg.MPGD(0.1), tfg.DDIM(steps=3))))))
+    same(pair[0], tfg.MPGD(0.1))
+    same(pair[1], tfg.DDIM(steps=3))
+    assert json.loads(tfg.to_json(tfg.MPGD(jnp.float32(0.5))))["strength"] == 0.5
+    assert "\n" in tfg.to_json(tfg.MPGD(0.1), indent=2)
+
+
+def test_a_short_text_means_the_defaults():
+    same(tfg.from_json('{"type": "TFG", "rho": 2.0}'), tfg.TFG(rho=2.0))
+
+
+def test_a_configuration_from_json_runs_as_the_original():
+    model = tfg.from_fn(lambda params, x, t, cond: x * t, None, tfg.VPLinear(), prediction="eps", shape=(2,))
+    sampler = tfg.DDIM(steps=2, eta=0.5, grid=tfg.Explicit(jnp.array([0.8, 0.4, 0.0])))
+    run = lambda sampler: tfg.sample(jax.random.key(0), model, num_samples=1, sampler=sampler).x  # noqa: E731
+    np.testing.assert_allclose(run(tfg.from_json(tfg.to_json(sampler))), run(sampler), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "configuration is not JSON .line 1.*check quotes and commas"),
+        ('{"type": "TGF"}', "type='TGF' is unknown; choose one of .*TFG"),
+        ('{"rho": 1.0}', "type=None is unknown"),
+        ('{"type": "TFG", "ro": 1.0}', "TFG has no field 'ro'; it has rho, mu"),
+        ('{"type": "DDIM", "grid": {"type": "os.system"}}', "type='os.system' is unknown"),
+    ],
+)
+def test_bad_texts(text, message):
+    with pytest.raises(ValueError, match=message):
+        tfg.from_json(text)
+
+
+@pytest.mark.parametrize("value", [object(), tfg.DDIM, tfg.DDIM(steps=2, grid=lambda schedule, steps: schedule)])
+def test_what_cannot_be_written(value):
+    with pytest.raises(ValueError, match="cannot be written to JSON; use the library's configuration classes"):
+        tfg.to_json(value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_json_does_not_have(value):
+    with pytest.raises(ValueError, match="(?i)json|finite"):
+        tfg.to_json(tfg.MPGD(value))
