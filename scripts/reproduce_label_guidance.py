@@ -34,14 +34,17 @@ from tfg_jax.tasks.presets import LABEL_PRESETS
 NONE, CONDITIONAL = Method(None, False), Method(None, True)
 SINGLE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 MEAN = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-PAIRS = ((0.5, 0.1), (0.5, 0.5), (1.0, 0.25), (2.0, 0.1), (2.0, 0.5), (4.0, 0.25), (8.0, 0.1), (8.0, 0.5))
+TRIPLES = (  # rho, mu, smoothing
+    (2.0, 0.5, 0.1), (4.0, 0.25, 0.1), (8.0, 0.1, 0.1), (4.0, 0.1, 1.0),
+    (8.0, 0.1, 1.0), (8.0, 0.25, 1.0), (16.0, 0.1, 1.0), (16.0, 0.25, 1.0),
+)  # fmt: skip
 TRIALS: dict[str, list[Guidance]] = {
     "dps": [DPS(s) for s in MEAN],
     "lgd": [LGD(s, n_mc=4) for s in SINGLE],
     "freedom": [FreeDoM(s) for s in SINGLE],
-    "mpgd": [MPGD(s) for s in MEAN],
+    "mpgd": [MPGD(s) for s in SINGLE],
     "ugd": [UGD(s, n_iter=4) for s in MEAN],
-    "tfg": [TFG(rho, mu, 0.1, n_iter=4, n_mc=1) for rho, mu in PAIRS],
+    "tfg": [TFG(*strengths, n_iter=4, n_mc=1) for strengths in TRIPLES],
 }
 
 
@@ -79,8 +82,9 @@ class Study:
     def tune(self, name: str, reference: float) -> tuple[Guidance, list[dict[str, Any]]]:
         """The best of a method's trials on the tuning seed, and all of them as rows."""
         rows = []
-        for number, guidance in enumerate(TRIALS[name]):
-            _, found = self.samples(f"tune/{name}-{number}", Method(guidance, False), 1, self.run.trial_per_class)
+        for guidance in TRIALS[name]:
+            trial = f"tune/{name}-{'-'.join(map(str, strengths(guidance)))}"
+            _, found = self.samples(trial, Method(guidance, False), 1, self.run.trial_per_class)
             score = found["evaluator_accuracy"] - 0.25 * math.log2(found["frechet_distance"] / reference)
             rows.append(
                 {
@@ -101,6 +105,11 @@ def setting(guidance: Guidance | None) -> str:
         return "-"
     plain = {key: value for key, value in to_plain(guidance).items() if key != "type" and value is not None}
     return ", ".join(f"{key} {value}" for key, value in plain.items())
+
+
+def strengths(guidance: Guidance) -> list[float]:
+    """The numbers that tuning varies."""
+    return [getattr(guidance, name) for name in ("strength", "rho", "mu", "smoothing") if hasattr(guidance, name)]
 
 
 def ablations(tfg: TFG) -> dict[str, TFG]:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import tfg_jax as tfg
 from tfg_jax import struct
 
 
@@ -45,3 +46,19 @@ def test_a_compiled_function_never_takes_one_type_for_another():
     kinds = [struct.dataclass(type(f"Kind{i}", (), {"__annotations__": {"x": float}, "x": 0.0})) for i in range(100)]
     number = jax.jit(lambda node: jnp.asarray(int(type(node).__name__[4:])))
     assert [int(number(kind())) for kind in kinds] == list(range(100))
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        (tfg.Euler(4), tfg.Heun(4), tfg.DPMSolverPP2M(4)),
+        (tfg.DDIM(4), tfg.DDPM(4)),
+        (tfg.VPLinear(), tfg.VE()),
+        (tfg.VPCosine(), tfg.RectifiedFlow(), tfg.EDM()),
+        (tfg.MPGD(1.0), tfg.ClassifierGuidance(1.0)),
+    ],
+    ids=lambda nodes: type(nodes[0]).__name__,
+)
+def test_configurations_of_two_types_are_two_structures(nodes):
+    structures = [jax.tree.structure(node) for node in nodes]
+    assert all(a != b for i, a in enumerate(structures) for b in structures[:i])

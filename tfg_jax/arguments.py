@@ -12,7 +12,6 @@ from jaxtyping import PyTree
 from tfg_jax.checks import check_count, check_number, is_concrete
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.guidance.base import Unguided
-from tfg_jax.guidance.classifier import ClassifierGuidance
 from tfg_jax.lookahead import Clip
 from tfg_jax.noise import NoiseTape
 from tfg_jax.objectives.base import check_leading
@@ -39,12 +38,12 @@ def check_guidance(
         raise ValueError("target has no effect without an objective; pass objective= or drop target")
     if objective is None:
         return
-    noisy_method = isinstance(guidance, ClassifierGuidance)
+    noisy_method = getattr(guidance, "noisy", False)
     if guided and noisy_method != bool(objective.noisy):
         wanted = "noisy samples, e.g. noisy_class_log_prob" if noisy_method else "clean samples, e.g. class_log_prob"
         raise ValueError(f"guidance={type(guidance).__name__} needs an objective of {wanted}")
     if noisy_method and lookahead is not None:
-        raise ValueError("lookahead has no effect on ClassifierGuidance, which sees x_t itself; drop lookahead")
+        raise ValueError(f"lookahead has no effect on {type(guidance).__name__}, which sees x_t itself; drop lookahead")
     if getattr(guidance, "normalise", None) == "residual" and not hasattr(objective, "residual_norm"):
         raise ValueError('normalise="residual" needs an objective with a measurement residual; use normalise="value"')
     objective.check(target, n, shape)

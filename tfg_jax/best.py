@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Denoiser
-from tfg_jax.objectives.base import Objective
+from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.result import Cost, Samples
 from tfg_jax.sample import sample
 
@@ -59,6 +59,7 @@ def best_of_n(
     for name in ("start", "noise"):
         if options.get(name) is not None:
             raise ValueError(f"{name} cannot be shared by n={n} candidates; call tfg_jax.sample and choose yourself")
+    score = as_objective(score)
     score.check(target, num_samples, model.shape)
     repeat = lambda tree: jax.tree.map(lambda leaf: jnp.repeat(leaf, n, axis=0), tree)  # noqa: E731
     drawn = sample(

@@ -17,7 +17,7 @@ from tfg_jax.denoiser import Denoiser
 from tfg_jax.guidance.base import Guidance, Unguided
 from tfg_jax.lookahead import Clip, Lookahead, Tweedie
 from tfg_jax.noise import KeyNoise, NoiseTape, sample_key, typed_key
-from tfg_jax.objectives.base import FromFn, Objective
+from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.objectives.classifier import ClassLogProb
 from tfg_jax.objectives.compose import Sum, Through, Weighted
 from tfg_jax.objectives.inverse import GaussianLogLikelihood, ResidualNorm
@@ -78,8 +78,7 @@ def sample(
         ValueError: an argument of wrong shape, dtype or range, or one that cannot have an effect; the message names it.
     """
     sampler = DDIM() if sampler is None else sampler
-    if objective is not None and not hasattr(objective, "check"):
-        objective = FromFn(None, _WithoutParams(objective))  # type: ignore[arg-type]
+    objective = None if objective is None else as_objective(objective)
     n = _count(num_samples, cond, target, start, noise)
     _check(
         model, n, cond, objective, target, guidance, lookahead, sampler, clip, start, noise, window, index_offset, chunk
@@ -119,22 +118,6 @@ class _Run(NamedTuple):
     sampler: Sampler
     clip: Clip | None
     window: tuple[ArrayLike, ArrayLike] | None
-
-
-class _WithoutParams:
-    """A user's plain ``objective(x0, target)`` as `objectives.from_fn` calls it; equal for equal functions."""
-
-    def __init__(self, fn: Any):
-        self.fn = fn
-
-    def __call__(self, params: None, x0: Array, *target: Any) -> Array:
-        return self.fn(x0, *target)
-
-    def __hash__(self) -> int:
-        return hash(self.fn)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _WithoutParams) and other.fn == self.fn
 
 
 @partial(jax.jit, static_argnames=("num_samples", "chunk", "record"))

@@ -57,6 +57,26 @@ def from_fn(fn: Callable[..., Array], params: PyTree = None, *, noisy: bool = Fa
     return FromFn(params, fn, noisy)
 
 
+@struct.dataclass
+class Plain:
+    """A plain function ``fn(x0, target) -> scalar`` as an objective; built by `as_objective`."""
+
+    fn: Callable[..., Array] = struct.field(pytree_node=False)
+    noisy = False
+
+    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+        """Every leaf of the target needs a leading axis of num_samples."""
+        check_leading(target, num_samples)
+
+    def __call__(self, x0: Array, target: Any) -> Array:
+        return self.fn(x0, target)
+
+
+def as_objective(objective: Any) -> Any:
+    """``objective`` itself, or a plain function made one."""
+    return objective if hasattr(objective, "check") else Plain(objective)
+
+
 def check_leading(target: PyTree, num_samples: int) -> None:
     """Raise ValueError unless every leaf of ``target`` has one entry a sample on its first axis."""
     for leaf in jax.tree.leaves(target):
