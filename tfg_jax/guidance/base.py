@@ -8,7 +8,8 @@ A method is a frozen pytree with
     step(ctx, per_step, state) -> (Next, state)
 
 and static ``n_recur``; a method of noisy samples also says ``noisy = True``. Strengths act in variance-preserving
-coordinates ``x / sqrt(alpha^2 + sigma^2)``: one setting means the same on every schedule; `StepContext.vp_shift` converts.
+coordinates ``x / sqrt(alpha^2 + sigma^2)``, so that one setting means the same on every schedule;
+`StepContext.vp_shift` converts.
 """
 
 from __future__ import annotations

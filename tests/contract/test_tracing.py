@@ -1,0 +1,110 @@
+"""Numbers are traced: a sweep compiles once, is one program under vmap, and composes with jit, grad and key checks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import problems
+import pytest
+from problems import METHODS, D
+
+import tfg_jax as tfg
+
+STEPS = 2
+TRACED: list[int] = []
+
+
+def counting(schedule, x, t, cond):
+    TRACED.append(1)
+    return problems.eps_network(schedule, x, t, cond)
+
+
+def model_of(schedule):
+    return tfg.from_fn(counting, schedule, schedule, prediction="eps", shape=(D,))
+
+
+MODEL = model_of(tfg.VPLinear())
+
+
+def draw(method="tfg", strength=0.5, key=0, model=MODEL, **changes):
+    given = {**problems.arguments(method, strength), "sampler": tfg.DDIM(steps=STEPS), **changes}
+    return tfg.sample(jax.random.key(key), model, **given)
+
+
+def traces(calls):
+    """How often the network is traced by the calls after the first."""
+    calls[0]()
+    before = len(TRACED)
+    results = [np.asarray(call().x) for call in calls[1:]]
+    return len(TRACED) - before, results
+
+
+def test_a_sweep_traces_once():
+    """Strengths, smoothing, targets, eta, schedule numbers, times, weights, key, offset: all leaves."""
+    smooth = lambda **o: tfg.TFG(**{"rho": 0.5, "mu": 0.2, "smoothing": 0.1, "n_mc": 2, "n_iter": 2, **o})  # noqa: E731
+    # The grid is given, so that its times are data too.
+    ddim = lambda eta=0.5, middle=0.4: tfg.DDIM(steps=2, eta=eta, grid=tfg.Explicit(jnp.array([0.9, middle, 0.0])))  # noqa: E731
+    base = {"guidance": smooth(), "sampler": ddim(), "clip": tfg.Clip(-1.5, 1.5), "window": (-8.0, 8.0)}
+    changes = [
+        {}, {"guidance": smooth(rho=0.7)}, {"guidance": smooth(mu=0.9)}, {"guidance": smooth(smoothing=0.4)},
+        {"target": jnp.array([1, 1])}, {"sampler": ddim(eta=0.9)}, {"sampler": ddim(middle=0.6)},
+        {"clip": tfg.Clip(-0.5, 0.5)}, {"window": (-2.0, 8.0)}, {"key": 5}, {"index_offset": 9},
+        {"model": model_of(tfg.VPLinear(beta_min=0.2, beta_max=15.0))},
+        {"objective": problems.class_objective().replace(  # type: ignore[attr-defined]
+            classifier=problems.class_objective().classifier.replace(params=jnp.ones((3, D))))},
+    ]  # fmt: skip
+    more, results = traces([lambda change=change: draw(**{**base, **change}) for change in changes])
+    first = np.asarray(draw(**base).x)
+    assert more == 0
+    for change, result in zip(changes[1:], results, strict=True):
+        assert np.isfinite(result).all() and np.abs(result - first).max() > 1e-5, f"{list(change)} had no effect"
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if not m.startswith("tfg")])
+def test_every_strength_traces_once_and_vmaps(method):
+    more, results = traces([lambda s=s: draw(method, s) for s in (0.2, 0.4, 0.9)])
+    assert more == 0
+    together = jax.vmap(lambda s: draw(method, s).x)(jnp.array([0.4, 0.9]))
+    np.testing.assert_allclose(together, np.stack(results), rtol=1e-5, atol=1e-5)
+
+
+def test_vmap_over_configurations_equals_a_loop():
+    def run(rho, mu, smoothing, eta):
+        guidance = tfg.TFG(rho=rho, mu=mu, smoothing=smoothing, n_iter=2)
+        return draw(guidance=guidance, sampler=tfg.DDIM(steps=STEPS, eta=eta)).x
+
+    grid = jnp.array([[0.1, 0.2, 0.0, 1.0], [0.6, 0.1, 0.3, 0.5], [0.0, 0.5, 0.1, 0.0]])
+    loop = jnp.stack([run(*row) for row in grid])
+    np.testing.assert_allclose(jax.vmap(lambda row: run(*row))(grid), loop, rtol=1e-5, atol=1e-5)
+
+
+def test_sample_can_be_jitted():
+    jitted = jax.jit(tfg.sample, static_argnames=("num_samples", "chunk", "record"))
+    given = {**problems.arguments("tfg", 0.5), "sampler": tfg.DDIM(steps=STEPS)}
+    out = jitted(jax.random.key(0), MODEL, num_samples=2, chunk=2, record=tfg.Record(steps=(1,)), **given)
+    eager = draw(chunk=2, num_samples=2, record=tfg.Record(steps=(1,)))
+    np.testing.assert_allclose(out.x, eager.x, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(out.info["x"][:, 0], out.x)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gradient_through_sample(method, x64):
+    """d(samples)/d(strength) is finite and equal to central differences; `TFG` also in eta and smoothing."""
+    start = (jnp.asarray(np.random.default_rng(1).standard_normal((2, D))), 0.9)
+
+    def total(s):
+        changes = {"start": start, "sampler": tfg.DDIM(steps=STEPS, eta=0.3 + 0.5 * s)}
+        if method == "tfg_smoothed":
+            changes["guidance"] = tfg.TFG(rho=s, mu=0.5 * s, n_iter=2, smoothing=0.2 * s, n_mc=2)
+        return jnp.sum(jnp.sin(draw(method, s, **changes).x))
+
+    total = jax.jit(total)
+    slope = jax.grad(total)(0.4)
+    h = 1e-5
+    expected = (total(0.4 + h) - total(0.4 - h)) / (2 * h)
+    assert np.isfinite(slope) and abs(expected) > 1e-4
+    np.testing.assert_allclose(slope, expected, rtol=1e-6)
+
+
+def test_no_key_is_used_twice(key_reuse):
+    out = draw("tfg_smoothed", 0.4, sampler=tfg.Euler(steps=STEPS, churn=tfg.Churn()), chunk=1)
+    assert bool(out.status.ok.all())
