@@ -113,7 +113,8 @@ def _step(
 
     def recurrence(x: Array, state: PyTree, r: ArrayLike, guided: bool) -> tuple[Next, PyTree, Cost, Array, PyTree]:
         draws = noise.at(index, r, x.shape, x.dtype)
-        x, start = plan.sampler.perturb(x, now, plan.denoiser.schedule, draws)
+        raised, start = plan.sampler.perturb(x, now, plan.denoiser.schedule, draws)
+        x = raised.astype(x.dtype)
         denoise = lambda x, t: plan.denoiser(x, t, cond)  # noqa: E731
         method = plan.guidance if guided else Unguided()
         look = ForwardOnly() if isinstance(method, Unguided) else plan.lookahead
