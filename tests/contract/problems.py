@@ -154,8 +154,8 @@ def arguments(method: str | int, strength: Any = 1.0) -> dict[str, Any]:
     return {"guidance": guidance(strength), "objective": objective(), "target": jnp.asarray(target)}
 
 
-def tape(steps, n_recur=1, n_mc=2):
-    """Recorded draws of two samples in place of keys: less to compile."""
+def tape(steps, n_recur=1, n_mc=2, n=2):
+    """Recorded draws of ``n`` samples in place of keys: less to compile."""
     normal = np.random.default_rng(5).standard_normal
-    draws = {name: jnp.asarray(normal((2, steps, n_recur, D))) for name in ("step", "renoise", "churn")}
-    return tfg.NoiseTape(jnp.asarray(normal((2, D))), mc=jnp.asarray(normal((2, steps, n_recur, n_mc, D))), **draws)
+    draws = {name: jnp.asarray(normal((n, steps, n_recur, D))) for name in ("step", "renoise", "churn")}
+    return tfg.NoiseTape(jnp.asarray(normal((n, D))), mc=jnp.asarray(normal((n, steps, n_recur, n_mc, D))), **draws)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import problems
 import pytest
 from problems import D
 
@@ -121,10 +122,12 @@ def test_reported_cost_is_the_real_one(name):
     guided = guidance is not None and not isinstance(guidance, tfg.Unguided)
     objective = NOISY if name == "classifier" else Residual() if name == "dps_residual" else CLEAN
     given: Any = {"objective": objective} if guided else {}
+    n_mc = getattr(guidance, "n_mc", None) or 1
+    tape = problems.tape(STEPS, 1 if guidance is None else guidance.n_recur, n_mc, SAMPLES)
     CALLS.clear()
     out = tfg.sample(
         jax.random.key(0), MODEL, num_samples=SAMPLES, guidance=guidance, sampler=sampler, window=window,
-        clip=tfg.Clip() if name == "clip" else None, **given,
+        clip=tfg.Clip() if name == "clip" else None, noise=tape, **given,
     )  # fmt: skip
     jax.block_until_ready(out.x)
     jax.effects_barrier()

@@ -79,31 +79,35 @@ def wide(params, x, t, cond):
 W = np.random.default_rng(0).standard_normal((D, D)) / 2
 
 
-def draw(model, dtype=None, **given):
-    if dtype is not None:
-        given["start"] = (jnp.asarray(np.random.default_rng(1).standard_normal((2, D)), dtype), 0.9)
-    given = {"num_samples": 2, **problems.arguments("tfg_smoothed", 0.3), "sampler": tfg.DDIM(steps=2), **given}
-    return tfg.sample(jax.random.key(0), model, **given)
+def draw(model, dtype=jnp.float32, method="tfg", **given):
+    given = {**problems.arguments(method, 0.3), "sampler": tfg.DDIM(steps=2), **given}
+    tape = jax.tree.map(lambda draws: draws.astype(dtype), problems.tape(2, given["guidance"].n_recur))
+    return tfg.sample(jax.random.key(0), model, noise=tape, **given)
 
 
 def test_bfloat16_is_for_the_network_alone():
     model = tfg.from_fn(wide, jnp.asarray(W, jnp.float32), tfg.VPLinear(), prediction="v", shape=(D,))
     full = draw(model)
     assert full.x.dtype == jnp.float32 and SEEN == {"x": jnp.float32, "params": jnp.float32}
-    half = draw(model.astype(jnp.bfloat16), clip=tfg.Clip(), sampler=tfg.Heun(steps=2))
-    assert half.x.dtype == jnp.float32 and SEEN == {"x": jnp.bfloat16, "params": jnp.bfloat16}
     half = draw(model.astype(jnp.bfloat16))
+    assert half.x.dtype == jnp.float32 and SEEN == {"x": jnp.bfloat16, "params": jnp.bfloat16}
     assert 0 < np.abs(half.x - full.x).max() < 0.05
     assert draw(model, jnp.bfloat16).x.dtype == jnp.float32  # never below float32 outside of the network
 
 
 @pytest.mark.parametrize("sampler", problems.SAMPLERS)
 def test_double_precision_follows_the_input(sampler, x64):
-    """float64 starts give float64 all the way, float32 starts stay float32 also when double precision is on."""
+    """float64 noise gives float64 all the way, float32 noise stays float32 also when double precision is on."""
     model = tfg.from_fn(wide, jnp.asarray(W), tfg.VPLinear(), prediction="v", shape=(D,))
     rule = problems.SAMPLERS[sampler](2)
-    double = draw(model, jnp.float64, sampler=rule, record=tfg.Record(steps=(0, 1)))
+    double = draw(model, jnp.float64, "tfg", sampler=rule, record=tfg.Record(steps=(0, 1)))
     assert double.x.dtype == double.info["x"].dtype == jnp.float64 and SEEN["x"] == jnp.float64
-    single = draw(model, jnp.float32, sampler=rule, clip=tfg.Clip(-9.0, 9.0), window=(-99.0, 99.0))
+    single = draw(model, jnp.float32, "ugd", sampler=rule, clip=tfg.Clip(-9.0, 9.0))
     assert single.x.dtype == jnp.float32 and SEEN["x"] == jnp.float32
-    np.testing.assert_array_equal(draw(model, sampler=rule).x.dtype, jnp.float32)
+
+
+def test_keys_draw_single_precision(x64):
+    model = tfg.from_fn(wide, jnp.asarray(W), tfg.VPLinear(), prediction="v", shape=(D,))
+    given = problems.arguments("tfg_smoothed", 0.3)
+    out = tfg.sample(jax.random.key(0), model, sampler=tfg.DDIM(steps=2), window=(-99.0, 99.0), **given)
+    assert out.x.dtype == jnp.float32 and SEEN["x"] == jnp.float32
