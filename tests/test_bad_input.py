@@ -46,6 +46,7 @@ LABELS = jnp.array([0, 2])
 GUIDED = {"objective": CLASS, "target": LABELS, "guidance": tfg.TFG()}
 X = jnp.zeros((N, *SHAPE))
 STEPS = tfg.DDIM(steps=2)
+TABLE = np.linspace(0.99, 0.01, 50)
 
 
 def refuse(message, model=MODEL, **options):
@@ -177,6 +178,39 @@ def test_strengths(value):
 )
 def test_samplers(sampler, message):
     refuse(message, sampler=sampler)
+
+
+@pytest.mark.parametrize(
+    ("grid", "schedule", "message"),
+    [
+        (
+            tfg.Explicit(jnp.array([0.5, 0.8, 0.0])),
+            tfg.VPLinear(),
+            r"grid=Explicit gives the times \[0.5 0.8 0.*must decrease",
+        ),
+        (tfg.Explicit(jnp.array([1.5, 0.8, 0.0])), tfg.VPLinear(), "decrease from at most 1"),
+        (tfg.Explicit(jnp.array([0.5, 0.0, 0.0])), tfg.VPLinear(), "only the last may be 0"),
+        (tfg.Explicit(jnp.array([0.5, jnp.nan, 0.0])), tfg.VPLinear(), "grid=Explicit gives the times"),
+        (tfg.Karras(sigma_min=0.0), tfg.EDM(), "grid=Karras gives the times"),
+        (tfg.Karras(sigma_min=-1.0), tfg.EDM(), "grid=Karras gives the times"),
+        (tfg.UniformLogSNR(log_snr_max=-3.0, log_snr_min=3.0), tfg.VPLinear(), "grid=UniformLogSNR gives the times"),
+        (
+            tfg.Trailing(),
+            tfg.RectifiedFlow(),
+            "starts at t=1, where the schedule has no signal .*start at t_start=0.999",
+        ),
+        (
+            tfg.Leading(),
+            tfg.from_alphas_cumprod(TABLE),
+            "num_nodes=1000, the schedule's table has 50; pass num_nodes=50",
+        ),
+    ],
+)
+def test_grids(grid, schedule, message):
+    model = tfg.from_fn(eps, None, schedule, prediction="eps", shape=SHAPE)
+    refuse(message, model, sampler=tfg.DDIM(steps=2, grid=grid))
+    with pytest.raises(ValueError, match=message):
+        invert(model, X, steps=2, grid=grid)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from tfg_jax.lookahead import Clip
 from tfg_jax.noise import NoiseTape
 from tfg_jax.objectives.base import check_leading
 from tfg_jax.objectives.classifier import check_classes
+from tfg_jax.schedules import Schedule
 
 
 def check_guidance(
@@ -111,6 +112,33 @@ def check_noise(noise: NoiseTape, shape: tuple[int, ...], steps: int, n_recur: i
             )
     if noise.initial is not None:
         check_samples("noise.initial", noise.initial, (num_samples, *shape))
+
+
+def check_grid(grid: Any, schedule: Schedule, steps: int) -> None:
+    """The grid's times decrease inside [0, 1], start where there is signal, and belong to the schedule's table."""
+    if grid is None:  # `Uniform` fits every schedule
+        return
+    nodes = getattr(schedule, "num_nodes", None)
+    if nodes is not None and getattr(grid, "num_nodes", nodes) != nodes:
+        raise ValueError(
+            f"grid has num_nodes={grid.num_nodes}, the schedule's table has {nodes}; pass num_nodes={nodes}"
+        )
+    times = grid(schedule, steps)
+    alpha = schedule.alpha(times[0])
+    if not (is_concrete(times) and is_concrete(alpha)):
+        return
+    t = np.asarray(times, np.float64)
+    inside = np.all(np.isfinite(t)) and t[0] <= 1.0 + 1e-5 and np.all(t[:-1] > 0) and t[-1] >= 0
+    if not inside or np.any(np.diff(t) > 0):
+        raise ValueError(
+            f"grid={type(grid).__name__} gives the times {np.array2string(t, precision=4, threshold=6)}; they must "
+            "decrease from at most 1, and only the last may be 0"
+        )
+    if not float(alpha) > 0:
+        raise ValueError(
+            f"grid={type(grid).__name__} starts at t={t[0]:g}, where the schedule has no signal (alpha = 0); "
+            f"start at t_start={float(schedule.t_start):g}, e.g. with Uniform"
+        )
 
 
 def check_counts(num_samples: Any, chunk: Any, index_offset: Any) -> None:

@@ -59,6 +59,7 @@ def invert(
     arguments.check_cond(model, cond, len(x))
     arguments.check_counts(len(x), chunk, 0)
     check_count("steps", steps)
+    arguments.check_grid(grid, model.schedule, steps)
     check_choice("order", order, (1, 2))  # type: ignore[arg-type]
     return _invert(model, x, cond, grid or Uniform(), steps=steps, order=order, chunk=chunk)
 

@@ -205,6 +205,7 @@ def _check(
 ) -> None:  # fmt: skip
     arguments.check_counts(n, chunk, index_offset)
     sampler.check()
+    arguments.check_grid(sampler.grid, model.schedule, sampler.steps)
     arguments.check_clip(clip)
     arguments.check_window(window)
     arguments.check_cond(model, cond, n)
