@@ -14,8 +14,8 @@ from problems import METHODS, PREDICTIONS, SCHEDULES
 def test_all_networks_and_schedules(method, x64):
     every = run(method, "ddim", 0.5, SCHEDULES, PREDICTIONS)
     off = np.abs(every - every[0, 0]).max(axis=(2, 3))
-    assert off.max() < 1e-10, "\n".join(
-        f"{SCHEDULES[s]} {PREDICTIONS[p]}: {off[s, p]:.1e}" for s in range(6) for p in range(6) if not off[s, p] < 1e-10
+    assert off.max() < 1e-12, "\n".join(
+        f"{SCHEDULES[s]} {PREDICTIONS[p]}: {off[s, p]:.1e}" for s in range(6) for p in range(6) if not off[s, p] < 1e-12
     )
 
 
@@ -25,5 +25,5 @@ def test_strength_zero_is_unguided(method, x64):
     every = run(method, "ddim", 0.0, SCHEDULES, PREDICTIONS)
     n_recur = METHODS[method][0](1.0).n_recur
     plain = run(n_recur, "ddim", 0.0, SCHEDULES, PREDICTIONS)
-    assert np.abs(every - plain).max() < 1e-10
+    assert np.abs(every - plain).max() < 1e-12
     assert np.abs(run(method, "ddim", 0.5, SCHEDULES, PREDICTIONS) - plain).min(axis=(0, 1)).max() > 1e-2
