@@ -90,7 +90,7 @@ class ClassLogProb:
         check_classes("target", target, num_samples, self.classifier.num_classes)
 
     def __call__(self, x: Float[Array, "*shape"], target: Int[Array, ""], *level: Level) -> Float[Array, ""]:
-        return jax.nn.log_softmax(self.classifier(x, *level))[target]
+        return jax.nn.log_softmax(self.classifier(x, *level))[jnp.asarray(target).astype(jnp.int32)]
 
 
 def class_log_prob(classifier: Classifier) -> ClassLogProb:
