@@ -151,7 +151,7 @@ def arguments(method: str | int, strength: Any = 1.0) -> dict[str, Any]:
     if isinstance(method, int):
         return {"guidance": tfg.Unguided(n_recur=method)}
     guidance, objective, target = METHODS[method]
-    return {"guidance": guidance(strength), "objective": objective(), "target": jnp.asarray(target)}
+    return {"guidance": guidance(strength), "objective": objective(), "target": jnp.asarray(np.array(target))}
 
 
 def tape(steps, n_recur=1, n_mc=2, n=2):
