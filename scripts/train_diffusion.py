@@ -54,6 +54,7 @@ class Model:
     p_uncond: float = 0.15
     flip_classes: tuple[int, ...] = (0, 1, 2, 3, 4, 6)  # garments; shoes and bags have a side
     seed: int = 0
+    init: str = ""  # folder of a released model of this architecture to go on from, its averaged weights; "" is fresh
 
     def unet(self) -> UNet2DConfig:
         """The network's configuration."""
@@ -102,6 +103,8 @@ def main(run: Run) -> None:
         return {"image": images[chosen], "label": labels[chosen]}
 
     apply, params = network(model)
+    if model.init:
+        params = released_params(params, Path(model.init))
     print(f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters on {jax.devices()[0]}", flush=True)
     loss = diffusion_loss(
         apply,
@@ -156,6 +159,17 @@ def network(model: Model) -> tuple[Callable[..., Array], PyTree]:
         return unpack(nnx.merge(graphdef, params)(pack(x, model.pack), t, label), model.pack)
 
     return apply, nnx.to_pure_dict(state)
+
+
+def released_params(params: PyTree, folder: Path) -> PyTree:
+    """The weights of a released model in place of fresh ones of the same shapes."""
+    arrays = store.read_weights(folder)[1]
+    leaves, tree = jax.tree_util.tree_flatten_with_path(params)
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    shapes = {name: leaf.shape for name, (_, leaf) in zip(names, leaves, strict=True)}
+    if shapes != {name: array.shape for name, array in arrays.items()}:
+        raise ValueError(f"init={str(folder)!r} holds another architecture; give the model options it was trained with")
+    return jax.tree.unflatten(tree, [jnp.asarray(arrays[name]) for name in names])
 
 
 def draw_grid(apply: Callable[..., Array], params: PyTree, path: Path, rows: int = 6, steps: int = 25) -> None:

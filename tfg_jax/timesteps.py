@@ -127,9 +127,10 @@ class Explicit:
     times: Float[Array, " steps+1"]
 
     def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " {steps}+1"]:
-        if self.times.shape != (steps + 1,):
-            raise ValueError(f"times has shape {self.times.shape}, steps={steps} needs ({steps + 1},)")
-        return self.times
+        times = jnp.asarray(self.times)
+        if times.shape != (steps + 1,):
+            raise ValueError(f"times has shape {times.shape}, steps={steps} needs ({steps + 1},)")
+        return times
 
 
 def _times(nodes: np.ndarray, num_nodes: int, end_at_data: bool) -> Float[Array, " times"]:

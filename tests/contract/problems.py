@@ -19,15 +19,20 @@ WIDTH = 0.4
 SIGMA_DATA = 0.5
 
 
+def _fresh(constant):
+    """The array in the precision that is on; JAX caches a NumPy constant by its identity across precisions."""
+    return jnp.asarray(np.array(constant))
+
+
 def responsibilities(x, alpha, sigma):
     """log p(component, x_t) up to a constant."""
-    means, weights = jnp.asarray(MEANS), jnp.asarray(WEIGHTS)  # JAX caches a bare NumPy constant across precisions
+    means, weights = _fresh(MEANS), _fresh(WEIGHTS)
     return jnp.log(weights) - jnp.sum((x - alpha * means) ** 2, axis=-1) / (2.0 * (alpha**2 * WIDTH**2 + sigma**2))
 
 
 def component_mean(x, alpha, sigma):
     """E[x0 | x_t, component], (K, D)."""
-    means = jnp.asarray(MEANS)
+    means = _fresh(MEANS)
     return means + alpha * WIDTH**2 / (alpha**2 * WIDTH**2 + sigma**2) * (x - alpha * means)
 
 
@@ -97,20 +102,18 @@ def _noisy_logits(params, x, log_snr):
 
 
 def _measure(x):
-    return jnp.asarray(A) @ x
+    return _fresh(A) @ x
 
 
 MEASURE = jax.tree_util.Partial(_measure)
 
 
 def class_objective():
-    return tfg.objectives.class_log_prob(tfg.objectives.Classifier(jnp.asarray(W), _logits, num_classes=3))
+    return tfg.objectives.class_log_prob(tfg.objectives.Classifier(_fresh(W), _logits, num_classes=3))
 
 
 def noisy_objective():
-    return tfg.objectives.noisy_class_log_prob(
-        tfg.objectives.NoisyClassifier(jnp.asarray(W), _noisy_logits, num_classes=3)
-    )
+    return tfg.objectives.noisy_class_log_prob(tfg.objectives.NoisyClassifier(_fresh(W), _noisy_logits, num_classes=3))
 
 
 def residual_objective():
@@ -151,7 +154,7 @@ def arguments(method: str | int, strength: Any = 1.0) -> dict[str, Any]:
     if isinstance(method, int):
         return {"guidance": tfg.Unguided(n_recur=method)}
     guidance, objective, target = METHODS[method]
-    return {"guidance": guidance(strength), "objective": objective(), "target": jnp.asarray(np.array(target))}
+    return {"guidance": guidance(strength), "objective": objective(), "target": _fresh(target)}
 
 
 def tape(steps, n_recur=1, n_mc=2, n=2):
