@@ -33,19 +33,17 @@ from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 from tfg_jax.tasks.presets import LABEL_PRESETS
 
 NONE, CONDITIONAL = Method(None, False), Method(None, True)
-SINGLE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-MEAN = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+# Brackets around the best of earlier rounds of trials, eight for every method, on a less trained model.
 TRIPLES = (  # rho, mu, smoothing
-    (2.0, 0.5, 0.1), (4.0, 0.25, 0.1), (8.0, 0.1, 0.1), (4.0, 0.1, 1.0),
-    (8.0, 0.1, 1.0), (8.0, 0.25, 1.0), (16.0, 0.1, 1.0), (16.0, 0.25, 1.0),
+    (0.5, None, 1.0), (1.0, None, 1.0), (2.0, None, 1.0), (1.0, None, 0.5), (1.0, 0.02, 1.0), (1.0, 0.05, 1.0),
 )  # fmt: skip
 TRIALS: dict[str, list[Guidance]] = {
-    "dps": [DPS(s) for s in MEAN],
-    "lgd": [LGD(s, n_mc=4) for s in SINGLE],
-    "freedom": [FreeDoM(s) for s in SINGLE],
-    "mpgd": [MPGD(s) for s in SINGLE],
-    "ugd": [UGD(s, n_iter=4) for s in MEAN],
-    "tfg": [TFG(*strengths, n_iter=4, n_mc=1) for strengths in TRIPLES],
+    "dps": [DPS(s) for s in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)],
+    "lgd": [LGD(s, n_mc=4) for s in (1.0, 2.0, 3.0, 4.0, 8.0, 16.0)],
+    "freedom": [FreeDoM(s) for s in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)],
+    "mpgd": [MPGD(s) for s in (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)],
+    "ugd": [UGD(s, n_iter=4) for s in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)],
+    "tfg": [TFG(rho, mu, smoothing) for rho, mu, smoothing in TRIPLES],
 }
 
 
@@ -117,7 +115,8 @@ def strengths(guidance: Guidance) -> list[float]:
 def ablations(tfg: TFG) -> dict[str, TFG]:
     """TFG at its tuned strengths with one thing changed at a time."""
     change = lambda **options: tfg.replace(**options)  # type: ignore[attr-defined]  # noqa: E731
-    both = lambda kind: change(rho_structure=kind, mu_structure=kind)  # noqa: E731
+    terms = [term for term in ("rho", "mu") if getattr(tfg, term) is not None]
+    both = lambda kind: change(**{f"{term}_structure": kind for term in terms})  # noqa: E731
     return {
         "tfg, n_recur 2": change(n_recur=2),
         "tfg, n_recur 4": change(n_recur=4),
