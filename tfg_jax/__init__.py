@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "schedules": ("EDM", "VE", "Discrete", "Level", "RectifiedFlow", "VPCosine", "VPLinear", "from_alphas_cumprod"),
-    "timesteps": ("Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
+    "schedules": (
+        "EDM",
+        "VE",
+        "Discrete",
+        "Level",
+        "RectifiedFlow",
+        "VPCosine",
+        "VPLinear",
+        "VPTruncatedCosine",
+        "from_alphas_cumprod",
+    ),
+    "timesteps": ("CosineLogSNR", "Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
     "denoiser": ("Clean", "Denoiser", "Model", "PerSample", "from_fn", "from_linen", "from_nnx"),
     "lookahead": ("Clip", "Tweedie"),
     "noise": ("NoiseTape",),
@@ -117,7 +127,9 @@ if TYPE_CHECKING:
     from tfg_jax.schedules import RectifiedFlow as RectifiedFlow
     from tfg_jax.schedules import VPCosine as VPCosine
     from tfg_jax.schedules import VPLinear as VPLinear
+    from tfg_jax.schedules import VPTruncatedCosine as VPTruncatedCosine
     from tfg_jax.schedules import from_alphas_cumprod as from_alphas_cumprod
+    from tfg_jax.timesteps import CosineLogSNR as CosineLogSNR
     from tfg_jax.timesteps import Explicit as Explicit
     from tfg_jax.timesteps import Karras as Karras
     from tfg_jax.timesteps import Leading as Leading

@@ -40,7 +40,11 @@ class CFGPlusPlus(Transform):
     model: Model
     strength: Weight = 0.6
     batched: bool = struct.field(pytree_node=False, default=True)
-    paired = False
+
+    @property
+    def paired(self) -> bool:
+        """False: eps is not the noise of x0."""
+        return False
 
     @property
     def w(self) -> Weight:

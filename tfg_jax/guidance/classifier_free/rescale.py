@@ -50,10 +50,11 @@ class RescaledCFG(Transform):
         level = level_of(self.model, x, t)
         towards, away = branches_of(self.model, x, t, (cond, None), self.batched)
         guided = read(extrapolate(weight_at(self.w, level), towards, away), level, self.space)
-        ratio = _spread(read(towards, level, self.space)), _spread(guided)
+        wide, target = _spread(guided), _spread(read(towards, level, self.space))
         # A constant prediction has no spread to bring back.
-        ratio = jnp.where(ratio[1] > 0, ratio[0] / jnp.where(ratio[1] > 0, ratio[1], 1.0), 1.0)
-        out = write((self.phi * ratio * guided + (1.0 - self.phi) * guided).astype(x.dtype), x, level, self.space)
+        ratio = jnp.where(wide > 0, target / jnp.where(wide > 0, wide, 1.0), 1.0)
+        phi = jnp.asarray(self.phi)
+        out = write((phi * ratio * guided + (1.0 - phi) * guided).astype(x.dtype), x, level, self.space)
         return Clean(out.x0, out.eps, towards.memory)
 
 
