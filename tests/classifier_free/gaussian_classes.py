@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import tfg_jax as tfg
+from tfg_jax.denoiser import Prediction
 from tfg_jax.tasks.tilted import triangle
 
 __all__ = ["T", "T_NEXT", "close", "network", "point", "posterior", "triangle"]
@@ -17,7 +18,7 @@ def _network(params, x, t, cond):
     return params["out"] @ hidden
 
 
-def network(schedule=None, prediction="eps", null=True, seed=0, d=3):
+def network(schedule=None, prediction: Prediction = "eps", null=True, seed=0, d=3):
     """A small random network of 3 classes, without symmetry; class 3 is the null."""
     rng = np.random.default_rng(seed)
     shapes = {"in": (8, d), "classes": (4, 8), "out": (d, 8)}

@@ -1,5 +1,8 @@
 """Every transform against its equation and its corners, at one point of the path."""
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +56,8 @@ def test_weight_and_scale_are_one_apart(x64):
     level = model.schedule.level(T)
     close(tfg.CFG(model, by_snr)(x, T, COND), tfg.CFG(model, jnp.sin(level.log_snr) - 1.0)(x, T, COND))
     assert tfg.w_from_scale(None) is None
-    np.testing.assert_array_equal(tfg.w_from_scale(tfg.PerSample(jnp.array([1.0, 3.0]))).values, [0.0, 2.0])
+    each: Any = tfg.w_from_scale(tfg.PerSample(jnp.array([1.0, 3.0])))
+    np.testing.assert_array_equal(each.values, [0.0, 2.0])
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -78,7 +82,7 @@ def test_linear_guidance_is_the_same_in_all_parametrisations_and_projections_are
 
 
 def test_guidance_with_exact_scores_is_classifier_guidance(x64):
-    """CFG(w) = classifier guidance w of the conditional model = w + 1 of the unconditional one; the implicit one too."""
+    """CFG(w) = classifier guidance w of the conditional model = w + 1 of the other, and of the implicit one."""
     data, x, w = triangle(1.5, 0.7), point(2), 2.3
     model = data.class_denoiser(tfg.VPLinear())
     level = model.schedule.level(T)
@@ -93,7 +97,7 @@ def test_guidance_with_exact_scores_is_classifier_guidance(x64):
 def test_the_marginal_of_the_classes_is_the_unconditional_model(x64):
     data, x = triangle(1.5, 0.7), point(2)
     model = data.class_denoiser(tfg.VPLinear())
-    blind = model.replace(null_cond=None)
+    blind = dataclasses.replace(model, null_cond=None)
     whole = tfg.Marginalised(blind, posterior(data))
     run = jax.jit(lambda model, cond: model(x, T, cond))
     close(run(whole, None), run(model, None))
@@ -163,9 +167,8 @@ def test_apg_projects_bounds_and_remembers(x64):
     along = (d @ c) / (c @ c) * c
     np.testing.assert_allclose(out.x0, c + 1.7 * (d - along + 0.4 * along), atol=1e-12)
     np.testing.assert_allclose(out.memory[0], d, atol=1e-14)
-    same_bits(
-        tfg.APG(model, 0.0, space="eps", batched=False)(x, T, COND).replace(x0=0.0), model(x, T, COND).replace(x0=0.0)
-    )
+    off = tfg.APG(model, 0.0, space="eps", batched=False)(x, T, COND)
+    np.testing.assert_array_equal(off.eps, model(x, T, COND).eps)
 
 
 def test_rescaling_brings_back_the_conditional_spread(x64):

@@ -1,5 +1,7 @@
 """Mistakes are ValueErrors that name the argument and the fix."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ MODEL = network()
 LABELS = jnp.array([0, 2])
 
 
-def refused(match, model, cond=LABELS, **options):
+def refused(match, model, cond: Any = LABELS, **options):
     with pytest.raises(ValueError, match=match):
         tfg.sample(jax.random.key(0), model, cond=cond, **{"num_samples": 2, "sampler": tfg.DDIM(steps=2), **options})
 

@@ -73,7 +73,7 @@ def tilted(data: Mixture, label: int, w: float, *, grid: int = GRID) -> PlaneMom
     var = np.einsum("n,nd->d", density, off**2) * cell
     skew = float((density * off[:, 1] ** 3).sum() * cell / var[1] ** 1.5)
     entropy = -float((density * log_density).sum() * cell)
-    return PlaneMoments(*map(float, (*mean, *var)), skew, entropy, float((density * inside).sum() * cell))
+    return _moments(mean, var, skew, entropy, (density * inside).sum() * cell)
 
 
 def tilted_density(
@@ -94,7 +94,12 @@ def moments(data: Mixture, label: int, x: Float[np.ndarray, "n 2"]) -> PlaneMome
     inside = np.exp(joint[:, label] - np.logaddexp.reduce(joint, axis=1)).mean()
     mean, var = x.mean(axis=0), x.var(axis=0)
     skew = float(((x[:, 1] - mean[1]) ** 3).mean() / var[1] ** 1.5)
-    return PlaneMoments(*map(float, (*mean, *var)), skew, None, float(inside))
+    return _moments(mean, var, skew, None, inside)
+
+
+def _moments(mean: np.ndarray, var: np.ndarray, skew: float, entropy: float | None, inside: float) -> PlaneMoments:
+    (mean_x, mean_y), (var_x, var_y) = map(float, mean), map(float, var)
+    return PlaneMoments(mean_x, mean_y, var_x, var_y, skew, entropy, float(inside))
 
 
 def _square(data: Mixture, grid: int) -> tuple[np.ndarray, float]:
