@@ -36,6 +36,7 @@ EXAMPLES = (
     tfg.from_alphas_cumprod(np.array([0.9, 0.5, 0.1])),
     tfg.RectifiedFlow(t_start=0.99),
     tfg.VPCosine(offset=0.01, t_start=0.9),
+    tfg.VPTruncatedCosine(log_snr_min=-15.0),
     tfg.VPLinear(beta_min=0.2, beta_max=15.0),
     tfg.Explicit(jnp.array([0.9, 0.5, 0.0])),
     tfg.Karras(sigma_min=0.01, sigma_max=None, exponent=5.0),
@@ -44,6 +45,7 @@ EXAMPLES = (
     tfg.Trailing(num_nodes=6),
     tfg.Uniform(),
     tfg.UniformLogSNR(log_snr_max=3.0, log_snr_min=-3.0),
+    tfg.CosineLogSNR(log_snr_min=None, log_snr_max=9.0),
     tfg.DDIM(steps=2, eta=None, grid=tfg.Explicit(jnp.array([0.8, 0.4, 0.0]))),
     tfg.TFG(rho=None, mu=1.0),
 )  # fmt: skip

@@ -13,14 +13,38 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "schedules": ("EDM", "VE", "Discrete", "Level", "RectifiedFlow", "VPCosine", "VPLinear", "from_alphas_cumprod"),
-    "timesteps": ("Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
-    "denoiser": ("Clean", "Denoiser", "from_fn", "from_linen", "from_nnx"),
+    "schedules": (
+        "EDM",
+        "VE",
+        "Discrete",
+        "Level",
+        "RectifiedFlow",
+        "VPCosine",
+        "VPLinear",
+        "VPTruncatedCosine",
+        "from_alphas_cumprod",
+    ),
+    "timesteps": ("CosineLogSNR", "Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
+    "denoiser": ("Clean", "Denoiser", "Model", "PerSample", "from_fn", "from_linen", "from_nnx"),
     "lookahead": ("Clip", "Tweedie"),
     "noise": ("NoiseTape",),
     "result": ("Cost", "Samples", "Status"),
     "guidance.base": ("StepContext", "Unguided"),
     "guidance.classifier": ("ClassifierGuidance",),
+    "guidance.classifier_free.apg": ("APG",),
+    "guidance.classifier_free.autoguidance": ("Autoguidance",),
+    "guidance.classifier_free.base": ("w_from_scale",),
+    "guidance.classifier_free.cfg": ("CFG",),
+    "guidance.classifier_free.cfgpp": ("CFGPlusPlus",),
+    "guidance.classifier_free.composed": ("ComposedCFG",),
+    "guidance.classifier_free.implicit": ("implicit_classifier_score",),
+    "guidance.classifier_free.interval": ("GuidanceInterval",),
+    "guidance.classifier_free.marginal": ("Marginalised",),
+    "guidance.classifier_free.perp_neg": ("PerpNeg",),
+    "guidance.classifier_free.rescale": ("RescaledCFG",),
+    "guidance.classifier_free.temperature": ("LowTemperature",),
+    "guidance.classifier_free.thresholding": ("DynamicThresholding",),
+    "guidance.classifier_free.zero_star": ("CFGZeroStar",),
     "guidance.dps": ("DPS",),
     "guidance.freedom": ("FreeDoM",),
     "guidance.lgd": ("LGD",),
@@ -50,6 +74,8 @@ if TYPE_CHECKING:
     from tfg_jax.config import to_json as to_json
     from tfg_jax.denoiser import Clean as Clean
     from tfg_jax.denoiser import Denoiser as Denoiser
+    from tfg_jax.denoiser import Model as Model
+    from tfg_jax.denoiser import PerSample as PerSample
     from tfg_jax.denoiser import from_fn as from_fn
     from tfg_jax.denoiser import from_linen as from_linen
     from tfg_jax.denoiser import from_nnx as from_nnx
@@ -57,6 +83,20 @@ if TYPE_CHECKING:
     from tfg_jax.guidance.base import StepContext as StepContext
     from tfg_jax.guidance.base import Unguided as Unguided
     from tfg_jax.guidance.classifier import ClassifierGuidance as ClassifierGuidance
+    from tfg_jax.guidance.classifier_free.apg import APG as APG
+    from tfg_jax.guidance.classifier_free.autoguidance import Autoguidance as Autoguidance
+    from tfg_jax.guidance.classifier_free.base import w_from_scale as w_from_scale
+    from tfg_jax.guidance.classifier_free.cfg import CFG as CFG
+    from tfg_jax.guidance.classifier_free.cfgpp import CFGPlusPlus as CFGPlusPlus
+    from tfg_jax.guidance.classifier_free.composed import ComposedCFG as ComposedCFG
+    from tfg_jax.guidance.classifier_free.implicit import implicit_classifier_score as implicit_classifier_score
+    from tfg_jax.guidance.classifier_free.interval import GuidanceInterval as GuidanceInterval
+    from tfg_jax.guidance.classifier_free.marginal import Marginalised as Marginalised
+    from tfg_jax.guidance.classifier_free.perp_neg import PerpNeg as PerpNeg
+    from tfg_jax.guidance.classifier_free.rescale import RescaledCFG as RescaledCFG
+    from tfg_jax.guidance.classifier_free.temperature import LowTemperature as LowTemperature
+    from tfg_jax.guidance.classifier_free.thresholding import DynamicThresholding as DynamicThresholding
+    from tfg_jax.guidance.classifier_free.zero_star import CFGZeroStar as CFGZeroStar
     from tfg_jax.guidance.dps import DPS as DPS
     from tfg_jax.guidance.freedom import FreeDoM as FreeDoM
     from tfg_jax.guidance.lgd import LGD as LGD
@@ -87,7 +127,9 @@ if TYPE_CHECKING:
     from tfg_jax.schedules import RectifiedFlow as RectifiedFlow
     from tfg_jax.schedules import VPCosine as VPCosine
     from tfg_jax.schedules import VPLinear as VPLinear
+    from tfg_jax.schedules import VPTruncatedCosine as VPTruncatedCosine
     from tfg_jax.schedules import from_alphas_cumprod as from_alphas_cumprod
+    from tfg_jax.timesteps import CosineLogSNR as CosineLogSNR
     from tfg_jax.timesteps import Explicit as Explicit
     from tfg_jax.timesteps import Karras as Karras
     from tfg_jax.timesteps import Leading as Leading

@@ -122,6 +122,18 @@ class Mixture:
             shape=(self.means.shape[1],), network_time=unit_time, sigma_data=sigma_data,
         )  # fmt: skip
 
+    def given_class(self, k: ArrayLike) -> Mixture:
+        """Component ``k`` alone; the whole mixture for k = K (traced)."""
+        count = self.means.shape[0]
+        alone = jnp.where(jnp.arange(count) == k, 0.0, -jnp.inf).astype(self.log_weights.dtype)
+        return Mixture(jnp.where(k == count, self.log_weights, alone), self.means, self.variances, self.axes)
+
+    def class_denoiser(self, schedule: Schedule, prediction: Prediction = "eps") -> Denoiser:
+        """As `denoiser`, conditioned on the component 0..K-1; K is its null condition."""
+        plain = self.denoiser(schedule, prediction)
+        count = self.means.shape[0]
+        return plain.replace(apply=_ClassNetwork(prediction), num_classes=count, null_cond=count)  # type: ignore
+
     def flow_map(
         self, x: Float[Array, " D"], now: Level, next: Level, *, steps: int | None = None
     ) -> Float[Array, " D"]:
@@ -276,6 +288,14 @@ class _Network:
             case "edm":
                 # (x0 - c_skip x) / c_out with x = alpha x0 + sigma eps put in, which removes the cancellation.
                 return (sigma * clean.x0 - sigma_data**2 * alpha * clean.eps) / (sigma_data * width)
+
+
+@struct.dataclass
+class _ClassNetwork(_Network):
+    """The same of one component, or of all of them."""
+
+    def __call__(self, params: tuple[Mixture, Schedule, Array], x: Array, t: Array, cond: PyTree) -> Array:
+        return _Network.__call__(self, (params[0].given_class(cond), *params[1:]), x, t, None)
 
 
 @struct.dataclass

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from tfg_jax.checks import check_count, check_number, is_concrete
-from tfg_jax.denoiser import Denoiser
+from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Unguided
+from tfg_jax.guidance.ugd import UGD
 from tfg_jax.lookahead import Clip
 from tfg_jax.noise import NoiseTape
 from tfg_jax.objectives.base import check_leading
@@ -66,7 +67,7 @@ def _check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> Non
         )
 
 
-def check_cond(model: Denoiser, cond: Any, num_samples: int) -> None:
+def check_cond(model: Model, cond: Any, num_samples: int) -> None:
     """Conditions are one class a sample, in range, for networks that have classes."""
     if cond is None:
         if model.num_classes is not None and model.null_cond is None:
@@ -77,7 +78,23 @@ def check_cond(model: Denoiser, cond: Any, num_samples: int) -> None:
     if model.num_classes is None:
         check_leading(cond, num_samples)
         return
-    check_classes("cond", cond, num_samples, model.num_classes)
+    check_classes("cond", cond, num_samples, model.num_classes, each=model.cond_shape)
+
+
+def check_model(model: Model, guidance: Any, sampler: Any, cond: Any, num_samples: int) -> None:
+    """The model's own arguments, and whether what it returns is what guidance and sampler read."""
+    model.check(cond is not None, num_samples)
+    if model.paired:
+        return
+    name = type(model).__name__
+    if isinstance(guidance, UGD) or getattr(guidance, "noisy", False):
+        raise ValueError(
+            f"model={name} re-noises with another eps than that of x0, which guidance={type(guidance).__name__} would "
+            "undo; use CFG, or guidance that moves x0 or the sample, e.g. TFG"
+        )
+    if sampler is None or sampler.extra_cost.forwards:
+        what = "inversion" if sampler is None else f"sampler={type(sampler).__name__}"
+        raise ValueError(f"model={name} has no probability flow for {what} to follow; use CFG, or DDIM to sample")
 
 
 def check_start(start: Any, shape: tuple[int, ...], num_samples: int) -> None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax.checks import check_count
-from tfg_jax.denoiser import Denoiser
+from tfg_jax.denoiser import Model
 from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.result import Cost, Samples
 from tfg_jax.sample import sample
@@ -20,7 +20,7 @@ from tfg_jax.sample import sample
 
 def best_of_n(
     key: PRNGKeyArray,
-    model: Denoiser,
+    model: Model,
     *,
     n: int,
     num_samples: int,

@@ -25,13 +25,13 @@ from tfg_jax.lookahead import Clip, Tweedie
 from tfg_jax.samplers.multistep import DPMSolverPP2M
 from tfg_jax.samplers.ode import Churn, Euler, Heun
 from tfg_jax.samplers.rules import DDIM, DDPM
-from tfg_jax.schedules import EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear
-from tfg_jax.timesteps import Explicit, Karras, Leading, Linspace, Trailing, Uniform, UniformLogSNR
+from tfg_jax.schedules import EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, VPTruncatedCosine
+from tfg_jax.timesteps import CosineLogSNR, Explicit, Karras, Leading, Linspace, Trailing, Uniform, UniformLogSNR
 
 CLASSES: tuple[type, ...] = (
     Unguided, ClassifierGuidance, DPS, FreeDoM, LGD, MPGD, TFG, UGD, Clip, Tweedie, DDIM, DDPM, Churn, Euler, Heun,
     DPMSolverPP2M, EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, Explicit, Karras, Leading, Linspace, Trailing,
-    Uniform, UniformLogSNR,
+    Uniform, UniformLogSNR, VPTruncatedCosine, CosineLogSNR,
 )  # fmt: skip
 """The configuration classes that JSON may name."""
 

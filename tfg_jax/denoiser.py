@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +30,96 @@ Prediction = Literal["eps", "x0", "v", "score", "velocity", "edm"]
 
 @struct.dataclass
 class Clean:
-    """What a network says of one noisy sample: the clean estimate and the noise, ``x = alpha x0 + sigma eps``."""
+    """What a network says of one noisy sample: the clean estimate and the noise, ``x = alpha x0 + sigma eps``.
+
+    ``memory`` is what a model with memory would carry to the next sampler step, None for all others.
+    """
 
     x0: Float[Array, "*shape"]
     eps: Float[Array, "*shape"]
+    memory: PyTree = None
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What the library asks of a model of one sample: a `Denoiser`, or a transform of one such as `CFG`.
+
+    A model with memory (momentum, a step counter) gives the first memory in ``begin``, is told the present one by
+    ``at``, and says in ``Clean.memory`` what it would be after this evaluation; the loop moves it once a sampler step.
+    """
+
+    @property
+    def schedule(self) -> Any:
+        """The noise schedule."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        ...
+
+    @property
+    def num_classes(self) -> int | None:
+        """Conditions are integers below this; None for a network without classes."""
+        ...
+
+    @property
+    def null_cond(self) -> int | None:
+        """The class that stands for "no condition"; None if there is none."""
+        ...
+
+    @property
+    def cond_shape(self) -> tuple[int, ...]:
+        """Shape of the condition of one sample, for networks with classes."""
+        ...
+
+    @property
+    def paired(self) -> bool:
+        """Whether ``x = alpha x0 + sigma eps`` holds of what the model returns; static."""
+        ...
+
+    def __call__(self, x: Array, t: ArrayLike, cond: PyTree = None) -> Clean:
+        """The clean estimate and noise of one sample at time ``t``; None is no condition."""
+        ...
+
+    def calls(self, t: ArrayLike | None, conditional: bool) -> int | Array:
+        """Network forwards of one evaluation at time ``t``; with t = None an upper bound, an int."""
+        ...
+
+    def begin(self, x: Array) -> PyTree:
+        """The memory before the first step; None without memory."""
+        ...
+
+    def at(self, memory: PyTree) -> Model:
+        """The same model, remembering ``memory``."""
+        ...
+
+    def check(self, conditional: bool, num_samples: int) -> None:
+        """Raise ValueError for arguments that cannot be meant."""
+        ...
+
+
+@struct.dataclass
+class PerSample:
+    """One value a sample for a number inside a model, e.g. ``CFG(model, w=PerSample(weights))``; for `tfg_jax.sample`.
+
+    Attributes:
+        values: (n, ...), one entry for each of the n samples of the run (traced).
+    """
+
+    values: Array
+
+
+def split_per_sample(model: Model) -> tuple[list[Array], Callable[[list[Array]], Model]]:
+    """The values of a model's `PerSample` numbers, and what makes the model of one sample from that sample's values."""
+    leaves, structure = jax.tree.flatten(model, is_leaf=lambda node: isinstance(node, PerSample))
+    own = [leaf.values for leaf in leaves if isinstance(leaf, PerSample)]
+
+    def rebuild(values: list[Array]) -> Model:
+        rest = iter(values)
+        return structure.unflatten([next(rest) if isinstance(leaf, PerSample) else leaf for leaf in leaves])
+
+    return own, rebuild
 
 
 @struct.dataclass
@@ -63,6 +149,24 @@ class Denoiser:
     num_classes: int | None = struct.field(pytree_node=False, default=None)
     null_cond: int | None = struct.field(pytree_node=False, default=None)
     dtype: DTypeLike | None = struct.field(pytree_node=False, default=None)
+
+    cond_shape = ()
+    paired = True
+
+    def calls(self, t: ArrayLike | None, conditional: bool) -> int:
+        """One network forward."""
+        return 1
+
+    def begin(self, x: Array) -> None:
+        """No memory."""
+        return None
+
+    def at(self, memory: None) -> Denoiser:
+        """Itself, having no memory."""
+        return self
+
+    def check(self, conditional: bool, num_samples: int) -> None:
+        """Nothing to check: the ``from_*`` functions did."""
 
     def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
         """The clean estimate and noise of one sample ``x`` at time ``t`` in (0, 1], in the precision of ``x``.

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PyTree
 from tfg_jax import arguments
 from tfg_jax.batch import map_samples
 from tfg_jax.checks import check_choice, check_count
-from tfg_jax.denoiser import Denoiser
+from tfg_jax.denoiser import Model, split_per_sample
 from tfg_jax.result import NON_FINITE, OK, Cost, Samples, Status
 from tfg_jax.timesteps import Grid, Uniform
 
@@ -27,7 +27,7 @@ FIRST_SHARE = 1e-2
 
 
 def invert(
-    model: Denoiser,
+    model: Model,
     x: Float[Array, "n *shape"],
     *,
     cond: PyTree = None,
@@ -57,6 +57,9 @@ def invert(
     """
     arguments.check_samples("x", x, (len(x), *model.shape))
     arguments.check_cond(model, cond, len(x))
+    arguments.check_model(model, None, None, cond, len(x))
+    if jax.eval_shape(model.begin, x[0]) is not None:
+        raise ValueError(f"model={type(model).__name__} has memory, so it has no flow to invert; drop its memory")
     arguments.check_counts(len(x), chunk, 0)
     check_count("steps", steps)
     arguments.check_grid(grid, model.schedule, steps)
@@ -65,16 +68,20 @@ def invert(
 
 
 @partial(jax.jit, static_argnames=("steps", "order", "chunk"))
-def _invert(
-    model: Denoiser, x: Array, cond: PyTree, grid: Grid, *, steps: int, order: int, chunk: int | None
-) -> Samples:
+def _invert(model: Model, x: Array, cond: PyTree, grid: Grid, *, steps: int, order: int, chunk: int | None) -> Samples:
     times = grid(model.schedule, steps)[::-1]
     levels = model.schedule.level(times)
+    seen = jnp.maximum(times, FIRST_SHARE * times[1])
+    ends = (seen[:-1],) if order == 1 else (seen[:-1], seen[1:])
+    calls = jax.vmap(lambda t: jnp.asarray(model.calls(t, cond is not None), jnp.int32))(jnp.concatenate(ends))
+    own, rebuild = split_per_sample(model)
 
     def one(data: dict) -> Samples:
+        denoise = rebuild(data["model"])
+
         def slope(xbar: Array, t: Array) -> Array:
             level = model.schedule.level(jnp.maximum(t, FIRST_SHARE * times[1]))
-            clean = model((level.alpha + level.sigma).astype(xbar.dtype) * xbar, level.t, data["cond"])
+            clean = denoise((level.alpha + level.sigma).astype(xbar.dtype) * xbar, level.t, data["cond"])
             return clean.x0 - clean.eps
 
         def step(carry: tuple[Array, Status], ends: tuple) -> tuple[tuple[Array, Status], None]:
@@ -95,6 +102,6 @@ def _invert(
         start = levels.alpha[0] + levels.sigma[0]
         (xbar, status), _ = jax.lax.scan(step, (data["x"] / start.astype(data["x"].dtype), status), ends)
         last = (levels.alpha[-1] + levels.sigma[-1]).astype(xbar.dtype)
-        return Samples(last * xbar, status, Cost(forwards=steps * order).as_arrays(), {})
+        return Samples(last * xbar, status, Cost(forwards=jnp.sum(calls)).as_arrays(), {})
 
-    return map_samples(one, {"x": x, "cond": cond}, len(x), chunk)
+    return map_samples(one, {"x": x, "cond": cond, "model": own}, len(x), chunk)

@@ -55,12 +55,12 @@ class Tweedie:
         return Cost(forwards=1, pullbacks=1)
 
     def __call__(self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level) -> Look:
-        def estimate(x: Array) -> tuple[Array, Array]:
+        def estimate(x: Array) -> tuple[Array, tuple]:
             clean = denoise(x, level.t)
-            return clean.x0, clean.eps
+            return clean.x0, (clean.eps, clean.memory)
 
-        x0, vjp, eps = jax.vjp(estimate, x, has_aux=True)
-        return Look(Clean(x0, eps), x0, lambda cotangent: vjp(cotangent)[0])
+        x0, vjp, rest = jax.vjp(estimate, x, has_aux=True)
+        return Look(Clean(x0, *rest), x0, lambda cotangent: vjp(cotangent)[0])
 
 
 @struct.dataclass

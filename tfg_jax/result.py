@@ -44,6 +44,10 @@ class Cost:
     def __mul__(self, times: int | Array) -> Cost:
         return jax.tree.map(lambda a: a * times, self)
 
+    def networks(self, times: int | Array) -> Cost:
+        """The same calls of a model whose evaluations take ``times`` network forwards each."""
+        return Cost(self.forwards * times, self.pullbacks * times, self.objective)
+
     def as_arrays(self) -> Cost:
         """The same counts as int32 arrays, for use as a loop carry."""
         return jax.tree.map(lambda a: jnp.asarray(a, jnp.int32), self)

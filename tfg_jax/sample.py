@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
 from tfg_jax.batch import map_samples
-from tfg_jax.denoiser import Denoiser
+from tfg_jax.denoiser import Model, split_per_sample
 from tfg_jax.guidance.base import Guidance, Unguided
 from tfg_jax.lookahead import Clip, Lookahead, Tweedie
 from tfg_jax.noise import KeyNoise, NoiseTape, sample_key, typed_key
@@ -29,7 +29,7 @@ from tfg_jax.timesteps import Uniform
 
 def sample(
     key: PRNGKeyArray,
-    model: Denoiser,
+    model: Model,
     *,
     num_samples: int | None = None,
     cond: PyTree = None,
@@ -54,7 +54,7 @@ def sample(
 
     Args:
         key: root key, ``jax.random.key(seed)``.
-        model: the diffusion or flow model.
+        model: the diffusion or flow model, or a transform of one such as `CFG`.
         num_samples: how many; may be left out if target, cond, start or noise say it.
         cond: (n,) class of each sample, for conditional models; None is unconditional.
         objective: log-weight of a clean sample, higher is better; one of `tfg_jax.objectives`, or a plain function
@@ -90,7 +90,7 @@ def sample(
 
 
 def sampling_times(
-    model: Denoiser, sampler: Sampler, start_time: ArrayLike | None = None
+    model: Model, sampler: Sampler, start_time: ArrayLike | None = None
 ) -> Float[Array, " {sampler.steps}+1"]:
     """The times a run visits, steps + 1 of them, noisy to clean.
 
@@ -102,16 +102,31 @@ def sampling_times(
     return times
 
 
-def upper_cost(guidance: Guidance | None, lookahead: Lookahead | None, sampler: Sampler) -> Cost:
-    """Calls per sample of a run before it is made; windows and last steps can only make it cheaper."""
+def upper_cost(
+    guidance: Guidance | None,
+    lookahead: Lookahead | None,
+    sampler: Sampler,
+    model: Model | None = None,
+    *,
+    conditional: bool = True,
+) -> Cost:
+    """Calls per sample of a run before it is made; windows, intervals and last steps can only make it cheaper.
+
+    Args:
+        guidance, lookahead, sampler: as in `sample`.
+        model: a transform such as `CFG`, whose evaluations take several network forwards; None counts one each.
+        conditional: whether the run has a ``cond``; read with a model only.
+    """
     method = guidance or Unguided()
-    return (method.cost((lookahead or Tweedie()).cost) + sampler.extra_cost) * (sampler.steps * method.n_recur)
+    calls = 1 if model is None else model.calls(None, conditional)
+    once = method.cost((lookahead or Tweedie()).cost.networks(calls)) + sampler.extra_cost.networks(calls)
+    return once * (sampler.steps * method.n_recur)
 
 
 class _Run(NamedTuple):
     """The traced part of a run as one pytree."""
 
-    model: Denoiser
+    model: Model
     objective: Any
     guidance: Guidance
     lookahead: Lookahead
@@ -141,26 +156,30 @@ def _sample(
     dtype = _dtype(start, noise)
     first = jax.tree.map(lambda a: a[0].astype(dtype), levels)
 
+    own, rebuild = split_per_sample(model)
+
     def one(data: dict[str, Any]) -> Samples:
         source = KeyNoise(sample_key(key, data["index"])) if noise is None else data["noise"]
         x = data["start"] if start is not None else first.scale * _initial(source, model.shape, dtype)
-        x, status, cost, info = sample_one(plan, x, data["cond"], data["target"], source)
+        x, status, cost, info = sample_one(
+            plan._replace(denoiser=rebuild(data["model"])), x, data["cond"], data["target"], source
+        )
         return Samples(x, _judge_input(status, model, objective, data), cost, info)
 
     per_sample = {
-        "index": jnp.arange(num_samples) + index_offset, "cond": cond, "target": target, "noise": noise,
+        "index": jnp.arange(num_samples) + index_offset, "cond": cond, "target": target, "noise": noise, "model": own,
         "start": None if start is None else start[0].astype(dtype),
     }  # fmt: skip
     return map_samples(one, per_sample, num_samples, chunk)
 
 
-def _judge_input(status: Status, model: Denoiser, objective: Any, data: dict[str, Any]) -> Status:
+def _judge_input(status: Status, model: Model, objective: Any, data: dict[str, Any]) -> Status:
     """Input that could not be checked eagerly, under jit: a non-finite start, a condition or target out of range."""
     bad = _unusable(objective, data["target"])
     if data["start"] is not None:
         bad = bad | ~jnp.all(jnp.isfinite(data["start"]))
     if data["cond"] is not None and model.num_classes is not None:
-        bad = bad | (data["cond"] < 0) | (data["cond"] >= model.num_classes)
+        bad = bad | jnp.any((data["cond"] < 0) | (data["cond"] >= model.num_classes))
     return Status(jnp.where(bad, INVALID_INPUT, status.code), jnp.where(bad, -1, status.step))
 
 
@@ -200,7 +219,7 @@ def _count(num_samples: int | None, cond: PyTree, target: PyTree, start: Any, no
 
 
 def _check(
-    model: Denoiser, n: int, cond: PyTree, objective: Any, target: PyTree, guidance: Any, lookahead: Any, sampler: Any,
+    model: Model, n: int, cond: PyTree, objective: Any, target: PyTree, guidance: Any, lookahead: Any, sampler: Any,
     clip: Any, start: Any, noise: Any, window: Any, index_offset: Any, chunk: Any,
 ) -> None:  # fmt: skip
     arguments.check_counts(n, chunk, index_offset)
@@ -209,6 +228,7 @@ def _check(
     arguments.check_clip(clip)
     arguments.check_window(window)
     arguments.check_cond(model, cond, n)
+    arguments.check_model(model, guidance, sampler, cond, n)
     arguments.check_guidance(guidance, objective, target, lookahead, window, model.shape, n)
     if start is not None:
         arguments.check_start(start, model.shape, n)

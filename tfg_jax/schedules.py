@@ -159,6 +159,31 @@ class VPCosine(_Path):
 
 
 @struct.dataclass
+class VPTruncatedCosine(_Path):
+    """Variance preserving cosine cut at a log-SNR: ``alpha = cos(a t)``, ``sigma = sin(a t)``, tan a = e^(-low/2).
+
+    The process of Ho & Salimans (arXiv 2207.12598), whose log-SNR is -2 log tan(a t); alpha stays positive, so sampling
+    starts at t = 1, where the log-SNR is ``log_snr_min``.
+    """
+
+    log_snr_min: ArrayLike = -20.0
+
+    @property
+    def _span(self) -> Array:
+        return jnp.arctan(jnp.exp(-0.5 * _float(self.log_snr_min)))
+
+    def alpha(self, t: ArrayLike) -> Array:
+        # cos(a t) as the sine of its complement, which keeps its digits where it is small.
+        return jnp.sin(jnp.arctan(jnp.exp(0.5 * _float(self.log_snr_min))) + self._span * (1.0 - _float(t)))
+
+    def sigma(self, t: ArrayLike) -> Array:
+        return jnp.sin(self._span * _float(t))
+
+    def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
+        return jnp.arctan(jnp.exp(-0.5 * _float(log_snr))) / self._span
+
+
+@struct.dataclass
 class VE(_Path):
     """Variance exploding: ``alpha = 1``, ``sigma = sigma_min sqrt((sigma_max/sigma_min)^(2t) - 1)``.
 

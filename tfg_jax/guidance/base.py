@@ -71,11 +71,13 @@ class StepContext:
         objective: Callable[..., Array] | None,
         target: PyTree,
         rule: Callable[[StepContext, Clean], Next],
+        paired: bool = True,
     ):
         self.x, self.now, self.next, self.index, self.cond, self.noise = x, now, next, index, cond, noise
         self.denoise = denoise
         self._lookahead, self._clip = lookahead, clip
         self._objective, self._target, self._rule = objective, target, rule
+        self._paired = paired
 
     @cached_property
     def _look(self) -> Look:
@@ -89,7 +91,11 @@ class StepContext:
     @cached_property
     def clean(self) -> Clean:
         """What an unguided step advances with: `raw`, or with a clip the clipped x0 and the eps recomputed from it."""
-        return self.raw if self._clip is None else self._clip.clean(self.raw, self.x, self.now)
+        if self._clip is None:
+            return self.raw
+        clipped = self._clip.clean(self.raw, self.x, self.now)
+        # An eps that is not the noise of x0 (CFG++) was meant for re-noising and stays.
+        return clipped if self._paired else Clean(clipped.x0, self.raw.eps)
 
     def lookahead(self) -> tuple[Array, Callable[[Array], Array]]:
         """The clean estimate for the objective and its pullback to x; shares the denoiser call of `clean`."""

@@ -13,6 +13,7 @@ from tfg_jax.metrics.batching import classify, features
 from tfg_jax.metrics.diversity import distance_to_class, inception_score, intra_class_spread
 from tfg_jax.metrics.frechet import Moments, equal_size, frechet_distance, frechet_with_ci, moments
 from tfg_jax.metrics.intervals import Estimate, bootstrap, mean_ci, wilson
+from tfg_jax.metrics.precision_recall import precision_recall
 from tfg_jax.metrics.texture import high_frequency_power, high_frequency_ratio
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "mean_target_probability",
     "moments",
     "per_class_accuracy",
+    "precision_recall",
     "probabilities",
     "target_probability",
     "wilson",

@@ -115,13 +115,13 @@ def noisy_class_log_prob(classifier: NoisyClassifier) -> ClassLogProb:
     return ClassLogProb(classifier, noisy=True)
 
 
-def check_classes(name: str, value: Any, num_samples: int, num_classes: int) -> None:
-    """Raise ValueError unless ``value`` is (num_samples,) integers in [0, num_classes)."""
+def check_classes(name: str, value: Any, num_samples: int, num_classes: int, *, each: tuple[int, ...] = ()) -> None:
+    """Raise ValueError unless ``value`` is (num_samples, *each) integers in [0, num_classes)."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape != (num_samples,) or dtype is None or not jnp.issubdtype(dtype, jnp.integer):
+    if shape != (num_samples, *each) or dtype is None or not jnp.issubdtype(dtype, jnp.integer):
         raise ValueError(
-            f"{name} must be ({num_samples},) integer classes, got shape {shape} and dtype {dtype}; "
-            "give one class a sample"
+            f"{name} must be {(num_samples, *each)} integer classes, got shape {shape} and dtype {dtype}; "
+            f"give {'one class' if not each else f'{each[0]} classes'} a sample"
         )
     if is_concrete(value):
         numbers = np.asarray(value)

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.denoiser import Denoiser
+from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided
 from tfg_jax.lookahead import Clip, ForwardOnly, Lookahead
 from tfg_jax.noise import NoiseSource, NoiseTape
@@ -41,7 +41,7 @@ class Record:
 class Plan(NamedTuple):
     """What all samples of a run share."""
 
-    denoiser: Denoiser
+    denoiser: Model
     guidance: Guidance
     sampler: Sampler
     lookahead: Lookahead
@@ -56,6 +56,7 @@ class _Carry(NamedTuple):
     x: Array
     memory: PyTree
     state: PyTree
+    remembered: PyTree
     status: Status
     cost: Cost
     kept: dict[str, Array]
@@ -71,12 +72,12 @@ def sample_one(
     slots = _slots(plan.record, steps)
     kept = {} if not slots else {name: jnp.zeros((len(slots), *x.shape), x.dtype) for name in ("x", "x0")}
     status = Status(jnp.asarray(OK, jnp.int32), jnp.asarray(-1, jnp.int32))
-    carry = _Carry(x, plan.sampler.init(x), state, status, Cost().as_arrays(), kept)
+    carry = _Carry(x, plan.sampler.init(x), state, plan.denoiser.begin(x), status, Cost().as_arrays(), kept)
     slot_of = jnp.asarray([slots.index(i) if i in slots else len(slots) for i in range(steps)], jnp.int32)
 
     def body(carry: _Carry, at: tuple) -> tuple[_Carry, PyTree]:
         index, now, next, per_step, slot = at
-        moved, state, cost, x0, note = _step(plan, carry, index, now, next, per_step, cond, target, noise)
+        moved, state, cost, x0, note, remembered = _step(plan, carry, index, now, next, per_step, cond, target, noise)
         finite = jnp.all(jnp.isfinite(moved.x))
         alive = (carry.status.code == OK) & finite
         failed_now = (carry.status.code == OK) & ~finite
@@ -88,7 +89,7 @@ def sample_one(
             name: carry.kept[name].at[slot].set(value, mode="drop")
             for name, value in zip(kept_names, (x, x0), strict=False)
         }
-        return _Carry(x, moved.memory, state, status, carry.cost + cost, kept), note
+        return _Carry(x, moved.memory, state, remembered, status, carry.cost + cost, kept), note
 
     kept_names = tuple(kept)
     carry, notes = jax.lax.scan(body, carry, (jnp.arange(steps, dtype=jnp.int32), now, next, per_step, slot_of))
@@ -108,19 +109,23 @@ def _step(
     cond: PyTree,
     target: PyTree,
     noise: Any,
-) -> tuple[Next, PyTree, Cost, Array, PyTree]:
-    """All recurrences of one step; guidance outside the window is skipped, not computed and discarded."""
+) -> tuple[Next, PyTree, Cost, Array, PyTree, PyTree]:
+    """All recurrences of one step; guidance outside the window is skipped, not computed and discarded.
 
-    def recurrence(x: Array, state: PyTree, r: ArrayLike, guided: bool) -> tuple[Next, PyTree, Cost, Array, PyTree]:
+    A model's memory is the same for every evaluation of the step and moves with the last recurrence's first one.
+    """
+    model = plan.denoiser.at(carry.remembered)
+
+    def recurrence(x: Array, state: PyTree, r: ArrayLike, guided: bool) -> tuple:
         draws = noise.at(index, r, x.shape, x.dtype)
         raised, start = plan.sampler.perturb(x, now, plan.denoiser.schedule, draws)
         x = raised.astype(x.dtype)
-        denoise = lambda x, t: plan.denoiser(x, t, cond)  # noqa: E731
+        denoise = lambda x, t: model(x, t, cond)  # noqa: E731
         method = plan.guidance if guided else Unguided()
         look = ForwardOnly() if isinstance(method, Unguided) else plan.lookahead
         ctx = StepContext(
             x=x, now=_like(start, x), next=_like(next, x), index=index, cond=cond, noise=draws, denoise=denoise,
-            lookahead=look, clip=plan.clip, objective=plan.objective, target=target,
+            lookahead=look, clip=plan.clip, objective=plan.objective, target=target, paired=model.paired,
             rule=lambda ctx, edited: plan.sampler.advance(
                 Step(ctx.x, ctx.now, ctx.next, ctx.clean, carry.memory, ctx.noise, denoise), edited
             ),
@@ -128,31 +133,39 @@ def _step(
         moved, new_state = method.step(ctx, per_step, state)
         moved = moved.replace(x=moved.x.astype(x.dtype))  # type: ignore[attr-defined]
         note = plan.record.summary(ctx) if plan.record is not None and plan.record.summary is not None else None
-        cost = (method.cost(look.cost) + moved.cost).as_arrays()
-        return moved, new_state, cost, ctx.clean.x0, note
+        calls = lambda t: model.calls(t, cond is not None)  # noqa: E731
+        cost = method.cost(look.cost.networks(calls(start.t))) + moved.cost.networks(calls(next.t))
+        return moved, new_state, cost.as_arrays(), ctx.clean.x0, note, _moved_memory(ctx, carry)
 
-    def all_recurrences(guided: bool) -> tuple[Next, PyTree, Cost, Array, PyTree]:
+    def all_recurrences(guided: bool) -> tuple:
         n_recur = plan.guidance.n_recur
         if n_recur == 1:
             return _without_cost(recurrence(carry.x, carry.state, 0, guided))
 
         def again(loop: tuple, r: Array) -> tuple:
             x, state, total = loop
-            moved, state, cost, x0, note = recurrence(x, state, r, guided)
+            moved, state, cost, x0, note, remembered = recurrence(x, state, r, guided)
             back = renoise(moved.x, _like(now, x), _like(next, x), noise.at(index, r, x.shape, x.dtype).renoise)
-            return (back.astype(x.dtype), state, total + cost), _without_cost((moved, x0, note))
+            return (back.astype(x.dtype), state, total + cost), _without_cost((moved, x0, note, remembered))
 
         (_, state, total), outputs = jax.lax.scan(
             again, (carry.x, carry.state, Cost().as_arrays()), jnp.arange(n_recur, dtype=jnp.int32)
         )
-        moved, x0, note = jax.tree.map(lambda a: a[-1], outputs)
-        return moved, state, total, x0, note
+        moved, x0, note, remembered = jax.tree.map(lambda a: a[-1], outputs)
+        return moved, state, total, x0, note, remembered
 
     if plan.window is None:
         return all_recurrences(True)
     low, high = plan.window
     inside = (now.log_snr >= low) & (now.log_snr <= high)
     return jax.lax.cond(inside, lambda: all_recurrences(True), lambda: all_recurrences(False))
+
+
+def _moved_memory(ctx: StepContext, carry: _Carry) -> PyTree:
+    memory = ctx.raw.memory
+    if jax.tree.structure(memory) != jax.tree.structure(carry.remembered):
+        raise ValueError("lookahead loses the model's memory; hand Clean.memory on from its first evaluation")
+    return memory
 
 
 def _without_cost(result: tuple) -> tuple:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from tfg_jax.denoiser import path_velocity, thousand_time
 from tfg_jax.schedules import Level, Schedule
+from tfg_jax.timesteps import CosineLogSNR
 from tfg_jax.training.loop import LossFn
 
 TARGETS: dict[str, Callable[[Level, Array, Array], Array]] = {
@@ -34,19 +35,22 @@ def diffusion_loss(
     network_time: Callable[[Schedule, Array], Array] = thousand_time,
     p_uncond: float = 0.15,
     flip_classes: tuple[int, ...] = (),
-    t_min: float = 1e-4,
+    t_min: float | None = None,
+    time_law: CosineLogSNR | None = None,
     weighting: Callable[[Level], Array] | None = None,
 ) -> LossFn:
     """Loss of a batched network, for `loop.fit`; its batches are `{"image": (B, H, W, C), "label": (B,)}`.
 
     Args:
         apply: `apply(params, x (B, H, W, C), t_network (B,), label (B,)) -> (B, H, W, C)`.
-        schedule: path from data to noise; times are drawn from [t_min, schedule.t_start].
+        schedule: path from data to noise.
         prediction: "v", "eps", "x0", or "velocity" (dx/dt = alpha' x_0 + sigma' eps).
         network_time: `(schedule, t) -> t_network`, as in `Denoiser`.
         num_classes: labels are 0 .. num_classes - 1; `num_classes` itself is the null class.
         p_uncond: probability in [0, 1] that a label is replaced by the null class (classifier-free training).
         flip_classes: classes whose images are mirrored left-right with probability 1/2.
+        t_min: times are uniform in [t_min, schedule.t_start]; default 1e-4.
+        time_law: draws the times by log-SNR instead, as Ho & Salimans (arXiv 2207.12598).
         weighting: loss weight per time, a function of `Level`; None is 1.
 
     Returns: `loss_fn(params, batch, key) -> (loss, metrics)`; the metrics are the loss by quarters of the time axis.
@@ -57,6 +61,8 @@ def diffusion_loss(
         raise ValueError(f"prediction={prediction!r} has no training target: use {', '.join(TARGETS)} or velocity")
     if not 0.0 <= p_uncond <= 1.0:
         raise ValueError(f"p_uncond={p_uncond} is a probability: give a value in [0, 1]")
+    if time_law is not None and t_min is not None:
+        raise ValueError(f"t_min={t_min} has no effect with a time_law; set the law's log_snr_max or drop t_min")
     if any(not 0 <= c < num_classes for c in flip_classes):
         raise ValueError(f"flip_classes={flip_classes} must lie in 0 .. {num_classes - 1}")
 
@@ -65,7 +71,11 @@ def diffusion_loss(
         x0, label = jnp.asarray(batch["image"]), jnp.asarray(batch["label"])
         if flip_classes:
             x0 = random_flip(flip_key, x0, jnp.isin(label, jnp.array(flip_classes)))
-        t = stratified_times(time_key, len(x0), t_min, float(schedule.t_start)).astype(x0.dtype)
+        if time_law is None:
+            t = stratified_times(time_key, len(x0), 1e-4 if t_min is None else t_min, float(schedule.t_start))
+        else:
+            t = time_law.times(schedule, stratified_times(time_key, len(x0), 0.0, 1.0))
+        t = t.astype(x0.dtype)
         eps = jax.random.normal(noise_key, x0.shape, x0.dtype)
         level = schedule.level(t[:, None, None, None])
         dropped = jax.random.bernoulli(drop_key, p_uncond, label.shape)

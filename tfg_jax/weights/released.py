@@ -22,7 +22,10 @@ from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
 from tfg_jax.weights import store
 from tfg_jax.weights.manifest import checkpoints_dir, load_manifest, sha256_of
 
-SCHEDULES = (schedules.VPLinear, schedules.VPCosine, schedules.VE, schedules.EDM, schedules.RectifiedFlow)
+SCHEDULES = (
+    schedules.VPLinear, schedules.VPCosine, schedules.VPTruncatedCosine, schedules.VE, schedules.EDM,
+    schedules.RectifiedFlow,
+)  # fmt: skip
 NETWORK_TIMES = {
     "unit": denoiser.unit_time,
     "thousand": denoiser.thousand_time,

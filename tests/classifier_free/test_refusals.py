@@ -1,0 +1,95 @@
+"""Mistakes are ValueErrors that name the argument and the fix."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gaussian_classes import network
+
+import tfg_jax as tfg
+
+MODEL = network()
+LABELS = jnp.array([0, 2])
+
+
+def refused(match, model, cond: Any = LABELS, **options):
+    with pytest.raises(ValueError, match=match):
+        tfg.sample(jax.random.key(0), model, cond=cond, **{"num_samples": 2, "sampler": tfg.DDIM(steps=2), **options})
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, jnp.array(-jnp.inf), tfg.PerSample(jnp.array([1.0, np.nan]))])
+def test_weights_must_be_finite(bad):
+    refused("w=.* must be a finite number", tfg.CFG(MODEL, bad))
+    refused("w=.* must be a finite number", tfg.DynamicThresholding(tfg.APG(MODEL, bad)))
+
+
+def test_one_weight_a_sample():
+    refused("one entry for 2 samples", tfg.CFG(MODEL, tfg.PerSample(jnp.ones(3))))
+    refused("must hold 2 weights", tfg.ComposedCFG(MODEL, jnp.ones(3), 2), jnp.zeros((2, 2), jnp.int32))
+    refused("num_others=1 needs", tfg.PerpNeg(MODEL, jnp.array([0, 1]), jnp.ones(1)))
+
+
+def test_a_model_without_null_condition_is_told_of_marginalisation():
+    for transform in (tfg.CFG, tfg.APG, tfg.CFGPlusPlus, tfg.RescaledCFG, tfg.CFGZeroStar):
+        refused(r"no null condition; marginalise .*Marginalised\(", transform(network(null=False), 1.0))
+    with pytest.raises(ValueError, match="marginalise"):
+        tfg.implicit_classifier_score(network(null=False), jnp.ones(3), 0.5, jnp.int32(0))
+    tfg.CFG(network(null=False), 1.0, negative=1).check(True, 2)  # needs none
+
+
+def test_guidance_off_takes_no_negative_condition():
+    refused("negative has no effect with w=None", tfg.CFG(MODEL, None, negative=1))
+    refused("others have no effect with w=None", tfg.PerpNeg(MODEL, jnp.array([0]), jnp.ones(1), w=None))
+
+
+def test_conditions_out_of_range():
+    refused("cond holds class 3", tfg.CFG(MODEL, 1.0), jnp.array([0, 3]))
+    refused("negative=.* must be classes in 0..2", tfg.CFG(MODEL, 1.0, negative=3))
+    refused("negative=.* must be classes in 0..2", tfg.CFG(MODEL, 1.0, negative=tfg.PerSample(jnp.array([0, -1]))))
+    refused(r"cond must be \(2, 2\) integer classes", tfg.ComposedCFG(MODEL, jnp.ones(2), 2))
+    refused("cond=None, but CFG guides towards a condition", tfg.CFG(MODEL, 1.0), None)
+
+    @jax.jit
+    def status(cond):
+        model = tfg.ComposedCFG(MODEL, jnp.zeros(2), 2)
+        return tfg.sample(jax.random.key(0), model, cond=cond, sampler=tfg.DDIM(steps=2)).status.code
+
+    assert status(jnp.array([[0, 2], [1, 3]])).tolist() == [0, 2]
+
+
+def test_cfgpp_where_its_noise_would_be_undone():
+    model = tfg.CFGPlusPlus(MODEL, 0.5)
+    refused("sampler=Heun", model, sampler=tfg.Heun(steps=2))
+    refused("guidance=UGD", model, guidance=tfg.UGD(1.0), objective=_near, target=jnp.ones((2, 3)))
+    refused("re-noises in its own way", tfg.GuidanceInterval(model, 0.0, 1.0))
+    with pytest.raises(ValueError, match="no probability flow for inversion"):
+        tfg.invert(model, jnp.ones((2, 3)), cond=LABELS)
+    with pytest.raises(ValueError, match="has memory"):
+        tfg.invert(tfg.APG(MODEL), jnp.ones((2, 3)), cond=LABELS)
+
+
+def _near(x0, target):
+    return -jnp.sum((x0 - target) ** 2)
+
+
+def test_numbers_out_of_range():
+    refused("phi=.* must be", tfg.RescaledCFG(MODEL, 1.0, phi=1.5))
+    refused("radius=.* must be", tfg.APG(MODEL, 1.0, radius=0.0))
+    refused("momentum=.* must be", tfg.APG(MODEL, 1.0, momentum=np.nan))
+    refused("space='pixels'", tfg.APG(MODEL, 1.0, space="pixels"))  # type: ignore[arg-type]
+    refused("percentile=.* must be", tfg.DynamicThresholding(MODEL, 99.5))
+    refused("largest=.* must be", tfg.DynamicThresholding(MODEL, 0.9, 0.5))
+    refused("temperature=.* must be", tfg.LowTemperature(MODEL, 0.0))
+    refused("zero_steps=-1 must be", tfg.CFGZeroStar(MODEL, 1.0, zero_steps=-1))
+    refused("low=.* must be a log-SNR", tfg.GuidanceInterval(tfg.CFG(MODEL, 1.0), np.nan, 1.0))
+    refused("has no guidance to bound", tfg.GuidanceInterval(MODEL, 0.0, 1.0))
+
+
+def test_a_weak_model_of_another_kind():
+    refused("weak has shape", tfg.Autoguidance(MODEL, network(d=4)))
+    refused("weak is on EDM", tfg.Autoguidance(MODEL, network(tfg.EDM())))
+    refused("weak has memory", tfg.Autoguidance(MODEL, tfg.APG(MODEL)))
+    plain = tfg.from_fn(lambda p, x, t, c: x, None, tfg.VPLinear(), prediction="eps", shape=(3,))
+    refused("no classes to marginalise", tfg.Marginalised(plain, jax.tree_util.Partial(_near)))

@@ -1,0 +1,183 @@
+"""What the transforms share: the members of a model handed on, weights, and the branches of one evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, PyTree
+
+from tfg_jax.checks import check_number, is_concrete
+from tfg_jax.denoiser import Clean, Denoiser, Model, PerSample
+from tfg_jax.schedules import Level
+
+Weight = ArrayLike | PerSample | Callable[[Array], Array] | None
+"""A number, one a sample, a function of the log-SNR (a pytree, e.g. ``jax.tree_util.Partial(fn)``), or None for off."""
+
+
+class Transform:
+    """The members of a `Model`, taken from the model inside; a transform overrides what it changes."""
+
+    model: Any
+    w: Any
+
+    @property
+    def schedule(self) -> Any:
+        """That of the model inside."""
+        return self.model.schedule
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the model inside."""
+        return self.model.shape
+
+    @property
+    def num_classes(self) -> int | None:
+        """That of the model inside."""
+        return self.model.num_classes
+
+    @property
+    def null_cond(self) -> int | None:
+        """That of the model inside."""
+        return self.model.null_cond
+
+    @property
+    def cond_shape(self) -> tuple[int, ...]:
+        """That of the model inside."""
+        return self.model.cond_shape
+
+    @property
+    def paired(self) -> bool:
+        """That of the model inside."""
+        return self.model.paired
+
+    @property
+    def plain(self) -> Model:
+        """What is left without this transform."""
+        return self.model
+
+    def _given(self) -> tuple[bool, ...]:
+        """Of each branch of a guided evaluation, whether it has a condition."""
+        return (True, False)
+
+    def calls(self, t: ArrayLike | None, conditional: bool) -> int | Array:
+        """Those of all branches; of the model inside where the transform is off or has no condition."""
+        if not conditional or self.w is None:
+            return self.model.calls(t, conditional)
+        return branch_calls(self.model, t, self._given())
+
+    def begin(self, x: Array) -> PyTree:
+        """That of the model inside."""
+        return self.model.begin(x)
+
+    def at(self, memory: PyTree) -> Any:
+        """The transform around the model that remembers ``memory``."""
+        return self if memory is None else self.replace(model=self.model.at(memory))  # type: ignore[attr-defined]
+
+    def check(self, conditional: bool, num_samples: int) -> None:
+        """Raise ValueError for a weight that is not finite, and for a guided model without condition or null."""
+        self.model.check(conditional, num_samples)
+        check_weight("w", self.w, num_samples)
+        if self.w is None:
+            return
+        name = type(self).__name__
+        if not conditional:
+            raise ValueError(f"cond=None, but {name} guides towards a condition; pass cond=, or w=None for none")
+        if not all(self._given()) and self.model.num_classes is not None and self.model.null_cond is None:
+            raise ValueError(
+                f"{name} needs the unconditional prediction, and the model has no null condition; marginalise its "
+                "classes: Marginalised(model, log_posterior)"
+            )
+
+
+def weight_at(w: Any, level: Level) -> Any:
+    """The weight at a level, a number."""
+    return w(level.log_snr) if callable(w) else w
+
+
+def w_from_scale(scale: Weight) -> Weight:
+    """The weight ``w = scale - 1`` of a "guidance scale" as diffusers, Imagen and most codes have it: 1 is conditional.
+
+    Args:
+        scale: anything that a weight can be.
+    """
+    if scale is None:
+        return None
+    if isinstance(scale, PerSample):
+        return PerSample(scale.values - 1.0)
+    return jax.tree_util.Partial(_one_less, scale) if callable(scale) else scale - 1.0
+
+
+def _one_less(scale: Callable[[Array], Array], log_snr: Array) -> Array:
+    return scale(log_snr) - 1.0
+
+
+def check_weight(name: str, w: Any, num_samples: int) -> None:
+    """Raise ValueError unless the weight is finite, and one a sample if it is `PerSample`."""
+    if isinstance(w, PerSample):
+        if np.shape(w.values)[:1] != (num_samples,):
+            raise ValueError(f"{name}=PerSample(shape {np.shape(w.values)}) needs one entry for {num_samples} samples")
+        w = w.values
+    if w is not None and not callable(w):
+        check_number(name, w)
+
+
+def check_class(name: str, value: Any, model: Model) -> None:
+    """Raise ValueError for a class that the model does not have."""
+    value = value.values if isinstance(value, PerSample) else value
+    if value is None or model.num_classes is None or not is_concrete(value):
+        return
+    numbers = np.asarray(value)
+    if not np.issubdtype(numbers.dtype, np.integer) or np.any((numbers < 0) | (numbers >= model.num_classes)):
+        raise ValueError(f"{name}={value!r:.60} must be classes in 0..{model.num_classes - 1}")
+
+
+def mix(weights: Sequence[Any], branches: Sequence[Clean]) -> Clean:
+    """``sum_k weight_k branch_k``, weights summing to 1: the same in every space. Memory is the first branch's."""
+
+    def total(parts: list[Array]) -> Array:
+        scaled = [jnp.asarray(weight).astype(part.dtype) * part for weight, part in zip(weights, parts, strict=True)]
+        return sum(scaled[1:], scaled[0])
+
+    return Clean(total([b.x0 for b in branches]), total([b.eps for b in branches]), branches[0].memory)
+
+
+def extrapolate(w: Any, cond: Clean, other: Clean) -> Clean:
+    """``(1 + w) cond - w other``: bitwise ``cond`` at w = 0 and ``other`` at w = -1."""
+    return mix((1.0 + jnp.asarray(w), -jnp.asarray(w)), (cond, other))
+
+
+def branches_of(model: Model, x: Array, t: ArrayLike, conds: Sequence[PyTree], batched: bool) -> list[Clean]:
+    """The model under each condition (None is unconditional): in one batched call of a network, or one by one."""
+    if hasattr(model, "branches"):
+        return model.branches(x, t, conds)  # type: ignore[attr-defined]
+    if not (batched and isinstance(model, Denoiser)):
+        return [model(x, t, cond) for cond in conds]
+    like = next((cond for cond in conds if cond is not None), None)
+    filled = [_null_like(model, like) if cond is None else cond for cond in conds]
+    if any(cond is None for cond in filled):  # a network without classes has no null that could be stacked
+        return [model(x, t, cond) for cond in conds]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *filled)
+    out = jax.vmap(lambda cond: model(x, t, cond))(stacked)
+    return [jax.tree.map(lambda leaf, k=k: leaf[k], out) for k in range(len(filled))]
+
+
+def _null_like(model: Denoiser, like: PyTree) -> PyTree:
+    return None if model.null_cond is None else jnp.asarray(model.null_cond, jnp.asarray(like).dtype)
+
+
+def branch_calls(model: Model, t: ArrayLike | None, given: Sequence[bool]) -> int | Array:
+    """Network forwards of `branches_of`, given of each branch whether it has a condition."""
+    if hasattr(model, "branch_calls"):
+        return model.branch_calls(t, given)  # type: ignore[attr-defined]
+    return sum(model.calls(t, each) for each in given)
+
+
+def level_of(model: Model, x: Array, t: ArrayLike) -> Level:
+    """The level at ``t`` in the sample's precision."""
+    level = model.schedule.level(t)
+    return Level(level.t, level.alpha.astype(x.dtype), level.sigma.astype(x.dtype))

@@ -1,0 +1,45 @@
+"""Low-temperature sampling: the score divided by a temperature, as for p(x)^(1/temperature) at every level.
+
+    eps' = eps / temperature
+
+The baseline of Ho & Salimans 2022 (arXiv 2207.12598, section 1) and Dhariwal & Nichol 2021 (arXiv 2105.05233, appendix
+G): noise levels no longer agree with the path, and samples blur. Acts on eps.
+Cost an evaluation: that of the model inside. Reduces to: the model itself at temperature 1.
+"""
+
+from __future__ import annotations
+
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PyTree
+
+from tfg_jax import struct
+from tfg_jax.checks import check_number
+from tfg_jax.denoiser import Clean, Model
+from tfg_jax.guidance.classifier_free.base import Transform, level_of
+from tfg_jax.guidance.classifier_free.spaces import write
+
+
+@struct.dataclass
+class LowTemperature(Transform):
+    """``model`` at a temperature.
+
+    Attributes:
+        model: any model.
+        temperature: > 0 (traced); below 1 is colder.
+    """
+
+    model: Model
+    temperature: ArrayLike = 0.9
+    space = "eps"
+    w = None
+
+    def check(self, conditional: bool, num_samples: int) -> None:
+        """Raise ValueError for a temperature that is not positive."""
+        self.model.check(conditional, num_samples)
+        check_number("temperature", self.temperature, low=0.0, strict=True)
+
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
+        """The estimate with its score scaled."""
+        clean = self.model(x, t, cond)
+        out = write((clean.eps / self.temperature).astype(x.dtype), x, level_of(self.model, x, t), "eps")
+        return Clean(out.x0, out.eps, clean.memory)
