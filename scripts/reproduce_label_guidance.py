@@ -44,6 +44,8 @@ TRIALS: dict[str, list[Guidance]] = {
     "mpgd": [MPGD(s) for s in (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)],
     "ugd": [UGD(s, n_iter=4) for s in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)],
     "tfg": [TFG(rho, mu, smoothing) for rho, mu, smoothing in TRIPLES],
+    # Each recurrence guides again, so four of them want less strength each.
+    "tfg4": [TFG(rho, None, 1.0, n_recur=4) for rho in (0.25, 0.4, 0.6)],
 }
 
 
@@ -52,6 +54,7 @@ class Run:
     """What is run and where it goes."""
 
     per_class: int = 128  # reported samples a class
+    ablation_per_class: int = 64  # of the rows that change one thing of TFG
     trial_per_class: int = 10  # tuning samples a class
     steps: int = 50
     chunk: int = 20  # small arrays stay in the cache of a CPU core
@@ -67,8 +70,10 @@ class Study:
     task: LabelTask
     run: Run
 
-    def samples(self, name: str, method: Method, seed: int, per_class: int) -> tuple[LabelRun, dict[str, Any]]:
-        """Samples and metrics of a method; only what is missing on disk is computed."""
+    def samples(
+        self, name: str, method: Method, seed: int, per_class: int, first: int | None = None
+    ) -> tuple[LabelRun, dict[str, Any]]:
+        """Samples and metrics of a method (of the ``first`` of them); only what is missing on disk is computed."""
         targets = balanced_targets(10 * per_class)
         options: Any = dataclasses.make_dataclass("Options", [("seed", int)])(seed)
         config = setup.sample_config(options, self.task, method, targets)
@@ -76,6 +81,7 @@ class Study:
         with open_folder(home, config, len(targets), min(self.run.chunk, len(targets))) as folder:
             runs.fill(folder, self.task, method, targets, name)
             arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
+        arrays = {key: array[:first] for key, array in arrays.items()}
         scored = scoring.label_run(self.task.judge, self.task.class_names, arrays, seconds, config)
         return scored, label_metrics(scored)
 
@@ -163,33 +169,39 @@ def real_row(task: LabelTask, n: int) -> dict[str, Any]:
 def main(run: Run) -> None:
     """Tune, sample, report."""
     study = Study(load_label_task(steps=run.steps), run)
-    wanted = run.only or ("none", "conditional", *TRIALS, *ablations(TFG()))
+    changed = tuple(ablations(TFG()))
+    wanted = run.only or ("none", "conditional", *TRIALS, *changed)
     trial = study.samples("tune/conditional", CONDITIONAL, 1, run.trial_per_class)[1]["frechet_distance"]
     methods, trials = {"none": NONE, "conditional": CONDITIONAL}, []
     for name in TRIALS:
         if not any(row.split(",")[0] == name for row in wanted):
             continue
-        tuned, rows = study.tune(name, trial)
+        tuned, tried = study.tune(name, trial)
         methods[name] = Method(tuned, False)
-        trials += rows
+        trials += tried
         if name == "tfg":
-            methods |= {row: Method(changed, False) for row, changed in ablations(tuned).items()}  # type: ignore[arg-type]
+            methods |= {row: Method(other, False) for row, other in ablations(tuned).items()}  # type: ignore[arg-type]
     print(report.text_table(trials), flush=True)
 
     rows, pictures, numbers = [real_row(study.task, 10 * run.per_class)], {}, {}
+    few = run.ablation_per_class
+    compared = [real_row(study.task, 10 * few)]
     for name in wanted:
-        method = methods[name]
-        scored, found = study.samples(f"report/{name.replace(', ', '-').replace(' ', '-')}", method, 0, run.per_class)
-        rows.append(row_of(name, method.guidance, found))
+        method, folder = methods[name], f"report/{name.replace(', ', '-').replace(' ', '-')}"
+        scored, found = study.samples(folder, method, 0, few if name in changed else run.per_class)
         pictures[name], numbers[name] = np.asarray(scored.x[:20]), found
-        print(report.text_table([rows[-1]]), flush=True)
+        (compared if name in changed else rows).append(row_of(name, method.guidance, found))
+        if name in ("conditional", "tfg"):
+            _, found = study.samples(folder, method, 0, run.per_class, first=10 * few)
+            compared.append(row_of(name, method.guidance, found))
+        print(report.text_table([(compared if name in changed else rows)[-1]]), flush=True)
         if not run.only:
             report.write_json(run.folder / "numbers.json", numbers)
-            write_page(run, rows, trials, pictures)
-    print(report.text_table(rows))
+            write_page(run, rows, compared, trials, pictures)
+    print(report.text_table(rows), "\n", report.text_table(compared))
 
 
-def write_page(run: Run, rows: list, trials: list, pictures: dict[str, np.ndarray]) -> None:
+def write_page(run: Run, rows: list, compared: list, trials: list, pictures: dict[str, np.ndarray]) -> None:
     """The generated part of the page: tables and picture; findings.md beside it is written by hand and kept."""
     run.page.parent.mkdir(parents=True, exist_ok=True)
     picture = run.page.with_suffix(".png")
@@ -209,8 +221,11 @@ def write_page(run: Run, rows: list, trials: list, pictures: dict[str, np.ndarra
         "## Table\n",
         report.markdown_table(rows),
         f"\n![accuracy against distance]({chart.name})\n",
+        f"\n## One thing changed at a time\n\n{10 * run.ablation_per_class} samples a row, the first of those above; "
+        "distances compare within this table alone.\n",
+        report.markdown_table(compared),
         f"\nThe first twenty samples of each row, same seeds, every class twice:\n\n![samples]({picture.name})\n",
-        f"\n## Tuning\n\n{len(TRIALS['tfg'])} trials a method, {10 * run.trial_per_class} samples each, on seed 1. "
+        f"\n## Tuning\n\n{len(TRIALS['tfg'])} trials a method ({len(TRIALS['tfg4'])} for TFG at n_recur 4), {10 * run.trial_per_class} samples each, on seed 1. "
         "Score: accuracy - 0.25 log2(distance / distance of conditional samples at that n).\n",
         report.markdown_table(trials),
         f"\nPresets shipped as `tfg_jax.tasks.presets`: {json.dumps(presets)}\n",
