@@ -225,7 +225,8 @@ def write_page(run: Run, rows: list, compared: list, trials: list, pictures: dic
         "distances compare within this table alone.\n",
         report.markdown_table(compared),
         f"\nThe first twenty samples of each row, same seeds, every class twice:\n\n![samples]({picture.name})\n",
-        f"\n## Tuning\n\n{len(TRIALS['tfg'])} trials a method ({len(TRIALS['tfg4'])} for TFG at n_recur 4), {10 * run.trial_per_class} samples each, on seed 1. "
+        f"\n## Tuning\n\n{len(TRIALS['tfg'])} trials a method ({len(TRIALS['tfg4'])} for TFG at n_recur 4), "
+        f"{10 * run.trial_per_class} samples each, on seed 1. "
         "Score: accuracy - 0.25 log2(distance / distance of conditional samples at that n).\n",
         report.markdown_table(trials),
         f"\nPresets shipped as `tfg_jax.tasks.presets`: {json.dumps(presets)}\n",
