@@ -17,6 +17,7 @@ _HOMES = {
     "timesteps": ("Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
     "denoiser": ("Clean", "Denoiser", "from_fn", "from_linen", "from_nnx"),
     "lookahead": ("Clip", "Tweedie"),
+    "truncated": ("FlowMap", "Reach", "TruncatedSolve"),
     "noise": ("NoiseTape",),
     "result": ("Cost", "Samples", "Status"),
     "guidance.base": ("StepContext", "Unguided"),
@@ -37,7 +38,7 @@ _HOMES = {
     "config": ("from_json", "to_json"),
     "weights.released": ("load",),
 }
-_MODULES = {"analytic": "analytic", "objectives": "objectives", "special_cases": "guidance.special_cases"}
+_MODULES = {"analytic": "analytic", "objectives": "objectives", "ode": "ode", "special_cases": "guidance.special_cases"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDunderAll]
@@ -45,6 +46,7 @@ __all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDun
 if TYPE_CHECKING:
     from tfg_jax import analytic as analytic
     from tfg_jax import objectives as objectives
+    from tfg_jax import ode as ode
     from tfg_jax.best import best_of_n as best_of_n
     from tfg_jax.config import from_json as from_json
     from tfg_jax.config import to_json as to_json
@@ -95,6 +97,9 @@ if TYPE_CHECKING:
     from tfg_jax.timesteps import Trailing as Trailing
     from tfg_jax.timesteps import Uniform as Uniform
     from tfg_jax.timesteps import UniformLogSNR as UniformLogSNR
+    from tfg_jax.truncated import FlowMap as FlowMap
+    from tfg_jax.truncated import Reach as Reach
+    from tfg_jax.truncated import TruncatedSolve as TruncatedSolve
     from tfg_jax.weights.released import load as load
 
 

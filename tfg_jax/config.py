@@ -27,11 +27,12 @@ from tfg_jax.samplers.ode import Churn, Euler, Heun
 from tfg_jax.samplers.rules import DDIM, DDPM
 from tfg_jax.schedules import EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear
 from tfg_jax.timesteps import Explicit, Karras, Leading, Linspace, Trailing, Uniform, UniformLogSNR
+from tfg_jax.truncated import Reach, TruncatedSolve
 
 CLASSES: tuple[type, ...] = (
     Unguided, ClassifierGuidance, DPS, FreeDoM, LGD, MPGD, TFG, UGD, Clip, Tweedie, DDIM, DDPM, Churn, Euler, Heun,
     DPMSolverPP2M, EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, Explicit, Karras, Leading, Linspace, Trailing,
-    Uniform, UniformLogSNR,
+    Uniform, UniformLogSNR, Reach, TruncatedSolve,
 )  # fmt: skip
 """The configuration classes that JSON may name."""
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from tfg_jax import arguments
 from tfg_jax.batch import map_samples
 from tfg_jax.denoiser import Denoiser
-from tfg_jax.guidance.base import Guidance, Unguided
+from tfg_jax.guidance.base import Guidance, Unguided, step_cost
 from tfg_jax.lookahead import Clip, Lookahead, Tweedie
 from tfg_jax.noise import KeyNoise, NoiseTape, sample_key, typed_key
 from tfg_jax.objectives.base import Objective, as_objective
@@ -105,7 +105,7 @@ def sampling_times(
 def upper_cost(guidance: Guidance | None, lookahead: Lookahead | None, sampler: Sampler) -> Cost:
     """Calls per sample of a run before it is made; windows and last steps can only make it cheaper."""
     method = guidance or Unguided()
-    return (method.cost((lookahead or Tweedie()).cost) + sampler.extra_cost) * (sampler.steps * method.n_recur)
+    return (step_cost(method, lookahead or Tweedie()) + sampler.extra_cost) * (sampler.steps * method.n_recur)
 
 
 class _Run(NamedTuple):

@@ -172,3 +172,12 @@ def smoothed(f: Callable[[Array], Array], deltas: Array | None) -> Callable[[Arr
     if deltas is None:
         return f
     return lambda x0: jax.nn.logsumexp(jax.vmap(f)(x0 + deltas)) - jnp.log(deltas.shape[0])
+
+
+def step_cost(method: Guidance, lookahead: Lookahead) -> Cost:
+    """Calls of one step and recurrence, with the forwards that the lookahead's pullbacks repeat."""
+    cost = method.cost(lookahead.cost)
+    repeated = getattr(lookahead, "recomputed", 0)
+    if not repeated or not lookahead.cost.pullbacks:
+        return cost
+    return cost + Cost(forwards=repeated * (cost.pullbacks // lookahead.cost.pullbacks))

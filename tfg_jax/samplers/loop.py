@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.denoiser import Denoiser
-from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided
-from tfg_jax.lookahead import Clip, ForwardOnly, Lookahead
+from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, step_cost
+from tfg_jax.lookahead import Clip, Conditioned, ForwardOnly, Lookahead
 from tfg_jax.noise import NoiseSource, NoiseTape
 from tfg_jax.result import NON_FINITE, OK, Cost, Status
 from tfg_jax.samplers.rules import Sampler, Step, renoise
@@ -109,13 +109,16 @@ def _step(
     target: PyTree,
     noise: Any,
 ) -> tuple[Next, PyTree, Cost, Array, PyTree]:
-    """All recurrences of one step; guidance outside the window is skipped, not computed and discarded."""
+    """All recurrences of one step; guidance outside the window is skipped, not computed and discarded.
+
+    Under a vmap over a bound of the window it is computed and discarded after all, and the cost says so.
+    """
 
     def recurrence(x: Array, state: PyTree, r: ArrayLike, guided: bool) -> tuple[Next, PyTree, Cost, Array, PyTree]:
         draws = noise.at(index, r, x.shape, x.dtype)
         raised, start = plan.sampler.perturb(x, now, plan.denoiser.schedule, draws)
         x = raised.astype(x.dtype)
-        denoise = lambda x, t: plan.denoiser(x, t, cond)  # noqa: E731
+        denoise = Conditioned(plan.denoiser, cond)
         method = plan.guidance if guided else Unguided()
         look = ForwardOnly() if isinstance(method, Unguided) else plan.lookahead
         ctx = StepContext(
@@ -128,7 +131,7 @@ def _step(
         moved, new_state = method.step(ctx, per_step, state)
         moved = moved.replace(x=moved.x.astype(x.dtype))  # type: ignore[attr-defined]
         note = plan.record.summary(ctx) if plan.record is not None and plan.record.summary is not None else None
-        cost = (method.cost(look.cost) + moved.cost).as_arrays()
+        cost = (step_cost(method, look) + moved.cost).as_arrays()
         return moved, new_state, cost, ctx.clean.x0, note
 
     def all_recurrences(guided: bool) -> tuple[Next, PyTree, Cost, Array, PyTree]:
@@ -152,7 +155,22 @@ def _step(
         return all_recurrences(True)
     low, high = plan.window
     inside = (now.log_snr >= low) & (now.log_snr <= high)
-    return jax.lax.cond(inside, lambda: all_recurrences(True), lambda: all_recurrences(False))
+    moved, state, cost, x0, note = jax.lax.cond(inside, lambda: all_recurrences(True), lambda: all_recurrences(False))
+    both = step_cost(plan.guidance, plan.lookahead) + step_cost(Unguided(), ForwardOnly()) + plan.sampler.extra_cost * 2
+    both = both * plan.guidance.n_recur
+    selected = _is_batched(inside)
+    return moved, state, jax.tree.map(lambda a, b: jnp.where(selected, a, b), both, cost), x0, note
+
+
+@jax.custom_batching.custom_vmap
+def _is_batched(flag: Array) -> Array:
+    """Whether a vmap maps ``flag``: a condition on it then is a select, which computes both of its branches."""
+    return jnp.zeros_like(flag)
+
+
+@_is_batched.def_vmap
+def _mapped(axis_size: int, in_batched: list, flag: Array) -> tuple[Array, bool]:
+    return jnp.ones(flag.shape[1:], flag.dtype), False
 
 
 def _without_cost(result: tuple) -> tuple:
