@@ -34,6 +34,7 @@ _HOMES = {
     "samplers.loop": ("Record",),
     "sample": ("sample", "sampling_times", "upper_cost"),
     "invert": ("invert",),
+    "diagnose": ("HorizonCurve", "diagnose_horizon"),
     "best": ("best_of_n",),
     "config": ("from_json", "to_json"),
     "weights.released": ("load",),
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from tfg_jax.denoiser import from_fn as from_fn
     from tfg_jax.denoiser import from_linen as from_linen
     from tfg_jax.denoiser import from_nnx as from_nnx
+    from tfg_jax.diagnose import HorizonCurve as HorizonCurve
+    from tfg_jax.diagnose import diagnose_horizon as diagnose_horizon
     from tfg_jax.guidance import special_cases as special_cases
     from tfg_jax.guidance.base import StepContext as StepContext
     from tfg_jax.guidance.base import Unguided as Unguided
