@@ -24,6 +24,7 @@ _HOMES = {
     "guidance.classifier": ("ClassifierGuidance",),
     "guidance.dps": ("DPS",),
     "guidance.freedom": ("FreeDoM",),
+    "guidance.inner": ("InnerSteps",),
     "guidance.lgd": ("LGD",),
     "guidance.mpgd": ("MPGD",),
     "guidance.tfg": ("TFG",),
@@ -35,6 +36,9 @@ _HOMES = {
     "sample": ("sample", "sampling_times", "upper_cost"),
     "invert": ("invert",),
     "diagnose": ("HorizonCurve", "diagnose_horizon"),
+    "endtoend.source": ("DFlow",),
+    "endtoend.controls": ("Controls",),
+    "endtoend.run": ("end_to_end", "upper_end_to_end_cost"),
     "best": ("best_of_n",),
     "config": ("from_json", "to_json"),
     "weights.released": ("load",),
@@ -58,12 +62,17 @@ if TYPE_CHECKING:
     from tfg_jax.denoiser import from_nnx as from_nnx
     from tfg_jax.diagnose import HorizonCurve as HorizonCurve
     from tfg_jax.diagnose import diagnose_horizon as diagnose_horizon
+    from tfg_jax.endtoend.controls import Controls as Controls
+    from tfg_jax.endtoend.run import end_to_end as end_to_end
+    from tfg_jax.endtoend.run import upper_end_to_end_cost as upper_end_to_end_cost
+    from tfg_jax.endtoend.source import DFlow as DFlow
     from tfg_jax.guidance import special_cases as special_cases
     from tfg_jax.guidance.base import StepContext as StepContext
     from tfg_jax.guidance.base import Unguided as Unguided
     from tfg_jax.guidance.classifier import ClassifierGuidance as ClassifierGuidance
     from tfg_jax.guidance.dps import DPS as DPS
     from tfg_jax.guidance.freedom import FreeDoM as FreeDoM
+    from tfg_jax.guidance.inner import InnerSteps as InnerSteps
     from tfg_jax.guidance.lgd import LGD as LGD
     from tfg_jax.guidance.mpgd import MPGD as MPGD
     from tfg_jax.guidance.tfg import TFG as TFG

