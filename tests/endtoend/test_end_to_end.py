@@ -40,7 +40,7 @@ def run(method, n=2, **options):
 
 
 def test_the_regulariser_is_least_on_the_shell(x64):
-    """R = ||z||^2/2 - (d - 1) log ||z||: slope 0 at ||z|| = sqrt(d - 1), curvature 2 along the ray, -log chi density."""
+    """R = ||z||^2/2 - (d - 1) log ||z||: slope 0 at ||z|| = sqrt(d - 1), curvature 2 along it, -log chi density."""
     z = jnp.asarray(np.random.default_rng(0).standard_normal(5))
     on_shell = z / jnp.linalg.norm(z) * 2.0
     np.testing.assert_allclose(jax.grad(chi_energy)(on_shell), 0.0, atol=1e-14)
