@@ -48,6 +48,10 @@ EXAMPLES = (
     tfg.CosineLogSNR(log_snr_min=None, log_snr_max=9.0),
     tfg.DDIM(steps=2, eta=None, grid=tfg.Explicit(jnp.array([0.8, 0.4, 0.0]))),
     tfg.TFG(rho=None, mu=1.0),
+    tfg.InnerSteps(strength=0.2, n_inner=5),
+    tfg.Reach(s=0.8),
+    tfg.TruncatedSolve(horizon=0.5, steps=8, solver="ralston", remat=2, jacobian="denoiser", margin=1e-2),
+    tfg.TruncatedSolve(tfg.Reach(0.7), remat="step"),
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ _HOMES = {
     "timesteps": ("CosineLogSNR", "Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
     "denoiser": ("Clean", "Denoiser", "Model", "PerSample", "from_fn", "from_linen", "from_nnx"),
     "lookahead": ("Clip", "Tweedie"),
+    "truncated": ("FlowMap", "Reach", "TruncatedSolve"),
     "noise": ("NoiseTape",),
     "result": ("Cost", "Samples", "Status"),
     "guidance.base": ("StepContext", "Unguided"),
@@ -47,6 +48,7 @@ _HOMES = {
     "guidance.classifier_free.zero_star": ("CFGZeroStar",),
     "guidance.dps": ("DPS",),
     "guidance.freedom": ("FreeDoM",),
+    "guidance.inner": ("InnerSteps",),
     "guidance.lgd": ("LGD",),
     "guidance.mpgd": ("MPGD",),
     "guidance.tfg": ("TFG",),
@@ -57,11 +59,15 @@ _HOMES = {
     "samplers.loop": ("Record",),
     "sample": ("sample", "sampling_times", "upper_cost"),
     "invert": ("invert",),
+    "diagnose": ("HorizonCurve", "diagnose_horizon"),
+    "endtoend.source": ("DFlow",),
+    "endtoend.controls": ("Controls",),
+    "endtoend.run": ("end_to_end", "upper_end_to_end_cost"),
     "best": ("best_of_n",),
     "config": ("from_json", "to_json"),
     "weights.released": ("load",),
 }
-_MODULES = {"analytic": "analytic", "objectives": "objectives", "special_cases": "guidance.special_cases"}
+_MODULES = {"analytic": "analytic", "objectives": "objectives", "ode": "ode", "special_cases": "guidance.special_cases"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDunderAll]
@@ -69,6 +75,7 @@ __all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDun
 if TYPE_CHECKING:
     from tfg_jax import analytic as analytic
     from tfg_jax import objectives as objectives
+    from tfg_jax import ode as ode
     from tfg_jax.best import best_of_n as best_of_n
     from tfg_jax.config import from_json as from_json
     from tfg_jax.config import to_json as to_json
@@ -79,6 +86,12 @@ if TYPE_CHECKING:
     from tfg_jax.denoiser import from_fn as from_fn
     from tfg_jax.denoiser import from_linen as from_linen
     from tfg_jax.denoiser import from_nnx as from_nnx
+    from tfg_jax.diagnose import HorizonCurve as HorizonCurve
+    from tfg_jax.diagnose import diagnose_horizon as diagnose_horizon
+    from tfg_jax.endtoend.controls import Controls as Controls
+    from tfg_jax.endtoend.run import end_to_end as end_to_end
+    from tfg_jax.endtoend.run import upper_end_to_end_cost as upper_end_to_end_cost
+    from tfg_jax.endtoend.source import DFlow as DFlow
     from tfg_jax.guidance import special_cases as special_cases
     from tfg_jax.guidance.base import StepContext as StepContext
     from tfg_jax.guidance.base import Unguided as Unguided
@@ -99,6 +112,7 @@ if TYPE_CHECKING:
     from tfg_jax.guidance.classifier_free.zero_star import CFGZeroStar as CFGZeroStar
     from tfg_jax.guidance.dps import DPS as DPS
     from tfg_jax.guidance.freedom import FreeDoM as FreeDoM
+    from tfg_jax.guidance.inner import InnerSteps as InnerSteps
     from tfg_jax.guidance.lgd import LGD as LGD
     from tfg_jax.guidance.mpgd import MPGD as MPGD
     from tfg_jax.guidance.tfg import TFG as TFG
@@ -137,6 +151,9 @@ if TYPE_CHECKING:
     from tfg_jax.timesteps import Trailing as Trailing
     from tfg_jax.timesteps import Uniform as Uniform
     from tfg_jax.timesteps import UniformLogSNR as UniformLogSNR
+    from tfg_jax.truncated import FlowMap as FlowMap
+    from tfg_jax.truncated import Reach as Reach
+    from tfg_jax.truncated import TruncatedSolve as TruncatedSolve
     from tfg_jax.weights.released import load as load
 
 

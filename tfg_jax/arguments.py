@@ -26,6 +26,8 @@ def check_guidance(
     """The method, its objective and its options belong together."""
     if guidance is not None:
         guidance.check()
+    if lookahead is not None and hasattr(lookahead, "check"):
+        lookahead.check()
     guided = guidance is not None and not isinstance(guidance, Unguided)
     if guided and objective is None:
         raise ValueError(

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from tfg_jax import arguments
 from tfg_jax.batch import map_samples
 from tfg_jax.denoiser import Model, split_per_sample
-from tfg_jax.guidance.base import Guidance, Unguided
+from tfg_jax.guidance.base import Guidance, Unguided, step_cost
 from tfg_jax.lookahead import Clip, Lookahead, Tweedie
 from tfg_jax.noise import KeyNoise, NoiseTape, sample_key, typed_key
 from tfg_jax.objectives.base import Objective, as_objective
@@ -119,7 +119,7 @@ def upper_cost(
     """
     method = guidance or Unguided()
     calls = 1 if model is None else model.calls(None, conditional)
-    once = method.cost((lookahead or Tweedie()).cost.networks(calls)) + sampler.extra_cost.networks(calls)
+    once = (step_cost(method, lookahead or Tweedie()) + sampler.extra_cost).networks(calls)
     return once * (sampler.steps * method.n_recur)
 
 

@@ -136,6 +136,7 @@ METHODS = {
     "freedom": (lambda s: tfg.FreeDoM(strength=s, n_recur=2), class_objective, LABELS),
     "mpgd": (lambda s: tfg.MPGD(strength=s), class_objective, LABELS),
     "ugd": (lambda s: tfg.UGD(strength=s, n_iter=3, n_recur=2), class_objective, LABELS),
+    "inner": (lambda s: tfg.InnerSteps(strength=s, n_inner=2), class_objective, LABELS),
     "classifier": (lambda s: tfg.ClassifierGuidance(strength=s), noisy_objective, LABELS),
 }  # fmt: skip
 

@@ -105,6 +105,8 @@ RUNS = {
     "ugd": (tfg.UGD(strength=0.1, n_iter=3, n_recur=2), DDIM, None),
     "ugd_forward_only": (tfg.UGD(strength=0.1, n_iter=1), DDIM, None),
     "classifier": (tfg.ClassifierGuidance(strength=0.1), DDIM, None),
+    "inner": (tfg.InnerSteps(strength=0.1, n_inner=3), DDIM, None),
+    "inner_window": (tfg.InnerSteps(strength=0.1), tfg.Heun(steps=STEPS), (-6.0, 2.0)),
     "heun": (tfg.TFG(n_iter=2), tfg.Heun(steps=STEPS), None),
     "heun_recur": (tfg.FreeDoM(strength=0.1, n_recur=2), tfg.Heun(steps=STEPS), None),
     "heun_unguided": (None, tfg.Heun(steps=STEPS), None),

@@ -26,6 +26,8 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "VE": ("song2021sde",),
     "RectifiedFlow": ("liu2023rectified",),
     "v": ("salimans2022distillation",),
+    "TruncatedSolve": ("blasingame2025greed",),
+    "InnerSteps": ("blasingame2025greed",),
 }
 """Name of a class or prediction type -> keys of `ENTRIES`."""
 
@@ -155,6 +157,13 @@ ENTRIES: dict[str, str] = {
   booktitle = {International Conference on Learning Representations},
   year = {2022},
   eprint = {2202.00512}, archiveprefix = {arXiv},
+}""",
+    "blasingame2025greed": """@inproceedings{blasingame2025greed,
+  title = {Greed is Good: A Unifying Perspective on Guided Generation},
+  author = {Blasingame, Zander W. and Liu, Chen},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2025},
+  eprint = {2502.08006}, archiveprefix = {arXiv},
 }""",
 }
 """Key -> entry, in the order they are printed."""

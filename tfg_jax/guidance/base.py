@@ -79,6 +79,14 @@ class StepContext:
         self._objective, self._target, self._rule = objective, target, rule
         self._paired = paired
 
+    def at(self, x: Array, lookahead: Lookahead | None = None) -> StepContext:
+        """This step seen from another sample at the same level, through another lookahead if one is given."""
+        return StepContext(
+            x=x, now=self.now, next=self.next, index=self.index, cond=self.cond, noise=self.noise,
+            denoise=self.denoise, lookahead=lookahead or self._lookahead, clip=self._clip, objective=self._objective,
+            target=self._target, rule=self._rule,
+        )  # fmt: skip
+
     @cached_property
     def _look(self) -> Look:
         return self._lookahead(self.denoise, self.x, self.now)
@@ -178,3 +186,12 @@ def smoothed(f: Callable[[Array], Array], deltas: Array | None) -> Callable[[Arr
     if deltas is None:
         return f
     return lambda x0: jax.nn.logsumexp(jax.vmap(f)(x0 + deltas)) - jnp.log(deltas.shape[0])
+
+
+def step_cost(method: Guidance, lookahead: Lookahead) -> Cost:
+    """Calls of one step and recurrence, with the forwards that the lookahead's pullbacks repeat."""
+    cost = method.cost(lookahead.cost)
+    repeated = getattr(lookahead, "recomputed", 0)
+    if not repeated or not lookahead.cost.pullbacks:
+        return cost
+    return cost + Cost(forwards=repeated * (cost.pullbacks // lookahead.cost.pullbacks))
