@@ -32,6 +32,7 @@ MODEL = tfg.from_fn(velocity, None, tfg.RectifiedFlow(), prediction="velocity", 
 GOAL = np.array([[1.0, 0.0, 0.2], [0.0, 2.0, 0.3]], np.float32)
 SGD = optax.sgd(0.05)
 STILL = optax.sgd(0.0)
+STORING = optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(5, store_grad=True))
 
 
 def run(method, n=2, **options):
@@ -162,6 +163,7 @@ def test_what_is_refused():
         (tfg.DFlow(regulariser=-1.0), {}, "regulariser=-1.0? must be"),
         (tfg.DFlow(optimizer=SGD, line_search=3), {}, "line_search=3 has no effect on your own optimizer"),
         (tfg.DFlow(optimizer="adam"), {}, "optimizer='adam' is not an optax optimiser"),
+        (tfg.DFlow(optimizer=STORING), {}, "store_grad=True; make it with store_grad=False"),
         (tfg.Controls(0), {}, "steps=0 must be"),
         (tfg.Controls(kind="push"), {}, "kind='push' is unknown"),  # type: ignore[arg-type]
         (tfg.Controls(weight=-1.0), {}, "weight=-1.0? must be"),
