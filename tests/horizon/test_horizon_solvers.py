@@ -169,6 +169,7 @@ def test_what_is_refused():
         (tfg.TruncatedSolve(0.5, 6, remat="all"), "remat='all' is unknown"),  # type: ignore[arg-type]
         (tfg.TruncatedSolve.whole(4, remat=2), "remat=2 does not fit a solve without tail"),
         (tfg.TruncatedSolve(0.5, jacobian="none"), "jacobian='none' is unknown"),  # type: ignore[arg-type]
+        (tfg.TruncatedSolve(0.5, jacobian="identity", remat="step"), "remat has no effect with jacobian='identity'"),
         (tfg.TruncatedSolve(0.5, margin=-1.0), "margin=-1.0? must be"),
     ):
         with pytest.raises(ValueError, match=message):
