@@ -64,7 +64,7 @@ class InnerSteps:
 
         def improved(there: StepContext, memory: Any) -> tuple[Array, Any]:
             x0, pullback = there.lookahead()
-            updates = scale * pullback(jax.grad(ctx.objective)(x0))
+            updates: Any = scale * pullback(jax.grad(ctx.objective)(x0))
             if optimizer is not None:  # optax descends
                 updates, memory = optimizer.update(-updates, memory, there.x / scale)
             return there.x + (scale * self.strength * updates).astype(there.x.dtype), memory
