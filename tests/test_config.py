@@ -50,7 +50,8 @@ EXAMPLES = (
     tfg.TFG(rho=None, mu=1.0),
     tfg.InnerSteps(strength=0.2, n_inner=5),
     tfg.Reach(s=0.8),
-    tfg.TruncatedSolve(horizon=0.5, steps=8, solver="ralston", remat=2, jacobian="denoiser", margin=1e-2),
+    tfg.TruncatedSolve(horizon=0.5, steps=8, solver="ralston", remat=2, margin=1e-2),
+    tfg.TruncatedSolve(None, 2, jacobian="denoiser"),
     tfg.TruncatedSolve(tfg.Reach(0.7), remat="step"),
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ the gradient's norm shows it as a spike, its cosine to the whole solve as a dip.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -79,11 +80,11 @@ def diagnose_horizon(
     Raises:
         ValueError: states, times, horizons or targets that do not fit; a lookahead that cannot serve.
     """
-    lookahead = TruncatedSolve(steps=16) if lookahead is None else lookahead
-    if lookahead.horizon is None:
+    solve = TruncatedSolve(steps=16) if lookahead is None else lookahead
+    if solve.horizon is None:
         raise ValueError("lookahead=TruncatedSolve.whole(...) has no horizon to vary; pass TruncatedSolve(steps=...)")
-    lookahead = lookahead.replace(horizon=0.0)  # type: ignore[attr-defined]
-    lookahead.check(forward_mode=True)
+    solve = dataclasses.replace(solve, horizon=0.0)
+    solve.check(forward_mode=True)
     objective = as_objective(objective)
     if objective.noisy:
         raise ValueError("objective must be one of clean samples: a noisy one is not seen through a lookahead")
@@ -94,7 +95,7 @@ def diagnose_horizon(
     arguments.check_cond(model, cond, len(x))
     arguments.check_counts(len(x), chunk, 0)
     objective.check(target, len(x), model.shape)
-    return _diagnose(model, x, t, objective, target, jnp.asarray(horizons, x.dtype), lookahead, cond, chunk=chunk)
+    return _diagnose(model, x, t, objective, target, jnp.asarray(horizons, x.dtype), solve, cond, chunk=chunk)
 
 
 @partial(jax.jit, static_argnames=("chunk",))
@@ -110,7 +111,7 @@ def _diagnose(
         denoise = Conditioned(model, data["cond"])
 
         def at(horizon: Array) -> tuple[Array, Array, Array]:
-            look = lookahead.replace(horizon=horizon)  # type: ignore[attr-defined]
+            look = dataclasses.replace(lookahead, horizon=horizon)
             if forward:
                 estimate = lambda x: look.estimate(denoise, x, level)[0]  # noqa: E731
                 value_of = lambda x: (objective(x0 := estimate(x), data["target"]), x0)  # noqa: E731

@@ -104,6 +104,9 @@ class TruncatedSolve:
         check_count("steps", self.steps)
         check_number("margin", self.margin, low=0.0, high=1.0)
         check_choice("jacobian", self.jacobian, JACOBIANS)
+        for name, value, none in (("remat", self.remat, "none"), ("adjoint", self.adjoint, None)):
+            if self.jacobian != "full" and value != none:
+                raise ValueError(f"{name} has no effect with jacobian={self.jacobian!r}; drop it, or use 'full'")
         if not self.by_scan:
             ode_diffrax.check(self.solver, self.adjoint, self.steps, forward_mode=forward_mode)
             if self.remat != "none":

@@ -110,8 +110,8 @@ def test_what_is_not_pulled_back_is_not_repeated():
     assert tfg.upper_cost(tfg.MPGD(), look, tfg.DDIM(10)).forwards == 90
     cost = tfg.upper_cost(tfg.FreeDoM(n_recur=3), look, tfg.DDIM(10))
     assert (cost.forwards, cost.pullbacks) == (30 * (9 + 8), 270)
-    steps = [tfg.TruncatedSolve(h, max(1, int(np.ceil(8 * h)))).cost.forwards for h in (0.0, 0.3, 0.6, 1.0)]
-    assert np.all(np.diff(steps) > 0)
+    calls = [tfg.TruncatedSolve(h, max(1, int(np.ceil(8 * h)))).cost.forwards for h in (0.0, 0.3, 0.6, 1.0)]
+    assert calls == sorted(set(calls))
 
 
 @pytest.mark.parametrize("sampler", [tfg.DDIM(3), tfg.Heun(3)], ids=["ddim", "heun"])

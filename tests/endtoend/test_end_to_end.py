@@ -1,5 +1,7 @@
 """Source and control optimisation: exact discrete gradients, the right regulariser, stops that stop, honest costs."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,10 +34,11 @@ MODEL = tfg.from_fn(velocity, None, tfg.RectifiedFlow(), prediction="velocity", 
 GOAL = np.array([[1.0, 0.0, 0.2], [0.0, 2.0, 0.3]], np.float32)
 SGD = optax.sgd(0.05)
 STILL = optax.sgd(0.0)
+STORING = optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(5, store_grad=True))
 
 
-def run(method, n=2, **options):
-    given = {"objective": near, "target": jnp.asarray(GOAL[:n]), "num_samples": n, **options}
+def run(method, n=2, **options: Any):
+    given: Any = {"objective": near, "target": jnp.asarray(GOAL[:n]), "num_samples": n, **options}
     return tfg.end_to_end(KEY, MODEL, method, **given)
 
 
@@ -114,7 +117,7 @@ def test_both_reach_the_goal_and_report_their_calls():
         out, bound = run(method), tfg.upper_end_to_end_cost(method)
         assert out.status.ok.all() and np.abs(out.x - GOAL).max() < 2e-2
         assert (out.info["iterations"] < 12).all() and (out.info["objective"] > -1e-3).all()
-        assert (out.cost.forwards < bound.forwards).all() and (out.cost.pullbacks < bound.pullbacks).all()
+        assert np.all(out.cost.forwards < bound.forwards) and np.all(out.cost.pullbacks < bound.pullbacks)
         calls = out.cost.objective
         np.testing.assert_array_equal(out.cost.pullbacks, calls * method.closure.pullbacks)
         np.testing.assert_array_equal(out.cost.forwards, calls * method.closure.forwards + method.final.forwards)
@@ -162,6 +165,7 @@ def test_what_is_refused():
         (tfg.DFlow(regulariser=-1.0), {}, "regulariser=-1.0? must be"),
         (tfg.DFlow(optimizer=SGD, line_search=3), {}, "line_search=3 has no effect on your own optimizer"),
         (tfg.DFlow(optimizer="adam"), {}, "optimizer='adam' is not an optax optimiser"),
+        (tfg.DFlow(optimizer=STORING), {}, "store_grad=True; make it with store_grad=False"),
         (tfg.Controls(0), {}, "steps=0 must be"),
         (tfg.Controls(kind="push"), {}, "kind='push' is unknown"),  # type: ignore[arg-type]
         (tfg.Controls(weight=-1.0), {}, "weight=-1.0? must be"),

@@ -1,5 +1,7 @@
 """Data whose lookahead is known exactly, and lookaheads seen in straight-line coordinates."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +38,7 @@ def centred(lam):
     return tfg.from_fn(_linear, lam, FLOW, prediction="velocity", shape=lam.shape)
 
 
-def modes(schedule=FLOW, prediction="velocity"):
+def modes(schedule=FLOW, prediction: Any = "velocity"):
     """The ideal network of the golden mixture: three modes on a line."""
     return golden().denoiser(schedule, prediction)
 

@@ -1,5 +1,7 @@
 """Solvers, adjoints and memory policies: one discrete gradient however it is computed, finite from noise to data."""
 
+from typing import Any
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -25,16 +27,16 @@ CURVED = tfg.from_fn(curved, None, tfg.VPLinear(), prediction="x0", shape=(1,))
 
 def test_all_backends_give_one_gradient(x64):
     """Scan under every memory policy, diffrax under every adjoint that differentiates the discrete solve."""
-    x, ours = jnp.array([-0.35]), tfg.TruncatedSolve(0.7, 4, "heun")
-    theirs = tfg.TruncatedSolve(0.7, 4, diffrax.Heun())
-    value, slope, _ = look_at(CURVED, ours, S, x)
+    x, ours, theirs = jnp.array([-0.35]), (0.7, 4, "heun"), (0.7, 4, diffrax.Heun())
+    value, slope, _ = look_at(CURVED, tfg.TruncatedSolve(*ours), S, x)
     for other in (
-        ours.replace(remat="step"), ours.replace(remat=2), theirs, theirs.replace(adjoint=diffrax.DirectAdjoint())
+        tfg.TruncatedSolve(*ours, remat="step"), tfg.TruncatedSolve(*ours, remat=2), tfg.TruncatedSolve(*theirs),
+        tfg.TruncatedSolve(*theirs, adjoint=diffrax.DirectAdjoint()),
     ):  # fmt: skip
         again = look_at(CURVED, other, S, x)
         np.testing.assert_allclose(again[0], value, rtol=1e-12, atol=1e-13)
         np.testing.assert_allclose(again[1], slope, rtol=1e-12, atol=1e-13)
-    forward = theirs.replace(adjoint=diffrax.ForwardMode())
+    forward = tfg.TruncatedSolve(*theirs, adjoint=diffrax.ForwardMode())
     level = level_at(CURVED.schedule, S)
     estimate = lambda x: forward.estimate(Conditioned(CURVED), x, level)[0]  # noqa: E731
     np.testing.assert_allclose(jax.jit(jax.jacfwd(estimate))(x)[0], slope, rtol=1e-12, atol=1e-13)
@@ -129,7 +131,8 @@ def test_memory_policies_trade_an_eighth_of_the_memory_for_one_more_forward(rema
 
     def temporary(remat):
         solve = tfg.TruncatedSolve(1.0, 64, "euler", remat=remat)
-        return look_at.lower(model, solve, S, jnp.zeros(4)).compile().memory_analysis().temp_size_in_bytes
+        memory: Any = look_at.lower(model, solve, S, jnp.zeros(4)).compile().memory_analysis()
+        return memory.temp_size_in_bytes
 
     assert temporary(remat) <= temporary("none") / 8
     plain, saving = tfg.TruncatedSolve(1.0, 64, "euler"), tfg.TruncatedSolve(1.0, 64, "euler", remat=remat)
@@ -169,6 +172,7 @@ def test_what_is_refused():
         (tfg.TruncatedSolve(0.5, 6, remat="all"), "remat='all' is unknown"),  # type: ignore[arg-type]
         (tfg.TruncatedSolve.whole(4, remat=2), "remat=2 does not fit a solve without tail"),
         (tfg.TruncatedSolve(0.5, jacobian="none"), "jacobian='none' is unknown"),  # type: ignore[arg-type]
+        (tfg.TruncatedSolve(0.5, jacobian="identity", remat="step"), "remat has no effect with jacobian='identity'"),
         (tfg.TruncatedSolve(0.5, margin=-1.0), "margin=-1.0? must be"),
     ):
         with pytest.raises(ValueError, match=message):

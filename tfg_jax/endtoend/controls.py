@@ -102,7 +102,7 @@ class Controls:
             lengths = 1.0 if self.kind == "kick" else jnp.diff(levels.s).astype(z.dtype)
             squares = jnp.sum(controls.reshape(steps, -1) ** 2, axis=-1)
             penalty = 0.5 * self.weight * jnp.sum(lengths * squares)
-            return (levels.alpha[-1] + levels.sigma[-1]).astype(z.dtype) * y, penalty.astype(z.dtype)
+            return (levels.alpha[-1] + levels.sigma[-1]).astype(z.dtype) * y, jnp.asarray(penalty, z.dtype)
 
         return jnp.zeros((steps, *z.shape), z.dtype), solve
 

@@ -21,8 +21,9 @@ from tfg_jax.result import NON_FINITE, OK, Status
 class Found(NamedTuple):
     """Where the descent ended.
 
-    ``variable`` is the last finite one, ``value`` its loss; ``evaluations`` counts losses with their gradient,
-    ``iterations`` the optimiser's updates; ``status.step`` is the iteration that went non-finite.
+    ``variable`` is the last finite one, ``value`` its loss; ``evaluations`` counts losses with their gradient as
+    computed under a vmap (the values alone of a backtracking search are counted whole), ``iterations`` the optimiser's
+    updates; ``status.step`` is the iteration that went non-finite.
     """
 
     variable: Array
@@ -63,6 +64,7 @@ def minimise(
         tolerance: stops when the root mean square of the gradient is not above it; 0 stops only where it vanishes.
     """
     optimizer = optax.with_extra_args_support(optimizer)
+    _line_search(jax.eval_shape(optimizer.init, start))
 
     # An objective of another precision must not change the variable's.
     typed = lambda z: loss(z.astype(start.dtype)).astype(start.dtype)  # noqa: E731
@@ -88,11 +90,13 @@ def minimise(
         updates, state = optimizer.update(grad, carry.state, carry.z, value=value, grad=grad, value_fn=fn)
         z: Any = optax.apply_updates(carry.z, updates)
         search = _line_search(state)
-        if search is None:
-            (value, grad), calls = jax.value_and_grad(fn)(z), jnp.asarray(1, jnp.int32)
-        else:
+        searched = 0 if search is None else jnp.asarray(search.info.num_linesearch_steps, jnp.int32)
+        if _is_zoom(search):
             value, grad = search.value.astype(carry.value.dtype), search.grad
-            calls = jnp.asarray(search.info.num_linesearch_steps, jnp.int32)
+            calls = 2 * searched  # its two branches, both computed under a vmap
+        else:
+            value, grad = jax.value_and_grad(fn)(z)
+            calls = 1 + searched
         finite, done = finished(z, value, grad)
         still = jnp.all(z == carry.z)
         keep = lambda new, old: jnp.where(finite, new, old)  # noqa: E731
@@ -113,7 +117,14 @@ def minimise(
 
 
 def _line_search(state: Any) -> Any:
-    """The state of a line search inside an optimiser's state, if there is one that keeps its gradient."""
+    """The state of a line search inside an optimiser's state, if there is one."""
     is_search = lambda node: hasattr(node, "info") and hasattr(node, "grad")  # noqa: E731
     found = [node for node in jax.tree.leaves(state, is_leaf=is_search) if is_search(node)]
-    return found[0] if found and found[0].grad is not None else None
+    if found and found[0].grad is not None and not _is_zoom(found[0]):
+        raise ValueError("optimizer has a backtracking line search with store_grad=True; make it with store_grad=False")
+    return found[0] if found else None
+
+
+def _is_zoom(search: Any) -> bool:
+    """Whether the line search keeps the gradient at its end, as the zoom search of L-BFGS does."""
+    return search is not None and hasattr(search.info, "curvature_error")

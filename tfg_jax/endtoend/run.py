@@ -43,7 +43,8 @@ def end_to_end(
     """Samples whose source or controls are optimised through the whole solve.
 
     A sample depends on (weights, configuration, key, index) alone. Samples of a chunk are computed until the slowest is
-    done; a sample that is done costs no line search. ``cost`` counts a sample's own calls.
+    done; a sample that is done costs no line search. ``cost`` counts a sample's own calls, with both branches of the
+    L-BFGS line search, which are both computed.
 
     Args:
         key: root key.
@@ -90,7 +91,7 @@ def upper_end_to_end_cost(method: DFlow | Controls) -> Cost:
 
     With your own optimizer it holds for one evaluation an iteration, as all optimisers without a line search make.
     """
-    each = 1 if method.optimizer is not None else (method.line_search or 20)
+    each = 1 if method.optimizer is not None else 2 * (method.line_search or 20)
     return method.closure * (1 + method.iterations * each) + method.final
 
 

@@ -84,7 +84,7 @@ class StepContext:
         return StepContext(
             x=x, now=self.now, next=self.next, index=self.index, cond=self.cond, noise=self.noise,
             denoise=self.denoise, lookahead=lookahead or self._lookahead, clip=self._clip, objective=self._objective,
-            target=self._target, rule=self._rule,
+            target=self._target, rule=self._rule, paired=self._paired,
         )  # fmt: skip
 
     @cached_property

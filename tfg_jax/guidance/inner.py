@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
@@ -61,17 +60,17 @@ class InnerSteps:
 
     def step(self, ctx: StepContext, per_step: None, state: None) -> tuple[Next, None]:
         """One guided step of one sample."""
-        optimizer = optax.sgd(1.0) if self.optimizer is None else self.optimizer
-        scale = ctx.now.scale
+        optimizer, scale = self.optimizer, ctx.now.scale
 
         def improved(there: StepContext, memory: Any) -> tuple[Array, Any]:
             x0, pullback = there.lookahead()
-            slope = scale * pullback(jax.grad(ctx.objective)(x0))
-            updates, memory = optimizer.update(-slope, memory, there.x / scale)
+            updates: Any = scale * pullback(jax.grad(ctx.objective)(x0))
+            if optimizer is not None:  # optax descends
+                updates, memory = optimizer.update(-updates, memory, there.x / scale)
             return there.x + (scale * self.strength * updates).astype(there.x.dtype), memory
 
         # The first iteration is at the sampler's own state, whose look is shared with whatever else asks for it.
-        first = improved(ctx, optimizer.init(jnp.zeros_like(ctx.x)))
+        first = improved(ctx, None if optimizer is None else optimizer.init(jnp.zeros_like(ctx.x)))
         x, _ = jax.lax.fori_loop(0, self.n_inner - 1, lambda _, now: improved(ctx.at(now[0]), now[1]), first)
         there = ctx.at(x, ForwardOnly())
         return there.advance(there.clean), state
