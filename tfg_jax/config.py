@@ -19,6 +19,7 @@ from tfg_jax.guidance.dps import DPS
 from tfg_jax.guidance.freedom import FreeDoM
 from tfg_jax.guidance.lgd import LGD
 from tfg_jax.guidance.mpgd import MPGD
+from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.guidance.tfg import TFG
 from tfg_jax.guidance.ugd import UGD
 from tfg_jax.lookahead import Clip, Tweedie
@@ -29,9 +30,9 @@ from tfg_jax.schedules import EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLine
 from tfg_jax.timesteps import Explicit, Karras, Leading, Linspace, Trailing, Uniform, UniformLogSNR
 
 CLASSES: tuple[type, ...] = (
-    Unguided, ClassifierGuidance, DPS, FreeDoM, LGD, MPGD, TFG, UGD, Clip, Tweedie, DDIM, DDPM, Churn, Euler, Heun,
-    DPMSolverPP2M, EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, Explicit, Karras, Leading, Linspace, Trailing,
-    Uniform, UniformLogSNR,
+    Unguided, ClassifierGuidance, DPS, FreeDoM, LGD, MPGD, PiGDM, TFG, UGD, Clip, Tweedie, DDIM, DDPM, Churn, Euler,
+    Heun, DPMSolverPP2M, EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, Explicit, Karras, Leading, Linspace,
+    Trailing, Uniform, UniformLogSNR,
 )  # fmt: skip
 """The configuration classes that JSON may name."""
 

@@ -107,6 +107,10 @@ class StepContext:
         """Norm of the measurement residual, for objectives of inverse problems."""
         return self._objective.residual_norm(x0, self._target)  # type: ignore[union-attr]
 
+    def measurement_slope(self, x0: Array, variance: ArrayLike) -> Array:
+        """Gradient in x0 of ``log p(y)`` for a clean sample N(x0, variance I), for objectives that are Gaussian."""
+        return self._objective.measurement_slope(x0, self._target, variance)  # type: ignore[union-attr]
+
     def vp_shift(self, gradient: Array) -> Array:
         """A gradient in x at this level as a displacement at the next level, both taken in VP coordinates."""
         return self.now.scale * self.next.scale * gradient
