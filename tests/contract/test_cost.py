@@ -103,6 +103,7 @@ RUNS = {
     "dps": (tfg.DPS(strength=0.1), DDIM, None),
     "dps_residual": (tfg.DPS(strength=0.1, normalise="residual"), DDIM, None),
     "pigdm": (tfg.PiGDM(strength=0.1), DDIM, None),
+    "pigdm_score": (tfg.PiGDM(strength=0.1, weighting="score"), DDIM, None),
     "lgd": (tfg.LGD(strength=0.1, n_mc=2), DDIM, None),
     "freedom": (tfg.FreeDoM(strength=0.1, n_recur=2), DDIM, None),
     "mpgd": (tfg.MPGD(strength=0.1), DDIM, None),
@@ -124,7 +125,8 @@ RUNS = {
 def test_reported_cost_is_the_real_one(name):
     guidance, sampler, window = RUNS[name]
     guided = guidance is not None and not isinstance(guidance, tfg.Unguided)
-    objective = NOISY if name == "classifier" else Residual() if name in ("dps_residual", "pigdm") else CLEAN
+    measured = name in ("dps_residual", "pigdm", "pigdm_score")
+    objective = NOISY if name == "classifier" else Residual() if measured else CLEAN
     given: Any = {"objective": objective} if guided else {}
     n_mc = getattr(guidance, "n_mc", None) or 1
     tape = problems.tape(STEPS, 1 if guidance is None else guidance.n_recur, n_mc, SAMPLES)

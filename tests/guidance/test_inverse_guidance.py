@@ -36,7 +36,7 @@ def test_pigdm_is_exact_for_isotropic_data(schedule, std):
     exact = analytic.conditional_objective(A, NOISE, data)
     likelihood = objectives.gaussian_log_likelihood(operators.matrix(A), NOISE)
     expected = sampled(data, schedule, tfg.ClassifierGuidance(1.0), exact)
-    got = sampled(data, schedule, tfg.PiGDM(1.0, data_std=std), likelihood)
+    got = sampled(data, schedule, tfg.PiGDM(1.0, data_std=std, weighting="score"), likelihood)
     np.testing.assert_allclose(got.x, expected.x, rtol=1e-9, atol=1e-10)
     assert np.all(got.cost.pullbacks == 6) and np.all(got.cost.objective == 6)
 
@@ -46,10 +46,32 @@ def test_pigdm_is_not_exact_for_other_data():
     data = analytic.gaussian(MEAN, COV)
     exact = sampled(data, tfg.VPLinear(), tfg.ClassifierGuidance(1.0), analytic.conditional_objective(A, NOISE, data))
     likelihood = objectives.gaussian_log_likelihood(operators.matrix(A), NOISE)
-    pigdm = sampled(data, tfg.VPLinear(), tfg.PiGDM(1.0), likelihood)
-    plain = sampled(data, tfg.VPLinear(), tfg.PiGDM(0.0), likelihood)
+    pigdm, plain = (sampled(data, tfg.VPLinear(), tfg.PiGDM(s, weighting="score"), likelihood) for s in (1.0, 0.0))
     away = [float(jnp.linalg.norm(run.x - exact.x)) for run in (pigdm, plain)]
     assert 1e-3 < away[0] < 0.5 * away[1]
+
+
+def test_the_published_weight():
+    """One step by hand: alpha r^2 g on top of DDIM, on a variance-preserving schedule."""
+    data, schedule = analytic.gaussian(MEAN, COV), tfg.VPLinear()
+    likelihood = objectives.gaussian_log_likelihood(operators.matrix(A), NOISE)
+    grid = tfg.Explicit(jnp.array([0.6, 0.4]))
+    x = jnp.asarray(np.random.default_rng(3).normal(size=(1, 3)))
+
+    def one_step(guidance):
+        return tfg.sample(
+            jax.random.key(0), data.denoiser(schedule), guidance=guidance, objective=likelihood,
+            target=jnp.asarray(Y[None]), start=(x, 0.6), sampler=tfg.DDIM(1, eta=None, grid=grid),
+        ).x[0]  # fmt: skip
+
+    now, std = schedule.level(0.6), 0.8
+    r2 = std**2 * now.sigma**2 / (now.sigma**2 + std**2 * now.alpha**2)
+    inverse = np.linalg.inv(now.alpha**2 * COV + now.sigma**2 * np.eye(3))
+    jacobian = now.alpha * COV @ inverse
+    clean = MEAN + jacobian @ (x[0] - now.alpha * MEAN)
+    g = jacobian.T @ A.T @ np.linalg.inv(r2 * A @ A.T + NOISE**2 * np.eye(2)) @ (Y - A @ clean)
+    moved = one_step(tfg.PiGDM(0.7, data_std=std)) - one_step(tfg.PiGDM(0.0))
+    np.testing.assert_allclose(moved, 0.7 * now.alpha * r2 * g, rtol=1e-9)
 
 
 def plain_measurement(x):
@@ -144,6 +166,7 @@ def test_smoothing_averages_without_another_factor():
     [
         (tfg.PiGDM(strength=-1.0), "gaussian", "strength=-1"),
         (tfg.PiGDM(data_std=0.0), "gaussian", "data_std=0"),
+        (tfg.PiGDM(weighting="paper"), "gaussian", "weighting='paper' is unknown"),  # type: ignore[arg-type]
         (tfg.PiGDM(), "norm", "PiGDM needs the objective of a Gaussian measurement itself, not ResidualNorm"),
         (tfg.PiGDM(), "weighted", "not Weighted; use gaussian_log_likelihood"),
     ],

@@ -91,6 +91,10 @@ class StepContext:
         """What an unguided step advances with: `raw`, or with a clip the clipped x0 and the eps recomputed from it."""
         return self.raw if self._clip is None else self._clip.clean(self.raw, self.x, self.now)
 
+    def clipped(self, edited: Clean) -> Clean:
+        """An edited estimate, clipped as the run clips: x0 to the range and eps recomputed; itself without a clip."""
+        return edited if self._clip is None else self._clip.clean(edited, self.x, self.now)
+
     def lookahead(self) -> tuple[Array, Callable[[Array], Array]]:
         """The clean estimate for the objective and its pullback to x; shares the denoiser call of `clean`."""
         return (self._look.x0, self._look.pullback) if self._clip is None else self._clip.look(self._look)

@@ -15,6 +15,7 @@ from tfg_jax.guidance.dps import DPS
 from tfg_jax.guidance.freedom import FreeDoM
 from tfg_jax.guidance.lgd import LGD
 from tfg_jax.guidance.mpgd import MPGD
+from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.guidance.tfg import TFG
 from tfg_jax.guidance.ugd import UGD
 
@@ -30,6 +31,18 @@ LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
     }
 )
 
+INVERSE_PRESETS: Mapping[str, Guidance] = MappingProxyType(
+    {
+        "dps": DPS(strength=1.0, normalise="residual"),
+        "pigdm": PiGDM(strength=1.0),
+        "lgd": LGD(strength=1.0, n_mc=4),
+        "freedom": FreeDoM(strength=1.0),
+        "mpgd": MPGD(strength=1.0),
+        "ugd": UGD(strength=1.0, n_iter=4),
+        "tfg": TFG(rho=1.0, mu=1.0, n_iter=4),
+    }
+)
+
 
 def preset(name: str) -> Guidance:
     """The tuned guidance of a method: "classifier", "dps", "lgd", "freedom", "mpgd", "ugd" or "tfg".
@@ -39,3 +52,13 @@ def preset(name: str) -> Guidance:
     if name not in LABEL_PRESETS:
         raise ValueError(f"name={name!r} has no preset; choose one of {', '.join(LABEL_PRESETS)}")
     return LABEL_PRESETS[name]
+
+
+def inverse_preset(name: str) -> Guidance:
+    """The tuned guidance of a method for inverse problems: "dps", "pigdm", "lgd", "freedom", "mpgd", "ugd" or "tfg".
+
+    Raises ValueError for any other name.
+    """
+    if name not in INVERSE_PRESETS:
+        raise ValueError(f"name={name!r} has no preset; choose one of {', '.join(INVERSE_PRESETS)}")
+    return INVERSE_PRESETS[name]
