@@ -22,11 +22,11 @@ from tfg_jax.tasks import PROBLEMS, InverseTask, measure_images, problem_operato
 TRIALS: dict[str, Sequence[Guidance]] = {
     "dps": [DPS(s, normalise="residual") for s in (1.0, 2.0, 4.0, 8.0)],
     "pigdm": [PiGDM(s) for s in (0.5, 1.0, 1.5, 2.0)],
-    "lgd": [LGD(s, n_mc=4) for s in (1.0, 2.0, 4.0, 8.0)],
+    "lgd": [LGD(s, n_mc=4) for s in (4.0, 8.0, 16.0, 32.0)],
     "freedom": [FreeDoM(s) for s in (1.0, 2.0, 4.0, 8.0)],
     "mpgd": [MPGD(s) for s in (2.0, 4.0, 8.0, 16.0)],
     "ugd": [UGD(s, n_iter=4) for s in (0.5, 1.0, 2.0, 4.0)],
-    "tfg": [TFG(rho=rho, mu=mu, n_iter=4) for rho in (2.0, 4.0) for mu in (0.1, 0.4)],
+    "tfg": [TFG(rho=rho, mu=mu, n_iter=4) for rho in (2.0, 4.0) for mu in (0.25, 1.0)],
 }
 IMAGES = [10 * c + k for c in (0, 3, 5, 8) for k in (8, 9)]
 
@@ -35,9 +35,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=["sr2", "box", "blur", "hdr"])
     parser.add_argument("--methods", nargs="+", choices=list(TRIALS), default=list(TRIALS))
+    parser.add_argument("--images", type=int, default=len(IMAGES), help="how many of the images")
     parser.add_argument("--steps", type=int, default=50)
     options = parser.parse_args()
-    model, truth, key = load("fashion-mnist"), load_sample()[0][IMAGES], jax.random.key(0)
+    model, truth, key = load("fashion-mnist"), load_sample()[0][IMAGES[: options.images]], jax.random.key(0)
     for problem in options.problems:
         operator = problem_operator(problem, (28, 28, 1), key)
         y, noise_std = measure_images(operator, truth, key, noise_std=0.05)
@@ -58,7 +59,7 @@ def main() -> None:
                         "failed": int((~np.asarray(out.status.ok)).sum()),
                     }
                 )
-        print(report.text_table(rows), flush=True)
+                print(" ".join(map(report.table.show, rows[-1].values())), flush=True)
 
 
 if __name__ == "__main__":
