@@ -25,7 +25,7 @@ class Method(NamedTuple):
     conditional: bool
 
 
-RestorationName = Literal["none", "dps", "pigdm", "lgd", "freedom", "mpgd", "ugd", "tfg"]
+RestorationName = Literal["none", "dps", "pigdm", "mpgd", "tfg"]
 
 
 def build(name: str, settings: Mapping[str, Any], preset: Callable[[str], Guidance] | None = None) -> Method:
