@@ -15,6 +15,7 @@ EXAMPLES = (
     tfg.Unguided(n_recur=3),
     tfg.ClassifierGuidance(strength=2.5),
     tfg.DPS(strength=0.3, normalise="residual"),
+    tfg.PiGDM(strength=0.7, data_std=0.6, weighting="score"),
     tfg.FreeDoM(strength=0.2, n_recur=4, structure="constant"),
     tfg.LGD(strength=0.7, n_mc=3),
     tfg.MPGD(strength=0.4),

@@ -51,6 +51,7 @@ _HOMES = {
     "guidance.inner": ("InnerSteps",),
     "guidance.lgd": ("LGD",),
     "guidance.mpgd": ("MPGD",),
+    "guidance.pigdm": ("PiGDM",),
     "guidance.tfg": ("TFG",),
     "guidance.ugd": ("UGD",),
     "samplers.rules": ("DDIM", "DDPM"),
@@ -67,7 +68,10 @@ _HOMES = {
     "config": ("from_json", "to_json"),
     "weights.released": ("load",),
 }
-_MODULES = {"analytic": "analytic", "objectives": "objectives", "ode": "ode", "special_cases": "guidance.special_cases"}
+_MODULES = {
+    "analytic": "analytic", "objectives": "objectives", "ode": "ode", "operators": "operators",
+    "special_cases": "guidance.special_cases",
+}  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDunderAll]
@@ -76,6 +80,7 @@ if TYPE_CHECKING:
     from tfg_jax import analytic as analytic
     from tfg_jax import objectives as objectives
     from tfg_jax import ode as ode
+    from tfg_jax import operators as operators
     from tfg_jax.best import best_of_n as best_of_n
     from tfg_jax.config import from_json as from_json
     from tfg_jax.config import to_json as to_json
@@ -115,6 +120,7 @@ if TYPE_CHECKING:
     from tfg_jax.guidance.inner import InnerSteps as InnerSteps
     from tfg_jax.guidance.lgd import LGD as LGD
     from tfg_jax.guidance.mpgd import MPGD as MPGD
+    from tfg_jax.guidance.pigdm import PiGDM as PiGDM
     from tfg_jax.guidance.tfg import TFG as TFG
     from tfg_jax.guidance.ugd import UGD as UGD
     from tfg_jax.invert import invert as invert

@@ -50,6 +50,11 @@ def check_guidance(
         raise ValueError(f"lookahead has no effect on {type(guidance).__name__}, which sees x_t itself; drop lookahead")
     if getattr(guidance, "normalise", None) == "residual" and not hasattr(objective, "residual_norm"):
         raise ValueError('normalise="residual" needs an objective with a measurement residual; use normalise="value"')
+    if getattr(guidance, "gaussian_measurement", False) and not hasattr(objective, "measurement_slope"):
+        raise ValueError(
+            f"guidance={type(guidance).__name__} needs the objective of a Gaussian measurement itself, not "
+            f"{type(objective).__name__}; use gaussian_log_likelihood(operator, noise_std)"
+        )
     objective.check(target, n, shape)
     _check_scalar(objective, target, shape)
 

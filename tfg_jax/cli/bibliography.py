@@ -5,6 +5,7 @@ from __future__ import annotations
 SOURCES: dict[str, tuple[str, ...]] = {
     "TFG": ("ye2024tfg",),
     "DPS": ("chung2023dps",),
+    "PiGDM": ("song2023pigdm",),
     "LGD": ("song2023lgd",),
     "FreeDoM": ("yu2023freedom",),
     "MPGD": ("he2024mpgd",),
@@ -56,6 +57,12 @@ ENTRIES: dict[str, str] = {
   author = {Song, Jiaming and Zhang, Qinsheng and Yin, Hongxu and Mardani, Morteza and Liu, Ming-Yu and Kautz, Jan and
             Chen, Yongxin and Vahdat, Arash},
   booktitle = {International Conference on Machine Learning},
+  year = {2023},
+}""",
+    "song2023pigdm": """@inproceedings{song2023pigdm,
+  title = {Pseudoinverse-Guided Diffusion Models for Inverse Problems},
+  author = {Song, Jiaming and Vahdat, Arash and Mardani, Morteza and Kautz, Jan},
+  booktitle = {International Conference on Learning Representations},
   year = {2023},
 }""",
     "yu2023freedom": """@inproceedings{yu2023freedom,

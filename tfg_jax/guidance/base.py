@@ -105,6 +105,10 @@ class StepContext:
         # An eps that is not the noise of x0 (CFG++) was meant for re-noising and stays.
         return clipped if self._paired else Clean(clipped.x0, self.raw.eps)
 
+    def clipped(self, edited: Clean) -> Clean:
+        """An edited estimate, clipped as the run clips: x0 to the range and eps recomputed; itself without a clip."""
+        return edited if self._clip is None else self._clip.clean(edited, self.x, self.now)
+
     def lookahead(self) -> tuple[Array, Callable[[Array], Array]]:
         """The clean estimate for the objective and its pullback to x; shares the denoiser call of `clean`."""
         return (self._look.x0, self._look.pullback) if self._clip is None else self._clip.look(self._look)
@@ -120,6 +124,10 @@ class StepContext:
     def residual_norm(self, x0: Array) -> Array:
         """Norm of the measurement residual, for objectives of inverse problems."""
         return self._objective.residual_norm(x0, self._target)  # type: ignore[union-attr]
+
+    def measurement_slope(self, x0: Array, variance: ArrayLike) -> Array:
+        """Gradient in x0 of ``log p(y)`` for a clean sample N(x0, variance I), for objectives that are Gaussian."""
+        return self._objective.measurement_slope(x0, self._target, variance)  # type: ignore[union-attr]
 
     def vp_shift(self, gradient: Array) -> Array:
         """A gradient in x at this level as a displacement at the next level, both taken in VP coordinates."""

@@ -15,7 +15,14 @@ from tfg_jax.objectives.classifier import (
     noisy_class_log_prob,
 )
 from tfg_jax.objectives.compose import Sum, Through, Weighted, through, total, weighted
-from tfg_jax.objectives.inverse import GaussianLogLikelihood, ResidualNorm, gaussian_log_likelihood, residual_norm
+from tfg_jax.objectives.inverse import (
+    GaussianLogLikelihood,
+    PoissonLogLikelihood,
+    ResidualNorm,
+    gaussian_log_likelihood,
+    poisson_log_likelihood,
+    residual_norm,
+)
 
 __all__ = [
     "ClassLogProb",
@@ -24,6 +31,7 @@ __all__ = [
     "GaussianLogLikelihood",
     "NoisyClassifier",
     "Objective",
+    "PoissonLogLikelihood",
     "ResidualNorm",
     "Sum",
     "Through",
@@ -32,6 +40,7 @@ __all__ = [
     "from_fn",
     "gaussian_log_likelihood",
     "noisy_class_log_prob",
+    "poisson_log_likelihood",
     "residual_norm",
     "through",
     "total",
