@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "schedules": ("EDM", "VE", "Discrete", "Level", "RectifiedFlow", "VPCosine", "VPLinear", "from_alphas_cumprod"),
+    "schedules": (
+        "EDM", "VE", "Discrete", "Level", "RectifiedFlow", "VPCosine", "VPLinear", "cosine_table",
+        "from_alphas_cumprod",
+    ),
     "timesteps": ("Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
     "denoiser": ("Clean", "Denoiser", "from_fn", "from_linen", "from_nnx"),
     "lookahead": ("Clip", "Tweedie"),
@@ -23,6 +26,7 @@ _HOMES = {
     "guidance.classifier": ("ClassifierGuidance",),
     "guidance.dps": ("DPS",),
     "guidance.freedom": ("FreeDoM",),
+    "guidance.gradient": ("GradientGuidance", "NaiveGradientGuidance"),
     "guidance.lgd": ("LGD",),
     "guidance.mpgd": ("MPGD",),
     "guidance.tfg": ("TFG",),
@@ -36,8 +40,11 @@ _HOMES = {
     "best": ("best_of_n",),
     "config": ("from_json", "to_json"),
     "weights.released": ("load",),
-}
-_MODULES = {"analytic": "analytic", "objectives": "objectives", "special_cases": "guidance.special_cases"}
+}  # fmt: skip
+_MODULES = {
+    "analytic": "analytic", "objectives": "objectives", "optimise": "optimise",
+    "special_cases": "guidance.special_cases",
+}  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDunderAll]
@@ -45,6 +52,7 @@ __all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDun
 if TYPE_CHECKING:
     from tfg_jax import analytic as analytic
     from tfg_jax import objectives as objectives
+    from tfg_jax import optimise as optimise
     from tfg_jax.best import best_of_n as best_of_n
     from tfg_jax.config import from_json as from_json
     from tfg_jax.config import to_json as to_json
@@ -59,6 +67,8 @@ if TYPE_CHECKING:
     from tfg_jax.guidance.classifier import ClassifierGuidance as ClassifierGuidance
     from tfg_jax.guidance.dps import DPS as DPS
     from tfg_jax.guidance.freedom import FreeDoM as FreeDoM
+    from tfg_jax.guidance.gradient import GradientGuidance as GradientGuidance
+    from tfg_jax.guidance.gradient import NaiveGradientGuidance as NaiveGradientGuidance
     from tfg_jax.guidance.lgd import LGD as LGD
     from tfg_jax.guidance.mpgd import MPGD as MPGD
     from tfg_jax.guidance.tfg import TFG as TFG
@@ -87,6 +97,7 @@ if TYPE_CHECKING:
     from tfg_jax.schedules import RectifiedFlow as RectifiedFlow
     from tfg_jax.schedules import VPCosine as VPCosine
     from tfg_jax.schedules import VPLinear as VPLinear
+    from tfg_jax.schedules import cosine_table as cosine_table
     from tfg_jax.schedules import from_alphas_cumprod as from_alphas_cumprod
     from tfg_jax.timesteps import Explicit as Explicit
     from tfg_jax.timesteps import Karras as Karras

@@ -48,10 +48,11 @@ def check_guidance(
     if getattr(guidance, "normalise", None) == "residual" and not hasattr(objective, "residual_norm"):
         raise ValueError('normalise="residual" needs an objective with a measurement residual; use normalise="value"')
     objective.check(target, n, shape)
-    _check_scalar(objective, target, shape)
+    check_scalar(objective, target, shape)
 
 
-def _check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
+def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
+    """The objective reads one clean sample of the model and returns a scalar."""
     if objective.noisy:
         return
     x0 = jax.ShapeDtypeStruct(shape, jnp.float32)

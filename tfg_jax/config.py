@@ -17,6 +17,7 @@ from tfg_jax.guidance.base import Unguided
 from tfg_jax.guidance.classifier import ClassifierGuidance
 from tfg_jax.guidance.dps import DPS
 from tfg_jax.guidance.freedom import FreeDoM
+from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance
 from tfg_jax.guidance.lgd import LGD
 from tfg_jax.guidance.mpgd import MPGD
 from tfg_jax.guidance.tfg import TFG
@@ -31,7 +32,7 @@ from tfg_jax.timesteps import Explicit, Karras, Leading, Linspace, Trailing, Uni
 CLASSES: tuple[type, ...] = (
     Unguided, ClassifierGuidance, DPS, FreeDoM, LGD, MPGD, TFG, UGD, Clip, Tweedie, DDIM, DDPM, Churn, Euler, Heun,
     DPMSolverPP2M, EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, Explicit, Karras, Leading, Linspace, Trailing,
-    Uniform, UniformLogSNR,
+    Uniform, UniformLogSNR, GradientGuidance, NaiveGradientGuidance,
 )  # fmt: skip
 """The configuration classes that JSON may name."""
 

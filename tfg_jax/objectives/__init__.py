@@ -16,12 +16,14 @@ from tfg_jax.objectives.classifier import (
 )
 from tfg_jax.objectives.compose import Sum, Through, Weighted, through, total, weighted
 from tfg_jax.objectives.inverse import GaussianLogLikelihood, ResidualNorm, gaussian_log_likelihood, residual_norm
+from tfg_jax.objectives.linear import Linear, linear
 
 __all__ = [
     "ClassLogProb",
     "Classifier",
     "FromFn",
     "GaussianLogLikelihood",
+    "Linear",
     "NoisyClassifier",
     "Objective",
     "ResidualNorm",
@@ -31,6 +33,7 @@ __all__ = [
     "class_log_prob",
     "from_fn",
     "gaussian_log_likelihood",
+    "linear",
     "noisy_class_log_prob",
     "residual_norm",
     "through",
