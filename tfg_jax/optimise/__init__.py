@@ -3,11 +3,12 @@
 from tfg_jax.optimise.black_box import Antithetic, Autodiff, FromValues, LeastSquares, from_values
 from tfg_jax.optimise.finetune import FineTune, Recentre
 from tfg_jax.optimise.iterated import Optimised, iterate
-from tfg_jax.optimise.rounds import off_support
+from tfg_jax.optimise.rounds import Batch, off_support
 
 __all__ = [
     "Antithetic",
     "Autodiff",
+    "Batch",
     "FineTune",
     "FromValues",
     "LeastSquares",

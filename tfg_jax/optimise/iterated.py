@@ -89,7 +89,7 @@ def iterate(
     config: Mapping[str, Any] | None = None,
     save_every: int | None = None,
     overwrite: bool = False,
-    on_round: Callable[[int, Float[Array, "B *shape"], Notes], bool | None] | None = None,
+    on_round: Callable[[int, Batch, Notes], bool | None] | None = None,
 ) -> Optimised:
     """Raise a reward by rounds of guided sampling.
 
@@ -114,7 +114,8 @@ def iterate(
         config: further JSON values that describe the run, for that comparison.
         save_every: rounds between saves (default 10), >= 1; the end is always saved.
         overwrite: forget what the folder holds.
-        on_round: called as ``on_round(number, x, numbers)`` after every good round, from 0; True stops the run.
+        on_round: called as ``on_round(number, batch, numbers)`` after every good round, from 0, with a `Batch` (samples
+            ``z``, their rewards ``value``, gradients ``g`` and targets ``y``); True stops the run.
 
     Raises:
         ValueError: an argument of wrong shape or range, one without effect, an objective that is no scalar, a model
@@ -206,7 +207,7 @@ def _run(plan: _Plan, key: PRNGKeyArray, folder: Path | None, save_every: int, o
         since = now
         state = state.noted(found)
         if on_round is not None:
-            stop = bool(on_round(int(state.round), state.batch.z, found))
+            stop = bool(on_round(int(state.round), state.batch, found))
         return state
 
     if state is None:
