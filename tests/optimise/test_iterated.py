@@ -38,7 +38,7 @@ F1 = problems.parabola(PROBLEM.theta_across)
 
 
 def test_the_mean_settles_at_the_regularised_optimum():
-    """lambda = noise^2 / delta; f1 along theta_par, t = |theta_par|: c = 6 t / (2 t^2 + lambda), f = 10 - (t c - 3)^2."""
+    """lambda = noise^2 / delta; f1 along theta_par, t = |theta_par|: c = 6 t / (2 t^2 + lambda)."""
     out = run(F1, 130, batch=64, linearise="mean", basis=BASIS)
     t, lam = 1 / np.sqrt(82), out.implicit_lambda
     assert lam == pytest.approx(0.05)
@@ -67,7 +67,7 @@ def test_linear_rewards_contract_at_the_published_rate():
 
 
 def test_recentring_ascends_without_a_regulariser():
-    """The idealised Algorithm 2: f1 with theta_2 and delta = 0.2 passes 9.9 within 60 rounds; Algorithm 1 stays at 5.9."""
+    """The idealised Algorithm 2 on f1, theta_2, delta 0.2 passes 9.9 within 60 rounds; Algorithm 1 stays at 5.9."""
     out = run(F1, 60, linearise="mean", adapt=optimise.Recentre(), basis=BASIS)
     assert out.history["reward"][-1] > 9.9 and out.implicit_lambda is None
     assert out.history["off_support"].max() < 1e-5
@@ -118,9 +118,8 @@ def test_fixed_latents_are_used_in_every_round():
     ddim = tfg.DDIM(steps=3, eta=None)
     same = tfg.objectives.from_fn(along, jnp.zeros(6))  # no gradient: every round is the unguided one
     seen = []
-    run(
-        same, 2, batch=2, sampler=ddim, initial=initial, on_round=lambda k, b, notes: seen.append(np.asarray(b.z)) and None
-    )  # fmt: skip
+    keep = lambda k, b, notes: seen.append(np.asarray(b.z)) and None  # noqa: E731
+    run(same, 2, batch=2, sampler=ddim, initial=initial, on_round=keep)
     assert len(seen) == 3
     np.testing.assert_array_equal(seen[0], seen[1])
     np.testing.assert_array_equal(seen[0], seen[2])

@@ -96,8 +96,8 @@ def run(options: Options) -> int:
         write_optimise_report(options.out, found, rounds, setup.reward_name, setup.config)
     if found.stopped is not None:
         print(
-            f"tfg-jax optimise: every image of round {found.stopped} failed; round {found.rounds} is the last good one, "
-            "lower --beta-coef or --delta",
+            f"tfg-jax optimise: every image of round {found.stopped} failed; round {found.rounds} is the last good "
+            "one, lower --beta-coef or --delta",
             file=sys.stderr,
         )
         return FAILED_SAMPLES

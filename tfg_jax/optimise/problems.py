@@ -120,7 +120,7 @@ def bessel_ratio_over(k: Float[Array, ""], order: float) -> Float[Array, ""]:
         return k / (2.0 * m + k * ratio), None
 
     orders = jnp.arange(RATIO_TERMS - 1, 0, -1) + jnp.asarray(order, k.dtype)
-    ratio, _ = jax.lax.scan(down, tail, orders)
+    ratio, _ = jax.lax.scan(down, tail, orders, unroll=True)
     return 1.0 / (2.0 * order + k * ratio)
 
 
