@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gradient_guidance.common import Place, clouds, curves, load, points, rate, rounds_to
 
 import tfg_jax as tfg
+from gradient_guidance.common import Place, clouds, curves, load, points, rate, rounds_to
 from tfg_jax import optimise, report
 from tfg_jax.optimise import problems
 

@@ -6,9 +6,9 @@ import dataclasses
 
 import jax
 import numpy as np
-from gradient_guidance.common import Place, curves
 
 import tfg_jax as tfg
+from gradient_guidance.common import Place, curves
 from tfg_jax import metrics, report
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
 from tfg_jax.tasks.label import load_label_task

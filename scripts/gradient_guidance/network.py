@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from gradient_guidance.common import Place, clouds, curves, points, rounds_to
 
 import tfg_jax as tfg
+from gradient_guidance.common import Place, clouds, curves, points, rounds_to
 from tfg_jax import optimise, report
 from tfg_jax.optimise import problems
 from tfg_jax.training.loop import fit, shuffled
@@ -103,7 +103,8 @@ def train(place: Place, name: str, data: np.ndarray, sizes: Sizes, seed: int) ->
         index = shuffled(len(kept), sizes.batch, seed)
         state = fit(
             lambda params, batch, key: (error(params, batch, key), {}), start,
-            optax.adam(optax.cosine_decay_schedule(rate, steps), 0.9, 0.99), lambda step, index=index: kept[index(step)],
+            optax.adam(optax.cosine_decay_schedule(rate, steps), 0.9, 0.99),
+            lambda step, index=index: kept[index(step)],
             steps=steps, folder=place.runs / place.part / f"train-{name}-{rate}", key=jax.random.key(seed),
             config={"sizes": str(sizes), "rate": rate}, log_every=max(steps // 10, 1),
         )  # fmt: skip
@@ -237,7 +238,8 @@ def section(
         "is 1e-6.\n",
         report.markdown_table(rows),
         f"\n![off support]({place.picture('off_support').name})\n\n![views]({place.picture('views').name})\n",
-        f"\n![convergence]({place.picture('convergence').name})\n\n![Algorithm 1]({place.picture('algorithm_1').name})\n",
+        f"\n![convergence]({place.picture('convergence').name})\n",
+        f"![Algorithm 1]({place.picture('algorithm_1').name})\n",
         f"\n**Sphere**, {sizes.sphere_rounds} rounds of {sizes.sphere_batch}:\n",
         report.markdown_table(ball),
         f"\n![sphere]({place.picture('sphere').name})\n",

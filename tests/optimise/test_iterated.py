@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
-from tfg_jax import analytic, optimise
+from tfg_jax import optimise
 from tfg_jax.optimise import problems
 
 PROBLEM = problems.linear_problem(6, 3, seed=3)
 BASIS = jnp.asarray(PROBLEM.basis, jnp.float32)
 SCHEDULE = tfg.from_alphas_cumprod(tfg.cosine_table(40))
 SAMPLER = tfg.DDPM(steps=40)
+# One model, batch, sampler and kind of guidance wherever it will do: compiling takes longer than running.
+MODEL, LOOK = PROBLEM.model(SCHEDULE), tfg.GradientGuidance(noise_std=0.1)
 QUICK = tfg.DDPM(steps=3)
 
 
@@ -27,9 +29,9 @@ def towards(params, x0, target):
 
 
 def run(objective, rounds, *, batch=32, sampler=SAMPLER, seed=0, model=None, **options):
-    options = {"delta": 0.2, **options}
+    options = {"delta": 0.2, "guidance": LOOK, **options}
     return optimise.iterate(
-        jax.random.key(seed), model or PROBLEM.model(SCHEDULE), objective, rounds=rounds, batch=batch, sampler=sampler,
+        jax.random.key(seed), model or MODEL, objective, rounds=rounds, batch=batch, sampler=sampler,
         **options,
     )  # fmt: skip
 
@@ -39,13 +41,13 @@ F1 = problems.parabola(PROBLEM.theta_across)
 
 def test_the_mean_settles_at_the_regularised_optimum():
     """lambda = noise^2 / delta; f1 along theta_par, t = |theta_par|: c = 6 t / (2 t^2 + lambda)."""
-    out = run(F1, 130, batch=64, linearise="mean", basis=BASIS)
+    out = run(F1, 130, linearise="mean", basis=BASIS)
     t, lam = 1 / np.sqrt(82), out.implicit_lambda
     assert lam == pytest.approx(0.05)
     expected = 10 - (t * 6 * t / (2 * t * t + lam) - 3) ** 2
     assert expected == pytest.approx(5.934, abs=1e-3)
     reached = out.history["reward"][-50:].mean()
-    assert abs(reached - expected) < 0.25 and out.history["reward"][0] < 2.0
+    assert abs(reached - expected) < 0.3 and out.history["reward"][0] < 2.0
     assert out.history["off_support"].max() < 1e-5  # float32
     assert out.rounds == 130 and out.stopped is None and out.history["failed"].sum() == 0
 
@@ -53,15 +55,12 @@ def test_the_mean_settles_at_the_regularised_optimum():
 def test_linear_rewards_contract_at_the_published_rate():
     """xbar <- P g (delta + g^T xbar) / (noise^2 + |P g|^2): here the rate is 1/2 and the limit P g delta / noise^2."""
     g = 0.1 * PROBLEM.theta_in
-    out = run(
-        tfg.objectives.from_fn(along, jnp.asarray(g, jnp.float32)), 6, batch=4000, delta=0.1, linearise="mean",
-        sampler=SAMPLER,
-    )  # fmt: skip
+    out = run(tfg.objectives.from_fn(along, jnp.asarray(g, jnp.float32)), 6, delta=1.0, linearise="mean")
     reward = out.history["reward"]
     expected = [float(reward[0])]
     for _ in range(6):
-        expected.append(0.5 * (0.1 + expected[-1]))
-    np.testing.assert_allclose(reward, expected, atol=0.006)
+        expected.append(0.5 * (1.0 + expected[-1]))
+    np.testing.assert_allclose(reward, expected, atol=0.07)  # four standard errors
     np.testing.assert_allclose(out.history["gradient_norm"], 0.1, rtol=1e-5)
     np.testing.assert_allclose(out.history["gradient_over_noise"], 1.0, rtol=1e-5)
 
@@ -76,19 +75,17 @@ def test_recentring_ascends_without_a_regulariser():
 
 
 def test_samples_do_not_depend_on_the_batch():
-    few, many = (run(F1, 2, batch=n, sampler=QUICK, chunk=2).x for n in (2, 6))
-    np.testing.assert_array_equal(few, many[:2])
+    few, many = (run(F1, 2, batch=n).x for n in (2, 32))
+    np.testing.assert_allclose(few, many[:2], rtol=1e-4, atol=1e-4)
 
 
 def test_units_of_the_reward():
     """f -> k f with delta -> k delta and noise -> k noise is the same run."""
-    target = jnp.ones((3, 6))
+    target = jnp.ones((32, 6))
     one = tfg.objectives.from_fn(towards, {"scale": jnp.asarray(1.0)})
     five = tfg.objectives.from_fn(towards, {"scale": jnp.asarray(5.0)})
-    a = run(one, 2, batch=3, sampler=QUICK, target=target)
-    b = run(
-        five, 2, batch=3, sampler=QUICK, target=target, delta=1.0, guidance=tfg.GradientGuidance(noise_std=0.5)
-    )  # fmt: skip
+    a = run(one, 2, target=target)
+    b = run(five, 2, target=target, delta=1.0, guidance=tfg.GradientGuidance(noise_std=0.5))
     np.testing.assert_allclose(a.x, b.x, rtol=2e-4, atol=2e-4)
     np.testing.assert_allclose(5.0 * a.history["reward"], b.history["reward"], rtol=1e-3)
 
@@ -128,7 +125,7 @@ def test_fixed_latents_are_used_in_every_round():
 
 
 def test_a_constant_beta_reports_no_regulariser():
-    out = run(F1, 1, batch=2, sampler=QUICK, guidance=tfg.GradientGuidance(beta="constant", beta_coef=0.1))
+    out = run(F1, 1, guidance=tfg.GradientGuidance(beta="constant", beta_coef=0.1))
     assert out.implicit_lambda is None and "gradient_over_noise" not in out.history
 
 
@@ -136,18 +133,18 @@ def test_a_constant_beta_reports_no_regulariser():
 
 
 def _cliff(params, x0, target):
-    """Rises along the first axis, and is not a number beyond a cliff."""
-    return jnp.where(x0[0] > params, jnp.nan, 3.0 * x0[0])
+    """Rises along a direction of the data, and is not a number beyond a cliff."""
+    along = jnp.asarray(PROBLEM.theta_in, x0.dtype) @ x0
+    return jnp.where(along > params, jnp.nan, 3.0 * along)
 
 
 def test_a_round_without_a_good_sample_stops_with_the_last_good_one(tmp_path):
-    cliff = tfg.objectives.from_fn(_cliff, jnp.asarray(2.5))
-    model = analytic.gaussian(np.zeros(2), np.eye(2)).denoiser(SCHEDULE, "x0")
+    cliff = tfg.objectives.from_fn(_cliff, jnp.asarray(3.5))
     heard = []
-    options = dict(model=model, batch=4, delta=6.0, guidance=tfg.GradientGuidance(noise_std=0.01), folder=tmp_path)
+    options = dict(delta=15.0, guidance=tfg.GradientGuidance(noise_std=0.01), folder=tmp_path)
     out = run(cliff, 9, on_round=lambda k, b, notes: heard.append((k, notes["failed"])) and None, **options)
     assert out.stopped is not None and out.rounds == out.stopped - 1 == heard[-1][0] < 9
-    assert np.isfinite(out.x).all() and (out.x[:, 0] <= 2.5).all()
+    assert np.isfinite(out.x).all() and (out.x @ PROBLEM.theta_in <= 3.5).all()
     assert len(out.history["reward"]) == out.rounds + 1 and np.isfinite(out.history["reward"]).all()
     again = run(cliff, 9, **options)
     assert again.stopped == out.stopped
@@ -156,13 +153,10 @@ def test_a_round_without_a_good_sample_stops_with_the_last_good_one(tmp_path):
 
 def test_a_failed_sample_keeps_its_last_good_state():
     cliff = tfg.objectives.from_fn(_cliff, jnp.asarray(1.2))
-    model = analytic.gaussian(np.zeros(2), np.eye(2)).denoiser(SCHEDULE, "x0")
     seen = []
-    out = run(
-        cliff, 3, model=model, batch=64, delta=0.5, on_round=lambda k, b, n: seen.append((np.asarray(b.z), n)) and None
-    )
+    out = run(cliff, 3, delta=0.5, on_round=lambda k, b, n: seen.append((np.asarray(b.z), n)) and None)
     failed = [n["failed"] for _, n in seen]
-    assert 0 < failed[1] < 64 and out.stopped is None
+    assert 0 < failed[1] < 32 and out.stopped is None
     kept = (seen[1][0] == seen[0][0]).all(axis=1)
     assert kept.sum() == failed[1] and np.isfinite(out.history["reward"]).all()
 
@@ -259,7 +253,7 @@ CHANGES = [
 
 
 def test_another_configuration_is_refused(tmp_path):
-    given = {"model": trainable(), "batch": 2, "sampler": QUICK, "objective": F1, "rounds": 1}
+    given = {"model": trainable(), "batch": 3, "sampler": QUICK, "objective": F1, "rounds": 1}
 
     def again(**change):
         options = {**given, **change}

@@ -9,6 +9,7 @@ import scipy.special
 import tfg_jax as tfg
 from tfg_jax import analytic
 from tfg_jax.optimise import problems
+from tfg_jax.schedules import Level
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -17,7 +18,7 @@ def test_bessel_ratios():
     k = np.logspace(-3, 5, 40)
     for order in (1.0, 1.5, 32.0):
         expected = scipy.special.ive(order, k) / scipy.special.ive(order - 1, k) / k
-        got = jax.vmap(lambda k, order=order: problems.bessel_ratio_over(k, order))(jnp.asarray(k))
+        got = jax.jit(jax.vmap(lambda k, order=order: problems.bessel_ratio_over(k, order)))(jnp.asarray(k))
         np.testing.assert_allclose(got, expected, rtol=2e-5)
 
 
@@ -26,11 +27,13 @@ def test_the_sphere_of_two_dimensions_by_quadrature():
     points = np.stack([np.cos(angle), np.sin(angle)], 1)
     schedule, x = tfg.VPLinear(), jnp.array([0.4, -0.9])
     model = problems.sphere(2, schedule)
+    read, slope = jax.jit(model), jax.jit(jax.jacobian(lambda x: model(x, 0.5).x0))
+    levels = jax.jit(schedule.level)
     for t in (0.1, 0.4, 0.9):
-        level = schedule.level(t)
+        level = levels(t)
         weight = np.exp(-np.sum((np.asarray(x) - float(level.alpha) * points) ** 2, 1) / (2 * float(level.sigma) ** 2))
-        np.testing.assert_allclose(model(x, t).x0, weight @ points / weight.sum(), rtol=1e-5)
-    assert np.isfinite(jax.jacobian(lambda x: model(x, 0.5).x0)(jnp.zeros(2))).all()
+        np.testing.assert_allclose(read(x, t).x0, weight @ points / weight.sum(), rtol=1e-5)
+    assert np.isfinite(slope(jnp.zeros(2))).all()
 
 
 def test_the_linear_problem_is_as_published():
@@ -48,14 +51,19 @@ def test_data_in_a_subspace_have_the_moments_and_estimates_of_their_coordinates(
     basis = np.linalg.qr(np.random.default_rng(0).standard_normal((5, 5)))[0][:, :2]
     data = analytic.mixture([0.3, 0.7], [[-1.0, 0.5], [0.8, -0.3]], np.stack([np.eye(2) * 0.3, np.eye(2) * 0.1]))
     placed = analytic.in_subspace(basis, data)
-    np.testing.assert_allclose(placed.mean, basis @ data.mean, atol=1e-12)
-    np.testing.assert_allclose(placed.cov, basis @ data.cov @ basis.T, atol=1e-12)
-    level, x = tfg.VPLinear().level(0.4), jnp.asarray(np.random.default_rng(1).standard_normal(5))
-    clean = placed.clean(x, level)
-    np.testing.assert_allclose(clean.x0, basis @ data.clean(basis.T @ x, level).x0, atol=1e-12)
-    np.testing.assert_allclose(level.alpha * clean.x0 + level.sigma * clean.eps, x, atol=1e-12)
-    draws = placed.sample(jax.random.key(0), 10)
-    assert float(tfg.optimise.off_support(draws, jnp.asarray(basis)).max()) < 1e-12
+    x, alpha, sigma = np.random.default_rng(1).standard_normal(5), 0.8, 0.6
+    level = Level(*map(jnp.asarray, (0.4, alpha, sigma)))
+    moments = jax.jit(lambda data: (data.mean, data.cov))
+    for got, expected in zip(moments(placed), moments(data), strict=True):
+        expected = basis @ expected if expected.ndim == 1 else basis @ expected @ basis.T
+        np.testing.assert_allclose(got, expected, atol=1e-12)
+    clean_at = jax.jit(lambda data, x: data.clean(x, level))
+    clean = jax.tree.map(np.asarray, clean_at(placed, jnp.asarray(x)))
+    inside = np.asarray(clean_at(data, jnp.asarray(basis.T @ x)).x0)
+    np.testing.assert_allclose(clean.x0, basis @ inside, atol=1e-12)
+    np.testing.assert_allclose(alpha * clean.x0 + sigma * clean.eps, x, atol=1e-12)
+    off = jax.jit(lambda key: tfg.optimise.off_support(placed.sample(key, 10), jnp.asarray(basis)))
+    assert float(off(jax.random.key(0)).max()) < 1e-12
 
 
 @pytest.mark.parametrize(
