@@ -27,6 +27,7 @@ class Run:
 
     part: Literal["exact", "network", "image", "all"] = "all"
     seed: int = 2345  # the published one
+    share: float = 1.0  # of the rounds of each long run, in (0, 1]; the page says how many were run
     tiny: bool = False  # a few rounds of everything, to see that it runs; give another folder and page
     folder: Path = Path("runs/gradient_guidance")
     page: Path = Path("docs/results/gradient_guidance.md")
@@ -36,7 +37,9 @@ def main(run: Run) -> None:
     """Run the parts asked for, one after another, and write the page after each."""
     for part in PARTS if run.part == "all" else (run.part,):
         module = importlib.import_module(f"gradient_guidance.{part}")
-        module.run(Place(run.folder, run.page, part), module.TINY if run.tiny else module.Sizes(), run.seed)
+        sizes = module.TINY if run.tiny else module.Sizes()
+        sizes = dataclasses.replace(sizes, rounds=max(round(run.share * sizes.rounds), 1))
+        module.run(Place(run.folder, run.page, part), sizes, run.seed)
         write_page(run.folder, run.page, PARTS)
     print(f"page  {run.page}")
 

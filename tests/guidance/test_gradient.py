@@ -123,6 +123,21 @@ def test_all_forms_agree_on_isotropic_data():
     assert agreement(NAIVE, in_plane(), 0.8, 0.6) > 1e-2
 
 
+@pytest.mark.parametrize(
+    "guidance",
+    [LOOK_AHEAD, EXACT, NAIVE, tfg.GradientGuidance(beta="constant"), tfg.NaiveGradientGuidance(beta="constant")],
+    ids=["look-ahead", "exact", "naive", "constant", "naive, constant"],
+)
+def test_every_schedule_is_vp_seen_through_a_scaling(guidance):
+    """Where no form is exact: x and its level scaled by any k, the noise moves the same."""
+    rng = np.random.default_rng(4)
+    x, g, y = jnp.asarray(rng.standard_normal(6)), jnp.asarray(rng.standard_normal(6)), jnp.asarray(2.0)
+    vp = 0.6 * score_shift(guidance, two_lumps(), Point(0.8, 0.6), x, g, y)[0]
+    for k in (0.01, 50.0):
+        other = 0.6 * k * score_shift(guidance, two_lumps(), Point(0.8 * k, 0.6 * k), k * x, g, y)[0]
+        np.testing.assert_allclose(other, vp, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("data", [in_plane, two_lumps], ids=["gaussian", "mixture"])
 def test_look_ahead_shift_lies_in_the_subspace(data):
     plane, rng = basis(6, 2), np.random.default_rng(3)
