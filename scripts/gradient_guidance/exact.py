@@ -247,8 +247,8 @@ def section(
     stuck = float(naive.history["reward"][-max(len(naive.history["reward"]) // 10, 1) :].mean())
     text = [
         "## Exact scores\n",
-        f"Denoisers known in closed form, float32, seed {seed}: Algorithm 1 for {sizes.rounds} rounds on f1 (published: "
-        f"1000) and {sizes.short} on f2 (as published).\n",
+        f"Denoisers known in closed form, float32, seed {seed}: Algorithm 1 for {sizes.rounds} rounds on f1 "
+        f"(published: 1000) and {sizes.short} on f2 (as published).\n",
         f"**One round** samples the conditional law (n = {sizes.one_round}; DDPM's own bias is the rest):\n",
         report.markdown_table(law),
         "\n**Algorithm 1** plateaus at the regularised optimum `argmax f(x) - lambda/2 |x|^2` when linearised at the "
@@ -266,8 +266,8 @@ def section(
     ]
     if spheres:
         text += [
-            f"\n**Sphere** (exact denoiser by Bessel ratios), batch {sizes.sphere_batch}, {sizes.sphere_rounds} rounds; "
-            "ratio is |x| - 1:\n",
+            f"\n**Sphere** (exact denoiser by Bessel ratios), batch {sizes.sphere_batch}, {sizes.sphere_rounds} "
+            "rounds; ratio is |x| - 1:\n",
             report.markdown_table(ball),
             f"\n![sphere]({place.picture('sphere').name})\n",
         ]
