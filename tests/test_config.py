@@ -17,6 +17,8 @@ EXAMPLES = (
     tfg.DPS(strength=0.3, normalise="residual"),
     tfg.PiGDM(strength=0.7, data_std=0.6, weighting="score"),
     tfg.FreeDoM(strength=0.2, n_recur=4, structure="constant"),
+    tfg.GradientGuidance(noise_std=0.2, beta="exact", beta_coef=3.0),
+    tfg.NaiveGradientGuidance(noise_std=None, beta="constant", beta_coef=0.5),
     tfg.LGD(strength=0.7, n_mc=3),
     tfg.MPGD(strength=0.4),
     tfg.TFG(

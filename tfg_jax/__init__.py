@@ -22,6 +22,7 @@ _HOMES = {
         "VPCosine",
         "VPLinear",
         "VPTruncatedCosine",
+        "cosine_table",
         "from_alphas_cumprod",
     ),
     "timesteps": ("CosineLogSNR", "Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
@@ -48,6 +49,7 @@ _HOMES = {
     "guidance.classifier_free.zero_star": ("CFGZeroStar",),
     "guidance.dps": ("DPS",),
     "guidance.freedom": ("FreeDoM",),
+    "guidance.gradient": ("GradientGuidance", "NaiveGradientGuidance"),
     "guidance.inner": ("InnerSteps",),
     "guidance.lgd": ("LGD",),
     "guidance.mpgd": ("MPGD",),
@@ -69,7 +71,7 @@ _HOMES = {
     "weights.released": ("load",),
 }
 _MODULES = {
-    "analytic": "analytic", "objectives": "objectives", "ode": "ode", "operators": "operators",
+    "analytic": "analytic", "objectives": "objectives", "ode": "ode", "operators": "operators", "optimise": "optimise",
     "special_cases": "guidance.special_cases",
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
     from tfg_jax import objectives as objectives
     from tfg_jax import ode as ode
     from tfg_jax import operators as operators
+    from tfg_jax import optimise as optimise
     from tfg_jax.best import best_of_n as best_of_n
     from tfg_jax.config import from_json as from_json
     from tfg_jax.config import to_json as to_json
@@ -117,6 +120,8 @@ if TYPE_CHECKING:
     from tfg_jax.guidance.classifier_free.zero_star import CFGZeroStar as CFGZeroStar
     from tfg_jax.guidance.dps import DPS as DPS
     from tfg_jax.guidance.freedom import FreeDoM as FreeDoM
+    from tfg_jax.guidance.gradient import GradientGuidance as GradientGuidance
+    from tfg_jax.guidance.gradient import NaiveGradientGuidance as NaiveGradientGuidance
     from tfg_jax.guidance.inner import InnerSteps as InnerSteps
     from tfg_jax.guidance.lgd import LGD as LGD
     from tfg_jax.guidance.mpgd import MPGD as MPGD
@@ -148,6 +153,7 @@ if TYPE_CHECKING:
     from tfg_jax.schedules import VPCosine as VPCosine
     from tfg_jax.schedules import VPLinear as VPLinear
     from tfg_jax.schedules import VPTruncatedCosine as VPTruncatedCosine
+    from tfg_jax.schedules import cosine_table as cosine_table
     from tfg_jax.schedules import from_alphas_cumprod as from_alphas_cumprod
     from tfg_jax.timesteps import CosineLogSNR as CosineLogSNR
     from tfg_jax.timesteps import Explicit as Explicit

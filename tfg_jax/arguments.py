@@ -56,10 +56,11 @@ def check_guidance(
             f"{type(objective).__name__}; use gaussian_log_likelihood(operator, noise_std)"
         )
     objective.check(target, n, shape)
-    _check_scalar(objective, target, shape)
+    check_scalar(objective, target, shape)
 
 
-def _check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
+def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
+    """The objective reads one clean sample of the model and returns a scalar."""
     if objective.noisy:
         return
     x0 = jax.ShapeDtypeStruct(shape, jnp.float32)

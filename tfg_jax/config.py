@@ -17,6 +17,7 @@ from tfg_jax.guidance.base import Unguided
 from tfg_jax.guidance.classifier import ClassifierGuidance
 from tfg_jax.guidance.dps import DPS
 from tfg_jax.guidance.freedom import FreeDoM
+from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance
 from tfg_jax.guidance.inner import InnerSteps
 from tfg_jax.guidance.lgd import LGD
 from tfg_jax.guidance.mpgd import MPGD
@@ -32,9 +33,10 @@ from tfg_jax.timesteps import CosineLogSNR, Explicit, Karras, Leading, Linspace,
 from tfg_jax.truncated import Reach, TruncatedSolve
 
 CLASSES: tuple[type, ...] = (
-    Unguided, ClassifierGuidance, DPS, FreeDoM, InnerSteps, LGD, MPGD, PiGDM, TFG, UGD, Clip, Tweedie, TruncatedSolve,
-    Reach, DDIM, DDPM, Churn, Euler, Heun, DPMSolverPP2M, EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear,
-    VPTruncatedCosine, Explicit, Karras, Leading, Linspace, Trailing, Uniform, UniformLogSNR, CosineLogSNR,
+    Unguided, ClassifierGuidance, DPS, FreeDoM, GradientGuidance, NaiveGradientGuidance, InnerSteps, LGD, MPGD, PiGDM,
+    TFG, UGD, Clip, Tweedie, TruncatedSolve, Reach, DDIM, DDPM, Churn, Euler, Heun, DPMSolverPP2M, EDM, VE, Discrete,
+    RectifiedFlow, VPCosine, VPLinear, VPTruncatedCosine, Explicit, Karras, Leading, Linspace, Trailing, Uniform,
+    UniformLogSNR, CosineLogSNR,
 )  # fmt: skip
 """The configuration classes that JSON may name."""
 

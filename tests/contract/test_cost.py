@@ -104,6 +104,8 @@ RUNS = {
     "dps_residual": (tfg.DPS(strength=0.1, normalise="residual"), DDIM, None),
     "pigdm": (tfg.PiGDM(strength=0.1), DDIM, None),
     "pigdm_score": (tfg.PiGDM(strength=0.1, weighting="score"), DDIM, None),
+    "gradient": (tfg.GradientGuidance(), DDIM, None),
+    "naive_gradient": (tfg.NaiveGradientGuidance(), DDIM, None),
     "lgd": (tfg.LGD(strength=0.1, n_mc=2), DDIM, None),
     "freedom": (tfg.FreeDoM(strength=0.1, n_recur=2), DDIM, None),
     "mpgd": (tfg.MPGD(strength=0.1), DDIM, None),

@@ -45,7 +45,7 @@ def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, 
         task, jax.random.key(manifest["config"]["seed"]), targets, method.guidance,
         chunk=manifest["shard_size"], conditional=method.conditional, ranges=missing,
     )  # fmt: skip
-    with _stop_on_signals() as stop, tqdm(total=total, initial=total - left, unit="image", desc=name) as bar:
+    with stop_on_signals() as stop, tqdm(total=total, initial=total - left, unit="image", desc=name) as bar:
         since = time.monotonic()
         for indices, samples in chunks:
             arrays = {**sample_arrays(samples), "target": targets[indices.start : indices.stop]}
@@ -127,7 +127,7 @@ def _write_seconds(path: Path, seconds: dict[str, float]) -> None:
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
+def stop_on_signals() -> Iterator[threading.Event]:
     """An event set by the first SIGINT or SIGTERM; a second one acts as usual. Only the main thread can listen."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -23,12 +23,14 @@ from tfg_jax.objectives.inverse import (
     poisson_log_likelihood,
     residual_norm,
 )
+from tfg_jax.objectives.linear import Linear, linear
 
 __all__ = [
     "ClassLogProb",
     "Classifier",
     "FromFn",
     "GaussianLogLikelihood",
+    "Linear",
     "NoisyClassifier",
     "Objective",
     "PoissonLogLikelihood",
@@ -39,6 +41,7 @@ __all__ = [
     "class_log_prob",
     "from_fn",
     "gaussian_log_likelihood",
+    "linear",
     "noisy_class_log_prob",
     "poisson_log_likelihood",
     "residual_norm",
