@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from tfg_jax import DPS, LGD, MPGD, TFG, UGD, FreeDoM, metrics, report
+from tfg_jax import DPS, LGD, MPGD, TFG, UGD, FreeDoM, Unguided, metrics, report
 from tfg_jax.cli import runs, scoring, setup
 from tfg_jax.cli.methods import Method
 from tfg_jax.config import to_plain
@@ -169,10 +169,10 @@ def real_row(task: LabelTask, n: int) -> dict[str, Any]:
 def main(run: Run) -> None:
     """Tune, sample, report."""
     study = Study(load_label_task(steps=run.steps), run)
-    changed = tuple(ablations(TFG()))
+    changed = ("none, n_recur 4", *ablations(TFG()))
     wanted = run.only or ("none", "conditional", *TRIALS, *changed)
     trial = study.samples("tune/conditional", CONDITIONAL, 1, run.trial_per_class)[1]["frechet_distance"]
-    methods, trials = {"none": NONE, "conditional": CONDITIONAL}, []
+    methods, trials = {"none": NONE, "conditional": CONDITIONAL, changed[0]: Method(Unguided(n_recur=4), False)}, []
     for name in TRIALS:
         if not any(row.split(",")[0] == name for row in wanted):
             continue
@@ -191,7 +191,7 @@ def main(run: Run) -> None:
         scored, found = study.samples(folder, method, 0, few if name in changed else run.per_class)
         pictures[name], numbers[name] = np.asarray(scored.x[:20]), found
         (compared if name in changed else rows).append(row_of(name, method.guidance, found))
-        if name in ("conditional", "tfg"):
+        if name in ("none", "conditional", "tfg"):
             _, found = study.samples(folder, method, 0, run.per_class, first=10 * few)
             compared.append(row_of(name, method.guidance, found))
         print(report.text_table([(compared if name in changed else rows)[-1]]), flush=True)
