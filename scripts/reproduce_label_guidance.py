@@ -54,7 +54,7 @@ class Run:
     """What is run and where it goes."""
 
     per_class: int = 128  # reported samples a class
-    ablation_per_class: int = 64  # of the rows that change one thing of TFG
+    ablation_per_class: int = 32  # of the rows that change one thing of TFG
     trial_per_class: int = 10  # tuning samples a class
     steps: int = 50
     chunk: int = 20  # small arrays stay in the cache of a CPU core

@@ -33,7 +33,7 @@ class Run:
 
     samples: int = 5000  # conditional samples, and real images at equal n
     unconditional: int = 1000
-    untrained: int = 1000
+    untrained: int = 500
     steps: int = 50
     chunk: int = 250
     seed: int = 0
