@@ -26,7 +26,7 @@ IMAGES = [10 * c + k for c in (0, 3, 5, 8) for k in (8, 9)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=["sr2", "box"])
     parser.add_argument("--methods", nargs="+", choices=list(TRIALS), default=list(TRIALS))
     parser.add_argument("--steps", type=int, default=50)

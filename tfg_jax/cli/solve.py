@@ -192,7 +192,8 @@ def _scored(
     from tfg_jax.report.inverse_report import as_picture
 
     task, x, truth = setting.task, arrays["x"], setting.truth
-    held = np.where(np.isfinite(x).reshape(len(x), -1).all(axis=1)[:, None, None, None], x, 0.0).astype(np.float32)
+    finite = np.asarray(np.isfinite(x)).all(axis=(1, 2, 3), keepdims=True)
+    held = np.where(finite, x, 0.0).astype(np.float32)  # failed samples are left out of every mean
     return InverseRun(
         truth=truth,
         pictures=as_picture(setting.measurements, truth.shape[1:]),

@@ -86,8 +86,8 @@ def inverse_metrics(run: InverseRun) -> dict[str, Any]:
     if alive.any():
         for name, values in per_draw(run).items():
             found |= flat_estimate(name, metrics.mean_ci(np.nanmean(run.by_image(values)[alive], axis=1)))
-        for name in ("residual", "residual_low", "residual_high"):
-            found[f"{name}_per_noise_std"] = found[name] / run.noise_std
+        for end in ("", "_low", "_high"):
+            found[f"residual_per_noise_std{end}"] = found[f"residual{end}"] / run.noise_std
         mean, truth = np.nanmean(run.by_image(run.x)[alive], axis=1), np.asarray(run.truth)[alive]
         found |= flat_estimate("psnr_of_mean", metrics.mean_ci(metrics.psnr(mean, truth)))
         found |= flat_estimate("ssim_of_mean", metrics.mean_ci(metrics.ssim(mean, truth)))

@@ -46,9 +46,11 @@ def inverse_report(folder: str | os.PathLike[str], run: InverseRun, title: str =
 def headline(found: Mapping[str, Any]) -> dict[str, Estimate]:
     """The main numbers of a run with their intervals over images, by title."""
     n = found["images"] - found["images_without_samples"]
-    flat = {t: (found.get(k), found.get(f"{k}_low"), found.get(f"{k}_high")) for t, k in TITLES.items() if k in found}
-    flat["residual / noise"] = tuple(found.get(f"residual{end}_per_noise_std") for end in ("", "_low", "_high"))
-    return {title: Estimate(*values, n) for title, values in flat.items() if None not in values}  # type: ignore[arg-type]
+    shown: dict[str, Estimate] = {}
+    for title, key in TITLES.items():
+        if key in found:
+            shown[title] = Estimate(found[key], found[f"{key}_low"], found[f"{key}_high"], n)
+    return shown
 
 
 def as_picture(y: Float[AnyArray, "n *measurement"], shape: tuple[int, ...]) -> Float[np.ndarray, "n H W C"]:
@@ -56,14 +58,15 @@ def as_picture(y: Float[AnyArray, "n *measurement"], shape: tuple[int, ...]) -> 
 
     y: (n, h, w, C). shape: (H, W, C).
     """
-    y, (height, width) = np.asarray(y, np.float64), shape[:2]
-    if y.shape[1:] == tuple(shape):
-        return y
-    if y.shape[1] > height:  # Fourier magnitudes: the constant in the middle, as usual
-        y = np.log10(np.maximum(np.roll(y, (y.shape[1] // 2, y.shape[2] // 2), (1, 2)), 1e-3))
-        y = 2.0 * (y - y.min()) / max(np.ptp(y), 1e-12) - 1.0
-    rows, columns = (np.arange(size) * got // size for size, got in ((height, y.shape[1]), (width, y.shape[2])))
-    return y[:, rows][:, :, columns]
+    shown, (height, width) = np.asarray(y, np.float64), shape[:2]
+    if shown.shape[1:] == tuple(shape):
+        return shown
+    tall, wide = shown.shape[1:3]
+    if tall > height:  # Fourier magnitudes: the constant in the middle, as usual
+        shown = np.log10(np.maximum(np.roll(shown, (tall // 2, wide // 2), (1, 2)), 1e-3))
+        shown = 2.0 * (shown - shown.min()) / max(float(np.ptp(shown)), 1e-12) - 1.0
+    rows, columns = np.arange(height) * tall // height, np.arange(width) * wide // width
+    return shown[:, rows][:, :, columns]
 
 
 def restoration_grid(run: InverseRun, scale: int = 3) -> images.Pixels:

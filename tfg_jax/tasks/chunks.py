@@ -20,10 +20,20 @@ from tfg_jax.result import Samples
 class Task(Protocol):
     """What is sampled: a model and an objective, with one target a sample."""
 
-    traced: tuple[str, ...]
-    """Names of the attributes that are networks or operators: arguments, not constants, of a compiled program."""
-    model: Any
-    sampler: Any
+    @property
+    def traced(self) -> tuple[str, ...]:
+        """Names of the attributes that are networks or operators: arguments, not constants, of a compiled program."""
+        ...
+
+    @property
+    def model(self) -> Any:
+        """The diffusion or flow model."""
+        ...
+
+    @property
+    def sampler(self) -> Any:
+        """The sampler rule."""
+        ...
 
     def sample(
         self,
