@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tfg_jax.checks import check_count
+from tfg_jax.cli.optimise import UNITS, Options
 from tfg_jax.cli.setup import fingerprint
 from tfg_jax.config import to_plain
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
@@ -24,9 +25,6 @@ from tfg_jax.sample import sample, upper_cost
 from tfg_jax.samplers.rules import DDIM
 from tfg_jax.tasks.rewards import brightness, class_log_odds
 from tfg_jax.tasks.scoring import load_as
-
-if TYPE_CHECKING:
-    from tfg_jax.cli.optimise import Options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +41,6 @@ class Setup:
 
 def settings(options: Options) -> Setup:
     """Everything a run needs. Raises ValueError for options that cannot be meant or have no effect."""
-    from tfg_jax.cli.optimise import UNITS
-
     for name in ("rounds", "batch"):
         check_count(name, getattr(options, name))
     check_count("seed", options.seed, low=0)
