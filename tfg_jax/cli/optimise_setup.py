@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tfg_jax.checks import check_count
+from tfg_jax.checks import check_count, check_number
 from tfg_jax.cli.optimise import UNITS, Options
 from tfg_jax.cli.setup import fingerprint
 from tfg_jax.config import to_plain
@@ -53,6 +53,8 @@ def settings(options: Options) -> Setup:
         raise ValueError(f"delta={delta} has no effect with goal={options.goal}; drop one")
     if delta is None and options.goal is None:
         delta = UNITS[options.reward][0]
+    check_number("delta", delta, low=0.0, strict=True)
+    check_number("goal", options.goal)
     model = load_as(options.model, Denoiser)
     objective, labels, name, networks = _reward(options, model)
     initial = None
@@ -60,6 +62,8 @@ def settings(options: Options) -> Setup:
         initial = jax.random.normal(jax.random.fold_in(jax.random.key(options.seed), 2**31 - 1),
                                     (options.batch, *model.shape))  # fmt: skip
     adapt = None if options.learning_rate is None else FineTune(learning_rate=options.learning_rate)
+    if adapt is not None:
+        adapt.check(model, None)
     clip = Clip() if options.clip else None
     config = {
         "reward": name, "rounds": options.rounds, "batch": options.batch, "delta": delta, "goal": options.goal,
