@@ -11,7 +11,6 @@ import numpy as np
 
 from tfg_jax.checks import check_count, check_number
 from tfg_jax.cli.optimise import UNITS, Options
-from tfg_jax.cli.setup import fingerprint
 from tfg_jax.config import to_plain
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
 from tfg_jax.denoiser import Denoiser
@@ -23,6 +22,7 @@ from tfg_jax.optimise import FineTune
 from tfg_jax.report import text_table
 from tfg_jax.sample import sample, upper_cost
 from tfg_jax.samplers.rules import DDIM
+from tfg_jax.shards import fingerprint
 from tfg_jax.tasks.rewards import brightness, class_log_odds
 from tfg_jax.tasks.scoring import load_as
 

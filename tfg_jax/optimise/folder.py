@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tfg_jax.guidance.gradient import noise_std_of
 from tfg_jax.noise import typed_key
 from tfg_jax.optimise.finetune import FineTune, params_of, with_params
 from tfg_jax.optimise.rounds import Batch
+from tfg_jax.shards import fingerprint
 from tfg_jax.training import checkpoint
 
 claim = checkpoint.claim
@@ -111,15 +111,6 @@ def describe(plan: Any, key: PRNGKeyArray) -> dict[str, Any]:
         "adapt": [type(plan.adapt).__name__, adapt],
         "sha256": {name: fingerprint(value) for name, value in arrays.items()},
     }  # fmt: skip
-
-
-def fingerprint(tree: PyTree) -> str:
-    """SHA-256 of all arrays in the order of the tree."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(tree):
-        array = np.asarray(leaf)
-        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
-    return digest.hexdigest()
 
 
 def _number(value: Any) -> float | None:
