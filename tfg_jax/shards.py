@@ -23,6 +23,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from tfg_jax.checks import check_count
@@ -219,6 +220,15 @@ def config_hash(config: Mapping[str, Any]) -> str:
     except (TypeError, ValueError) as error:
         raise ValueError(f"config={config!r:.80} is not JSON ({error}); use plain numbers, strings and lists") from None
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fingerprint(params: Any) -> str:
+    """SHA-256 of all weights in the order of the tree: the same network under any name or path."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        array = np.asarray(leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

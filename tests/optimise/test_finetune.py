@@ -1,5 +1,7 @@
 """Fine-tuning between rounds: the released form is one Adam step, the weighted form draws by its weights."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,7 @@ def _network(params, x, t, cond):
     return params["w"] @ x + t * params["b"] + shift
 
 
-def model(schedule=None, prediction="eps", **options):
+def model(schedule=None, prediction: Any = "eps", **options) -> Any:
     rng = np.random.default_rng(1)
     params = {"w": rng.standard_normal((D, D)), "b": rng.standard_normal(D), "class": rng.standard_normal((2, D))}
     params = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), params)

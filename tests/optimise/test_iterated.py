@@ -1,6 +1,7 @@
 """Iterated gradient guidance: its exact fixed points and rates, what it depends on, failures, resumption."""
 
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,9 @@ def towards(params, x0, target):
     return params["scale"] * -jnp.sum((x0 - target) ** 2)
 
 
-def run(objective, rounds, *, batch=32, sampler=SAMPLER, seed=0, model=None, **options):
+def run(
+    objective: Any, rounds: Any, *, batch: Any = 32, sampler: Any = SAMPLER, seed: Any = 0, model=None, **options: Any
+):
     options = {"delta": 0.2, "guidance": LOOK, **options}
     return optimise.iterate(
         jax.random.key(seed), model or MODEL, objective, rounds=rounds, batch=batch, sampler=sampler,

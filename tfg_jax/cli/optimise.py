@@ -5,16 +5,12 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from tfg_jax.cli.main import FAILED_SAMPLES, OK, Interrupted
 from tfg_jax.cli.options import as_json
-
-if TYPE_CHECKING:
-    from tfg_jax.optimise import Batch, Optimised
-    from tfg_jax.shards import SampleFolder
 
 UNITS = {"class": (2.0, 1.0), "brightness": (0.1, 0.003)}
 """Default delta and noise_std of each reward, in its units: log-odds, and mean pixel value in [-1, 1]."""
@@ -107,8 +103,11 @@ def run(options: Options) -> int:
     return FAILED_SAMPLES if failed else OK
 
 
-def _drive(options: Options, setup: Any, folder: SampleFolder) -> Optimised:
-    """All rounds that are not there yet. Raises `Interrupted` on a signal, after the round at hand is on disk."""
+def _drive(options: Options, setup: Any, folder: Any) -> Any:
+    """All rounds that are not there yet, as `Optimised`.
+
+    Raises `Interrupted` on a signal, after the round at hand is on disk, and when the disk refuses a shard.
+    """
     import jax
     import numpy as np
     from tqdm import tqdm
@@ -130,7 +129,7 @@ def _drive(options: Options, setup: Any, folder: SampleFolder) -> Optimised:
         tqdm(total=options.rounds + 1, initial=options.rounds + 1 - left, unit="round", desc=setup.reward_name) as bar,
     ):
 
-        def on_round(number: int, batch: Batch, numbers: dict[str, float]) -> bool:
+        def on_round(number: int, batch: Any, numbers: dict[str, float]) -> bool:
             if ranges[number] in missing:
                 try:
                     arrays = {"x": np.asarray(batch.z), "reward": np.asarray(batch.value), **setup.labels}

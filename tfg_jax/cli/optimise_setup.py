@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tfg_jax.checks import check_count
-from tfg_jax.cli.setup import fingerprint
+from tfg_jax.checks import check_count, check_number
+from tfg_jax.cli.optimise import UNITS, Options
 from tfg_jax.config import to_plain
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
 from tfg_jax.denoiser import Denoiser
@@ -22,11 +22,9 @@ from tfg_jax.optimise import FineTune
 from tfg_jax.report import text_table
 from tfg_jax.sample import sample, upper_cost
 from tfg_jax.samplers.rules import DDIM
+from tfg_jax.shards import fingerprint
 from tfg_jax.tasks.rewards import brightness, class_log_odds
 from tfg_jax.tasks.scoring import load_as
-
-if TYPE_CHECKING:
-    from tfg_jax.cli.optimise import Options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +41,6 @@ class Setup:
 
 def settings(options: Options) -> Setup:
     """Everything a run needs. Raises ValueError for options that cannot be meant or have no effect."""
-    from tfg_jax.cli.optimise import UNITS
-
     for name in ("rounds", "batch"):
         check_count(name, getattr(options, name))
     check_count("seed", options.seed, low=0)
@@ -57,6 +53,8 @@ def settings(options: Options) -> Setup:
         raise ValueError(f"delta={delta} has no effect with goal={options.goal}; drop one")
     if delta is None and options.goal is None:
         delta = UNITS[options.reward][0]
+    check_number("delta", delta, low=0.0, strict=True)
+    check_number("goal", options.goal)
     model = load_as(options.model, Denoiser)
     objective, labels, name, networks = _reward(options, model)
     initial = None
@@ -64,6 +62,8 @@ def settings(options: Options) -> Setup:
         initial = jax.random.normal(jax.random.fold_in(jax.random.key(options.seed), 2**31 - 1),
                                     (options.batch, *model.shape))  # fmt: skip
     adapt = None if options.learning_rate is None else FineTune(learning_rate=options.learning_rate)
+    if adapt is not None:
+        adapt.check(model, None)
     clip = Clip() if options.clip else None
     config = {
         "reward": name, "rounds": options.rounds, "batch": options.batch, "delta": delta, "goal": options.goal,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from tfg_jax.checks import check_count
@@ -16,6 +14,7 @@ from tfg_jax.cli.options import RunOptions
 from tfg_jax.config import to_plain
 from tfg_jax.guidance.classifier import ClassifierGuidance
 from tfg_jax.metrics import check_independent
+from tfg_jax.shards import fingerprint
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 
 
@@ -60,15 +59,6 @@ def sample_config(options: RunOptions, task: LabelTask, method: Method, targets:
         "seed": options.seed,
         "weights_sha256": {name: fingerprint(params) for name, params in networks.items()},
     }
-
-
-def fingerprint(params: Any) -> str:
-    """SHA-256 of all weights in the order of the tree: the same network under any name or path."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(params):
-        array = np.asarray(leaf)
-        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
-    return digest.hexdigest()
 
 
 def dependence_notes(guide: Any, evaluator: Any) -> list[str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +18,8 @@ from tfg_jax.guidance.gradient import noise_std_of
 from tfg_jax.noise import typed_key
 from tfg_jax.optimise.finetune import FineTune, params_of, with_params
 from tfg_jax.optimise.rounds import Batch
+from tfg_jax.shards import fingerprint
 from tfg_jax.training import checkpoint
-
-if TYPE_CHECKING:
-    from tfg_jax.optimise.iterated import _Plan
 
 claim = checkpoint.claim
 
@@ -45,7 +42,7 @@ class State:
     adapted: PyTree
     history: dict[str, Array]
 
-    def after(self, plan: _Plan, batch: Batch, model: Any, adapted: PyTree) -> State:
+    def after(self, plan: Any, batch: Batch, model: Any, adapted: PyTree) -> State:
         """The state of the next round, not yet noted."""
         params = None if plan.adapt is None else params_of(model)
         return State(self.round + 1, batch, params, adapted, self.history)
@@ -58,7 +55,7 @@ class State:
         )
 
 
-def begin(plan: _Plan, batch: Batch, adapted: PyTree) -> State:
+def begin(plan: Any, batch: Batch, adapted: PyTree) -> State:
     """The state of round 0, nothing noted."""
     names = ["reward", "reward_std", "reward_best", "gradient_norm", "failed", "seconds"]
     names += ["off_support"] if plan.basis is not None else []
@@ -68,7 +65,7 @@ def begin(plan: _Plan, batch: Batch, adapted: PyTree) -> State:
     return State(jnp.zeros((), jnp.int32), batch, params, adapted, dict.fromkeys(sorted(names), empty))
 
 
-def model_of(plan: _Plan, state: State) -> Any:
+def model_of(plan: Any, state: State) -> Any:
     """The model of the state's round."""
     return plan.model if state.params is None else with_params(plan.model, state.params)
 
@@ -78,7 +75,7 @@ def save(folder: Path, state: State) -> None:
     checkpoint.save(folder, int(state.round), state)
 
 
-def restore(folder: Path, plan: _Plan, key: PRNGKeyArray) -> State | None:
+def restore(folder: Path, plan: Any, key: PRNGKeyArray) -> State | None:
     """The last saved state, or None if there is none."""
     if not checkpoint.saved_steps(folder):
         return None
@@ -86,7 +83,7 @@ def restore(folder: Path, plan: _Plan, key: PRNGKeyArray) -> State | None:
     return checkpoint.restore(folder, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
 
 
-def describe(plan: _Plan, key: PRNGKeyArray) -> dict[str, Any]:
+def describe(plan: Any, key: PRNGKeyArray) -> dict[str, Any]:
     """All that decides the run, as JSON: arrays by their hash, so that other values of any of it are another run."""
     arrays = {
         "model": jax.tree.leaves(plan.model), "objective": jax.tree.leaves(plan.objective), "target": plan.target,
@@ -114,15 +111,6 @@ def describe(plan: _Plan, key: PRNGKeyArray) -> dict[str, Any]:
         "adapt": [type(plan.adapt).__name__, adapt],
         "sha256": {name: fingerprint(value) for name, value in arrays.items()},
     }  # fmt: skip
-
-
-def fingerprint(tree: PyTree) -> str:
-    """SHA-256 of all arrays in the order of the tree."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(tree):
-        array = np.asarray(leaf)
-        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
-    return digest.hexdigest()
 
 
 def _number(value: Any) -> float | None:
