@@ -247,6 +247,8 @@ FIGURE, SIDE = (0.0, 1.0, 2.0, 4.0, 8.0), 5.0  # weights and half width of the p
 def toy(run: Run) -> dict[str, Any]:
     """Tilted laws by quadrature beside what samplers produce, and the two Gaussians on a line."""
     store, plane, n = Store(run.folder / "toy.json"), [], run.toy_samples
+    path = run.page.with_name(f"{run.page.stem}_gaussians.png")
+    fresh = not path.exists()
     for radius in (1.0, 2.0):
         for w in FIGURE[1:]:
             aim = dataclasses.asdict(tilted.tilted(tilted.triangle(radius), 0, w))
@@ -257,6 +259,7 @@ def toy(run: Run) -> dict[str, Any]:
                 key = config_hash({"radius": radius, "w": w, "sampler": to_plain(sampler), "samples": n})
                 label = f"r {radius:g}, w {w:g}, {name}"
                 if (found := store.get(label, key)) is None:
+                    fresh = True
                     x = toy_samples(radius, w, sampler, n)
                     found = store.put(label, key, dataclasses.asdict(tilted.moments(tilted.triangle(radius), 0, x)))
                     print(f"{label}: mean_y {found['mean_y']:.3f}", flush=True)
@@ -274,7 +277,7 @@ def toy(run: Run) -> dict[str, Any]:
                 "tilted": round(guided_laws.tilted_variance(gamma), 5),
             }
         )
-    if not (path := run.page.with_name(f"{run.page.stem}_gaussians.png")).exists():  # delete it to have it drawn again
+    if fresh:
         save_figure(path, 1.0, n)
     return {"plane": plane, "line": line}
 
