@@ -208,7 +208,7 @@ def trained(run: Run, p: float) -> Path:
     """A model trained with this share of labels dropped; the same number of updates for all. Resumable."""
     home = run.folder / f"model-p{p:g}-{run.train_steps}"
     export = run.folder / "models" / f"p-uncond-{p:g}-{run.train_steps}"
-    if not (export / "README.md").exists():  # written last
+    if not (export / "README.md").exists():  # written after the weights
         script = Path(__file__).with_name("train_diffusion.py")
         words = ["--model.p-uncond", p, "--steps", run.train_steps, "--decay-from", run.train_steps * 3 // 4]
         subprocess.run([sys.executable, script, *map(str, [*words, "--folder", home, "--export", export])], check=True)
