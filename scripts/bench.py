@@ -2,6 +2,7 @@
 
     python scripts/bench.py                 # all, some minutes
     python scripts/bench.py --runs 30 --steps 5 --page docs/results/speed.md
+    python scripts/bench.py --only horizon  # the lookahead tables alone
 
 Every ratio is of two programs timed in turn (a, b, a, b, ...) in one process: the ratio of the medians with its 95 %
 bootstrap interval. Absolute times depend on the machine and are not the point.
@@ -9,9 +10,10 @@ bootstrap interval. Absolute times depend on the machine and are not the point.
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,7 @@ from jaxtyping import Array
 import tfg_jax as tfg
 from tfg_jax.files import write_atomically
 from tfg_jax.host import keep_freed_memory
+from tfg_jax.lookahead import Conditioned
 from tfg_jax.report import markdown_table, text_table
 from tfg_jax.samplers.rules import straight
 
@@ -34,6 +37,7 @@ class Run:
     steps: int = 5  # sampling steps of a timed program
     batch: int = 32
     page: Path | None = None  # also write the table here
+    only: Literal["all", "horizon"] = "all"
 
 
 def ratio(run: Run, ours: Callable[[], Any], theirs: Callable[[], Any]) -> dict[str, Any]:
@@ -119,8 +123,91 @@ def compiled_size(model: Any, objective: Any, target: Array, steps: int) -> dict
     return {"seconds": seconds, "bytes": None if memory is None else memory.temp_size_in_bytes}
 
 
+CALLS: Counter = Counter()
+
+
+@jax.custom_vjp
+def _counted(x: Array) -> Array:
+    return _count_forward(x)[0]
+
+
+def _count_forward(x: Array) -> tuple[Array, None]:
+    jax.debug.callback(lambda _: CALLS.update(["forwards"]), jnp.sum(x))
+    return x, None
+
+
+def _count_pullback(_: None, cotangent: Array) -> tuple[Array]:
+    jax.debug.callback(lambda _: CALLS.update(["pullbacks"]), jnp.sum(cotangent))
+    return (cotangent,)
+
+
+_counted.defvjp(_count_forward, _count_pullback)
+
+
+@dataclasses.dataclass(frozen=True)
+class Counted:
+    """A network whose calls and pullbacks are counted."""
+
+    apply: Callable[..., Array]
+
+    def __call__(self, params: Any, x: Array, t: Array, cond: Any) -> Array:
+        return _counted(self.apply(params, x, t, cond))
+
+
+def full_gradient(model: Any, look: Any) -> Callable[[Array], Array]:
+    """The gradient of the mean square of the clean estimate, through the whole lookahead, batched."""
+
+    def one(x: Array) -> Array:
+        seen = look(Conditioned(model), x, model.schedule.level(0.9))
+        return seen.pullback(2.0 * seen.x0 / seen.x0.size)
+
+    return jax.jit(jax.vmap(one))
+
+
+def memory_of_gradients(model: Any, batch: int, steps: int) -> list[dict[str, Any]]:
+    """Peak temporary bytes and counted calls of a full-horizon gradient under each memory policy."""
+    x = jax.random.normal(jax.random.key(0), (batch, *model.shape))
+    rows: list[dict[str, Any]] = []
+    for remat in ("none", 8, 4, "step"):
+        look = tfg.TruncatedSolve(1.0, steps, "euler", remat=remat)
+        memory = full_gradient(model, look).lower(x).compile().memory_analysis()
+        CALLS.clear()
+        jax.block_until_ready(full_gradient(model.replace(apply=Counted(model.apply)), look)(x[:1]))
+        jax.effects_barrier()
+        rows.append(
+            {
+                "remat": str(remat), "temporary memory (MB)": _mb(getattr(memory, "temp_size_in_bytes", None)),
+                "forwards": CALLS["forwards"], "pullbacks": CALLS["pullbacks"],
+            }
+        )  # fmt: skip
+        first = rows[0]
+        rows[-1]["memory / none"] = round(rows[-1]["temporary memory (MB)"] / first["temporary memory (MB)"], 3)
+        calls = rows[-1]["forwards"] + rows[-1]["pullbacks"]
+        rows[-1]["calls / none"] = round(calls / (first["forwards"] + first["pullbacks"]), 2)
+        print(text_table(rows[-1:]), flush=True)
+    return rows
+
+
+def horizon_tables(run: Run, model: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Scan against diffrax at 16 steps, and the memory policies at 64."""
+    import diffrax
+
+    x = jax.random.normal(jax.random.key(0), (min(run.batch, 8), *model.shape))
+    ours = full_gradient(model, tfg.TruncatedSolve(1.0, 16, "heun"))
+    theirs = full_gradient(model, tfg.TruncatedSolve(1.0, 16, diffrax.Heun()))
+    speed = {
+        "what": "scan over diffrax with recursive checkpoints, 16 Heun steps", "bar": "<= 1.00",
+        **ratio(run, lambda: ours(x), lambda: theirs(x)),
+    }  # fmt: skip
+    print(text_table([speed]), flush=True)
+    return [speed], memory_of_gradients(model, 2, 64)
+
+
 def main(run: Run) -> None:
     """Measure and print."""
+    if run.only == "horizon":
+        horizon_tables(run, tfg.load("fashion-mnist"))
+        return
     model, guide = tfg.load("fashion-mnist"), tfg.load("fashion-mnist-guide")
     objective = tfg.objectives.class_log_prob(guide)
     key = jax.random.key(0)
@@ -158,12 +245,17 @@ def main(run: Run) -> None:
         {"what": "temporary memory (MB)", "20 steps": _mb(small["bytes"]), "200 steps": _mb(large["bytes"])},
     ]
     print(text_table(sizes))
+    speed, memory = horizon_tables(run, model)
     if run.page is not None:
         note = (
             f"Generated by `python scripts/bench.py --page {run.page}`: batch {run.batch}, {run.steps} steps, medians "
             f"of {run.runs} interleaved runs with 95 % intervals, jax {jax.__version__} on {jax.devices()[0]}."
         )
-        page = f"# Speed\n\n{note}\n\n{markdown_table(rows)}\n\n{markdown_table(sizes)}\n"
+        page = f"# Speed\n\n{note}\n\n{markdown_table(rows + speed)}\n\n{markdown_table(sizes)}\n"
+        page += (
+            "\nGradient through the whole solve of 64 Euler steps, batch 2: memory of the compiled program, "
+            f"network calls counted by callback.\n\n{markdown_table(memory)}\n"
+        )
         write_atomically(run.page, lambda out: out.write(page.encode()))
 
 

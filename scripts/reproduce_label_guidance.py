@@ -2,6 +2,7 @@
 
     python scripts/reproduce_label_guidance.py                 # tune, sample, report; stopped, the same command resumes
     python scripts/reproduce_label_guidance.py --per-class 8 --folder runs/quick --page runs/quick.md   # a quick look
+    python scripts/reproduce_label_guidance.py --only dps lgd  # samples of these rows alone, for processes side by side
 
 Every method is tuned with the same number of trials on seed 1, then reported on seed 0. The trial kept has the largest
 
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from tfg_jax import DPS, LGD, MPGD, TFG, UGD, FreeDoM, metrics, report
+from tfg_jax import DPS, LGD, MPGD, TFG, UGD, FreeDoM, Unguided, metrics, report
 from tfg_jax.cli import runs, scoring, setup
 from tfg_jax.cli.methods import Method
 from tfg_jax.config import to_plain
@@ -32,19 +33,19 @@ from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 from tfg_jax.tasks.presets import LABEL_PRESETS
 
 NONE, CONDITIONAL = Method(None, False), Method(None, True)
-SINGLE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-MEAN = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+# Brackets around the best of earlier rounds of trials, eight for every method, on a less trained model.
 TRIPLES = (  # rho, mu, smoothing
-    (2.0, 0.5, 0.1), (4.0, 0.25, 0.1), (8.0, 0.1, 0.1), (4.0, 0.1, 1.0),
-    (8.0, 0.1, 1.0), (8.0, 0.25, 1.0), (16.0, 0.1, 1.0), (16.0, 0.25, 1.0),
+    (0.5, None, 1.0), (1.0, None, 1.0), (2.0, None, 1.0), (1.0, None, 0.5), (1.0, 0.02, 1.0), (1.0, 0.05, 1.0),
 )  # fmt: skip
 TRIALS: dict[str, list[Guidance]] = {
-    "dps": [DPS(s) for s in MEAN],
-    "lgd": [LGD(s, n_mc=4) for s in SINGLE],
-    "freedom": [FreeDoM(s) for s in SINGLE],
-    "mpgd": [MPGD(s) for s in SINGLE],
-    "ugd": [UGD(s, n_iter=4) for s in MEAN],
-    "tfg": [TFG(*strengths, n_iter=4, n_mc=1) for strengths in TRIPLES],
+    "dps": [DPS(s) for s in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)],
+    "lgd": [LGD(s, n_mc=4) for s in (1.0, 2.0, 3.0, 4.0, 8.0, 16.0)],
+    "freedom": [FreeDoM(s) for s in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)],
+    "mpgd": [MPGD(s) for s in (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)],
+    "ugd": [UGD(s, n_iter=4) for s in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)],
+    "tfg": [TFG(rho, mu, smoothing) for rho, mu, smoothing in TRIPLES],
+    # Each recurrence guides again, so four of them want less strength each.
+    "tfg4": [TFG(rho, None, 1.0, n_recur=4) for rho in (0.25, 0.4, 0.6)],
 }
 
 
@@ -53,9 +54,11 @@ class Run:
     """What is run and where it goes."""
 
     per_class: int = 128  # reported samples a class
+    ablation_per_class: int = 64  # of the rows that change one thing of TFG
     trial_per_class: int = 10  # tuning samples a class
     steps: int = 50
-    chunk: int = 128
+    chunk: int = 20  # small arrays stay in the cache of a CPU core
+    only: tuple[str, ...] = ()  # rows to sample, without a page; () is all of them, and the page
     folder: Path = Path("runs/label_guidance")  # samples, for resuming
     page: Path = Path("docs/results/label_guidance.md")
 
@@ -67,8 +70,10 @@ class Study:
     task: LabelTask
     run: Run
 
-    def samples(self, name: str, method: Method, seed: int, per_class: int) -> tuple[LabelRun, dict[str, Any]]:
-        """Samples and metrics of a method; only what is missing on disk is computed."""
+    def samples(
+        self, name: str, method: Method, seed: int, per_class: int, first: int | None = None
+    ) -> tuple[LabelRun, dict[str, Any]]:
+        """Samples and metrics of a method (of the ``first`` of them); only what is missing on disk is computed."""
         targets = balanced_targets(10 * per_class)
         options: Any = dataclasses.make_dataclass("Options", [("seed", int)])(seed)
         config = setup.sample_config(options, self.task, method, targets)
@@ -76,6 +81,7 @@ class Study:
         with open_folder(home, config, len(targets), min(self.run.chunk, len(targets))) as folder:
             runs.fill(folder, self.task, method, targets, name)
             arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
+        arrays = {key: array[:first] for key, array in arrays.items()}
         scored = scoring.label_run(self.task.judge, self.task.class_names, arrays, seconds, config)
         return scored, label_metrics(scored)
 
@@ -115,7 +121,8 @@ def strengths(guidance: Guidance) -> list[float]:
 def ablations(tfg: TFG) -> dict[str, TFG]:
     """TFG at its tuned strengths with one thing changed at a time."""
     change = lambda **options: tfg.replace(**options)  # type: ignore[attr-defined]  # noqa: E731
-    both = lambda kind: change(rho_structure=kind, mu_structure=kind)  # noqa: E731
+    terms = [term for term in ("rho", "mu") if getattr(tfg, term) is not None]
+    both = lambda kind: change(**{f"{term}_structure": kind for term in terms})  # noqa: E731
     return {
         "tfg, n_recur 2": change(n_recur=2),
         "tfg, n_recur 4": change(n_recur=4),
@@ -162,28 +169,39 @@ def real_row(task: LabelTask, n: int) -> dict[str, Any]:
 def main(run: Run) -> None:
     """Tune, sample, report."""
     study = Study(load_label_task(steps=run.steps), run)
+    changed = ("none, n_recur 4", *ablations(TFG()))
+    wanted = run.only or ("none", "conditional", *TRIALS, *changed)
     trial = study.samples("tune/conditional", CONDITIONAL, 1, run.trial_per_class)[1]["frechet_distance"]
-    tuned, trials = {}, []
+    methods, trials = {"none": NONE, "conditional": CONDITIONAL, changed[0]: Method(Unguided(n_recur=4), False)}, []
     for name in TRIALS:
-        tuned[name], rows = study.tune(name, trial)
-        trials += rows
+        if not any(row.split(",")[0] == name for row in wanted):
+            continue
+        tuned, tried = study.tune(name, trial)
+        methods[name] = Method(tuned, False)
+        trials += tried
+        if name == "tfg":
+            methods |= {row: Method(other, False) for row, other in ablations(tuned).items()}  # type: ignore[arg-type]
     print(report.text_table(trials), flush=True)
-    methods = {"none": NONE, "conditional": CONDITIONAL} | {name: Method(found, False) for name, found in tuned.items()}
-    methods |= {name: Method(found, False) for name, found in ablations(tuned["tfg"]).items()}
-    presets = {name: setting(preset) for name, preset in LABEL_PRESETS.items()}
 
     rows, pictures, numbers = [real_row(study.task, 10 * run.per_class)], {}, {}
-    for name, method in methods.items():
-        scored, found = study.samples(f"report/{name.replace(', ', '-').replace(' ', '-')}", method, 0, run.per_class)
-        rows.append(row_of(name, method.guidance, found))
+    few = run.ablation_per_class
+    compared = [real_row(study.task, 10 * few)]
+    for name in wanted:
+        method, folder = methods[name], f"report/{name.replace(', ', '-').replace(' ', '-')}"
+        scored, found = study.samples(folder, method, 0, few if name in changed else run.per_class)
         pictures[name], numbers[name] = np.asarray(scored.x[:20]), found
-        print(report.text_table([rows[-1]]), flush=True)
-        report.write_json(run.folder / "numbers.json", numbers)
-        write_page(run, rows, trials, pictures, presets)
-    print(report.text_table(rows))
+        (compared if name in changed else rows).append(row_of(name, method.guidance, found))
+        if name in ("none", "conditional", "tfg"):
+            _, found = study.samples(folder, method, 0, run.per_class, first=10 * few)
+            compared.append(row_of(name, method.guidance, found))
+        print(report.text_table([(compared if name in changed else rows)[-1]]), flush=True)
+        if not run.only:
+            report.write_json(run.folder / "numbers.json", numbers)
+            write_page(run, rows, compared, trials, pictures)
+    print(report.text_table(rows), "\n", report.text_table(compared))
 
 
-def write_page(run: Run, rows: list, trials: list, pictures: dict[str, np.ndarray], presets: dict[str, str]) -> None:
+def write_page(run: Run, rows: list, compared: list, trials: list, pictures: dict[str, np.ndarray]) -> None:
     """The generated part of the page: tables and picture; findings.md beside it is written by hand and kept."""
     run.page.parent.mkdir(parents=True, exist_ok=True)
     picture = run.page.with_suffix(".png")
@@ -191,6 +209,7 @@ def write_page(run: Run, rows: list, trials: list, pictures: dict[str, np.ndarra
     points = {row["method"]: (row["Fréchet distance"], row["evaluator accuracy"]) for row in rows}
     chart = run.page.with_name(f"{run.page.stem}_scatter.png")
     report.save_scatter(chart, points, "Fréchet distance (lower is better)", "evaluator accuracy")
+    presets = {name: setting(preset) for name, preset in LABEL_PRESETS.items()}
     findings = run.page.with_name(f"{run.page.stem}_findings.md")
     text = [
         "# Label guidance on Fashion-MNIST",
@@ -202,8 +221,12 @@ def write_page(run: Run, rows: list, trials: list, pictures: dict[str, np.ndarra
         "## Table\n",
         report.markdown_table(rows),
         f"\n![accuracy against distance]({chart.name})\n",
+        f"\n## One thing changed at a time\n\n{10 * run.ablation_per_class} samples a row, the first of those above; "
+        "distances compare within this table alone.\n",
+        report.markdown_table(compared),
         f"\nThe first twenty samples of each row, same seeds, every class twice:\n\n![samples]({picture.name})\n",
-        f"\n## Tuning\n\n{len(TRIALS['tfg'])} trials a method, {10 * run.trial_per_class} samples each, on seed 1. "
+        f"\n## Tuning\n\n{len(TRIALS['tfg'])} trials a method ({len(TRIALS['tfg4'])} for TFG at n_recur 4), "
+        f"{10 * run.trial_per_class} samples each, on seed 1. "
         "Score: accuracy - 0.25 log2(distance / distance of conditional samples at that n).\n",
         report.markdown_table(trials),
         f"\nPresets shipped as `tfg_jax.tasks.presets`: {json.dumps(presets)}\n",

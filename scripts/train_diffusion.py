@@ -229,10 +229,11 @@ def export(run: Run, loss: LossFn, state: TrainState, folder: Path) -> None:
     losses = [
         jitted(state.ema, {"image": images[row], "label": labels[row]}, jax.random.key(i)) for i, row in enumerate(rows)
     ]
+    before = manifest.load_manifest(Path(model.init).parent)[Path(model.init).name]["metrics"] if model.init else {}
     metrics = {
         "parameters": sum(array.size for array in arrays.values()),
-        "updates": int(state.step),
-        "epochs": round(int(state.step) * model.batch / 60_000, 2),
+        "updates": before.get("updates", 0) + int(state.step),
+        "epochs": round(before.get("epochs", 0.0) + int(state.step) * model.batch / 60_000, 2),
         "test_loss": round(float(np.mean(losses)), 5),
     }
     command = straight_command(run, int(state.step))
@@ -249,7 +250,7 @@ def export(run: Run, loss: LossFn, state: TrainState, folder: Path) -> None:
 
 
 def straight_command(run: Run, step: int) -> str:
-    """The one command that gives the state of `step` in a single uninterrupted run."""
+    """What gives the state of `step` in a single uninterrupted run, after the model it went on from if there is one."""
     flags: list[Any] = []
     for field in dataclasses.fields(Model):
         value = getattr(run.model, field.name)
@@ -258,7 +259,12 @@ def straight_command(run: Run, step: int) -> str:
     if run.decay_from is not None:
         flags += ["--decay-from", run.decay_from]
         step = run.steps  # the decay ends there
-    return shlex.join(map(str, ["python", "scripts/train_diffusion.py", *flags, "--steps", step]))
+    command = shlex.join(map(str, ["python", "scripts/train_diffusion.py", *flags, "--steps", step]))
+    if not run.model.init:
+        return command
+    first = manifest.load_manifest(Path(run.model.init).parent)[Path(run.model.init).name]["command"]
+    where = shlex.join(["--folder", f"{run.model.init}-state", "--export", run.model.init])
+    return f"{first} {where} && {command}"
 
 
 def card(name: str, model: Model, command: str, metrics: dict[str, Any]) -> str:
@@ -274,7 +280,8 @@ guidance, not for pictures of clothes. Class {fashion_mnist.NUM_CLASSES} stands 
 - Data: {DATA}; flipped left-right: classes {model.flip_classes}
 - Licence: {LICENCE}
 - Training: {metrics["updates"]:,} updates of {model.batch} images ({metrics["epochs"]} epochs), Adam; labels dropped
-  with probability {model.p_uncond}; released are the averaged weights (decay {model.ema})
+  with probability {model.p_uncond}{" (in the last of the stages below)" if model.init else ""}; released are the
+  averaged weights (decay {model.ema})
 - Command: `{command}`
 - Denoising loss on the 10,000 test images: {metrics["test_loss"]}
 """

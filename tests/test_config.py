@@ -15,7 +15,10 @@ EXAMPLES = (
     tfg.Unguided(n_recur=3),
     tfg.ClassifierGuidance(strength=2.5),
     tfg.DPS(strength=0.3, normalise="residual"),
+    tfg.PiGDM(strength=0.7, data_std=0.6, weighting="score"),
     tfg.FreeDoM(strength=0.2, n_recur=4, structure="constant"),
+    tfg.GradientGuidance(noise_std=0.2, beta="exact", beta_coef=3.0),
+    tfg.NaiveGradientGuidance(noise_std=None, beta="constant", beta_coef=0.5),
     tfg.LGD(strength=0.7, n_mc=3),
     tfg.MPGD(strength=0.4),
     tfg.TFG(
@@ -48,6 +51,11 @@ EXAMPLES = (
     tfg.CosineLogSNR(log_snr_min=None, log_snr_max=9.0),
     tfg.DDIM(steps=2, eta=None, grid=tfg.Explicit(jnp.array([0.8, 0.4, 0.0]))),
     tfg.TFG(rho=None, mu=1.0),
+    tfg.InnerSteps(strength=0.2, n_inner=5),
+    tfg.Reach(s=0.8),
+    tfg.TruncatedSolve(horizon=0.5, steps=8, solver="ralston", remat=2, margin=1e-2),
+    tfg.TruncatedSolve(None, 2, jacobian="denoiser"),
+    tfg.TruncatedSolve(tfg.Reach(0.7), remat="step"),
 )  # fmt: skip
 
 

@@ -22,11 +22,13 @@ _HOMES = {
         "VPCosine",
         "VPLinear",
         "VPTruncatedCosine",
+        "cosine_table",
         "from_alphas_cumprod",
     ),
     "timesteps": ("CosineLogSNR", "Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
     "denoiser": ("Clean", "Denoiser", "Model", "PerSample", "from_fn", "from_linen", "from_nnx"),
     "lookahead": ("Clip", "Tweedie"),
+    "truncated": ("FlowMap", "Reach", "TruncatedSolve"),
     "noise": ("NoiseTape",),
     "result": ("Cost", "Samples", "Status"),
     "guidance.base": ("StepContext", "Unguided"),
@@ -47,8 +49,11 @@ _HOMES = {
     "guidance.classifier_free.zero_star": ("CFGZeroStar",),
     "guidance.dps": ("DPS",),
     "guidance.freedom": ("FreeDoM",),
+    "guidance.gradient": ("GradientGuidance", "NaiveGradientGuidance"),
+    "guidance.inner": ("InnerSteps",),
     "guidance.lgd": ("LGD",),
     "guidance.mpgd": ("MPGD",),
+    "guidance.pigdm": ("PiGDM",),
     "guidance.tfg": ("TFG",),
     "guidance.ugd": ("UGD",),
     "samplers.rules": ("DDIM", "DDPM"),
@@ -57,11 +62,18 @@ _HOMES = {
     "samplers.loop": ("Record",),
     "sample": ("sample", "sampling_times", "upper_cost"),
     "invert": ("invert",),
+    "diagnose": ("HorizonCurve", "diagnose_horizon"),
+    "endtoend.source": ("DFlow",),
+    "endtoend.controls": ("Controls",),
+    "endtoend.run": ("end_to_end", "upper_end_to_end_cost"),
     "best": ("best_of_n",),
     "config": ("from_json", "to_json"),
     "weights.released": ("load",),
 }
-_MODULES = {"analytic": "analytic", "objectives": "objectives", "special_cases": "guidance.special_cases"}
+_MODULES = {
+    "analytic": "analytic", "objectives": "objectives", "ode": "ode", "operators": "operators", "optimise": "optimise",
+    "special_cases": "guidance.special_cases",
+}  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDunderAll]
@@ -69,6 +81,9 @@ __all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDun
 if TYPE_CHECKING:
     from tfg_jax import analytic as analytic
     from tfg_jax import objectives as objectives
+    from tfg_jax import ode as ode
+    from tfg_jax import operators as operators
+    from tfg_jax import optimise as optimise
     from tfg_jax.best import best_of_n as best_of_n
     from tfg_jax.config import from_json as from_json
     from tfg_jax.config import to_json as to_json
@@ -79,6 +94,12 @@ if TYPE_CHECKING:
     from tfg_jax.denoiser import from_fn as from_fn
     from tfg_jax.denoiser import from_linen as from_linen
     from tfg_jax.denoiser import from_nnx as from_nnx
+    from tfg_jax.diagnose import HorizonCurve as HorizonCurve
+    from tfg_jax.diagnose import diagnose_horizon as diagnose_horizon
+    from tfg_jax.endtoend.controls import Controls as Controls
+    from tfg_jax.endtoend.run import end_to_end as end_to_end
+    from tfg_jax.endtoend.run import upper_end_to_end_cost as upper_end_to_end_cost
+    from tfg_jax.endtoend.source import DFlow as DFlow
     from tfg_jax.guidance import special_cases as special_cases
     from tfg_jax.guidance.base import StepContext as StepContext
     from tfg_jax.guidance.base import Unguided as Unguided
@@ -99,8 +120,12 @@ if TYPE_CHECKING:
     from tfg_jax.guidance.classifier_free.zero_star import CFGZeroStar as CFGZeroStar
     from tfg_jax.guidance.dps import DPS as DPS
     from tfg_jax.guidance.freedom import FreeDoM as FreeDoM
+    from tfg_jax.guidance.gradient import GradientGuidance as GradientGuidance
+    from tfg_jax.guidance.gradient import NaiveGradientGuidance as NaiveGradientGuidance
+    from tfg_jax.guidance.inner import InnerSteps as InnerSteps
     from tfg_jax.guidance.lgd import LGD as LGD
     from tfg_jax.guidance.mpgd import MPGD as MPGD
+    from tfg_jax.guidance.pigdm import PiGDM as PiGDM
     from tfg_jax.guidance.tfg import TFG as TFG
     from tfg_jax.guidance.ugd import UGD as UGD
     from tfg_jax.invert import invert as invert
@@ -128,6 +153,7 @@ if TYPE_CHECKING:
     from tfg_jax.schedules import VPCosine as VPCosine
     from tfg_jax.schedules import VPLinear as VPLinear
     from tfg_jax.schedules import VPTruncatedCosine as VPTruncatedCosine
+    from tfg_jax.schedules import cosine_table as cosine_table
     from tfg_jax.schedules import from_alphas_cumprod as from_alphas_cumprod
     from tfg_jax.timesteps import CosineLogSNR as CosineLogSNR
     from tfg_jax.timesteps import Explicit as Explicit
@@ -137,6 +163,9 @@ if TYPE_CHECKING:
     from tfg_jax.timesteps import Trailing as Trailing
     from tfg_jax.timesteps import Uniform as Uniform
     from tfg_jax.timesteps import UniformLogSNR as UniformLogSNR
+    from tfg_jax.truncated import FlowMap as FlowMap
+    from tfg_jax.truncated import Reach as Reach
+    from tfg_jax.truncated import TruncatedSolve as TruncatedSolve
     from tfg_jax.weights.released import load as load
 
 

@@ -35,7 +35,7 @@ class Mixture:
     Attributes:
         log_weights: logarithms of the weights, which sum to 1.
         means: component means.
-        variances: of each component along its axes, > 0.
+        variances: of each component along its axes, > 0; 0 across the subspace of `in_subspace`.
         axes: orthonormal axes of each component, in columns.
     """
 
@@ -259,6 +259,35 @@ def mixture(
     if variances.min() <= 0:
         raise ValueError(f"covs has an eigenvalue of {variances.min():.3g}; give positive definite matrices")
     return Mixture(*(jnp.asarray(a, jnp.result_type(float)) for a in (np.log(w / w.sum()), m, variances, axes)))
+
+
+def in_subspace(basis: ArrayLike | Sequence[Any], data: Mixture) -> Mixture:
+    """The law of ``x0 = basis @ u`` with u of the law ``data``: a mixture whose support is a linear subspace.
+
+    Its variances across the subspace are 0, so clean samples have no density (`log_prob` is not finite); noisy samples,
+    denoisers and scores are exact as ever, and clean estimates lie in the subspace to round-off.
+
+    Args:
+        basis: (D, d), orthonormal columns.
+        data: the law of u, of dimension d.
+
+    Raises:
+        ValueError: columns that are not orthonormal, or not one a dimension of the data.
+    """
+    columns = np.asarray(basis, np.float64)
+    d = data.means.shape[1]
+    if columns.ndim != 2 or columns.shape[1] != d or columns.shape[0] < d:
+        raise ValueError(f"basis has shape {columns.shape}, data of dimension {d} needs (D, {d}) with D >= {d}")
+    if not np.allclose(columns.T @ columns, np.eye(d), atol=1e-5):
+        raise ValueError("basis must have orthonormal columns; orthonormalise them with numpy.linalg.qr(basis)[0]")
+    rest = np.linalg.svd(columns)[0][:, d:]
+    dtype, k = data.means.dtype, data.means.shape[0]
+    inside, across = (jnp.asarray(part, dtype) for part in (columns, rest))
+    axes = jnp.concatenate(
+        [jnp.einsum("ij,kjl->kil", inside, data.axes), jnp.broadcast_to(across, (k, *across.shape))], axis=2
+    )
+    variances = jnp.concatenate([data.variances, jnp.zeros((k, across.shape[1]), dtype)], axis=1)
+    return Mixture(data.log_weights, data.means @ inside.T, variances, axes)
 
 
 @struct.dataclass

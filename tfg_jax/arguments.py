@@ -26,6 +26,8 @@ def check_guidance(
     """The method, its objective and its options belong together."""
     if guidance is not None:
         guidance.check()
+    if lookahead is not None and hasattr(lookahead, "check"):
+        lookahead.check()
     guided = guidance is not None and not isinstance(guidance, Unguided)
     if guided and objective is None:
         raise ValueError(
@@ -48,11 +50,17 @@ def check_guidance(
         raise ValueError(f"lookahead has no effect on {type(guidance).__name__}, which sees x_t itself; drop lookahead")
     if getattr(guidance, "normalise", None) == "residual" and not hasattr(objective, "residual_norm"):
         raise ValueError('normalise="residual" needs an objective with a measurement residual; use normalise="value"')
+    if getattr(guidance, "gaussian_measurement", False) and not hasattr(objective, "measurement_slope"):
+        raise ValueError(
+            f"guidance={type(guidance).__name__} needs the objective of a Gaussian measurement itself, not "
+            f"{type(objective).__name__}; use gaussian_log_likelihood(operator, noise_std)"
+        )
     objective.check(target, n, shape)
-    _check_scalar(objective, target, shape)
+    check_scalar(objective, target, shape)
 
 
-def _check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
+def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
+    """The objective reads one clean sample of the model and returns a scalar."""
     if objective.noisy:
         return
     x0 = jax.ShapeDtypeStruct(shape, jnp.float32)

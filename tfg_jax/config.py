@@ -17,8 +17,11 @@ from tfg_jax.guidance.base import Unguided
 from tfg_jax.guidance.classifier import ClassifierGuidance
 from tfg_jax.guidance.dps import DPS
 from tfg_jax.guidance.freedom import FreeDoM
+from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance
+from tfg_jax.guidance.inner import InnerSteps
 from tfg_jax.guidance.lgd import LGD
 from tfg_jax.guidance.mpgd import MPGD
+from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.guidance.tfg import TFG
 from tfg_jax.guidance.ugd import UGD
 from tfg_jax.lookahead import Clip, Tweedie
@@ -27,11 +30,13 @@ from tfg_jax.samplers.ode import Churn, Euler, Heun
 from tfg_jax.samplers.rules import DDIM, DDPM
 from tfg_jax.schedules import EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, VPTruncatedCosine
 from tfg_jax.timesteps import CosineLogSNR, Explicit, Karras, Leading, Linspace, Trailing, Uniform, UniformLogSNR
+from tfg_jax.truncated import Reach, TruncatedSolve
 
 CLASSES: tuple[type, ...] = (
-    Unguided, ClassifierGuidance, DPS, FreeDoM, LGD, MPGD, TFG, UGD, Clip, Tweedie, DDIM, DDPM, Churn, Euler, Heun,
-    DPMSolverPP2M, EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, Explicit, Karras, Leading, Linspace, Trailing,
-    Uniform, UniformLogSNR, VPTruncatedCosine, CosineLogSNR,
+    Unguided, ClassifierGuidance, DPS, FreeDoM, GradientGuidance, NaiveGradientGuidance, InnerSteps, LGD, MPGD, PiGDM,
+    TFG, UGD, Clip, Tweedie, TruncatedSolve, Reach, DDIM, DDPM, Churn, Euler, Heun, DPMSolverPP2M, EDM, VE, Discrete,
+    RectifiedFlow, VPCosine, VPLinear, VPTruncatedCosine, Explicit, Karras, Leading, Linspace, Trailing, Uniform,
+    UniformLogSNR, CosineLogSNR,
 )  # fmt: skip
 """The configuration classes that JSON may name."""
 

@@ -12,12 +12,12 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.denoiser import Clean
+from tfg_jax.denoiser import Clean, Model
 from tfg_jax.result import Cost
-from tfg_jax.schedules import Level
+from tfg_jax.schedules import Level, Schedule
 
 
 class Look(NamedTuple):
@@ -32,9 +32,29 @@ class Look(NamedTuple):
     pullback: Callable[[Array], Array]
 
 
+@struct.dataclass
+class Conditioned:
+    """A denoiser with its condition, ``(x, t) -> Clean``; longer lookaheads also need its schedule."""
+
+    denoiser: Model
+    cond: PyTree = None
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule of the denoiser."""
+        return self.denoiser.schedule
+
+    def __call__(self, x: Array, t: ArrayLike) -> Clean:
+        return self.denoiser(x, t, self.cond)
+
+
 @runtime_checkable
 class Lookahead(Protocol):
-    """A differentiable clean estimate."""
+    """A differentiable clean estimate.
+
+    Its ``check()``, if it has one, raises ValueError for arguments that cannot be meant; ``recomputed``, if it has one,
+    counts the network forwards that one pullback repeats to save memory.
+    """
 
     @property
     def cost(self) -> Cost:

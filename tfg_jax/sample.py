@@ -14,13 +14,13 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from tfg_jax import arguments
 from tfg_jax.batch import map_samples
 from tfg_jax.denoiser import Model, split_per_sample
-from tfg_jax.guidance.base import Guidance, Unguided
+from tfg_jax.guidance.base import Guidance, Unguided, step_cost
 from tfg_jax.lookahead import Clip, Lookahead, Tweedie
 from tfg_jax.noise import KeyNoise, NoiseTape, sample_key, typed_key
 from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.objectives.classifier import ClassLogProb
 from tfg_jax.objectives.compose import Sum, Through, Weighted
-from tfg_jax.objectives.inverse import GaussianLogLikelihood, ResidualNorm
+from tfg_jax.objectives.inverse import GaussianLogLikelihood, PoissonLogLikelihood, ResidualNorm
 from tfg_jax.result import INVALID_INPUT, Cost, Samples, Status
 from tfg_jax.samplers.loop import Plan, Record, sample_one
 from tfg_jax.samplers.rules import DDIM, Sampler
@@ -119,7 +119,7 @@ def upper_cost(
     """
     method = guidance or Unguided()
     calls = 1 if model is None else model.calls(None, conditional)
-    once = method.cost((lookahead or Tweedie()).cost.networks(calls)) + sampler.extra_cost.networks(calls)
+    once = (step_cost(method, lookahead or Tweedie()) + sampler.extra_cost).networks(calls)
     return once * (sampler.steps * method.n_recur)
 
 
@@ -192,7 +192,7 @@ def _unusable(objective: Any, target: PyTree) -> Array:
             return _unusable(objective.objective, target)
         case ClassLogProb():
             return (target < 0) | (target >= objective.classifier.num_classes)
-        case GaussianLogLikelihood() | ResidualNorm():
+        case GaussianLogLikelihood() | PoissonLogLikelihood() | ResidualNorm():
             return ~jnp.all(jnp.isfinite(target))
     return jnp.zeros((), bool)
 

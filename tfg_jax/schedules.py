@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from tfg_jax import struct
+from tfg_jax.checks import check_count, check_number
 
 T_OPEN = 0.999
 """Where sampling starts on schedules whose alpha vanishes at t = 1 (cosine, rectified flow)."""
@@ -297,6 +298,31 @@ def from_alphas_cumprod(alphas_cumprod: ArrayLike) -> Discrete:
             "alphas_cumprod must decrease inside (0, 1), clean to noisy; check for betas or a reversed table"
         )
     return Discrete(_float(np.concatenate([[0.0], 0.5 * np.log(table)])))
+
+
+def cosine_table(num_nodes: int, offset: float = 0.008, max_beta: float = 0.999) -> Float[np.ndarray, " T"]:
+    """The cosine ``alphas_cumprod`` of discrete checkpoints (Nichol & Dhariwal, arXiv 2102.09672), in float64.
+
+        f(u) = cos(pi/2 (u + offset) / (1 + offset))^2,   beta_k = min(1 - f((k+1)/T) / f(k/T), max_beta)
+
+    Args:
+        num_nodes: T, >= 1.
+        offset: >= 0.
+        max_beta: in (0, 1); keeps the noisiest node above alpha = 0.
+
+    Returns:
+        (T,), for `from_alphas_cumprod`.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+    check_count("num_nodes", num_nodes)
+    check_number("offset", offset, low=0.0)
+    if not 0.0 < max_beta < 1.0:
+        raise ValueError(f"max_beta={max_beta} must lie in (0, 1); 0.999 is the published value")
+    angle = 0.5 * np.pi * (np.linspace(0.0, 1.0, num_nodes + 1) + offset) / (1.0 + offset)
+    f = np.cos(angle) ** 2
+    return np.cumprod(1.0 - np.minimum(1.0 - f[1:] / f[:-1], max_beta))
 
 
 def _float(x: ArrayLike) -> Array:

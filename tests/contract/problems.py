@@ -120,6 +120,10 @@ def residual_objective():
     return tfg.objectives.residual_norm(MEASURE)
 
 
+def gaussian_objective():
+    return tfg.objectives.gaussian_log_likelihood(tfg.operators.matrix(A), 0.4)
+
+
 LABELS = np.array([0, 2])
 MEASUREMENTS = np.array([[0.9, 0.1], [-0.2, -0.8]])
 
@@ -132,10 +136,12 @@ METHODS = {
     ),
     "dps": (lambda s: tfg.DPS(strength=s), class_objective, LABELS),
     "dps_residual": (lambda s: tfg.DPS(strength=s, normalise="residual"), residual_objective, MEASUREMENTS),
+    "pigdm": (lambda s: tfg.PiGDM(strength=s), gaussian_objective, MEASUREMENTS),
     "lgd": (lambda s: tfg.LGD(strength=s, n_mc=2), class_objective, LABELS),
     "freedom": (lambda s: tfg.FreeDoM(strength=s, n_recur=2), class_objective, LABELS),
     "mpgd": (lambda s: tfg.MPGD(strength=s), class_objective, LABELS),
     "ugd": (lambda s: tfg.UGD(strength=s, n_iter=3, n_recur=2), class_objective, LABELS),
+    "inner": (lambda s: tfg.InnerSteps(strength=s, n_inner=2), class_objective, LABELS),
     "classifier": (lambda s: tfg.ClassifierGuidance(strength=s), noisy_objective, LABELS),
 }  # fmt: skip
 

@@ -69,7 +69,7 @@ def noisy_value(params, x, target, level):
 
 
 class Residual:
-    """An objective with a measurement residual, for the DPS of the paper."""
+    """An objective with a measurement residual, for the DPS of the paper and for PiGDM."""
 
     noisy = False
 
@@ -78,6 +78,9 @@ class Residual:
 
     def residual_norm(self, x0, target):
         return jnp.sqrt(jnp.sum((x0 - 0.5) ** 2) + 1e-3)
+
+    def measurement_slope(self, x0, target, variance):
+        return jax.grad(_value)(x0)
 
     def __call__(self, x0, target):
         return _value(x0)
@@ -99,12 +102,18 @@ RUNS = {
     "tfg_nothing": (tfg.TFG(rho=None, mu=None), DDIM, None),
     "dps": (tfg.DPS(strength=0.1), DDIM, None),
     "dps_residual": (tfg.DPS(strength=0.1, normalise="residual"), DDIM, None),
+    "pigdm": (tfg.PiGDM(strength=0.1), DDIM, None),
+    "pigdm_score": (tfg.PiGDM(strength=0.1, weighting="score"), DDIM, None),
+    "gradient": (tfg.GradientGuidance(), DDIM, None),
+    "naive_gradient": (tfg.NaiveGradientGuidance(), DDIM, None),
     "lgd": (tfg.LGD(strength=0.1, n_mc=2), DDIM, None),
     "freedom": (tfg.FreeDoM(strength=0.1, n_recur=2), DDIM, None),
     "mpgd": (tfg.MPGD(strength=0.1), DDIM, None),
     "ugd": (tfg.UGD(strength=0.1, n_iter=3, n_recur=2), DDIM, None),
     "ugd_forward_only": (tfg.UGD(strength=0.1, n_iter=1), DDIM, None),
     "classifier": (tfg.ClassifierGuidance(strength=0.1), DDIM, None),
+    "inner": (tfg.InnerSteps(strength=0.1, n_inner=3), DDIM, None),
+    "inner_window": (tfg.InnerSteps(strength=0.1), tfg.Heun(steps=STEPS), (-6.0, 2.0)),
     "heun": (tfg.TFG(n_iter=2), tfg.Heun(steps=STEPS), None),
     "heun_recur": (tfg.FreeDoM(strength=0.1, n_recur=2), tfg.Heun(steps=STEPS), None),
     "heun_unguided": (None, tfg.Heun(steps=STEPS), None),
@@ -120,7 +129,8 @@ RUNS = {
 def test_reported_cost_is_the_real_one(name):
     guidance, sampler, window = RUNS[name]
     guided = guidance is not None and not isinstance(guidance, tfg.Unguided)
-    objective = NOISY if name == "classifier" else Residual() if name == "dps_residual" else CLEAN
+    measured = name in ("dps_residual", "pigdm", "pigdm_score")
+    objective = NOISY if name == "classifier" else Residual() if measured else CLEAN
     given: Any = {"objective": objective} if guided else {}
     n_mc = getattr(guidance, "n_mc", None) or 1
     tape = problems.tape(STEPS, 1 if guidance is None else guidance.n_recur, n_mc, SAMPLES)

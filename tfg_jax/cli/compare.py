@@ -47,7 +47,7 @@ def run(options: Options) -> int:
     task = setup.load_task(options, noisy=any(map(setup.needs_noisy_guide, methods.values())))
     targets = setup.targets_of(options, task.class_names)
     if options.dry_run:
-        print(runs.describe(task, methods, len(targets), options.chunk))
+        print(runs.describe(task, methods, targets, options.chunk))
         return OK
     if (options.out / MANIFEST).exists():
         raise ValueError(f"out={options.out} is the sample folder of another command; choose another folder")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +13,6 @@ from tfg_jax.cli.options import as_json
 
 if TYPE_CHECKING:
     import numpy as np
-
-MAX_BYTES = 8 * 2**30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,23 +72,8 @@ def _read_folder(path: Path) -> tuple[dict[str, np.ndarray], float, dict[str, An
 
 
 def _read_npz(file: Path) -> tuple[dict[str, np.ndarray], float, dict[str, Any]]:
-    import numpy as np
+    from tfg_jax.cli.inputs import as_images, read_npz
 
-    from tfg_jax.data.fashion_mnist import to_float
-
-    if not zipfile.is_zipfile(file):
-        raise ValueError(f"source={file} is no .npz file; write one with numpy.savez(file, x=images, target=classes)")
-    with zipfile.ZipFile(file) as archive:
-        if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-            raise ValueError(f"source={file} would unpack to more than {MAX_BYTES} bytes; split it")
-    with np.load(file, allow_pickle=False) as held:
-        if not {"x", "target"} <= set(held.files):
-            raise ValueError(f"source={file} holds {sorted(held.files)}; name the images x and the classes target")
-        arrays = {name: held[name] for name in ("x", "target")}
-    x = arrays["x"]
-    if x.ndim != 4 or not len(x):
-        raise ValueError(f"source={file} holds x of shape {x.shape}; images are (n, H, W, C)")
-    x = to_float(x) if x.dtype == np.uint8 else x.astype(np.float32)
-    if np.isfinite(x).all() and np.abs(x).max() > 1.5:
-        raise ValueError(f"source={file} holds values up to {np.abs(x).max():.4g}; scale images to [-1, 1]")
+    arrays = read_npz("source", file, ("x", "target"))
+    x = as_images(f"source={file}", arrays["x"])
     return {"x": x, "target": arrays["target"]}, 0.0, {"source": str(file)}

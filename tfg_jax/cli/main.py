@@ -10,7 +10,9 @@ OK, SCORING_FAILED, USAGE, FAILED_SAMPLES, RESUMABLE = 0, 1, 2, 3, 75
 
 COMMANDS = {
     "sample": "images of the classes you ask for, by guidance without training",
+    "solve": "images restored from degraded, noisy measurements",
     "compare": "guidance methods side by side on the same seeds",
+    "optimise": "rounds of gradient guidance that raise a reward",
     "evaluate": "metrics of a sample folder or of images in an .npz file",
     "train": "the Fashion-MNIST networks, resumable",
     "inspect": "what weights or a sample folder hold",

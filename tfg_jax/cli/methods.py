@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     "rho", "mu", "smoothing", "strength", "n_iter", "n_recur", "n_mc",
-    "rho_structure", "mu_structure", "smoothing_structure", "structure",
+    "rho_structure", "mu_structure", "smoothing_structure", "structure", "data_std", "weighting",
 )  # fmt: skip
 """Settings that can be given on the command line: fields of the methods' own classes."""
 
@@ -25,12 +25,16 @@ class Method(NamedTuple):
     conditional: bool
 
 
-def build(name: MethodName, settings: Mapping[str, Any]) -> Method:
+RestorationName = Literal["none", "dps", "pigdm", "mpgd", "tfg"]
+
+
+def build(name: str, settings: Mapping[str, Any], preset: Callable[[str], Guidance] | None = None) -> Method:
     """A method with its tuned settings, or with those that the user gave instead.
 
     Args:
         name: of the method.
         settings: field of the guidance -> value; None keeps the preset. 0 leaves a term of TFG out altogether.
+        preset: the tuned guidance by name; None is that of label guidance.
     Raises:
         ValueError: a setting that the method does not have, or a bad value.
     """
@@ -39,7 +43,8 @@ def build(name: MethodName, settings: Mapping[str, Any]) -> Method:
         known: list[str] = []
         guidance = None
     else:
-        from tfg_jax.tasks.presets import preset
+        if preset is None:
+            from tfg_jax.tasks.presets import preset
 
         guidance = preset(name)
         known = [f.name for f in dataclasses.fields(guidance) if f.name in SETTINGS]  # type: ignore[arg-type]

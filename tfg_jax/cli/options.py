@@ -6,21 +6,48 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tyro
 
 Options = TypeVar("Options")
 
 
-@dataclasses.dataclass(frozen=True)
-class RunOptions:
-    """What every sampling command takes."""
+Structure = Literal["increase", "decrease", "constant"]
 
-    classes: tuple[str, ...] = ()
-    """Requested classes, by number or name; default all."""
-    per_class: int = 8
-    """Samples of each class."""
+
+@dataclasses.dataclass(frozen=True)
+class MethodOptions:
+    """Settings of the methods, which default to tuned values."""
+
+    rho: float | None = None
+    """tfg: variance guidance, >= 0; 0 leaves it out."""
+    mu: float | None = None
+    """tfg: mean guidance, >= 0; 0 leaves it out."""
+    smoothing: float | None = None
+    """tfg: Monte Carlo smoothing radius, >= 0; 0 leaves it out."""
+    strength: float | None = None
+    """Step size of every other method, >= 0."""
+    n_iter: int | None = None
+    """tfg, ugd: iterations at the clean estimate."""
+    n_recur: int | None = None
+    """tfg, freedom, ugd: recurrences of each step."""
+    n_mc: int | None = None
+    """tfg, lgd: Monte Carlo draws."""
+    rho_structure: Structure | None = None
+    """tfg: how rho is spread over the steps."""
+    mu_structure: Structure | None = None
+    """tfg: how mu is spread over the steps."""
+    smoothing_structure: Literal["decrease", "constant"] | None = None
+    """tfg: how smoothing is spread over the steps."""
+    structure: Structure | None = None
+    """freedom: how the strength is spread over the steps."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CommonOptions:
+    """What every sampling command takes, whatever is asked for."""
+
     steps: int = 50
     """DDIM steps."""
     eta: float = 1.0
@@ -33,6 +60,22 @@ class RunOptions:
     """Samples computed together, and samples a file."""
     model: str = "fashion-mnist"
     """Diffusion model: released name or folder of weights."""
+    config: Path | None = None
+    """JSON file of options, such as the config.json of an earlier run; options given here win."""
+    overwrite: bool = False
+    """Throw away what the folder holds."""
+    dry_run: bool = False
+    """Show shapes, network evaluations and memory; sample and write nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(CommonOptions):
+    """What every command takes that samples classes."""
+
+    classes: tuple[str, ...] = ()
+    """Requested classes, by number or name; default all."""
+    per_class: int = 8
+    """Samples of each class."""
     guide: str = "fashion-mnist-guide"
     """Classifier that guides: released name or folder."""
     noisy_guide: str = "fashion-mnist-noisy"
@@ -41,12 +84,6 @@ class RunOptions:
     """Classifier that scores: released name or folder."""
     data: Path | None = None
     """Folder of the original Fashion-MNIST files: more real images to compare with than the hundred shipped ones."""
-    config: Path | None = None
-    """JSON file of options, such as the config.json of an earlier run; options given here win."""
-    overwrite: bool = False
-    """Throw away what the folder holds."""
-    dry_run: bool = False
-    """Show shapes, network evaluations and memory; sample and write nothing."""
 
 
 def parse(options: type[Options], program: str, arguments: Sequence[str]) -> Options:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from tfg_jax.cli.main import Interrupted
+from tfg_jax.cli.main import FAILED_SAMPLES, OK, Interrupted
 from tfg_jax.cli.methods import Method
 from tfg_jax.files import write_atomically
 from tfg_jax.report.table import text_table
 from tfg_jax.sample import upper_cost
 from tfg_jax.shards import SampleFolder, sample_arrays
-from tfg_jax.tasks.label import LabelTask, run_chunked
+from tfg_jax.tasks.chunks import Task, run_chunked
 
 SECONDS = "seconds.json"  # wall-clock time of every shard: not a part of the samples, so not in the shards
 
 
-def fill(folder: SampleFolder, task: LabelTask, method: Method, targets: np.ndarray, name: str) -> None:
+def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, name: str) -> None:
     """Compute and store what the folder lacks.
 
     Raises `Interrupted` on SIGINT or SIGTERM, after the chunk at hand is on disk, and when the disk refuses a shard.
@@ -45,7 +45,7 @@ def fill(folder: SampleFolder, task: LabelTask, method: Method, targets: np.ndar
         task, jax.random.key(manifest["config"]["seed"]), targets, method.guidance,
         chunk=manifest["shard_size"], conditional=method.conditional, ranges=missing,
     )  # fmt: skip
-    with _stop_on_signals() as stop, tqdm(total=total, initial=total - left, unit="image", desc=name) as bar:
+    with stop_on_signals() as stop, tqdm(total=total, initial=total - left, unit="image", desc=name) as bar:
         since = time.monotonic()
         for indices, samples in chunks:
             arrays = {**sample_arrays(samples), "target": targets[indices.start : indices.stop]}
@@ -65,6 +65,17 @@ def fill(folder: SampleFolder, task: LabelTask, method: Method, targets: np.ndar
                 raise Interrupted(f"interrupted: {message}")
 
 
+def exit_code(command: str, arrays: Mapping[str, np.ndarray]) -> int:
+    """OK, or FAILED_SAMPLES with a word about them."""
+    status = arrays["status_code"]
+    failed = int((status != 0).sum())
+    if failed:
+        print(
+            f"tfg-jax {command}: {failed} of {len(status)} samples failed; the report shows them first", file=sys.stderr
+        )
+    return FAILED_SAMPLES if failed else OK
+
+
 def read_seconds(path: Path) -> dict[str, float]:
     """Seconds by the first index of a shard; empty if nothing is known."""
     try:
@@ -73,12 +84,13 @@ def read_seconds(path: Path) -> dict[str, float]:
         return {}
 
 
-def describe(task: LabelTask, methods: dict[str, Method], samples: int, chunk: int) -> str:
+def describe(task: Task, methods: dict[str, Method], targets: np.ndarray, chunk: int) -> str:
     """What a run would cost: the table of a dry run."""
-    rows = []
+    rows, samples = [], len(targets)
+    batch = jax.ShapeDtypeStruct((chunk, *targets.shape[1:]), targets.dtype)
     for name, method in methods.items():
         cost = upper_cost(method.guidance, None, task.sampler)
-        memory = _memory(task, method, chunk)
+        memory = _memory(task, method, batch)
         rows.append(
             {
                 "method": name,
@@ -94,16 +106,16 @@ def describe(task: LabelTask, methods: dict[str, Method], samples: int, chunk: i
     return f"{text_table(rows)}\n{note} Nothing was sampled or written."
 
 
-def _memory(task: LabelTask, method: Method, chunk: int) -> float | None:
+def _memory(task: Task, method: Method, targets: jax.ShapeDtypeStruct) -> float | None:
     """Arguments, outputs and temporaries of the compiled program in MB; None where the device does not tell."""
     import dataclasses
 
-    def program(key: Any, model: Any, guide: Any, noisy: Any, targets: Any) -> Any:
-        held = dataclasses.replace(task, model=model, guide=guide, noisy_guide=noisy)
+    def program(key: Any, traced: dict[str, Any], targets: Any) -> Any:
+        held = dataclasses.replace(task, **traced)  # type: ignore[type-var]
         return held.sample(key, targets, method.guidance, conditional=method.conditional)
 
-    targets = jax.ShapeDtypeStruct((chunk,), np.int32)
-    compiled = jax.jit(program).lower(jax.random.key(0), task.model, task.guide, task.noisy_guide, targets).compile()
+    traced = {name: getattr(task, name) for name in task.traced}
+    compiled = jax.jit(program).lower(jax.random.key(0), traced, targets).compile()
     found = compiled.memory_analysis()
     if found is None:
         return None
@@ -115,7 +127,7 @@ def _write_seconds(path: Path, seconds: dict[str, float]) -> None:
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
+def stop_on_signals() -> Iterator[threading.Event]:
     """An event set by the first SIGINT or SIGTERM; a second one acts as usual. Only the main thread can listen."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
-from tfg_jax.cli.main import FAILED_SAMPLES, OK, SCORING_FAILED
+from tfg_jax.cli.main import OK, SCORING_FAILED
 from tfg_jax.cli.methods import SETTINGS, MethodName, build
-from tfg_jax.cli.options import RunOptions, as_json
-
-Structure = Literal["increase", "decrease", "constant"]
+from tfg_jax.cli.options import MethodOptions, RunOptions, as_json
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(RunOptions):
+class Options(RunOptions, MethodOptions):
     """Sample what a classifier asks for, from a model that was never trained for it.
 
     Writes a sample folder that the same command resumes, grid.png, metrics.json and report.html.
@@ -25,35 +23,13 @@ class Options(RunOptions):
 
     method: MethodName = "tfg"
     """How classes are asked for; its settings below default to tuned values."""
-    rho: float | None = None
-    """tfg: variance guidance, >= 0; 0 leaves it out."""
-    mu: float | None = None
-    """tfg: mean guidance, >= 0; 0 leaves it out."""
-    smoothing: float | None = None
-    """tfg: Monte Carlo smoothing radius, >= 0; 0 leaves it out."""
-    strength: float | None = None
-    """Step size of every other method, >= 0."""
-    n_iter: int | None = None
-    """tfg, ugd: iterations at the clean estimate."""
-    n_recur: int | None = None
-    """tfg, freedom, ugd: recurrences of each step."""
-    n_mc: int | None = None
-    """tfg, lgd: Monte Carlo draws."""
-    rho_structure: Structure | None = None
-    """tfg: how rho is spread over the steps."""
-    mu_structure: Structure | None = None
-    """tfg: how mu is spread over the steps."""
-    smoothing_structure: Literal["decrease", "constant"] | None = None
-    """tfg: how smoothing is spread over the steps."""
-    structure: Structure | None = None
-    """freedom: how the strength is spread over the steps."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/sample")
     """Folder of the results."""
 
 
 def run(options: Options) -> int:
     """Sample, score and report."""
-    method = build(options.method, {name: getattr(options, name) for name in SETTINGS})
+    method = build(options.method, {name: getattr(options, name, None) for name in SETTINGS})
 
     from tfg_jax.cli import runs, scoring, setup
     from tfg_jax.shards import open_folder
@@ -61,7 +37,7 @@ def run(options: Options) -> int:
     task = setup.load_task(options, noisy=setup.needs_noisy_guide(method))
     targets = setup.targets_of(options, task.class_names)
     if options.dry_run:
-        print(runs.describe(task, {options.method: method}, len(targets), options.chunk))
+        print(runs.describe(task, {options.method: method}, targets, options.chunk))
         return OK
     notes = setup.dependence_notes(task.guide, task.judge.evaluator)
     for note in notes:
@@ -80,9 +56,4 @@ def run(options: Options) -> int:
             print(f"tfg-jax sample: the samples are complete in {options.out}, but scoring failed "
                   f"({type(error).__name__}: {error}); try `{again}`", file=sys.stderr)  # fmt: skip
             return SCORING_FAILED
-    failed = int((arrays["status_code"] != 0).sum())
-    if failed:
-        print(
-            f"tfg-jax sample: {failed} of {len(targets)} samples failed; the report shows them first", file=sys.stderr
-        )
-    return FAILED_SAMPLES if failed else OK
+    return runs.exit_code("sample", arrays)

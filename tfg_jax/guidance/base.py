@@ -79,6 +79,14 @@ class StepContext:
         self._objective, self._target, self._rule = objective, target, rule
         self._paired = paired
 
+    def at(self, x: Array, lookahead: Lookahead | None = None) -> StepContext:
+        """This step seen from another sample at the same level, through another lookahead if one is given."""
+        return StepContext(
+            x=x, now=self.now, next=self.next, index=self.index, cond=self.cond, noise=self.noise,
+            denoise=self.denoise, lookahead=lookahead or self._lookahead, clip=self._clip, objective=self._objective,
+            target=self._target, rule=self._rule, paired=self._paired,
+        )  # fmt: skip
+
     @cached_property
     def _look(self) -> Look:
         return self._lookahead(self.denoise, self.x, self.now)
@@ -97,6 +105,10 @@ class StepContext:
         # An eps that is not the noise of x0 (CFG++) was meant for re-noising and stays.
         return clipped if self._paired else Clean(clipped.x0, self.raw.eps)
 
+    def clipped(self, edited: Clean) -> Clean:
+        """An edited estimate, clipped as the run clips: x0 to the range and eps recomputed; itself without a clip."""
+        return edited if self._clip is None else self._clip.clean(edited, self.x, self.now)
+
     def lookahead(self) -> tuple[Array, Callable[[Array], Array]]:
         """The clean estimate for the objective and its pullback to x; shares the denoiser call of `clean`."""
         return (self._look.x0, self._look.pullback) if self._clip is None else self._clip.look(self._look)
@@ -112,6 +124,10 @@ class StepContext:
     def residual_norm(self, x0: Array) -> Array:
         """Norm of the measurement residual, for objectives of inverse problems."""
         return self._objective.residual_norm(x0, self._target)  # type: ignore[union-attr]
+
+    def measurement_slope(self, x0: Array, variance: ArrayLike) -> Array:
+        """Gradient in x0 of ``log p(y)`` for a clean sample N(x0, variance I), for objectives that are Gaussian."""
+        return self._objective.measurement_slope(x0, self._target, variance)  # type: ignore[union-attr]
 
     def vp_shift(self, gradient: Array) -> Array:
         """A gradient in x at this level as a displacement at the next level, both taken in VP coordinates."""
@@ -178,3 +194,12 @@ def smoothed(f: Callable[[Array], Array], deltas: Array | None) -> Callable[[Arr
     if deltas is None:
         return f
     return lambda x0: jax.nn.logsumexp(jax.vmap(f)(x0 + deltas)) - jnp.log(deltas.shape[0])
+
+
+def step_cost(method: Guidance, lookahead: Lookahead) -> Cost:
+    """Calls of one step and recurrence, with the forwards that the lookahead's pullbacks repeat."""
+    cost = method.cost(lookahead.cost)
+    repeated = getattr(lookahead, "recomputed", 0)
+    if not repeated or not lookahead.cost.pullbacks:
+        return cost
+    return cost + Cost(forwards=repeated * (cost.pullbacks // lookahead.cost.pullbacks))

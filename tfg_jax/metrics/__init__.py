@@ -13,7 +13,9 @@ from tfg_jax.metrics.batching import classify, features
 from tfg_jax.metrics.diversity import distance_to_class, inception_score, intra_class_spread
 from tfg_jax.metrics.frechet import Moments, equal_size, frechet_distance, frechet_with_ci, moments
 from tfg_jax.metrics.intervals import Estimate, bootstrap, mean_ci, wilson
+from tfg_jax.metrics.posterior import mmd, posterior_spread, sliced_wasserstein, spread_map
 from tfg_jax.metrics.precision_recall import precision_recall
+from tfg_jax.metrics.restoration import feature_distance, lpips, measurement_residual, psnr, ssim
 from tfg_jax.metrics.texture import high_frequency_power, high_frequency_ratio
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "correct",
     "distance_to_class",
     "equal_size",
+    "feature_distance",
     "features",
     "frechet_distance",
     "frechet_with_ci",
@@ -33,12 +36,20 @@ __all__ = [
     "high_frequency_ratio",
     "inception_score",
     "intra_class_spread",
+    "lpips",
     "mean_ci",
     "mean_target_probability",
+    "measurement_residual",
+    "mmd",
     "moments",
     "per_class_accuracy",
     "precision_recall",
+    "posterior_spread",
     "probabilities",
+    "psnr",
+    "sliced_wasserstein",
+    "spread_map",
+    "ssim",
     "target_probability",
     "wilson",
 ]

@@ -15,15 +15,25 @@ from tfg_jax.objectives.classifier import (
     noisy_class_log_prob,
 )
 from tfg_jax.objectives.compose import Sum, Through, Weighted, through, total, weighted
-from tfg_jax.objectives.inverse import GaussianLogLikelihood, ResidualNorm, gaussian_log_likelihood, residual_norm
+from tfg_jax.objectives.inverse import (
+    GaussianLogLikelihood,
+    PoissonLogLikelihood,
+    ResidualNorm,
+    gaussian_log_likelihood,
+    poisson_log_likelihood,
+    residual_norm,
+)
+from tfg_jax.objectives.linear import Linear, linear
 
 __all__ = [
     "ClassLogProb",
     "Classifier",
     "FromFn",
     "GaussianLogLikelihood",
+    "Linear",
     "NoisyClassifier",
     "Objective",
+    "PoissonLogLikelihood",
     "ResidualNorm",
     "Sum",
     "Through",
@@ -31,7 +41,9 @@ __all__ = [
     "class_log_prob",
     "from_fn",
     "gaussian_log_likelihood",
+    "linear",
     "noisy_class_log_prob",
+    "poisson_log_likelihood",
     "residual_norm",
     "through",
     "total",

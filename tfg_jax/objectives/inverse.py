@@ -15,6 +15,11 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number, is_concrete, safe_norm
+from tfg_jax.operators.base import measurement_slope
+from tfg_jax.operators.noise import check_counts_photons
+
+FLOOR = 0.1
+"""Expected counts below this are judged by the tangent of the log-likelihood there: finite for black and beyond."""
 
 
 class _Residual:
@@ -50,6 +55,27 @@ class GaussianLogLikelihood(_Residual):
     def __call__(self, x0: Float[Array, "*shape"], target: Float[Array, "*measurement"]) -> Float[Array, ""]:
         return -0.5 * jnp.sum(((target - self.operator(x0)) / self.noise_std) ** 2)
 
+    def measurement_slope(self, x0: Array, target: Array, variance: ArrayLike) -> Array:
+        """Gradient in the mean x0 of ``log p(y)`` if the clean sample is N(x0, variance I), for `PiGDM`."""
+        return measurement_slope(self.operator, x0, target - self.operator(x0), variance, self.noise_std**2)
+
+
+@struct.dataclass
+class PoissonLogLikelihood(_Residual):
+    """Photon counts, ``sum n log(rate / n) - rate + n <= 0``; build it with `poisson_log_likelihood`."""
+
+    operator: Callable[[Array], Array]
+    peak: ArrayLike
+
+    def __call__(self, x0: Float[Array, "*shape"], target: Float[Array, "*measurement"]) -> Float[Array, ""]:
+        count = jnp.maximum(0.5 * self.peak * (target + 1.0), 0.0)
+        rate = 0.5 * self.peak * (self.operator(x0) + 1.0)
+        held = jnp.maximum(rate, FLOOR)
+        log_rate = jnp.log(held) + (rate - held) / FLOOR
+        seen = count > 0
+        own = jnp.where(seen, count * jnp.log(jnp.where(seen, count, 1.0)), 0.0)
+        return jnp.sum(count * log_rate - held - own + count)
+
 
 @struct.dataclass
 class ResidualNorm(_Residual):
@@ -73,6 +99,21 @@ def gaussian_log_likelihood(operator: Callable[[Array], Array], noise_std: Array
     """
     check_number("noise_std", noise_std, low=0.0, strict=True)
     return GaussianLogLikelihood(_as_pytree(operator), noise_std)
+
+
+def poisson_log_likelihood(operator: Callable[[Array], Array], peak: ArrayLike) -> PoissonLogLikelihood:
+    """The log-likelihood of photon counts, as `tfg_jax.operators.measure_poisson` draws them, minus its maximum.
+
+    Args:
+        operator: ``x0 -> y`` of one sample with measurements in [-1, 1], a pytree (a plain function is held static).
+        peak: expected count of a white pixel, > 0 (traced).
+
+    Raises:
+        ValueError: peak <= 0 or not finite, or an operator whose measurements are no images.
+    """
+    check_number("peak", peak, low=0.0, strict=True)
+    check_counts_photons(operator)
+    return PoissonLogLikelihood(_as_pytree(operator), peak)
 
 
 def residual_norm(operator: Callable[[Array], Array]) -> ResidualNorm:

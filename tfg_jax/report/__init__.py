@@ -4,6 +4,8 @@ from tfg_jax.report.curves import bar_chart, line_chart, save_scatter, scatter
 from tfg_jax.report.files import write_json
 from tfg_jax.report.html import Card, Cards, Config, Figure, Numbers, Section, Table, Text, write_report
 from tfg_jax.report.images import grid, png_data_uri, save_png, to_pixels
+from tfg_jax.report.inverse_metrics import InverseRun, inverse_metrics
+from tfg_jax.report.inverse_report import inverse_report
 from tfg_jax.report.label_metrics import LabelRun, label_metrics
 from tfg_jax.report.label_report import label_guidance_report
 from tfg_jax.report.table import Column, markdown_table, text_table
@@ -14,6 +16,7 @@ __all__ = [
     "Column",
     "Config",
     "Figure",
+    "InverseRun",
     "LabelRun",
     "Numbers",
     "Section",
@@ -21,6 +24,8 @@ __all__ = [
     "Text",
     "bar_chart",
     "grid",
+    "inverse_metrics",
+    "inverse_report",
     "label_guidance_report",
     "label_metrics",
     "line_chart",

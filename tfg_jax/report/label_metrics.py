@@ -64,19 +64,19 @@ def label_metrics(run: LabelRun) -> dict[str, Any]:
     n = len(targets)
     logits = run.counted(run.evaluator_logits)
     found: dict[str, Any] = {"samples": n, "failed_samples": int((~ok).sum())}
-    found |= _spread("evaluator_accuracy", metrics.accuracy(logits, targets))
+    found |= flat_estimate("evaluator_accuracy", metrics.accuracy(logits, targets))
     found["evaluator_accuracy_by_class"] = {
         run.class_names[c]: e.value for c, e in metrics.per_class_accuracy(logits, targets).items()
     }
-    found |= _spread("evaluator_target_probability", metrics.mean_target_probability(logits, targets))
+    found |= flat_estimate("evaluator_target_probability", metrics.mean_target_probability(logits, targets))
     if run.guide_logits is not None:
         guide = run.counted(run.guide_logits)
-        found |= _spread("guide_accuracy", metrics.accuracy(guide, targets))
-        found |= _spread("guide_target_probability", metrics.mean_target_probability(guide, targets))
+        found |= flat_estimate("guide_accuracy", metrics.accuracy(guide, targets))
+        found |= flat_estimate("guide_target_probability", metrics.mean_target_probability(guide, targets))
     if ok.any():
-        found |= _spread("inception_score", metrics.inception_score(np.asarray(run.evaluator_logits)[ok]))
+        found |= flat_estimate("inception_score", metrics.inception_score(np.asarray(run.evaluator_logits)[ok]))
     if run.features is not None and run.reference_features is not None and ok.sum() > 1:
-        found |= _spread(
+        found |= flat_estimate(
             "frechet_distance", metrics.frechet_with_ci(np.asarray(run.features)[ok], run.reference_features)
         )
         real = run.reference_features
@@ -84,13 +84,14 @@ def label_metrics(run: LabelRun) -> dict[str, Any]:
         found |= {"frechet_samples_n": int(ok.sum()), "frechet_reference_n": reference_n}
     if run.reference_images is not None and ok.any():
         ratio = metrics.high_frequency_ratio(np.asarray(run.x)[ok], run.reference_images)
-        found |= _spread("high_frequency_ratio", ratio)
+        found |= flat_estimate("high_frequency_ratio", ratio)
     for key, name in COSTS.items():
         found[name] = float(np.mean(run.cost[key]))
     return found | {"seconds": float(run.seconds), "images_per_second": n / run.seconds if run.seconds > 0 else None}
 
 
-def _spread(name: str, estimate: Estimate) -> dict[str, float]:
+def flat_estimate(name: str, estimate: Estimate) -> dict[str, float]:
+    """A metric and its interval under flat names, for metrics.json."""
     return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 

@@ -82,17 +82,17 @@ def report_sections(run: LabelRun, found: Mapping[str, Any], picture: images.Pix
         ),
     ]
     if run.objective is not None:
-        chart = line_chart({"mean": _curve(run.objective)}, "sampling step", "objective (log-weight)")
+        chart = line_chart({"mean": step_curve(run.objective)}, "sampling step", "objective (log-weight)")
         note = "Mean over the samples that stayed finite; the band holds the middle 80 % of them."
         sections.append(html.Section("Objective", [html.Figure(chart, "Objective against sampling step", note)]))
-    sections.append(html.Section("Cost", [html.Numbers({k: found[v] for k, v in _COST_TITLES.items()})]))
+    sections.append(html.Section("Cost", [html.Numbers({k: found[v] for k, v in COST_TITLES.items()})]))
     sections.append(html.Section("Single samples", _sample_cards(run)))
     if run.config:
         sections.append(html.Section("Configuration", [html.Config(run.config)]))
     return sections
 
 
-_COST_TITLES = {
+COST_TITLES = {
     "network forwards per sample": "network_forwards_per_sample",
     "network pullbacks per sample": "network_pullbacks_per_sample",
     "objective gradients per sample": "objective_gradients_per_sample",
@@ -132,16 +132,17 @@ def _sample_cards(run: LabelRun) -> list[html.Block]:
         flag = "" if verdict == target else f"evaluator sees {names[verdict]}"
         if not ok[i]:
             facts = dict.fromkeys(facts)
-            flag = _FAILURES.get(int(code[i]), "failed") + (f" at step {step[i]}" if step[i] >= 0 else "")
+            flag = FAILURES.get(int(code[i]), "failed") + (f" at step {step[i]}" if step[i] >= 0 else "")
         cards.append(html.Card(f"#{i} {names[target]}", tile, facts, flag))
     text = f"{len(cards)} of {len(ok)} samples, failed ones first. Numbers are probabilities of the requested class."
     return [html.Text(text), html.Cards(cards)]
 
 
-_FAILURES = {1: "not finite", 2: "invalid input"}
+FAILURES = {1: "not finite", 2: "invalid input"}
 
 
-def _curve(objective: AnyArray) -> tuple[np.ndarray, ...]:
+def step_curve(objective: AnyArray) -> tuple[np.ndarray, ...]:
+    """Step numbers, mean, and the band of the middle 80 %, over the samples (n, steps) that stayed finite."""
     values = np.asarray(objective, np.float64)
     finite = values[np.isfinite(values).all(axis=1)]
     if not len(finite):

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.denoiser import Model
-from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided
-from tfg_jax.lookahead import Clip, ForwardOnly, Lookahead
+from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, step_cost
+from tfg_jax.lookahead import Clip, Conditioned, ForwardOnly, Lookahead
 from tfg_jax.noise import NoiseSource, NoiseTape
 from tfg_jax.result import NON_FINITE, OK, Cost, Status
 from tfg_jax.samplers.rules import Sampler, Step, renoise
@@ -112,15 +112,20 @@ def _step(
 ) -> tuple[Next, PyTree, Cost, Array, PyTree, PyTree]:
     """All recurrences of one step; guidance outside the window is skipped, not computed and discarded.
 
+    Under a vmap over a bound of the window it is computed and discarded after all, and the cost says so.
+
     A model's memory is the same for every evaluation of the step and moves with the last recurrence's first one.
     """
     model = plan.denoiser.at(carry.remembered)
+
+    def calls(t: Array | None) -> int | Array:
+        return model.calls(t, cond is not None)
 
     def recurrence(x: Array, state: PyTree, r: ArrayLike, guided: bool) -> tuple:
         draws = noise.at(index, r, x.shape, x.dtype)
         raised, start = plan.sampler.perturb(x, now, plan.denoiser.schedule, draws)
         x = raised.astype(x.dtype)
-        denoise = lambda x, t: model(x, t, cond)  # noqa: E731
+        denoise = Conditioned(model, cond)
         method = plan.guidance if guided else Unguided()
         look = ForwardOnly() if isinstance(method, Unguided) else plan.lookahead
         ctx = StepContext(
@@ -133,8 +138,9 @@ def _step(
         moved, new_state = method.step(ctx, per_step, state)
         moved = moved.replace(x=moved.x.astype(x.dtype))  # type: ignore[attr-defined]
         note = plan.record.summary(ctx) if plan.record is not None and plan.record.summary is not None else None
-        calls = lambda t: model.calls(t, cond is not None)  # noqa: E731
-        cost = method.cost(look.cost.networks(calls(start.t))) + moved.cost.networks(calls(next.t))
+        # A lookahead of several evaluations makes them at levels of its own: an upper bound where calls depend on it.
+        first = calls(start.t if look.cost.forwards == 1 else None)
+        cost = step_cost(method, look).networks(first) + moved.cost.networks(calls(next.t))
         return moved, new_state, cost.as_arrays(), ctx.clean.x0, note, _moved_memory(ctx, carry)
 
     def all_recurrences(guided: bool) -> tuple:
@@ -158,7 +164,22 @@ def _step(
         return all_recurrences(True)
     low, high = plan.window
     inside = (now.log_snr >= low) & (now.log_snr <= high)
-    return jax.lax.cond(inside, lambda: all_recurrences(True), lambda: all_recurrences(False))
+    moved, state, cost, *rest = jax.lax.cond(inside, lambda: all_recurrences(True), lambda: all_recurrences(False))
+    both = step_cost(plan.guidance, plan.lookahead) + step_cost(Unguided(), ForwardOnly()) + plan.sampler.extra_cost * 2
+    both = both.networks(calls(None)) * plan.guidance.n_recur
+    selected = _is_batched(inside)
+    return moved, state, jax.tree.map(lambda a, b: jnp.where(selected, a, b), both, cost), *rest
+
+
+@jax.custom_batching.custom_vmap
+def _is_batched(flag: Array) -> Array:
+    """Whether a vmap maps ``flag``: a condition on it then is a select, which computes both of its branches."""
+    return jnp.zeros_like(flag)
+
+
+@_is_batched.def_vmap
+def _mapped(axis_size: int, in_batched: list, flag: Array) -> tuple[Array, bool]:
+    return jnp.ones(flag.shape[1:], flag.dtype), False
 
 
 def _moved_memory(ctx: StepContext, carry: _Carry) -> PyTree:

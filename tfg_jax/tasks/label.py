@@ -6,11 +6,9 @@ Sample i of a run asks for class ``classes[i % len(classes)]``, so any leading p
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
@@ -56,6 +54,7 @@ class LabelTask:
     sampler: DDIM = DDIM()
     clip: Clip | None = Clip()
     class_names: tuple[str, ...] = CLASS_NAMES
+    traced = ("model", "guide", "noisy_guide")
 
     def objective(self, guidance: Guidance | None) -> ClassLogProb:
         """The log-probability that the method ascends. Raises ValueError if the noisy guide is needed and missing."""
@@ -115,51 +114,6 @@ def balanced_targets(num_samples: int, classes: Sequence[int] = range(10)) -> In
     if not len(classes):
         raise ValueError("classes is empty; name at least one class")
     return np.resize(np.asarray(classes, np.int32), num_samples)
-
-
-def run_chunked(
-    task: LabelTask,
-    key: PRNGKeyArray,
-    targets: Int[AnyArray, " n"],
-    guidance: Guidance | None,
-    *,
-    chunk: int,
-    conditional: bool = False,
-    ranges: Iterable[range] | None = None,
-    stop: Callable[[], bool] | None = None,
-) -> Iterator[tuple[range, Samples]]:
-    """Sample range by range of indices, each by one call of the same compiled program.
-
-    Args:
-        task: what is sampled.
-        key: root key.
-        targets: the requested classes of the whole run, (n,).
-        guidance: the method; None is unguided.
-        chunk: shape of the compiled program, >= 1; shorter ranges are padded to it.
-        conditional: also give the classes to the network itself.
-        ranges: index ranges of at most `chunk` samples; default all of them in order.
-        stop: asked before every range; True ends the run.
-    Yields:
-        The range and its samples on the host.
-    Raises:
-        ValueError: a range longer than the chunk, and as `tfg_jax.sample`.
-    """
-    check_count("chunk", chunk)
-    n = len(targets)
-    if ranges is None:
-        ranges = [range(start, min(start + chunk, n)) for start in range(0, n, chunk)]
-    for indices in ranges:
-        if stop is not None and stop():
-            return
-        if len(indices) > chunk:
-            raise ValueError(f"ranges holds {indices}, longer than chunk={chunk}; cut it or raise chunk")
-        wanted = np.asarray(targets)[indices.start : indices.stop]
-        padded = np.concatenate([wanted, np.repeat(wanted[:1], chunk - len(wanted))])
-        samples = task.sample(key, padded, guidance, conditional=conditional, index_offset=indices.start)
-        while not samples.x.is_ready():  # type: ignore[attr-defined]  # a blocking wait would keep signals waiting too
-            time.sleep(0.01)
-        count = len(indices)
-        yield indices, jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], samples)
 
 
 def load_label_task(

@@ -1,0 +1,135 @@
+"""`tfg-jax optimise`: what it writes, resumption to the same bytes, refusals, exit codes."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfg_jax.cli.main import main
+from tfg_jax.shards import SampleFolder, read_folder
+
+
+@pytest.fixture(scope="module")
+def small(weights) -> list[str]:
+    return [
+        "--model", str(weights / "model"), "--guide", str(weights / "guide"), "--steps", "2", "--batch", "3",
+        "--rounds", "3", "--delta", "0.5", "--learning-rate", "1e-4",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def optimised(small, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("optimised") / "run"
+    assert main(["optimise", *small, "--out", str(out)]) == 0
+    return out
+
+
+def shards(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.glob("shard-*"))}
+
+
+def test_a_run_leaves_rounds_numbers_picture_and_page(optimised):
+    names = {file.name for file in optimised.iterdir()}
+    assert {"manifest.json", "config.json", "metrics.json", "grid.png", "report.html", "state"} <= names
+    folder = read_folder(optimised)
+    assert set(folder.verify().values()) == {"ok"} and len(folder.ranges()) == 4
+    arrays = folder.read_all()
+    assert arrays["x"].shape == (12, 28, 28, 1) and np.isfinite(arrays["x"]).all()
+    assert (arrays["target"] == 8).all()  # bag
+    found = json.loads((optimised / "metrics.json").read_text())
+    assert found["rounds"] == 3 and found["stopped"] is None and found["failed_samples"] == 0
+    np.testing.assert_allclose(found["history"]["reward"], arrays["reward"].reshape(4, 3).mean(1), rtol=1e-5)
+    config = json.loads((optimised / "config.json").read_text())
+    assert config["options"]["delta"] == 0.5 and config["resolved"]["guidance"]["type"] == "GradientGuidance"
+    page = (optimised / "report.html").read_text()
+    assert "log-odds of bag" in page and "Images by round" in page and "href" not in page
+
+
+def test_a_finished_run_draws_nothing_again(optimised, small, tmp_path, monkeypatch, capsys):
+    run = Path(shutil.copytree(optimised, tmp_path / "run"))
+    monkeypatch.setattr(SampleFolder, "write", None)  # calling it would fail
+    assert main(["optimise", *small, "--out", str(run)]) == 0
+    assert shards(run) == shards(optimised) and "rounds 0 to 3 are on disk" in capsys.readouterr().err
+
+
+def test_interrupted_and_resumed_ends_in_the_same_bytes(optimised, small, tmp_path, monkeypatch, capsys):
+    out, write = tmp_path / "run", SampleFolder.write
+
+    def interrupted(self, indices, arrays):
+        write(self, indices, arrays)
+        if indices.start == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SampleFolder, "write", interrupted)
+        assert main(["optimise", *small, "--out", str(out)]) == 75
+    assert "rounds 0 to 1 of 3 are kept" in (said := capsys.readouterr().err) and "resumes" in said
+    assert len(read_folder(out).missing()) == 2
+    assert main(["optimise", *small, "--out", str(out)]) == 0
+    assert shards(out) == shards(optimised)
+
+
+def test_a_lost_round_is_made_again(optimised, small, tmp_path):
+    run = Path(shutil.copytree(optimised, tmp_path / "run"))
+    (run / "shard-00001.npz").unlink()
+    assert main(["optimise", *small, "--out", str(run)]) == 0
+    assert shards(run) == shards(optimised)
+
+
+def test_another_configuration_is_refused(optimised, small, capsys):
+    before = shards(optimised)
+    assert main(["optimise", *small, "--linearise", "mean", "--out", str(optimised)]) == 2
+    said = capsys.readouterr().err
+    assert 'linearise: "sample" -> "mean"' in said and "--overwrite" in said
+    assert shards(optimised) == before
+
+
+def test_a_round_in_which_every_image_fails_exits_3(small, tmp_path, capsys):
+    out = tmp_path / "run"
+    args = ["--no-clip", "--beta", "constant", "--beta-coef", "1e38", "--out", str(out)]
+    assert main(["optimise", *small, *args]) == 3
+    assert "every image of round 1 failed; round 0 is the last good one" in capsys.readouterr().err
+    found = json.loads((out / "metrics.json").read_text())
+    assert found["stopped"] == 1 and found["rounds"] == 0
+    assert "the run ended there" in (out / "report.html").read_text()
+
+
+def test_a_dry_run_tells_the_cost_and_writes_nothing(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["optimise", *small, "--reward", "brightness", "--dry-run"]) == 0
+    header, _, row = capsys.readouterr().out.splitlines()[:3]
+    cells = dict(
+        zip(header.replace("reward gradients", "gradients").split(), row.replace(" x ", "x").split(), strict=False)
+    )
+    assert cells["shape"] == "28x28x1" and cells["forwards"] == str(4 * 3 * 2) and cells["pullbacks"] == str(3 * 3 * 2)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--delta", "0"], "delta=0"),
+        (["--goal", "3"], "delta=0.5 has no effect with goal=3"),
+        (["--rounds", "0"], "rounds=0"),
+        (["--batch", "0"], "batch=0"),
+        (["--noise-std", "0"], "noise_std=0"),
+        (["--beta-coef", "-1"], "beta_coef=-1"),
+        (["--method", "naive", "--beta", "exact"], "beta='exact' is unknown"),
+        (["--beta", "constant", "--noise-std", "1"], "has no effect with beta"),
+        (["--request", "sock"], "request='sock' is no class"),
+        (["--reward", "brightness", "--request", "bag"], "request=bag has no effect"),
+        (["--learning-rate", "0"], "learning_rate=0"),
+        (["--steps", "0"], "steps=0"),
+        (["--model", "no-such-model"], "'no-such-model'"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_2(extra, said, small, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["optimise", *small, *extra]) == 2
+    heard = capsys.readouterr().err
+    assert said in heard and "Traceback" not in heard and len(heard.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())

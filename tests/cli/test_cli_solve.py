@@ -1,0 +1,235 @@
+"""`tfg-jax solve`: the folder it writes, resumption, images of one's own, refusals, exit codes."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfg_jax.cli import runs
+from tfg_jax.cli.main import main
+from tfg_jax.cli.methods import RestorationName
+from tfg_jax.cli.solve import ProblemName
+from tfg_jax.shards import SampleFolder, read_folder
+from tfg_jax.tasks import PROBLEMS
+
+
+def shards(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.glob("shard-*"))}
+
+
+@pytest.fixture(scope="module")
+def small(weights) -> list[str]:
+    """Three images with two draws each, in three shards of two."""
+    return [
+        "--model", str(weights / "model"), "--evaluator", str(weights / "evaluator"), "--steps", "2",
+        "--num-images", "3", "--draws", "2", "--chunk", "2",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def restored(small, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("restored") / "run"
+    assert main(["solve", *small, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def run(restored, tmp_path) -> Path:
+    return Path(shutil.copytree(restored, tmp_path / "run"))
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """A folder with two grey pictures and one .npz file of one image; every one another."""
+    folder, rng = tmp_path / "mine", np.random.default_rng(0)
+    folder.mkdir()
+    pixels = rng.integers(0, 256, size=(3, 28, 28), dtype=np.uint8)
+    for name, each in (("b", pixels[1]), ("a", pixels[0])):
+        Image.fromarray(each).save(folder / f"{name}.png")
+    np.savez(folder / "c.npz", x=pixels[2:, :, :, None].astype(np.float32) / 127.5 - 1.0)
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def test_a_run_leaves_samples_numbers_picture_and_page(restored):
+    names = {file.name for file in restored.iterdir()}
+    assert {"manifest.json", "config.json", "metrics.json", "grid.png", "report.html"} <= names and "lock" not in names
+    arrays = read_folder(restored).read_all()
+    assert arrays["x"].shape == (6, 28, 28, 1) and arrays["target"].shape == (6, 14, 14, 1)
+    np.testing.assert_array_equal(arrays["target"][0], arrays["target"][1])
+    assert (arrays["target"][1] != arrays["target"][2]).any() and (arrays["x"][0] != arrays["x"][1]).any()
+    assert arrays["objective"].shape == (6, 2) and (arrays["cost_forwards"] == 2).all()
+    found = json.loads((restored / "metrics.json").read_text())
+    assert found["images"] == 3 and found["samples"] == 6 and found["failed_samples"] == 0
+    for name in ("psnr", "ssim", "residual", "feature_distance", "psnr_of_mean", "posterior_spread"):
+        assert found[f"{name}_low"] <= found[name] <= found[f"{name}_high"], name
+    assert found["residual_per_noise_std"] == pytest.approx(found["residual"] / 0.05)
+    page = (restored / "report.html").read_text()
+    assert "trouser" in page and "Residual against sampling step" in page and 'src="http' not in page
+    config = json.loads((restored / "config.json").read_text())
+    assert config["command"] == "solve" and config["resolved"]["problem"] == "sr2"
+    assert config["resolved"]["guidance"]["type"] == "DPS" and config["resolved"]["noise"] == {"gaussian": 0.05}
+    with Image.open(restored / "grid.png") as picture:
+        assert picture.width > 6 * 84 and picture.height > 3 * 84
+
+
+def test_a_finished_run_computes_nothing_again_and_another_one_is_refused(run, small, monkeypatch, capsys):
+    before = shards(run)
+    monkeypatch.setattr(runs, "run_chunked", None)  # calling it would fail
+    assert main(["solve", *small, "--out", str(run)]) == 0
+    capsys.readouterr()
+    for other, said in (
+        (["--problem", "box"], 'problem: "sr2" -> "box"'),
+        (["--noise-std", "0.1"], "noise.gaussian: 0.05 -> 0.1"),
+        (["--strength", "2"], "guidance.strength"),
+        (["--seed", "1"], "seed: 0 -> 1"),
+        (["--draws", "1"], "num_samples: 6 -> 3"),
+    ):
+        assert main(["solve", *small, *other, "--out", str(run)]) == 2
+        heard = capsys.readouterr().err
+        assert said in heard and "--overwrite" in heard and len(heard.strip().splitlines()) == 1
+    assert shards(run) == before
+
+
+def test_interrupted_and_resumed_ends_in_the_same_bytes(restored, small, tmp_path, monkeypatch, capsys):
+    out, write = tmp_path / "run", SampleFolder.write
+
+    def interrupted(self, indices, arrays):
+        write(self, indices, arrays)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SampleFolder, "write", interrupted)
+        assert main(["solve", *small, "--out", str(out)]) == 75
+    assert "2 of 6 samples are kept" in capsys.readouterr().err
+    assert main(["solve", *small, "--out", str(out)]) == 0
+    assert shards(out) == shards(restored)
+
+
+def test_images_of_ones_own(pictures, small, tmp_path, capsys):
+    """A folder, by name; the same images one by one are the same run; a colour picture is made grey."""
+    out = tmp_path / "run"
+    assert main(["solve", *small, "--images", str(pictures), "--out", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "#0 a" in page and "#2 b" in page and "#4 c 0" in page
+    capsys.readouterr()
+    single = [str(pictures / name) for name in ("a.png", "b.png", "c.npz")]
+    assert main(["solve", *small, "--images", *single, "--out", str(out)]) == 0
+    assert "6 of 6 samples are on disk already" in capsys.readouterr().err
+    with Image.open(pictures / "a.png") as grey:
+        grey.convert("RGB").save(pictures / "a.png")
+    assert main(["solve", *small, "--images", *single, "--out", str(out)]) == 0
+
+
+def test_failed_draws_are_shown_and_exit_3(small, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["solve", *small, "--no-clip", "--strength", "3e38", "--evaluator", "None", "--out", str(out)]) == 3
+    found = json.loads((out / "metrics.json").read_text())
+    assert found["failed_samples"] > 0 and "feature_distance" not in found
+    assert "samples failed" in capsys.readouterr().err and "not finite" in (out / "report.html").read_text()
+
+
+def test_failing_metrics_lose_no_sample(run, small, monkeypatch, capsys):
+    from tfg_jax import metrics
+
+    def broken(*_):
+        raise RuntimeError("no metrics today")
+
+    before = shards(run)
+    monkeypatch.setattr(metrics, "measurement_residual", broken)
+    assert main(["solve", *small, "--out", str(run)]) == 1
+    assert "no metrics today" in capsys.readouterr().err and shards(run) == before
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--noise-std", "0"], "noise_std=0. must be a finite number > 0"),
+        (["--noise-std", "-0.1"], "noise_std=-0.1"),
+        (["--noise-std", "nan"], "noise_std=nan"),
+        (["--noise", "poisson", "--peak", "0"], "peak=0."),
+        (["--peak", "30"], "--peak has no effect on --noise gaussian"),
+        (["--noise", "poisson", "--noise-std", "0.1"], "--noise-std has no effect on --noise poisson"),
+        (["--noise", "poisson", "--problem", "phase"], "use Gaussian noise"),
+        (["--steps", "0"], "steps=0"),
+        (["--eta", "2"], "eta=2"),
+        (["--draws", "0"], "draws=0"),
+        (["--chunk", "0"], "chunk=0"),
+        (["--seed", "-1"], "seed=-1"),
+        (["--num-images", "0"], "num_images=0"),
+        (["--num-images", "101"], "num_images=101 is more than the 100 images there are"),
+        (["--strength", "-1"], "strength=-1"),
+        (["--method", "tfg", "--strength", "1"], "--strength has no effect on --method tfg"),
+        (["--data-std", "1"], "--data-std has no effect on --method dps, which takes --strength"),
+        (["--method", "pigdm", "--data-std", "0"], "data_std=0"),
+        (["--images", "no-such-folder"], "images=no-such-folder does not exist"),
+        (["--model", "no-such-model"], "'no-such-model' is neither a released name"),
+        (["--evaluator", "no-such-model"], "'no-such-model' is neither a released name"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_2(extra, said, small, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["solve", *small, *extra]) == 2
+    heard = capsys.readouterr().err
+    assert said in heard and "Traceback" not in heard and len(heard.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def write_bytes(file: Path) -> None:
+    file.write_bytes(b"GIF89a or so")
+
+
+def write_cut(file: Path) -> None:
+    Image.fromarray(np.arange(784, dtype=np.uint8).reshape(28, 28)).save(file)
+    file.write_bytes(file.read_bytes()[:60])
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "said"),
+    [
+        ("text.png", write_bytes, "is no readable picture (UnidentifiedImageError); give PNG or .npz"),
+        ("cut.png", write_cut, "is no readable picture"),
+        ("text.npz", write_bytes, "is no .npz file; write one with numpy.savez(file, x=images)"),
+        ("big.png", lambda f: Image.new("L", (32, 28)).save(f), "is 28 x 32 x 1, the model needs 28 x 28 x 1; resize"),
+        ("deep.png", lambda f: Image.fromarray(np.zeros((28, 28), np.uint16)).save(f), "more than 8 bits"),
+        ("y.npz", lambda f: np.savez(f, y=np.zeros(3)), "holds ['y']; name the images x"),
+        ("flat.npz", lambda f: np.savez(f, x=np.zeros((28, 28))), "holds x of shape (28, 28)"),
+        ("whole.npz", lambda f: np.savez(f, x=np.zeros((1, 28, 28, 1), int)), "floats or bytes"),
+        ("loud.npz", lambda f: np.savez(f, x=np.full((1, 28, 28, 1), 9.0)), "values up to 9; scale images to [-1, 1]"),
+        ("nan.npz", lambda f: np.savez(f, x=np.full((1, 28, 28, 1), np.nan)), "holds NaN or infinity"),
+        ("empty", lambda f: f.mkdir(), "is a folder without pictures"),
+    ],
+)  # fmt: skip
+def test_unreadable_images_are_named(name, write, said, small, tmp_path, capsys):
+    write(tmp_path / name)
+    assert main(["solve", *small, "--images", str(tmp_path / name), "--dry-run"]) == 2
+    heard = capsys.readouterr().err
+    assert said in heard and name in heard and "Traceback" not in heard and len(heard.strip().splitlines()) == 1
+
+
+def test_every_problem_and_method_is_understood(small, monkeypatch, capsys):
+    assert get_args(ProblemName) == tuple(PROBLEMS)
+    monkeypatch.setattr(runs, "_memory", lambda *_: None)  # compiling each takes longer than it tells
+    for problem in get_args(ProblemName):
+        assert main(["solve", *small, "--problem", problem, "--dry-run"]) == 0
+    for method in get_args(RestorationName):
+        assert main(["solve", *small, "--method", method, "--dry-run"]) == 0
+        assert method in capsys.readouterr().out
+    assert main(["solve", *small, "--noise", "poisson", "--dry-run"]) == 0
+
+
+def test_a_dry_run_tells_the_cost_and_writes_nothing(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["solve", *small, "--dry-run"]) == 0
+    header, _, row = capsys.readouterr().out.splitlines()[:3]
+    cells = dict(
+        zip(header.replace("objective gradients", "objective").split(), row.replace(" x ", "x").split(), strict=False)
+    )
+    assert cells["samples"] == "6" and cells["forwards"] == cells["pullbacks"] == "12"
+    assert not list(tmp_path.iterdir())

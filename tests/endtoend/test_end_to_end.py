@@ -1,0 +1,179 @@
+"""Source and control optimisation: exact discrete gradients, the right regulariser, stops that stop, honest costs."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import tfg_jax as tfg
+from tfg_jax.endtoend.controls import controlled
+from tfg_jax.endtoend.descend import lbfgs, minimise
+from tfg_jax.endtoend.source import chi_energy
+from tfg_jax.lookahead import Conditioned
+from tfg_jax.ode import tableau_of
+
+D = 3
+LAM = (0.4, 1.3, 2.2)
+KEY = jax.random.key(0)
+
+
+def velocity(params, x, t, cond):
+    """Ideal for independent Gaussians on the straight path, bent a little."""
+    lam, s = jnp.asarray(np.array(LAM), x.dtype), 1.0 - t
+    return -(s * lam - (1 - s)) / (s**2 * lam + (1 - s) ** 2) * x + 0.1 * jnp.sin(2.0 * x)
+
+
+def near(x0, y):
+    return -jnp.sum((x0 - y) ** 2)
+
+
+MODEL = tfg.from_fn(velocity, None, tfg.RectifiedFlow(), prediction="velocity", shape=(D,))
+GOAL = np.array([[1.0, 0.0, 0.2], [0.0, 2.0, 0.3]], np.float32)
+SGD = optax.sgd(0.05)
+STILL = optax.sgd(0.0)
+STORING = optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(5, store_grad=True))
+
+
+def run(method, n=2, **options: Any):
+    given: Any = {"objective": near, "target": jnp.asarray(GOAL[:n]), "num_samples": n, **options}
+    return tfg.end_to_end(KEY, MODEL, method, **given)
+
+
+def test_the_regulariser_is_least_on_the_shell(x64):
+    """R = ||z||^2/2 - (d - 1) log ||z||: slope 0 at ||z|| = sqrt(d - 1), curvature 2 along it, -log chi density."""
+    z = jnp.asarray(np.random.default_rng(0).standard_normal(5))
+    on_shell = z / jnp.linalg.norm(z) * 2.0
+    np.testing.assert_allclose(jax.grad(chi_energy)(on_shell), 0.0, atol=1e-14)
+    along = lambda r: chi_energy(r * on_shell / 2.0)  # noqa: E731
+    np.testing.assert_allclose(jax.grad(jax.grad(along))(2.0), 2.0, rtol=1e-12)
+    assert along(1.9) > along(2.0) < along(2.1)
+    np.testing.assert_allclose(along(3.0) - along(1.0), 4.0 - 4.0 * np.log(3.0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["additive", "kick"])
+def test_control_gradients_are_the_discrete_adjoint(kind, x64):
+    """By hand from costates: h_i a_{i+1} + weight h_i z_i for additive controls, a_i + weight d_i for kicks."""
+    n, weight, target = 4, 0.3, jnp.asarray(GOAL[0], jnp.float64)
+    levels = MODEL.schedule.level(jnp.asarray(np.array([0.9, 0.6, 0.4, 0.1, 0.0])))
+    rng = np.random.default_rng(1)
+    y, controls = jnp.asarray(rng.standard_normal(D)), 0.1 * jnp.asarray(rng.standard_normal((n, D)))
+    method = tfg.Controls(n, kind, weight)
+    z = (y * (levels.alpha[0] + levels.sigma[0])) / levels.scale[0]
+    _, solve = method.problem(Conditioned(MODEL), levels, z)
+
+    def total(controls):
+        x, penalty = solve(controls)
+        return penalty - near(x, target)
+
+    got = jax.jit(jax.grad(total))(controls)
+    s, field = np.asarray(levels.s), lambda y, s: -velocity(None, y, 1.0 - s, None)
+    h, states, jacobian = np.diff(s), [y], jax.jit(jax.jacfwd(field))
+    for i in range(n):
+        kicked = states[i] + (controls[i] if kind == "kick" else 0.0)
+        push = controls[i] if kind == "additive" else 0.0
+        states.append(kicked + h[i] * (field(kicked, s[i]) + push))
+    costate, expected = 2.0 * (states[n] - target), np.zeros((n, D))
+    for i in reversed(range(n)):
+        if kind == "additive":
+            expected[i] = h[i] * costate + weight * h[i] * controls[i]
+            costate = costate + h[i] * jacobian(states[i], s[i]).T @ costate
+        else:
+            costate = costate + h[i] * jacobian(states[i] + controls[i], s[i]).T @ costate
+            expected[i] = costate + weight * controls[i]
+    np.testing.assert_allclose(got, expected, rtol=1e-11, atol=1e-12)
+
+
+def test_additive_controls_of_a_midpoint_solve(x64):
+    """dL/dz_i = h_i a_{i+1} + (h_i/2) w_i, w_i = h_i Dv(m_i)^T a_{i+1}; by central differences as well."""
+    levels = MODEL.schedule.level(jnp.asarray(np.array([0.8, 0.5, 0.2])))
+    y, controls = jnp.asarray(np.array([0.3, -0.7, 1.1])), jnp.asarray(0.1 * np.ones((2, D)))
+    total = jax.jit(
+        lambda z: jnp.sum(controlled(Conditioned(MODEL), y, levels, z, "additive", tableau_of("midpoint"), "none") ** 3)
+    )
+    got = jax.jit(jax.grad(total))(controls)
+    for index in ((0, 1), (1, 2)):
+        bump = jnp.zeros_like(controls).at[index].set(1e-5)
+        np.testing.assert_allclose(got[index], (total(controls + bump) - total(controls - bump)) / 2e-5, rtol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["additive", "kick"])
+def test_controls_of_zero_are_the_unguided_sampler(kind):
+    grid = tfg.Explicit(jnp.array([0.95, 0.6, 0.3, 0.0]))
+    out = run(tfg.Controls(3, kind, iterations=1, optimizer=STILL, grid=grid))
+    plain = tfg.sample(KEY, MODEL, num_samples=2, sampler=tfg.Euler(3, grid=grid))
+    np.testing.assert_allclose(out.x, plain.x, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(out.info["variable"], 0.0)
+
+
+def test_both_reach_the_goal_and_report_their_calls():
+    """The samples go to the targets; what is reported is within the bound given before the run."""
+    # The bent flow reaches these targets from some source, so the optimum of the source is a perfect fit.
+    source = tfg.DFlow(tfg.TruncatedSolve(1.0, 4), iterations=12, tolerance=1e-3)
+    controls = tfg.Controls(4, weight=1e-3, iterations=12, tolerance=1e-3)
+    for method in (source, controls):
+        out, bound = run(method), tfg.upper_end_to_end_cost(method)
+        assert out.status.ok.all() and np.abs(out.x - GOAL).max() < 2e-2
+        assert (out.info["iterations"] < 12).all() and (out.info["objective"] > -1e-3).all()
+        assert np.all(out.cost.forwards < bound.forwards) and np.all(out.cost.pullbacks < bound.pullbacks)
+        calls = out.cost.objective
+        np.testing.assert_array_equal(out.cost.pullbacks, calls * method.closure.pullbacks)
+        np.testing.assert_array_equal(out.cost.forwards, calls * method.closure.forwards + method.final.forwards)
+    plain = run(tfg.DFlow(tfg.TruncatedSolve(1.0, 4), iterations=1, optimizer=STILL))
+    assert np.abs(plain.x - GOAL).max() > 0.5
+    np.testing.assert_array_equal(plain.cost.forwards, 2 * 9 + 9)
+
+
+def test_any_optimiser_and_a_start_of_ones_own():
+    """Gradient descent from an inversion: each step lowers the loss; blend 0 forgets the start."""
+    solve = tfg.TruncatedSolve(1.0, 3, "heun")
+    start = tfg.invert(MODEL, jnp.asarray(GOAL), steps=40).x
+    few = run(tfg.DFlow(solve, 1, optimizer=SGD), start=start)
+    assert np.abs(few.x - GOAL).max() < 0.1
+    noise = run(tfg.DFlow(solve, 1, optimizer=SGD), start=start, blend=0.0)
+    np.testing.assert_allclose(noise.x, run(tfg.DFlow(solve, 1, optimizer=SGD)).x, rtol=1e-5, atol=1e-6)
+    more = run(tfg.DFlow(solve, 30, optimizer=SGD))
+    assert (more.info["objective"] > noise.info["objective"]).all()
+
+
+def cliff(z):
+    """A bowl with a wall of NaN for the second lane, whose minimum is beyond it."""
+    return jnp.where(z[0] > 3.0, jnp.nan, jnp.sum((z - 1.0) ** 2))
+
+
+def test_a_sample_that_is_done_stops():
+    """A converged or non-finite one takes no further evaluations, changes no more, and does not touch the others."""
+    starts = jnp.asarray(np.array([[0.5, 1.0], [9.0, 1.0], [1.0, 1.0], [-40.0, 30.0]], np.float32))
+    descend = lambda opt, k: jax.jit(jax.vmap(lambda z: minimise(cliff, z, opt, k, 1e-4)))(starts)  # noqa: E731
+    for optimizer, iterations in ((lbfgs(20), 20), (optax.sgd(0.25), 40)):
+        found = descend(optimizer, iterations)
+        np.testing.assert_array_equal(found.status.code, [0, 1, 0, 0])
+        np.testing.assert_array_equal(found.evaluations[1:3], 1)
+        np.testing.assert_array_equal(found.variable[1], starts[1])
+        np.testing.assert_allclose(found.variable[np.array([0, 2, 3])], 1.0, atol=1e-3)
+        assert found.iterations[3] < iterations
+
+
+def test_what_is_refused():
+    bad = tfg.DFlow(tfg.TruncatedSolve(2.0))
+    for method, options, message in (
+        (bad, {}, "horizon=2.0 must be"),
+        (tfg.DFlow(tfg.TruncatedSolve(jacobian="identity")), {}, "does not reach the source; use 'full'"),
+        (tfg.DFlow(iterations=0), {}, "iterations=0 must be"),
+        (tfg.DFlow(regulariser=-1.0), {}, "regulariser=-1.0? must be"),
+        (tfg.DFlow(optimizer=SGD, line_search=3), {}, "line_search=3 has no effect on your own optimizer"),
+        (tfg.DFlow(optimizer="adam"), {}, "optimizer='adam' is not an optax optimiser"),
+        (tfg.DFlow(optimizer=STORING), {}, "store_grad=True; make it with store_grad=False"),
+        (tfg.Controls(0), {}, "steps=0 must be"),
+        (tfg.Controls(kind="push"), {}, "kind='push' is unknown"),  # type: ignore[arg-type]
+        (tfg.Controls(weight=-1.0), {}, "weight=-1.0? must be"),
+        (tfg.Controls(6, remat=4), {}, "remat=4 must divide steps=6"),
+        (tfg.Controls(), {"blend": 0.5}, "blend has no effect without start"),
+        (tfg.Controls(), {"start": jnp.zeros((2, 5))}, "start has shape"),
+        (tfg.Controls(), {"num_samples": 0}, "num_samples=0 must be"),
+        (tfg.Controls(), {"target": jnp.zeros((3, D))}, "target has a leaf of shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(method, **options)

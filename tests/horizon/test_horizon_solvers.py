@@ -1,0 +1,184 @@
+"""Solvers, adjoints and memory policies: one discrete gradient however it is computed, finite from noise to data."""
+
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import FLOW, LAM, centred, level_at, look_at, looks, modes, slope_factor, whole_slope
+
+import tfg_jax as tfg
+from tfg_jax import ode_diffrax
+from tfg_jax.lookahead import Conditioned
+from tfg_jax.ode import SOLVERS
+
+S = 0.3
+LAMS = np.array([0.4, 1.3, 2.2])
+
+
+def curved(params, x, t, cond):
+    return jnp.tanh(3.0 * x - t) - x
+
+
+CURVED = tfg.from_fn(curved, None, tfg.VPLinear(), prediction="x0", shape=(1,))
+
+
+def test_all_backends_give_one_gradient(x64):
+    """Scan under every memory policy, diffrax under every adjoint that differentiates the discrete solve."""
+    x, ours, theirs = jnp.array([-0.35]), (0.7, 4, "heun"), (0.7, 4, diffrax.Heun())
+    value, slope, _ = look_at(CURVED, tfg.TruncatedSolve(*ours), S, x)
+    for other in (
+        tfg.TruncatedSolve(*ours, remat="step"), tfg.TruncatedSolve(*ours, remat=2), tfg.TruncatedSolve(*theirs),
+        tfg.TruncatedSolve(*theirs, adjoint=diffrax.DirectAdjoint()),
+    ):  # fmt: skip
+        again = look_at(CURVED, other, S, x)
+        np.testing.assert_allclose(again[0], value, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(again[1], slope, rtol=1e-12, atol=1e-13)
+    forward = tfg.TruncatedSolve(*theirs, adjoint=diffrax.ForwardMode())
+    level = level_at(CURVED.schedule, S)
+    estimate = lambda x: forward.estimate(Conditioned(CURVED), x, level)[0]  # noqa: E731
+    np.testing.assert_allclose(jax.jit(jax.jacfwd(estimate))(x)[0], slope, rtol=1e-12, atol=1e-13)
+
+
+def test_the_continuous_adjoint_is_another_quadrature(x64):
+    """Backsolve with Euler evaluates the slope at right ends; with a high order it comes to the same gradient."""
+    x, backsolve = jnp.array([0.4]), diffrax.BacksolveAdjoint()
+    s, h = S + (1 - S) / 13 * np.arange(14), (1 - S) / 13
+    euler = tfg.TruncatedSolve.whole(13, diffrax.Euler(), adjoint=backsolve, margin=1e-12)
+    slope = look_at(centred(LAM), euler, S, x)[1][0]
+    np.testing.assert_allclose(slope, np.prod(1 + h * slope_factor(s[1:])), rtol=1e-10)
+    np.testing.assert_allclose(slope, 1.173725309191, rtol=1e-10)
+    fine = tfg.TruncatedSolve(1.0, 64, diffrax.Tsit5(), adjoint=backsolve)
+    np.testing.assert_allclose(look_at(modes(), fine, S, jnp.array([-0.35]))[1][0], 1.7319889426, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("solver", "order"), list(zip(SOLVERS, (1, 2, 2, 2), strict=True)))
+def test_gradients_converge_at_the_solvers_order(solver, order, x64):
+    """Globally in the number of steps; locally, for one whole step of length 1 - s, one order higher at least."""
+    x, errors = jnp.asarray(np.ones(3)), []
+    for n in (32, 64):
+        slope = look_at(centred(LAMS), tfg.TruncatedSolve.whole(n, solver, margin=1e-9), S, x)[1]
+        errors.append(np.linalg.norm(slope - whole_slope(S, LAMS)))
+    assert np.log2(errors[0] / errors[1]) > order - 0.2
+    local = []
+    for gap in (0.1, 0.05, 0.025):
+        one = tfg.TruncatedSolve.whole(1, solver, margin=1e-9)
+        slope = look_at(centred(LAMS), one, 1 - gap, x)[1]
+        local.append(np.linalg.norm(slope - whole_slope(1 - gap, LAMS)))
+    assert np.all(np.log2(np.divide(local[:-1], local[1:])) > order + 0.9)
+
+
+DIFFRAX = {"bosh3": diffrax.Bosh3(), "dopri5": diffrax.Dopri5()}
+
+
+@pytest.mark.parametrize(
+    ("solver", "wide"),
+    [(name, wide) for name in SOLVERS for wide in (False, True)] + [("bosh3", False), ("dopri5", True)],
+)
+def test_every_solver_is_finite_from_noise_to_data(solver, wide):
+    """Value and gradient at horizons 0 and 1, from s = 0 on, in single and double precision."""
+    with jax.enable_x64(wide):
+        dtype = jnp.float64 if wide else jnp.float32
+        x = jnp.asarray([0.4, -1.0, 0.3], dtype)
+        solve = tfg.TruncatedSolve(jnp.asarray([0.0, 1.0], dtype), 8, DIFFRAX.get(solver, solver))
+        model, at = centred(LAMS), jax.vmap(looks, (None, None, 0, None))
+        values, slopes, clean = at(model, solve, jnp.asarray([0.0, 1e-4, S, 0.9995, 1 - 1e-7], dtype), x)
+        assert values.dtype == slopes.dtype == dtype
+        assert np.isfinite(values).all() and np.isfinite(slopes).all()
+        np.testing.assert_array_equal(values[:, 0], clean.x0[:, 0])
+        np.testing.assert_allclose(slopes[2, 1], whole_slope(S, LAMS), rtol=0.12 if solver == "euler" else 1e-2)
+
+
+@pytest.mark.parametrize(("solver", "bound"), list(zip(SOLVERS, (3.2e-2, 1e-6, 8.5e-5, 2.9e-5), strict=True)))
+def test_a_fixed_grid_is_right_where_the_flow_stands_still(solver, bound, x64):
+    """At the mean of the data an adaptive solver sees nothing to resolve; the gradient needs its steps all the same."""
+    whole = tfg.TruncatedSolve.whole(64, solver, margin=1e-9)
+    value, slope, _ = look_at(centred(LAMS), whole, 0.0, jnp.asarray(np.zeros(3)))
+    np.testing.assert_array_equal(value, 0.0)
+    off = np.abs(slope - whole_slope(0.0, LAMS)).max()
+    assert bound / 3 < off < 1.2 * bound
+
+
+def test_gradients_in_horizon_and_time_are_finite_and_right(x64):
+    """At the ends too; inside they are the central differences."""
+
+    def value(h, t):
+        x = jnp.asarray(np.array([-0.4]))
+        return tfg.TruncatedSolve(h, 3, "heun").estimate(Conditioned(CURVED), x, CURVED.schedule.level(t))[0][0]
+
+    both = jax.jit(jax.vmap(jax.value_and_grad(value, (0, 1))))
+    d = 1e-6
+    h = jnp.asarray(np.array([0.0, 1.0, d, 0.4, 0.4 + d, 0.4 - d, 0.4, 0.4]))
+    t = jnp.asarray(np.array([0.7, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7 + d, 0.7 - d]))
+    values, (in_h, in_t) = both(h, t)
+    assert np.isfinite(in_h).all() and np.isfinite(in_t).all()
+    np.testing.assert_allclose(in_h[0], (values[2] - values[0]) / d, rtol=1e-4)
+    np.testing.assert_allclose(in_h[3], (values[4] - values[5]) / (2 * d), rtol=1e-6)
+    np.testing.assert_allclose(in_t[3], (values[6] - values[7]) / (2 * d), rtol=1e-6)
+
+
+def wide(weights, x, t, cond):
+    return jnp.tanh(weights @ jnp.tanh(weights.T @ x + t))
+
+
+@pytest.mark.parametrize("remat", ["step", 4])
+def test_memory_policies_trade_an_eighth_of_the_memory_for_one_more_forward(remat):
+    """64 steps of a network that keeps much more than its state, from the compiled programs' own accounts."""
+    weights = jnp.asarray(np.random.default_rng(0).standard_normal((4, 512)), jnp.float32)
+    model = tfg.from_fn(wide, weights, tfg.VPLinear(), prediction="eps", shape=(4,))
+
+    def temporary(remat):
+        solve = tfg.TruncatedSolve(1.0, 64, "euler", remat=remat)
+        memory: Any = look_at.lower(model, solve, S, jnp.zeros(4)).compile().memory_analysis()
+        return memory.temp_size_in_bytes
+
+    assert temporary(remat) <= temporary("none") / 8
+    plain, saving = tfg.TruncatedSolve(1.0, 64, "euler"), tfg.TruncatedSolve(1.0, 64, "euler", remat=remat)
+    assert saving.cost.forwards + saving.recomputed <= 2.2 * plain.cost.forwards
+
+
+def test_what_is_refused():
+    for lookahead, message in (
+        (tfg.TruncatedSolve(1.5), "horizon=1.5 must be a finite number >= 0 and <= 1"),
+        (tfg.TruncatedSolve(-0.1), "horizon=-0.1 must be"),
+        (tfg.TruncatedSolve(float("nan")), "horizon=nan must be"),
+        (tfg.TruncatedSolve(jax.tree_util.Partial(jnp.add, 0.5)), "horizon=.* must be"),
+        (tfg.TruncatedSolve(0.5, 0), "steps=0 must be an integer >= 1"),
+        (tfg.TruncatedSolve(0.5, 2, "rk4"), "solver='rk4' is unknown; choose one of euler, midpoint"),
+        (tfg.TruncatedSolve(0.5, 2, diffrax.Heun), "solver=.* is unknown; give 'euler'"),
+        (tfg.TruncatedSolve(0.5, 2, diffrax.Kvaerno3()), "Kvaerno3 is implicit"),
+        (tfg.TruncatedSolve(0.5, 2, diffrax.SemiImplicitEuler()), "SemiImplicitEuler does not step dy/ds"),
+        (
+            tfg.TruncatedSolve(0.5, 2, adjoint=diffrax.DirectAdjoint()),
+            "adjoint=DirectAdjoint has no effect on solver='midpoint', which is a scan; pass remat=",
+        ),
+        (
+            tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), diffrax.ImplicitAdjoint()),
+            "adjoint=ImplicitAdjoint differentiates a steady state and drops the gradient",
+        ),
+        (
+            tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), diffrax.ForwardMode()),
+            "adjoint=ForwardMode has no pullback, which guidance needs",
+        ),
+        (tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), "direct"), "adjoint='direct' is not a diffrax adjoint instance"),
+        (
+            tfg.TruncatedSolve(0.5, 20, diffrax.Heun(), diffrax.RecursiveCheckpointAdjoint(2)),
+            "adjoint.checkpoints=2 would repeat steps more than twice; give more for steps=20",
+        ),
+        (tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), remat="step"), "remat='step' has no effect on diffrax"),
+        (tfg.TruncatedSolve(0.5, 6, remat=4), "remat=4 must divide steps=6"),
+        (tfg.TruncatedSolve(0.5, 6, remat="all"), "remat='all' is unknown"),  # type: ignore[arg-type]
+        (tfg.TruncatedSolve.whole(4, remat=2), "remat=2 does not fit a solve without tail"),
+        (tfg.TruncatedSolve(0.5, jacobian="none"), "jacobian='none' is unknown"),  # type: ignore[arg-type]
+        (tfg.TruncatedSolve(0.5, jacobian="identity", remat="step"), "remat has no effect with jacobian='identity'"),
+        (tfg.TruncatedSolve(0.5, margin=-1.0), "margin=-1.0? must be"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lookahead.check()
+    tfg.TruncatedSolve(tfg.Reach(0.8)).check()
+    tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), diffrax.ForwardMode()).check(forward_mode=True)
+    with pytest.raises(ValueError, match="needs the denoiser's schedule"):
+        tfg.TruncatedSolve()(lambda x, t: tfg.Clean(x, x), jnp.zeros(1), FLOW.level(0.5))
+    assert ode_diffrax.calls(diffrax.Dopri8(), 4) == (13, 1)

@@ -1,0 +1,99 @@
+"""Images from the user's files: PNG and other pictures, .npz files, folders of them. Nothing is resized in silence."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+MAX_BYTES = 8 * 2**30
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+
+def read_images(paths: Sequence[Path], shape: tuple[int, ...]) -> tuple[np.ndarray, list[str]]:
+    """Images (n, H, W, C) in [-1, 1] and a name for each, in the order given; a folder's files by name.
+
+    Args:
+        paths: pictures, .npz files with images `x` (n, H, W, C), or folders that hold some.
+        shape: (H, W, C) that all of them must have, C = 1 (grey) or 3.
+
+    Raises:
+        ValueError: no images, a file that is no readable image, or one of another size.
+        FileNotFoundError: a path that does not exist.
+    """
+    images: list[np.ndarray] = []
+    names: list[str] = []
+    for file in [file for path in paths for file in _files(path)]:
+        if file.suffix.lower() == ".npz":
+            held = as_images(f"images={file}", read_npz("images", file, ("x",))["x"])
+            labels = [f"{file.stem} {i}" for i in range(len(held))]
+        else:
+            held, labels = _read_picture(file, shape[-1])[None], [file.stem]
+        if held.shape[1:] != tuple(shape):
+            size, wanted = (" x ".join(map(str, each)) for each in (held.shape[1:], shape))
+            raise ValueError(f"images={file} is {size}, the model needs {wanted}; resize or crop it first")
+        if not np.isfinite(held).all():
+            raise ValueError(f"images={file} holds NaN or infinity; clean it first")
+        images.append(held)
+        names += labels
+    return np.concatenate(images), names
+
+
+def read_npz(name: str, file: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Named arrays of an .npz file; ``name`` is the option that gave it. ValueError if it is none or lacks one."""
+    if not zipfile.is_zipfile(file):
+        wanted = ", ".join({"x": "x=images", "target": "target=classes"}.get(key, key) for key in keys)
+        raise ValueError(f"{name}={file} is no .npz file; write one with numpy.savez(file, {wanted})")
+    with zipfile.ZipFile(file) as archive:
+        if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+            raise ValueError(f"{name}={file} would unpack to more than {MAX_BYTES} bytes; split it")
+    with np.load(file, allow_pickle=False) as held:
+        if not set(keys) <= set(held.files):
+            words = " and ".join({"x": "the images x", "target": "the classes target"}.get(key, key) for key in keys)
+            raise ValueError(f"{name}={file} holds {sorted(held.files)}; name {words}")
+        return {key: held[key] for key in keys}
+
+
+def as_images(where: str, x: np.ndarray) -> np.ndarray:
+    """Images (n, H, W, C) as float32 in [-1, 1], from bytes 0..255 or floats; ValueError for anything else."""
+    from tfg_jax.data.fashion_mnist import to_float
+
+    if x.ndim != 4 or not len(x) or not (x.dtype == np.uint8 or np.issubdtype(x.dtype, np.floating)):
+        raise ValueError(f"{where} holds x of shape {x.shape} and type {x.dtype}; images are (n, H, W, C), "
+                         "floats or bytes")  # fmt: skip
+    x = to_float(x) if x.dtype == np.uint8 else x.astype(np.float32)
+    if np.isfinite(x).all() and np.abs(x).max() > 1.5:
+        raise ValueError(f"{where} holds values up to {np.abs(x).max():.4g}; scale images to [-1, 1]")
+    return x
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        if not path.exists():
+            raise FileNotFoundError(f"images={path} does not exist; give pictures, .npz files or a folder of them")
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in (*PICTURES, ".npz"))
+    if not found:
+        raise ValueError(f"images={path} is a folder without pictures or .npz files; give another")
+    return found
+
+
+def _read_picture(file: Path, channels: int) -> np.ndarray:
+    """One picture as (H, W, channels) in [-1, 1]; transparency falls on white, as viewers show it."""
+    from PIL import Image, UnidentifiedImageError
+
+    from tfg_jax.data.fashion_mnist import to_float
+
+    try:
+        with Image.open(file) as opened:
+            if opened.mode.startswith("I") or opened.mode == "F":
+                raise ValueError(f"images={file} has more than 8 bits a channel; save it with 8, or give an .npz file")
+            if opened.has_transparency_data:
+                solid = opened.convert("RGBA")
+                opened = Image.alpha_composite(Image.new("RGBA", solid.size, "white"), solid)
+            pixels = np.asarray(opened.convert("L" if channels == 1 else "RGB"))
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+        raise ValueError(f"images={file} is no readable picture ({type(error).__name__}); give PNG or .npz") from None
+    return to_float(pixels.reshape(*pixels.shape[:2], channels))

@@ -1,0 +1,155 @@
+"""`tfg-jax optimise`: rounds of gradient guidance that raise a reward of images, with a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from tfg_jax.cli.main import FAILED_SAMPLES, OK, Interrupted
+from tfg_jax.cli.options import as_json
+
+if TYPE_CHECKING:
+    from tfg_jax.optimise import Batch, Optimised
+    from tfg_jax.shards import SampleFolder
+
+UNITS = {"class": (2.0, 1.0), "brightness": (0.1, 0.003)}
+"""Default delta and noise_std of each reward, in its units: log-odds, and mean pixel value in [-1, 1]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Raise a reward of generated images by rounds of gradient guidance.
+
+    Each round asks for a little more reward than the last batch has, along its gradient. Writes a sample folder with
+    one shard a round that the same command resumes, metrics.json, grid.png and report.html.
+    """
+
+    reward: Literal["class", "brightness"] = "class"
+    """What is raised: the guide's log-odds of a class, or the mean pixel value."""
+    request: str | None = None
+    """reward class: the class, by number or name; default bag."""
+    rounds: int = 10
+    """Guided rounds, after one without guidance."""
+    batch: int = 16
+    """Images a round."""
+    delta: float | None = None
+    """Rise of reward asked for each round, > 0; default 2 log-odds, or 0.1 of brightness."""
+    goal: float | None = None
+    """Reward asked for in every round, in place of --delta."""
+    method: Literal["look-ahead", "naive"] = "look-ahead"
+    """Gradient through the network, or at the clean estimate alone."""
+    noise_std: float | None = None
+    """Standard deviation of the reward's noise, > 0: smaller guides more; default 1 log-odds, or 0.003."""
+    beta: Literal["paper", "exact", "constant"] | None = None
+    """How strength depends on the noise level; default paper."""
+    beta_coef: float = 1.0
+    """Multiplies the strength; with --beta constant it is the strength."""
+    linearise: Literal["sample", "mean"] = "sample"
+    """Take the reward's gradient at each image, or at the batch's mean."""
+    learning_rate: float | None = None
+    """Fine-tune the model on each round's images with this step size of Adam; default: do not."""
+    same_start: bool = False
+    """Start every round from the same noise."""
+    steps: int = 50
+    """DDIM steps."""
+    eta: float = 1.0
+    """DDIM stochasticity in [0, 1]."""
+    clip: bool = True
+    """Clip clean estimates to [-1, 1]."""
+    seed: int = 0
+    """Root of all random numbers."""
+    model: str = "fashion-mnist"
+    """Diffusion model: released name or folder of weights."""
+    guide: str = "fashion-mnist-guide"
+    """Classifier whose log-odds are the reward: released name or folder."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/optimise")
+    """Folder of the results."""
+    config: Path | None = None
+    """JSON file of options, such as the config.json of an earlier run; options given here win."""
+    overwrite: bool = False
+    """Throw away what the folder holds."""
+    dry_run: bool = False
+    """Show shapes, network evaluations and memory; sample and write nothing."""
+
+
+def run(options: Options) -> int:
+    """Optimise, store every round, report."""
+    from tfg_jax.cli.optimise_setup import describe, settings
+    from tfg_jax.report.optimise_report import write_optimise_report
+    from tfg_jax.shards import open_folder
+
+    setup = settings(options)
+    if options.dry_run:
+        print(describe(setup))
+        return OK
+    total = (options.rounds + 1) * options.batch
+    with open_folder(options.out, setup.config, total, options.batch, options.overwrite) as folder:
+        from tfg_jax.cli.scoring import write_config
+
+        write_config(options.out, "optimise", as_json(options), setup.config)
+        found = _drive(options, setup, folder)
+        rounds = [folder.read(indices) for indices in folder.ranges()[: found.rounds + 1]]
+        write_optimise_report(options.out, found, rounds, setup.reward_name, setup.config)
+    if found.stopped is not None:
+        print(
+            f"tfg-jax optimise: every image of round {found.stopped} failed; round {found.rounds} is the last good "
+            "one, lower --beta-coef or --delta",
+            file=sys.stderr,
+        )
+        return FAILED_SAMPLES
+    failed = int(found.history["failed"].sum())
+    if failed:
+        print(f"tfg-jax optimise: {failed} images failed and kept their last good state", file=sys.stderr)
+    return FAILED_SAMPLES if failed else OK
+
+
+def _drive(options: Options, setup: Any, folder: SampleFolder) -> Optimised:
+    """All rounds that are not there yet. Raises `Interrupted` on a signal, after the round at hand is on disk."""
+    import jax
+    import numpy as np
+    from tqdm import tqdm
+
+    from tfg_jax.cli.runs import stop_on_signals
+    from tfg_jax.optimise import iterate
+    from tfg_jax.training.checkpoint import saved_steps
+
+    state, ranges, missing = options.out / "state", folder.ranges(), folder.missing()
+    done = max(saved_steps(state), default=-1)
+    # Each round needs the last alone, but the folder promises them all: with one lost, the run is made again.
+    again = options.overwrite or any(indices in missing for indices in ranges[: done + 1])
+    left = options.rounds - (-1 if again else done)
+    if done >= 0 and not again:
+        print(f"rounds 0 to {done} are on disk already", file=sys.stderr)
+
+    with (
+        stop_on_signals() as stop,
+        tqdm(total=options.rounds + 1, initial=options.rounds + 1 - left, unit="round", desc=setup.reward_name) as bar,
+    ):
+
+        def on_round(number: int, batch: Batch, numbers: dict[str, float]) -> bool:
+            if ranges[number] in missing:
+                try:
+                    arrays = {"x": np.asarray(batch.z), "reward": np.asarray(batch.value), **setup.labels}
+                    folder.write(ranges[number], arrays)
+                except OSError as error:
+                    raise Interrupted(
+                        f"{folder.path} cannot be written ({error.strerror}); make room and resume"
+                    ) from error
+            bar.update(1)
+            bar.set_postfix(reward=f"{numbers['reward']:.3g}")
+            return stop.is_set()
+
+        found = iterate(
+            jax.random.key(options.seed), setup.model, setup.objective, folder=state, config=setup.config,
+            save_every=1, overwrite=again, on_round=on_round, **setup.options,
+        )  # fmt: skip
+        if found.rounds < options.rounds and found.stopped is None:
+            raise Interrupted(
+                f"interrupted: rounds 0 to {found.rounds} of {options.rounds} are kept in {folder.path}; "
+                "the same command resumes"
+            )
+    return found

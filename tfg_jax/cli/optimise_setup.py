@@ -1,0 +1,145 @@
+"""From the options of `tfg-jax optimise` to networks, reward and the configuration its folder is known by."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tfg_jax.checks import check_count
+from tfg_jax.cli.setup import fingerprint
+from tfg_jax.config import to_plain
+from tfg_jax.data.fashion_mnist import CLASS_NAMES
+from tfg_jax.denoiser import Denoiser
+from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance
+from tfg_jax.lookahead import Clip
+from tfg_jax.objectives.classifier import Classifier
+from tfg_jax.objectives.linear import linear
+from tfg_jax.optimise import FineTune
+from tfg_jax.report import text_table
+from tfg_jax.sample import sample, upper_cost
+from tfg_jax.samplers.rules import DDIM
+from tfg_jax.tasks.rewards import brightness, class_log_odds
+from tfg_jax.tasks.scoring import load_as
+
+if TYPE_CHECKING:
+    from tfg_jax.cli.optimise import Options
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A run ready to start: arguments of `tfg_jax.optimise.iterate`, and what is written beside the samples."""
+
+    model: Denoiser
+    objective: Any
+    options: dict[str, Any]
+    labels: dict[str, np.ndarray]
+    reward_name: str
+    config: dict[str, Any]
+
+
+def settings(options: Options) -> Setup:
+    """Everything a run needs. Raises ValueError for options that cannot be meant or have no effect."""
+    from tfg_jax.cli.optimise import UNITS
+
+    for name in ("rounds", "batch"):
+        check_count(name, getattr(options, name))
+    check_count("seed", options.seed, low=0)
+    sampler = DDIM(steps=options.steps, eta=options.eta)
+    sampler.check()
+    guidance = _guidance(options, UNITS[options.reward][1])
+    guidance.check()
+    delta = options.delta
+    if delta is not None and options.goal is not None:
+        raise ValueError(f"delta={delta} has no effect with goal={options.goal}; drop one")
+    if delta is None and options.goal is None:
+        delta = UNITS[options.reward][0]
+    model = load_as(options.model, Denoiser)
+    objective, labels, name, networks = _reward(options, model)
+    initial = None
+    if options.same_start:
+        initial = jax.random.normal(jax.random.fold_in(jax.random.key(options.seed), 2**31 - 1),
+                                    (options.batch, *model.shape))  # fmt: skip
+    adapt = None if options.learning_rate is None else FineTune(learning_rate=options.learning_rate)
+    clip = Clip() if options.clip else None
+    config = {
+        "reward": name, "rounds": options.rounds, "batch": options.batch, "delta": delta, "goal": options.goal,
+        "linearise": options.linearise, "guidance": to_plain(guidance), "sampler": to_plain(sampler),
+        "clip": to_plain(clip), "schedule": to_plain(model.schedule), "prediction": model.prediction,
+        "learning_rate": options.learning_rate, "same_start": options.same_start, "seed": options.seed,
+        "weights_sha256": {key: fingerprint(params) for key, params in networks.items()},
+    }  # fmt: skip
+    given = dict(
+        rounds=options.rounds, batch=options.batch, delta=delta, goal=options.goal, guidance=guidance,
+        linearise=options.linearise, adapt=adapt, sampler=sampler, clip=clip, initial=initial,
+    )  # fmt: skip
+    return Setup(model, objective, given, labels, name, config)
+
+
+def describe(setup: Setup) -> str:
+    """What a run would cost: the table of a dry run."""
+    given, shape = setup.options, setup.model.shape
+    cost = upper_cost(given["guidance"], None, given["sampler"]) * (given["rounds"] * given["batch"])
+    first = upper_cost(None, None, given["sampler"]) * given["batch"]
+    row = {
+        "reward": setup.reward_name,
+        "rounds": given["rounds"],
+        "batch": given["batch"],
+        "shape": " x ".join(map(str, shape)),
+        "forwards": cost.forwards + first.forwards,
+        "pullbacks": cost.pullbacks,
+        "reward gradients": (given["rounds"] + 1) * given["batch"],
+        "memory (MB)": _memory(setup),
+    }
+    note = f"Upper bounds; memory is of the program compiled for one guided round on {jax.devices()[0]}."
+    return f"{text_table([row])}\n{note} Nothing was sampled or written."
+
+
+def _memory(setup: Setup) -> float | None:
+    """Arguments, outputs and temporaries of a guided round in MB; None where the device does not tell."""
+    given, batch = setup.options, setup.options["batch"]
+
+    def program(key: Any, model: Denoiser, target: Any) -> Any:
+        return sample(
+            key, model, num_samples=batch, guidance=given["guidance"], objective=linear(), target=target,
+            sampler=given["sampler"], clip=given["clip"],
+        )  # fmt: skip
+
+    target = (jnp.zeros((batch, *setup.model.shape)), jnp.zeros(batch))
+    found = jax.jit(program).lower(jax.random.key(0), setup.model, target).compile().memory_analysis()
+    if found is None:
+        return None
+    return (found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes) / 1e6
+
+
+def _guidance(options: Options, noise_std: float) -> GradientGuidance | NaiveGradientGuidance:
+    std = options.noise_std
+    if std is None and options.beta != "constant":
+        std = noise_std
+    if options.method == "look-ahead":
+        return GradientGuidance(std, options.beta or "paper", options.beta_coef)
+    return NaiveGradientGuidance(std, options.beta or "paper", options.beta_coef)  # type: ignore[arg-type]
+
+
+def _reward(options: Options, model: Denoiser) -> tuple[Any, dict[str, np.ndarray], str, dict[str, Any]]:
+    """Objective, labels for the shards, its name, and the networks that decide the samples."""
+    networks: dict[str, Any] = {"model": model.params}
+    if options.reward == "brightness":
+        if options.request is not None:
+            raise ValueError(f"request={options.request} has no effect on the reward brightness; drop it")
+        return brightness(), {}, "brightness", networks
+    guide = load_as(options.guide, Classifier)
+    count = guide.num_classes
+    names = CLASS_NAMES if count == len(CLASS_NAMES) else tuple(f"class {c}" for c in range(count))
+    word = options.request or "bag"
+    if word in names:
+        wanted = list(names).index(word)
+    elif word.isdigit() and int(word) < count:
+        wanted = int(word)
+    else:
+        raise ValueError(f"request={word!r} is no class; give a number 0..{count - 1} or a name: {', '.join(names)}")
+    labels = {"target": np.full(options.batch, wanted, np.int32)}
+    return class_log_odds(guide, wanted), labels, f"log-odds of {names[wanted]}", networks | {"guide": guide.params}

@@ -1,0 +1,225 @@
+"""`tfg-jax solve`: images restored from degraded, noisy measurements of them, with a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import tyro
+
+from tfg_jax.checks import check_count, check_number
+from tfg_jax.cli.main import OK, SCORING_FAILED
+from tfg_jax.cli.methods import SETTINGS, RestorationName, build
+from tfg_jax.cli.options import CommonOptions, MethodOptions, as_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tfg_jax.report import InverseRun
+    from tfg_jax.tasks import InverseTask
+
+SHOWN = 8
+ProblemName = Literal["box", "random", "sr2", "sr4", "sr2-bicubic", "sr4-bicubic", "blur", "motion", "hdr", "phase"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(CommonOptions, MethodOptions):
+    """Degrade images, then restore them with a model that was never trained for it.
+
+    Writes a sample folder that the same command resumes, grid.png (truth, measurement, draws, their mean and standard
+    deviation), metrics.json and report.html.
+    """
+
+    problem: ProblemName = "sr2"
+    """What is lost: a central box, 70 % of the pixels at random, resolution (averaged or bicubic), sharpness (Gaussian
+    blur or motion), highlights and shadows (hdr), the phase of the Fourier transform."""
+    images: tuple[Path, ...] = ()
+    """PNG or other pictures, .npz files with `x` (n, H, W, C), or folders of them; default the shipped test images."""
+    num_images: int | None = None
+    """How many of the images; default all that were given, or 8 of the shipped ones."""
+    draws: int = 4
+    """Restorations of each image."""
+    method: RestorationName = "dps"
+    """How the measurement guides; its settings default to tuned values."""
+    noise: Literal["gaussian", "poisson"] = "gaussian"
+    """Noise of the measurement."""
+    noise_std: float | None = None
+    """Standard deviation of Gaussian noise, > 0, for images in [-1, 1]; default 0.05."""
+    peak: float | None = None
+    """Photons of a white pixel, > 0, for Poisson noise; default 100."""
+    data_std: float | None = None
+    """pigdm: standard deviation of the data around its mean, > 0."""
+    weighting: Literal["published", "score"] | None = None
+    """pigdm: how its gradient enters a step."""
+    evaluator: str | None = "fashion-mnist-evaluator"
+    """Classifier in whose features perceptual distance is measured: released name or folder; None leaves it out."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/solve")
+    """Folder of the results."""
+
+
+class Setting(NamedTuple):
+    """All of a run but the method."""
+
+    task: InverseTask
+    truth: np.ndarray
+    names: list[str]
+    measurements: np.ndarray
+    config: dict[str, Any]
+
+
+def run(options: Options) -> int:
+    """Measure, restore, score and report."""
+    from tfg_jax.tasks.presets import inverse_preset
+
+    method = build(options.method, {name: getattr(options, name) for name in SETTINGS}, inverse_preset)
+
+    import numpy as np
+
+    from tfg_jax.cli import runs, scoring
+    from tfg_jax.config import to_plain
+    from tfg_jax.shards import open_folder
+
+    setting = _setting(options)
+    task, evaluator = setting.task, _evaluator(options)
+    targets = np.repeat(setting.measurements, options.draws, axis=0)
+    if options.dry_run:
+        print(runs.describe(task, {options.method: method}, targets, options.chunk))
+        return OK
+    config = {"guidance": to_plain(method.guidance), **setting.config}
+    with open_folder(options.out, config, len(targets), options.chunk, options.overwrite) as folder:
+        scoring.write_config(options.out, "solve", as_json(options), config)
+        runs.fill(folder, task, method, targets, options.method)
+        arrays = folder.read_all()
+        seconds = sum(runs.read_seconds(options.out).values())
+        try:
+            _report(options, _scored(setting, evaluator, arrays, seconds, config))
+        except Exception as error:  # whatever goes wrong here, the samples are safe and the user must hear of them
+            print(f"tfg-jax solve: the samples are complete in {options.out}, but scoring failed "
+                  f"({type(error).__name__}: {error}); the same command tries again", file=sys.stderr)  # fmt: skip
+            return SCORING_FAILED
+    return runs.exit_code("solve", arrays)
+
+
+def _setting(options: Options) -> Setting:
+    """Networks, images and measurements, and the configuration that a sample folder is known by."""
+    for name, low in (("draws", 1), ("chunk", 1), ("seed", 0)):
+        check_count(name, getattr(options, name), low)
+    gaussian = options.noise == "gaussian"
+    if (options.peak if gaussian else options.noise_std) is not None:
+        given, other = ("peak", "poisson") if gaussian else ("noise-std", "gaussian")
+        raise ValueError(f"--{given} has no effect on --noise {options.noise}; drop it, or choose --noise {other}")
+    level = (options.noise_std, 0.05, "noise_std") if gaussian else (options.peak, 100.0, "peak")
+    amount = level[1] if level[0] is None else level[0]
+    check_number(level[2], amount, low=0.0, strict=True)
+
+    import jax
+
+    from tfg_jax.cli.setup import fingerprint
+    from tfg_jax.config import to_plain
+    from tfg_jax.denoiser import Denoiser
+    from tfg_jax.lookahead import Clip
+    from tfg_jax.samplers.rules import DDIM
+    from tfg_jax.tasks.inverse import InverseTask, measure_images, problem_operator
+    from tfg_jax.tasks.scoring import load_as
+
+    sampler = DDIM(steps=options.steps, eta=options.eta)
+    sampler.check()
+    model = load_as(options.model, Denoiser)
+    truth, names = _images(options, model.shape)
+    key = jax.random.key(options.seed)
+    operator = problem_operator(options.problem, _image_shape(model.shape), key)
+    y, noise_std = measure_images(operator, truth, key, **{level[2]: amount})
+    task = InverseTask(model, operator, noise_std, sampler, Clip(gradient="outside") if options.clip else None)
+    config = {
+        "problem": options.problem, "noise": {options.noise: amount}, "draws": options.draws, "seed": options.seed,
+        "images_sha256": fingerprint(truth), "operator_sha256": fingerprint(operator),
+        "sampler": to_plain(sampler), "clip": to_plain(task.clip), "schedule": to_plain(model.schedule),
+        "prediction": model.prediction, "weights_sha256": {"model": fingerprint(model.params)},
+    }  # fmt: skip
+    return Setting(task, truth, names, y, config)
+
+
+def _images(options: Options, shape: tuple[int, ...]) -> tuple[np.ndarray, list[str]]:
+    if options.images:
+        from tfg_jax.cli.inputs import read_images
+
+        truth, names = read_images(options.images, _image_shape(shape))
+        wanted = len(truth) if options.num_images is None else options.num_images
+    else:
+        from tfg_jax.data.fashion_mnist import CLASS_NAMES
+        from tfg_jax.data.sample import load_sample
+
+        truth, labels = load_sample()
+        if truth.shape[1:] != shape:
+            raise ValueError(f"images=() means the shipped ones of {truth.shape[1:]}, but the model samples {shape}; "
+                             "pass --images")  # fmt: skip
+        # Sorted by class, ten of each: the first of every class, then the second of every class.
+        order = [10 * i + k for k in range(10) for i in range(10)]
+        truth, names = truth[order], [CLASS_NAMES[c] for c in labels[order]]
+        wanted = SHOWN if options.num_images is None else options.num_images
+    check_count("num_images", wanted)
+    if wanted > len(truth):
+        raise ValueError(f"num_images={wanted} is more than the {len(truth)} images there are; lower it")
+    return truth[:wanted], names[:wanted]
+
+
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) != 3 or shape[-1] not in (1, 3):
+        raise ValueError(f"model samples shape {shape}; solve needs images (H, W, C) with 1 or 3 channels")
+    return shape[0], shape[1], shape[2]
+
+
+def _evaluator(options: Options) -> Any:
+    """The network of perceptual distances, or None."""
+    if options.evaluator is None:
+        return None
+    from tfg_jax.objectives.classifier import Classifier
+    from tfg_jax.tasks.scoring import load_as
+
+    return load_as(options.evaluator, Classifier)
+
+
+def _scored(
+    setting: Setting, evaluator: Any, arrays: Mapping[str, np.ndarray], seconds: float, config: Mapping[str, Any]
+) -> InverseRun:
+    import numpy as np
+
+    from tfg_jax import metrics
+    from tfg_jax.report import InverseRun
+    from tfg_jax.report.inverse_report import as_picture
+
+    task, x, truth = setting.task, arrays["x"], setting.truth
+    held = np.where(np.isfinite(x).reshape(len(x), -1).all(axis=1)[:, None, None, None], x, 0.0).astype(np.float32)
+    return InverseRun(
+        truth=truth,
+        pictures=as_picture(setting.measurements, truth.shape[1:]),
+        x=x,
+        residual=metrics.measurement_residual(task.operator, held, arrays["target"]),
+        noise_std=task.noise_std,
+        status_code=arrays["status_code"],
+        status_step=arrays["status_step"],
+        cost={name: arrays[f"cost_{name}"] for name in ("forwards", "pullbacks", "objective")},
+        seconds=seconds,
+        names=setting.names,
+        features=None if evaluator is None else metrics.features(evaluator, held),
+        truth_features=None if evaluator is None else metrics.features(evaluator, truth),
+        path=arrays["objective"],
+        config=config,
+    )
+
+
+def _report(options: Options, found: InverseRun) -> None:
+    from tfg_jax.report import inverse_report, text_table
+    from tfg_jax.report.inverse_report import headline
+
+    out = options.out
+    numbers = inverse_report(out, found, f"{options.problem} restored by {options.method}")
+    rows = [{"": title, "value": str(value)} for title, value in headline(numbers).items()]
+    rows.append({"": "network forwards per sample", "value": str(numbers["network_forwards_per_sample"])})
+    rows.append({"": "seconds", "value": str(round(numbers["seconds"], 1))})
+    rows.append({"": "samples, of which failed", "value": f"{numbers['samples']}, {numbers['failed_samples']}"})
+    print(text_table(rows))
+    print(f"\npicture  {out / 'grid.png'}\nreport   {out / 'report.html'}\nnumbers  {out / 'metrics.json'}")

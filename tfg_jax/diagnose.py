@@ -1,0 +1,141 @@
+"""What a longer horizon would change, for given states, before any sampling is paid for.
+
+The estimate's error falls as the horizon grows; the error of its gradient need not. A Tweedie step that starts at the
+noise level where the mode is decided has the Jacobian ``(s / (1 - s)^2) Var[x0 | x]``, large just there: the curve of
+the gradient's norm shows it as a spike, its cosine to the whole solve as a dip.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PyTree
+
+from tfg_jax import arguments, struct
+from tfg_jax.batch import map_samples
+from tfg_jax.checks import check_number, safe_norm
+from tfg_jax.denoiser import Denoiser
+from tfg_jax.lookahead import Conditioned
+from tfg_jax.objectives.base import Objective, as_objective
+from tfg_jax.result import Cost
+from tfg_jax.truncated import TruncatedSolve
+
+
+@struct.dataclass
+class HorizonCurve:
+    """Estimate and guidance gradient of n states against H horizons; build it with `diagnose_horizon`.
+
+    Attributes:
+        horizons: the horizons.
+        x0: the clean estimates.
+        value: the objective at them.
+        distance: Euclidean distance of the estimate from that of the whole solve.
+        norm: Euclidean norm of the gradient in x / sqrt(alpha^2 + sigma^2), where strengths act.
+        cosine: cosine between the gradient and that of the whole solve (horizon 1), 0 if either vanishes.
+        cost: calls made for a state.
+    """
+
+    horizons: Float[Array, " H"]
+    x0: Float[Array, "n H *shape"]
+    value: Float[Array, "n H"]
+    distance: Float[Array, "n H"]
+    norm: Float[Array, "n H"]
+    cosine: Float[Array, "n H"]
+    cost: Cost
+
+
+def diagnose_horizon(
+    model: Denoiser,
+    x: Float[Array, "n *shape"],
+    t: ArrayLike,
+    objective: Objective | Callable[..., Array],
+    target: PyTree = None,
+    horizons: ArrayLike | tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0),
+    *,
+    lookahead: TruncatedSolve | None = None,
+    cond: PyTree = None,
+    chunk: int | None = None,
+) -> HorizonCurve:
+    """Estimate, gradient cosine and gradient norm against the horizon.
+
+    Args:
+        model: the diffusion or flow model.
+        x: noisy states at time ``t``, e.g. recorded ones.
+        t: their time in (0, 1].
+        objective: log-weight of a clean sample, as in `tfg_jax.sample`.
+        target: leaves (n, ...), one a state.
+        horizons: (H,) in [0, 1] (traced).
+        lookahead: a `TruncatedSolve` whose horizon is replaced; default 16 midpoint steps. With diffrax's ForwardMode
+            adjoint the gradient is taken forward, one pass a coordinate: for small states.
+        cond: (n,) class of each state, for conditional models.
+        chunk: states computed together; None is all at once.
+
+    Raises:
+        ValueError: states, times, horizons or targets that do not fit; a lookahead that cannot serve.
+    """
+    solve = TruncatedSolve(steps=16) if lookahead is None else lookahead
+    if solve.horizon is None:
+        raise ValueError("lookahead=TruncatedSolve.whole(...) has no horizon to vary; pass TruncatedSolve(steps=...)")
+    solve = dataclasses.replace(solve, horizon=0.0)
+    solve.check(forward_mode=True)
+    objective = as_objective(objective)
+    if objective.noisy:
+        raise ValueError("objective must be one of clean samples: a noisy one is not seen through a lookahead")
+    check_number("horizons", horizons, low=0.0, high=1.0)
+    if np.ndim(horizons) != 1:
+        raise ValueError(f"horizons has shape {np.shape(horizons)}; give a list of numbers in [0, 1]")
+    arguments.check_start((x, t), model.shape, len(x))
+    arguments.check_cond(model, cond, len(x))
+    arguments.check_counts(len(x), chunk, 0)
+    objective.check(target, len(x), model.shape)
+    return _diagnose(model, x, t, objective, target, jnp.asarray(horizons, x.dtype), solve, cond, chunk=chunk)
+
+
+@partial(jax.jit, static_argnames=("chunk",))
+def _diagnose(
+    model: Denoiser, x: Array, t: ArrayLike, objective: Any, target: PyTree, horizons: Array,
+    lookahead: TruncatedSolve, cond: PyTree, *, chunk: int | None,
+) -> HorizonCurve:  # fmt: skip
+    level = model.schedule.level(t)
+    every = jnp.append(horizons, 1.0)
+    forward = type(lookahead.adjoint).__name__ == "ForwardMode"
+
+    def one(data: dict) -> tuple[Array, Array, Array]:
+        denoise = Conditioned(model, data["cond"])
+
+        def at(horizon: Array) -> tuple[Array, Array, Array]:
+            look = dataclasses.replace(lookahead, horizon=horizon)
+            if forward:
+                estimate = lambda x: look.estimate(denoise, x, level)[0]  # noqa: E731
+                value_of = lambda x: (objective(x0 := estimate(x), data["target"]), x0)  # noqa: E731
+                (value, x0), slope = (value_of(data["x"]), jax.jacfwd(lambda x: value_of(x)[0])(data["x"]))
+                return x0, value, slope
+            seen = look(denoise, data["x"], level)
+            value, slope = jax.value_and_grad(objective)(seen.x0, data["target"])
+            return seen.x0, value, seen.pullback(slope)
+
+        return jax.vmap(at)(every)
+
+    x0, value, slope = map_samples(one, {"x": x, "cond": cond, "target": target}, len(x), chunk)
+    # Everything below is per state and horizon: norms run over the sample's own axes alone.
+    norm = jax.vmap(jax.vmap(safe_norm))
+    dot = jnp.sum((slope * slope[:, -1:]).reshape(*slope.shape[:2], -1), axis=-1)
+    lengths = norm(slope)
+    product = lengths * lengths[:, -1:]
+    cosine = jnp.where(product > 0, dot / jnp.where(product > 0, product, 1.0), 0.0)
+    calls = (lookahead.cost + Cost(forwards=lookahead.recomputed, objective=1)) * every.shape[0]
+    passes = x.size // x.shape[0]
+    if forward:
+        calls = Cost(forwards=lookahead.cost.forwards * (1 + passes), objective=1 + passes) * every.shape[0]
+    return HorizonCurve(
+        horizons, x0[:, :-1], value[:, :-1], norm(x0 - x0[:, -1:])[:, :-1],
+        (level.scale.astype(x.dtype) * lengths)[:, :-1], cosine[:, :-1],
+        jax.tree.map(lambda a: jnp.full(x.shape[0], a, jnp.int32), calls),
+    )  # fmt: skip

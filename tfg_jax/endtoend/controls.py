@@ -1,0 +1,136 @@
+"""Control optimisation: FlowGrad (Liu et al., CVPR 2023) and OC-Flow (Wang et al., arXiv 2410.18070).
+
+    "additive"   y' = y + h (v(y, s) + z_i)                       penalty  (weight / 2) sum_i h_i ||z_i||^2
+    "kick"       y~ = y + d_i,   y' = y~ + h v(y~, s)             penalty  (weight / 2) sum_i ||d_i||^2
+
+in the straight-line coordinates of `tfg_jax.ode`, on the sampler's own time grid, h_i its steps in s. Gradients are
+those of the discrete solve: with a_i the costate of state i, dL/dz_i = h_i a_{i+1} + weight h_i z_i (Euler), and
+dL/dd_i = a_i + weight d_i: derivatives in each control, not the response to a constant shift of the field.
+Cost an evaluation: stages * steps forwards and pullbacks, 1 objective gradient; one solve more for the result.
+Reduces to: `Euler` (DDIM at eta = 0) from the same noise at controls of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from tfg_jax import struct
+from tfg_jax.checks import check_choice, check_count, check_number
+from tfg_jax.endtoend.source import check_descent
+from tfg_jax.lookahead import Conditioned
+from tfg_jax.ode import (
+    SOLVERS,
+    Points,
+    Remat,
+    SolverName,
+    Tableau,
+    check_remat,
+    margin_of,
+    move,
+    points_at,
+    scan_steps,
+    slope_of,
+    tableau_of,
+)
+from tfg_jax.result import Cost
+from tfg_jax.schedules import Level
+
+Kind = Literal["additive", "kick"]
+
+
+@struct.dataclass
+class Controls:
+    """Controls along the way, one a step.
+
+    Attributes:
+        steps: steps of the solve, >= 1.
+        kind: "additive" to the slope (OC-Flow) or a "kick" of the state (FlowGrad).
+        weight: of the control cost, >= 0 (traced).
+        iterations, tolerance, optimizer, line_search: as in `DFlow`.
+        solver: "euler" (the sampler's own), "midpoint", "heun", "ralston" or a `tfg_jax.ode.Tableau`.
+        grid: where the steps are placed; None is `Uniform`.
+        remat: what the gradient keeps, as in `TruncatedSolve`.
+    """
+
+    steps: int = struct.field(pytree_node=False, default=20)
+    kind: Kind = struct.field(pytree_node=False, default="additive")
+    weight: ArrayLike = 0.0
+    iterations: int = struct.field(pytree_node=False, default=10)
+    tolerance: ArrayLike = 1e-6
+    optimizer: Any = struct.field(pytree_node=False, default=None)
+    line_search: int | None = struct.field(pytree_node=False, default=None)
+    solver: SolverName | Tableau = struct.field(pytree_node=False, default="euler")
+    grid: Any = None
+    remat: Remat = struct.field(pytree_node=False, default="step")
+
+    def check(self) -> None:
+        """Raise ValueError for bad counts, kinds or weights."""
+        check_count("steps", self.steps)
+        check_choice("kind", self.kind, ("additive", "kick"))
+        check_number("weight", self.weight, low=0.0)
+        if not isinstance(self.solver, Tableau):
+            check_choice("solver", self.solver, SOLVERS)
+        check_remat(self.remat, self.steps)
+        check_descent(self)
+
+    @property
+    def closure(self) -> Cost:
+        """Calls of one loss with its gradient."""
+        calls = tableau_of(self.solver).stages * self.steps
+        return Cost(forwards=calls * (1 if self.remat == "none" else 2), pullbacks=calls, objective=1)
+
+    @property
+    def final(self) -> Cost:
+        """Calls of the result."""
+        return Cost(forwards=tableau_of(self.solver).stages * self.steps)
+
+    def problem(
+        self, denoise: Conditioned, levels: Level, z: Array
+    ) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
+        """The first variable, and a variable's sample with its penalty."""
+        steps = self.steps
+
+        def solve(controls: Array) -> tuple[Array, Array]:
+            start = (levels.scale[0] / (levels.alpha[0] + levels.sigma[0])).astype(z.dtype) * z
+            y = controlled(denoise, start, levels, controls, self.kind, tableau_of(self.solver), self.remat)
+            lengths = 1.0 if self.kind == "kick" else jnp.diff(levels.s).astype(z.dtype)
+            squares = jnp.sum(controls.reshape(steps, -1) ** 2, axis=-1)
+            penalty = 0.5 * self.weight * jnp.sum(lengths * squares)
+            return (levels.alpha[-1] + levels.sigma[-1]).astype(z.dtype) * y, jnp.asarray(penalty, z.dtype)
+
+        return jnp.zeros((steps, *z.shape), z.dtype), solve
+
+
+def controlled(
+    denoise: Conditioned, y: Float[Array, "*shape"], levels: Level, controls: Float[Array, "steps *shape"],
+    kind: Kind, tableau: Tableau, remat: Remat,
+) -> Float[Array, "*shape"]:  # fmt: skip
+    """The barred state at the end of the solve over ``levels`` (steps + 1 of them) under the controls."""
+    dtype = y.dtype
+    now = jax.tree.map(lambda a: a[:-1], levels)
+    gap = (levels.sigma / (levels.alpha + levels.sigma)).astype(dtype)
+    lengths, s = gap[:-1] - gap[1:], now.s.astype(dtype)
+    floor = margin_of(denoise.schedule, dtype)
+    inside = lengths[:, None] * jnp.asarray(tableau.c, dtype).reshape(1, -1)
+    at_step = lambda t, s, gap, moved: points_at(denoise.schedule, t, s, gap, moved, floor)  # noqa: E731
+    inner = jax.vmap(at_step)(now.t, s, gap[:-1], inside)
+    start = Points(now.t, (now.alpha + now.sigma).astype(dtype))
+
+    def step(y: Array, at: tuple) -> tuple[Array, None]:
+        length, start, inner, control = at
+        kick, push = (control, 0.0) if kind == "kick" else (0.0, control)
+
+        def slope(y: Array, point: Points) -> Array:
+            return slope_of(denoise(point.scale * y, point.t)).astype(dtype) + push
+
+        y = y + kick
+        later = lambda y, i: slope(y, jax.tree.map(lambda a: a[i], inner))  # noqa: E731
+        return move(tableau, y, slope(y, start), later, length), None
+
+    return scan_steps(step, y, (lengths, start, inner, controls), remat)

@@ -1,0 +1,130 @@
+"""Minimise the loss of one sample with any optax optimiser, and stop when it is done.
+
+Under a vmap all samples of a chunk are computed until the last is done, so a sample that is done is given a loss
+without slope: its line search then ends at once and never holds up the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+from jaxtyping import Array
+
+from tfg_jax.result import NON_FINITE, OK, Status
+
+
+class Found(NamedTuple):
+    """Where the descent ended.
+
+    ``variable`` is the last finite one, ``value`` its loss; ``evaluations`` counts losses with their gradient as
+    computed under a vmap (the values alone of a backtracking search are counted whole), ``iterations`` the optimiser's
+    updates; ``status.step`` is the iteration that went non-finite.
+    """
+
+    variable: Array
+    value: Array
+    status: Status
+    evaluations: Array
+    iterations: Array
+
+
+class _Carry(NamedTuple):
+    z: Array
+    value: Array
+    grad: Array
+    state: Any
+    done: Array
+    code: Array
+    evaluations: Array
+    iterations: Array
+
+
+def lbfgs(line_search: int) -> optax.GradientTransformationExtraArgs:
+    """optax's L-BFGS with at most ``line_search`` evaluations an iteration."""
+    zoom = optax.scale_by_zoom_linesearch(max_linesearch_steps=line_search, initial_guess_strategy="one")
+    return optax.lbfgs(linesearch=zoom)
+
+
+def minimise(
+    loss: Callable[[Array], Array], start: Array, optimizer: Any, iterations: int, tolerance: ArrayLike
+) -> Found:
+    """At most ``iterations`` updates from ``start``.
+
+    Args:
+        loss: of the variable, a scalar.
+        start: the first variable.
+        optimizer: any optax optimiser; one with a line search that keeps its value and gradient (as L-BFGS does) is not
+            evaluated twice.
+        iterations: upper bound, >= 1.
+        tolerance: stops when the root mean square of the gradient is not above it; 0 stops only where it vanishes.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+    _line_search(jax.eval_shape(optimizer.init, start))
+
+    # An objective of another precision must not change the variable's.
+    typed = lambda z: loss(z.astype(start.dtype)).astype(start.dtype)  # noqa: E731
+
+    @jax.custom_vjp
+    def guarded(z: Array, done: Array) -> Array:
+        return jnp.where(done, 0.0, typed(z))
+
+    def forward(z: Array, done: Array) -> tuple[Array, Array]:
+        value, grad = jax.value_and_grad(typed)(z)
+        return jnp.where(done, 0.0, value), jnp.where(done, 0.0, grad)
+
+    guarded.defvjp(forward, lambda grad, cotangent: (cotangent * grad, None))
+
+    def finished(z: Array, value: Array, grad: Array) -> tuple[Array, Array]:
+        finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(z)) & jnp.all(jnp.isfinite(grad))
+        return finite, ~finite | (jnp.sqrt(jnp.mean(grad**2)) <= tolerance)
+
+    def body(carry: _Carry) -> _Carry:
+        fn = lambda z: guarded(z, carry.done)  # noqa: E731
+        grad = jnp.where(carry.done, 0.0, carry.grad)
+        value = jnp.where(carry.done, 0.0, carry.value)
+        updates, state = optimizer.update(grad, carry.state, carry.z, value=value, grad=grad, value_fn=fn)
+        z: Any = optax.apply_updates(carry.z, updates)
+        search = _line_search(state)
+        searched = 0 if search is None else jnp.asarray(search.info.num_linesearch_steps, jnp.int32)
+        if _is_zoom(search):
+            value, grad = search.value.astype(carry.value.dtype), search.grad
+            calls = 2 * searched  # its two branches, both computed under a vmap
+        else:
+            value, grad = jax.value_and_grad(fn)(z)
+            calls = 1 + searched
+        finite, done = finished(z, value, grad)
+        still = jnp.all(z == carry.z)
+        keep = lambda new, old: jnp.where(finite, new, old)  # noqa: E731
+        return _Carry(
+            keep(z, carry.z), keep(value, carry.value), keep(grad, carry.grad), state, done | still,
+            jnp.where(finite, OK, NON_FINITE).astype(jnp.int32), carry.evaluations + calls, carry.iterations + 1,
+        )  # fmt: skip
+
+    value, grad = jax.value_and_grad(typed)(start)
+    finite, done = finished(start, value, grad)
+    carry = _Carry(
+        start, value, grad, optimizer.init(start), done, jnp.where(finite, OK, NON_FINITE).astype(jnp.int32),
+        jnp.asarray(1, jnp.int32), jnp.asarray(0, jnp.int32),
+    )  # fmt: skip
+    carry = jax.lax.while_loop(lambda c: (c.iterations < iterations) & ~c.done, body, carry)
+    step = jnp.where(carry.code == OK, -1, jnp.maximum(carry.iterations - 1, 0))
+    return Found(carry.z, carry.value, Status(carry.code, step), carry.evaluations, carry.iterations)
+
+
+def _line_search(state: Any) -> Any:
+    """The state of a line search inside an optimiser's state, if there is one."""
+    is_search = lambda node: hasattr(node, "info") and hasattr(node, "grad")  # noqa: E731
+    found = [node for node in jax.tree.leaves(state, is_leaf=is_search) if is_search(node)]
+    if found and found[0].grad is not None and not _is_zoom(found[0]):
+        raise ValueError("optimizer has a backtracking line search with store_grad=True; make it with store_grad=False")
+    return found[0] if found else None
+
+
+def _is_zoom(search: Any) -> bool:
+    """Whether the line search keeps the gradient at its end, as the zoom search of L-BFGS does."""
+    return search is not None and hasattr(search.info, "curvature_error")

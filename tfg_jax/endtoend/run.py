@@ -1,0 +1,132 @@
+"""The public entry of end-to-end guidance: optimise, then return the samples the optimum gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from tfg_jax import arguments
+from tfg_jax.batch import map_samples
+from tfg_jax.checks import check_number
+from tfg_jax.denoiser import Denoiser
+from tfg_jax.endtoend.controls import Controls
+from tfg_jax.endtoend.descend import lbfgs, minimise
+from tfg_jax.endtoend.source import DFlow
+from tfg_jax.lookahead import Conditioned
+from tfg_jax.noise import KeyNoise, sample_key, typed_key
+from tfg_jax.objectives.base import Objective, as_objective
+from tfg_jax.result import NON_FINITE, OK, Cost, Samples, Status
+from tfg_jax.sample import sampling_times
+from tfg_jax.samplers.ode import Euler
+
+
+def end_to_end(
+    key: PRNGKeyArray,
+    model: Denoiser,
+    method: DFlow | Controls,
+    *,
+    objective: Objective | Callable[..., Array],
+    num_samples: int,
+    target: PyTree = None,
+    cond: PyTree = None,
+    start: Float[Array, "n *shape"] | None = None,
+    blend: ArrayLike | None = None,
+    index_offset: int | Array = 0,
+    chunk: int | None = None,
+) -> Samples:
+    """Samples whose source or controls are optimised through the whole solve.
+
+    A sample depends on (weights, configuration, key, index) alone. Samples of a chunk are computed until the slowest is
+    done; a sample that is done costs no line search. ``cost`` counts a sample's own calls, with both branches of the
+    L-BFGS line search, which are both computed.
+
+    Args:
+        key: root key.
+        model: the diffusion or flow model.
+        method: `DFlow` or `Controls`.
+        objective: log-weight of a clean sample, higher is better.
+        num_samples: how many.
+        target: leaves (n, ...), one target a sample.
+        cond: (n,) class of each sample, for conditional models.
+        start: states at the grid's first level to begin from, e.g. ``tfg.invert(model, x).x``; None is noise.
+        blend: share in [0, 1] of the variance that ``start`` keeps, the rest is fresh noise; None is 1 (traced).
+        index_offset: global index of the first sample, >= 0 (traced).
+        chunk: samples computed together; None is all at once.
+
+    Returns:
+        `Samples`: x (n, *shape); status, whose step is the iteration that went non-finite (x is then that of the last
+        finite variable); cost; info with the ``objective`` reached, the ``iterations`` made and the ``variable`` found.
+
+    Raises:
+        ValueError: arguments of wrong shape or range, or without effect.
+    """
+    objective = as_objective(objective)
+    method.check()
+    arguments.check_counts(num_samples, chunk, index_offset)
+    arguments.check_cond(model, cond, num_samples)
+    if objective.noisy:
+        raise ValueError(
+            "objective must be one of clean samples, e.g. class_log_prob: only the end of the solve is seen"
+        )
+    objective.check(target, num_samples, model.shape)
+    grid, steps = (method.grid, method.steps) if isinstance(method, Controls) else (None, 1)
+    arguments.check_grid(grid, model.schedule, steps)
+    if start is not None:
+        arguments.check_samples("start", start, (num_samples, *model.shape))
+    elif blend is not None:
+        raise ValueError("blend has no effect without start; pass start=, e.g. tfg.invert(model, x).x, or drop blend")
+    check_number("blend", blend, low=0.0, high=1.0)
+    data = {"cond": cond, "target": target, "start": start}
+    return _run(typed_key(key), model, method, objective, data, blend, index_offset, n=num_samples, chunk=chunk)
+
+
+def upper_end_to_end_cost(method: DFlow | Controls) -> Cost:
+    """Calls per sample of a run before it is made; early stops can only make it cheaper.
+
+    With your own optimizer it holds for one evaluation an iteration, as all optimisers without a line search make.
+    """
+    each = 1 if method.optimizer is not None else 2 * (method.line_search or 20)
+    return method.closure * (1 + method.iterations * each) + method.final
+
+
+@partial(jax.jit, static_argnames=("n", "chunk"))
+def _run(
+    key: PRNGKeyArray, model: Denoiser, method: Any, objective: Any, data: dict, blend: ArrayLike | None,
+    index_offset: ArrayLike, *, n: int, chunk: int | None,
+) -> Samples:  # fmt: skip
+    controls = isinstance(method, Controls)
+    sampler = Euler(method.steps, method.grid) if controls else Euler(1)
+    levels = model.schedule.level(sampling_times(model, sampler))
+    optimizer = lbfgs(method.line_search or 20) if method.optimizer is None else method.optimizer
+    start = data["start"]
+    dtype = jnp.float32 if start is None else jnp.promote_types(start.dtype, jnp.float32)
+
+    def one(own: dict) -> Samples:
+        z = KeyNoise(sample_key(key, own["index"])).initial(model.shape, dtype)
+        if start is not None:
+            kept = jnp.asarray(1.0 if blend is None else blend, dtype)
+            z = jnp.sqrt(kept) * own["start"] / levels.scale[0].astype(dtype) + jnp.sqrt(1.0 - kept) * z
+        first, solve = method.problem(Conditioned(model, own["cond"]), levels, z)
+
+        def loss(variable: Array) -> Array:
+            x, penalty = solve(variable)
+            return penalty - objective(x, own["target"])
+
+        found = minimise(loss, first, optimizer, method.iterations, method.tolerance)
+        x, penalty = solve(found.variable)
+        finite = jnp.all(jnp.isfinite(x))
+        status = Status(
+            jnp.where(finite, found.status.code, NON_FINITE),
+            jnp.where(finite | (found.status.code != OK), found.status.step, found.iterations),
+        )
+        cost = method.closure.as_arrays() * found.evaluations + method.final.as_arrays()
+        info = {"objective": penalty - found.value, "iterations": found.iterations, "variable": found.variable}
+        return Samples(x, status, cost, info)
+
+    return map_samples(one, {**data, "index": jnp.arange(n) + index_offset}, n, chunk)

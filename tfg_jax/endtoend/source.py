@@ -1,0 +1,99 @@
+"""Source optimisation (D-Flow, Ben-Hamu et al., ICML 2024, arXiv 2402.14017): the noise a solve starts from.
+
+    minimise over z   -f(x0(scale z)) + regulariser R(z),       R(z) = ||z||^2 / 2 - (d - 1) log ||z||
+
+z is the first state in units of its standard deviation, R the negative log-density of its norm (chi with d degrees of
+freedom): least at ||z|| = sqrt(d - 1). The sign of its log term is printed wrongly in places and copied from there.
+Cost an evaluation: the lookahead's forwards and pullbacks, 1 objective gradient; one look more for the result.
+Reduces to: the unguided flow from the same noise at ``iterations`` of nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from tfg_jax import struct
+from tfg_jax.checks import check_count, check_number
+from tfg_jax.lookahead import Conditioned
+from tfg_jax.result import Cost
+from tfg_jax.schedules import Level
+from tfg_jax.truncated import TruncatedSolve
+
+
+@struct.dataclass
+class DFlow:
+    """Source optimisation.
+
+    Attributes:
+        solve: the way from noise to data; its horizon is 1 for the whole way.
+        iterations: updates of the optimiser at most, >= 1.
+        regulariser: weight of R, >= 0 (traced); None leaves it out.
+        tolerance: stops where the gradient's root mean square is not above it, >= 0 (traced).
+        optimizer: any optax optimiser, made once (a fresh one compiles anew); None is L-BFGS.
+        line_search: evaluations an L-BFGS iteration may take, >= 1; default 20.
+    """
+
+    solve: TruncatedSolve = TruncatedSolve(1.0, steps=8, remat="step")
+    iterations: int = struct.field(pytree_node=False, default=10)
+    regulariser: ArrayLike | None = None
+    tolerance: ArrayLike = 1e-6
+    optimizer: Any = struct.field(pytree_node=False, default=None)
+    line_search: int | None = struct.field(pytree_node=False, default=None)
+
+    def check(self) -> None:
+        """Raise ValueError for bad counts or weights, and for a solve that cannot serve."""
+        self.solve.check()
+        if self.solve.jacobian != "full":
+            raise ValueError(f"solve.jacobian={self.solve.jacobian!r} does not reach the source; use 'full'")
+        check_number("regulariser", self.regulariser, low=0.0)
+        check_descent(self)
+
+    @property
+    def closure(self) -> Cost:
+        """Calls of one loss with its gradient."""
+        look = self.solve.cost
+        return Cost(forwards=look.forwards + self.solve.recomputed, pullbacks=look.pullbacks, objective=1)
+
+    @property
+    def final(self) -> Cost:
+        """Calls of the result."""
+        return Cost(forwards=self.solve.cost.forwards)
+
+    def problem(
+        self, denoise: Conditioned, levels: Level, z: Array
+    ) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
+        """The first variable, and a variable's sample with its penalty."""
+        first = jax.tree.map(lambda a: a[0].astype(z.dtype), levels)
+
+        def solve(z: Array) -> tuple[Array, Array]:
+            x0, _ = self.solve.estimate(denoise, first.scale * z, first)
+            penalty = 0.0 if self.regulariser is None else self.regulariser * chi_energy(z)
+            return x0, jnp.asarray(penalty, z.dtype)
+
+        return z, solve
+
+
+def chi_energy(z: Float[Array, "*shape"]) -> Float[Array, ""]:
+    """``R(z) = ||z||^2 / 2 - (d - 1) log ||z||``, d the number of entries; least at ``||z|| = sqrt(d - 1)``."""
+    square = jnp.sum(z**2)
+    return 0.5 * square - 0.5 * (z.size - 1) * jnp.log(square)
+
+
+def check_descent(method: Any) -> None:
+    """The arguments of the descent that all end-to-end methods share."""
+    check_count("iterations", method.iterations)
+    check_number("tolerance", method.tolerance, low=0.0)
+    if method.line_search is not None:
+        check_count("line_search", method.line_search)
+        if method.optimizer is not None:
+            raise ValueError(
+                f"line_search={method.line_search} has no effect on your own optimizer; drop it, or drop optimizer"
+            )
+    if method.optimizer is not None and not (hasattr(method.optimizer, "init") and hasattr(method.optimizer, "update")):
+        raise ValueError(f"optimizer={method.optimizer!r} is not an optax optimiser; pass e.g. optax.adam(1e-2)")

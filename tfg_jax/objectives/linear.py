@@ -1,0 +1,40 @@
+"""A linear reward with a wanted value, for gradient guidance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from tfg_jax import struct
+from tfg_jax.checks import check_number
+
+
+@struct.dataclass
+class Linear:
+    """``g^T x0 - y``, the gap to the wanted value y of the linear reward; build it with `linear`."""
+
+    noisy = False
+
+    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+        """The target must be (g, y) of shapes (num_samples, *shape) and (num_samples,), finite when concrete."""
+        if not isinstance(target, tuple | list) or len(target) != 2:
+            raise ValueError("target must be (g, y): a gradient and a wanted value for each sample")
+        for name, value, expected in (("g", target[0], (num_samples, *shape)), ("y", target[1], (num_samples,))):
+            if np.shape(value) != expected:
+                raise ValueError(f"target's {name} has shape {np.shape(value)}, {expected} is needed; one a sample")
+            check_number(f"target's {name}", value)
+
+    def __call__(self, x0: Float[Array, "*shape"], target: Any) -> Float[Array, ""]:
+        g, y = target
+        return jnp.sum(jnp.asarray(g) * x0) - jnp.asarray(y)
+
+
+def linear() -> Linear:
+    """The objective ``g^T x0 - y`` with target ``(g, y)``, g (n, *shape) and y (n,): the wanted value is 0.
+
+    To linearise a reward f at z and ask for its value v, give ``g = grad f(z)`` and ``y = v - f(z) + g^T z``.
+    """
+    return Linear()

@@ -1,0 +1,129 @@
+"""The state of an iterated run, and its home on disk: one Orbax checkpoint a saved round, `config.json` beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+
+from tfg_jax import struct
+from tfg_jax.config import to_plain
+from tfg_jax.guidance.gradient import noise_std_of
+from tfg_jax.noise import typed_key
+from tfg_jax.optimise.finetune import FineTune, params_of, with_params
+from tfg_jax.optimise.rounds import Batch
+from tfg_jax.training import checkpoint
+
+if TYPE_CHECKING:
+    from tfg_jax.optimise.iterated import _Plan
+
+claim = checkpoint.claim
+
+
+@struct.dataclass
+class State:
+    """Everything that the next round depends on.
+
+    Attributes:
+        round: the last good round; 0 is the unguided one.
+        batch: its samples, rewards, gradients and targets.
+        params: the model's weights if they change, else None.
+        adapted: the state of what changes them.
+        history: name -> (rounds + 1,), NaN where not reached.
+    """
+
+    round: Int[Array, ""]
+    batch: Batch
+    params: PyTree
+    adapted: PyTree
+    history: dict[str, Array]
+
+    def after(self, plan: _Plan, batch: Batch, model: Any, adapted: PyTree) -> State:
+        """The state of the next round, not yet noted."""
+        params = None if plan.adapt is None else params_of(model)
+        return State(self.round + 1, batch, params, adapted, self.history)
+
+    def noted(self, numbers: Mapping[str, float]) -> State:
+        """The same with the numbers of its round written down."""
+        at = int(self.round)
+        return dataclasses.replace(
+            self, history={name: values.at[at].set(numbers[name]) for name, values in self.history.items()}
+        )
+
+
+def begin(plan: _Plan, batch: Batch, adapted: PyTree) -> State:
+    """The state of round 0, nothing noted."""
+    names = ["reward", "reward_std", "reward_best", "gradient_norm", "failed", "seconds"]
+    names += ["off_support"] if plan.basis is not None else []
+    names += ["gradient_over_noise"] if noise_std_of(plan.guidance) is not None else []
+    empty = jnp.full(plan.rounds + 1, jnp.nan)
+    params = None if plan.adapt is None else params_of(plan.model)
+    return State(jnp.zeros((), jnp.int32), batch, params, adapted, dict.fromkeys(sorted(names), empty))
+
+
+def model_of(plan: _Plan, state: State) -> Any:
+    """The model of the state's round."""
+    return plan.model if state.params is None else with_params(plan.model, state.params)
+
+
+def save(folder: Path, state: State) -> None:
+    """Save the state as its round."""
+    checkpoint.save(folder, int(state.round), state)
+
+
+def restore(folder: Path, plan: _Plan, key: PRNGKeyArray) -> State | None:
+    """The last saved state, or None if there is none."""
+    if not checkpoint.saved_steps(folder):
+        return None
+    shapes = jax.eval_shape(lambda key: plan.first(key)[0], key)
+    return checkpoint.restore(folder, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
+
+
+def describe(plan: _Plan, key: PRNGKeyArray) -> dict[str, Any]:
+    """All that decides the run, as JSON: arrays by their hash, so that other values of any of it are another run."""
+    arrays = {
+        "model": jax.tree.leaves(plan.model), "objective": jax.tree.leaves(plan.objective), "target": plan.target,
+        "cond": plan.cond, "initial": plan.initial, "basis": plan.basis, "gradient": jax.tree.leaves(plan.gradient),
+        "key": jax.random.key_data(typed_key(key)),
+    }  # fmt: skip
+    if isinstance(plan.adapt, FineTune):
+        adapt = {
+            field.name: getattr(plan.adapt, field.name)
+            for field in dataclasses.fields(plan.adapt)
+            if field.name not in ("data", "optimiser")
+        }
+        adapt["optimiser"] = "given" if plan.adapt.optimiser is not None else "adam"
+        arrays["data"] = plan.adapt.data
+    else:
+        adapt = {}
+    function = getattr(plan.objective, "fn", None)
+    return {
+        "rounds": plan.rounds, "batch": plan.batch, "delta": _number(plan.ask.delta), "goal": _number(plan.ask.goal),
+        "linearise": plan.linearise, "chunk": plan.chunk,
+        "guidance": to_plain(plan.guidance), "sampler": to_plain(plan.sampler), "clip": to_plain(plan.clip),
+        "lookahead": to_plain(plan.lookahead),
+        "objective": [type(plan.objective).__name__, getattr(function, "__qualname__", None)],
+        "gradient": [type(plan.gradient).__name__, getattr(plan.gradient, "directions", None)],
+        "adapt": [type(plan.adapt).__name__, adapt],
+        "sha256": {name: fingerprint(value) for name, value in arrays.items()},
+    }  # fmt: skip
+
+
+def fingerprint(tree: PyTree) -> str:
+    """SHA-256 of all arrays in the order of the tree."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        array = np.asarray(leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(np.asarray(value))

@@ -1,0 +1,126 @@
+"""What one round does to a batch: values, gradients and the next targets; failed samples keep their last good state."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from tfg_jax import struct
+from tfg_jax.batch import map_samples
+
+Linearise = Literal["sample", "mean"]
+
+
+@struct.dataclass
+class Batch:
+    """A batch with the linearised reward that guides the next one.
+
+    Attributes:
+        z: samples (B, *shape).
+        value: reward of each (B,).
+        g: gradients (B, *shape); rows are equal if linearised at the mean.
+        y: wanted values of ``g^T x`` (B,).
+    """
+
+    z: Array
+    value: Array
+    g: Array
+    y: Array
+
+
+class Ask(NamedTuple):
+    """How much reward is asked for: ``delta`` above the present one, or the value ``goal``; one of them is None."""
+
+    delta: ArrayLike | None
+    goal: ArrayLike | None
+
+
+@partial(jax.jit, static_argnames="linearise")
+def assess(
+    key: PRNGKeyArray,
+    objective: Any,
+    gradient: Any,
+    target: PyTree,
+    ask: Ask,
+    z: Float[Array, "B *shape"],
+    ok: Bool[Array, " B"],
+    last: Batch | None,
+    *,
+    linearise: Linearise,
+) -> tuple[Batch, Bool[Array, " B"], dict[str, Array]]:
+    """The batch of a round from its samples, which samples are good, and the numbers of the history.
+
+    Args:
+        key: for gradients that are estimated.
+        objective, gradient, target: what is raised, how its gradient is found, its target.
+        ask: how much.
+        z: new samples.
+        ok: which of them finished.
+        last: the batch before, whose entries stand in for failed ones; None in the first round, where the first good
+            sample does.
+        linearise: "sample" or "mean".
+    """
+    count = len(z)
+    value = map_samples(lambda at: objective(*at), (z, target), count, None)
+    good = ok & jnp.isfinite(value)
+    if last is None:
+        donor = jnp.argmax(good)
+        z_last, value_last = jnp.broadcast_to(z[donor], z.shape), jnp.broadcast_to(value[donor], value.shape)
+    else:
+        z_last, value_last = last.z, last.value
+    z, value = _choose(good, z, z_last), jnp.where(good, value, value_last)
+    g, y = _linear_model(key, objective, gradient, target, ask, z, value, linearise)
+    sound = jnp.isfinite(y) & jnp.all(jnp.isfinite(g).reshape(count, -1), axis=1)
+    good = good & sound
+    if last is None:  # a sample without a gradient waits for the next round unguided
+        g, y = _choose(sound, g, jnp.zeros_like(g)), jnp.where(sound, y, 0.0)
+    else:
+        z, value = _choose(sound, z, last.z), jnp.where(sound, value, last.value)
+        g, y = _choose(sound, g, last.g), jnp.where(sound, y, last.y)
+    norm = jnp.sqrt(jnp.sum(g.reshape(count, -1) ** 2, axis=1))
+    note = {
+        "reward": value.mean(), "reward_std": value.std(), "reward_best": value.max(),
+        "gradient_norm": norm.mean(), "failed": jnp.sum(~good),
+    }  # fmt: skip
+    return Batch(z, value, g, y), good, note
+
+
+def _linear_model(
+    key: PRNGKeyArray, objective: Any, gradient: Any, target: PyTree, ask: Ask, z: Array, value: Array, linearise: str
+) -> tuple[Array, Array]:
+    count = len(z)
+    seen = (z, value)
+    if linearise == "sample":
+        points, level = z, value
+        g = gradient(key, objective, points, target, seen)
+    else:
+        # With targets that differ the reward is the mean over them; without, one point is enough.
+        many = 1 if target is None else count
+        points = jnp.broadcast_to(z.mean(0), (many, *z.shape[1:]))
+        g = gradient(key, objective, points, target, seen).mean(0, keepdims=True)
+        level = map_samples(lambda at: objective(*at), (points, target), many, None).mean(keepdims=True)
+        points = points[:1]
+    along = jnp.sum((g * points).reshape(len(g), -1), axis=1)
+    y = along + (jnp.asarray(ask.delta) if ask.delta is not None else jnp.asarray(ask.goal) - level)
+    return jnp.broadcast_to(g, z.shape), jnp.broadcast_to(y, (count,)).astype(z.dtype)
+
+
+def _choose(which: Array, new: Array, old: Array) -> Array:
+    return jnp.where(which.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+
+def off_support(x: Float[Array, "B *shape"], basis: Float[Array, "D d"]) -> Float[Array, " B"]:
+    """How far each sample is off a linear subspace: ``|x - A A^T x| / (|A A^T x| + 1e-8)``.
+
+    Args:
+        x: samples of D numbers each.
+        basis: A, orthonormal columns.
+    """
+    flat = x.reshape(len(x), -1)
+    inside = (flat @ basis) @ basis.T
+    return jnp.linalg.norm(flat - inside, axis=1) / (jnp.linalg.norm(inside, axis=1) + 1e-8)

@@ -1,0 +1,114 @@
+"""The numbers of a restoration run, computed from plain arrays: they know nothing of the sampler."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from tfg_jax import metrics
+from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.report.label_metrics import COSTS, flat_estimate
+
+
+@dataclass(frozen=True)
+class InverseRun:
+    """What a run of restorations produced: m draws of each of n images; entry i of the draws belongs to image i // m.
+
+    Required: the truth, the measurements as pictures for people, the draws, each draw's measurement residual (root mean
+    square, in units of y), the noise's standard deviation, status codes (0 ok) and first bad steps (-1 none), counts
+    (`forwards`, `pullbacks`, `objective`), seconds, a name for each image.
+    Optional, and left out when None: an evaluator's features of the draws and of the truth, the norm of the residual at
+    every step. `notes` are warnings shown on top of the page.
+    """
+
+    truth: Float[AnyArray, "n H W C"]
+    pictures: Float[AnyArray, "n H W C"]
+    x: Float[AnyArray, "nm H W C"]
+    residual: Float[AnyArray, "nm"]
+    noise_std: float
+    status_code: Int[AnyArray, "nm"]
+    status_step: Int[AnyArray, "nm"]
+    cost: Mapping[str, AnyArray]
+    seconds: float
+    names: Sequence[str]
+    features: Float[AnyArray, "nm F"] | None = None
+    truth_features: Float[AnyArray, "n F"] | None = None
+    path: Float[AnyArray, "nm steps"] | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def draws(self) -> int:
+        """m, draws of each image."""
+        return len(self.x) // len(self.truth)
+
+    def ok(self) -> Bool[np.ndarray, "nm"]:
+        """Finished with finite pixels: nothing else may enter an average as if it had worked."""
+        finite = np.isfinite(np.asarray(self.x).reshape(len(self.x), -1)).all(axis=1)
+        return (np.asarray(self.status_code) == 0) & finite
+
+    def by_image(self, values: AnyArray) -> np.ndarray:
+        """Values of the draws as (n, m, ...), failed ones NaN."""
+        values = np.asarray(values, np.float64)
+        kept = np.where(self.ok().reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
+        return kept.reshape(len(self.truth), self.draws, *values.shape[1:])
+
+
+def per_draw(run: InverseRun) -> dict[str, Float[np.ndarray, "nm"]]:
+    """Metrics of every draw, NaN where it failed."""
+    truth = np.repeat(np.asarray(run.truth), run.draws, axis=0)
+    x = np.where(run.ok()[:, None, None, None], np.asarray(run.x), np.nan)
+    found = {"psnr": metrics.psnr(x, truth), "ssim": metrics.ssim(x, truth)}
+    found["residual"] = np.where(run.ok(), np.asarray(run.residual, np.float64), np.nan)
+    if run.features is not None and run.truth_features is not None:
+        features = np.repeat(np.asarray(run.truth_features), run.draws, axis=0)
+        found["feature_distance"] = metrics.feature_distance(run.features, features)
+        found["feature_distance"] = np.where(run.ok(), found["feature_distance"], np.nan)
+    return found
+
+
+def inverse_metrics(run: InverseRun) -> dict[str, Any]:
+    """All numbers of a run under plain names.
+
+    Intervals are over images: a number of an image is the mean over its finished draws, since draws of one image are no
+    independent evidence. `*_of_mean` judge the mean of an image's draws. Images without a finished draw are left out
+    and counted.
+    """
+    _check(run)
+    ok = run.ok()
+    alive = ok.reshape(len(run.truth), run.draws).any(axis=1)
+    found: dict[str, Any] = {
+        "samples": len(run.x), "failed_samples": int((~ok).sum()), "images": len(run.truth),
+        "images_without_samples": int((~alive).sum()), "draws_per_image": run.draws, "noise_std": run.noise_std,
+    }  # fmt: skip
+    if alive.any():
+        for name, values in per_draw(run).items():
+            found |= flat_estimate(name, metrics.mean_ci(np.nanmean(run.by_image(values)[alive], axis=1)))
+        for name in ("residual", "residual_low", "residual_high"):
+            found[f"{name}_per_noise_std"] = found[name] / run.noise_std
+        mean, truth = np.nanmean(run.by_image(run.x)[alive], axis=1), np.asarray(run.truth)[alive]
+        found |= flat_estimate("psnr_of_mean", metrics.mean_ci(metrics.psnr(mean, truth)))
+        found |= flat_estimate("ssim_of_mean", metrics.mean_ci(metrics.ssim(mean, truth)))
+    whole = ok.reshape(len(run.truth), run.draws).all(axis=1)
+    if run.draws > 1 and whole.any():
+        spread = metrics.posterior_spread(run.by_image(run.x)[whole])
+        found |= flat_estimate("posterior_spread", metrics.mean_ci(spread))
+    for key, name in COSTS.items():
+        found[name] = float(np.mean(run.cost[key]))
+    return found | {"seconds": float(run.seconds)}
+
+
+def _check(run: InverseRun) -> None:
+    n = len(run.truth)
+    if not n or len(run.x) % n or not len(run.x):
+        raise ValueError(f"x must hold the same number of draws for each of {n} images, got {len(run.x)} draws.")
+    if len(run.pictures) != n or len(run.names) != n:
+        raise ValueError(f"pictures and names must have one entry for each of {n} images, got {len(run.pictures)} and "
+                         f"{len(run.names)}.")  # fmt: skip
+    per_sample = {"residual": run.residual, "status_code": run.status_code, "status_step": run.status_step,
+                  "features": run.features, "path": run.path, **run.cost}  # fmt: skip
+    for name, value in per_sample.items():
+        if value is not None and len(value) != len(run.x):
+            raise ValueError(f"{name} must have one entry for each of {len(run.x)} draws, got {len(value)}.")

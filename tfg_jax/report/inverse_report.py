@@ -1,0 +1,147 @@
+"""The report of a restoration run: metrics.json, grid.png and report.html from plain arrays."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from tfg_jax.metrics import spread_map
+from tfg_jax.metrics.intervals import AnyArray, Estimate
+from tfg_jax.report import html, images
+from tfg_jax.report.curves import line_chart
+from tfg_jax.report.files import write_json
+from tfg_jax.report.inverse_metrics import InverseRun, inverse_metrics, per_draw
+from tfg_jax.report.label_report import COST_TITLES, FAILURES, step_curve
+
+MOST_ROWS, MOST_DRAWS, MOST_CARDS = 20, 4, 60
+TITLES = {
+    "PSNR (dB)": "psnr",
+    "SSIM": "ssim",
+    "PSNR of the mean (dB)": "psnr_of_mean",
+    "SSIM of the mean": "ssim_of_mean",
+    "residual / noise": "residual_per_noise_std",
+    "feature distance": "feature_distance",
+    "spread of the draws": "posterior_spread",
+}
+
+
+def inverse_report(folder: str | os.PathLike[str], run: InverseRun, title: str = "Restoration") -> dict[str, Any]:
+    """Write metrics.json, grid.png and report.html into a folder, each atomically, and return the metrics.
+
+    folder: created if missing. run: see `InverseRun`. Raises ValueError if its arrays do not fit each other.
+    """
+    folder = Path(folder)
+    found = inverse_metrics(run)
+    write_json(folder / "metrics.json", found)
+    picture = restoration_grid(run)
+    images.save_png(folder / "grid.png", picture)
+    html.write_report(folder / "report.html", title, _sections(run, found, picture))
+    return found
+
+
+def headline(found: Mapping[str, Any]) -> dict[str, Estimate]:
+    """The main numbers of a run with their intervals over images, by title."""
+    n = found["images"] - found["images_without_samples"]
+    flat = {t: (found.get(k), found.get(f"{k}_low"), found.get(f"{k}_high")) for t, k in TITLES.items() if k in found}
+    flat["residual / noise"] = tuple(found.get(f"residual{end}_per_noise_std") for end in ("", "_low", "_high"))
+    return {title: Estimate(*values, n) for title, values in flat.items() if None not in values}  # type: ignore[arg-type]
+
+
+def as_picture(y: Float[AnyArray, "n *measurement"], shape: tuple[int, ...]) -> Float[np.ndarray, "n H W C"]:
+    """Measurements as pictures of the images' size: small ones enlarged, magnitudes on a logarithmic scale.
+
+    y: (n, h, w, C). shape: (H, W, C).
+    """
+    y, (height, width) = np.asarray(y, np.float64), shape[:2]
+    if y.shape[1:] == tuple(shape):
+        return y
+    if y.shape[1] > height:  # Fourier magnitudes: the constant in the middle, as usual
+        y = np.log10(np.maximum(np.roll(y, (y.shape[1] // 2, y.shape[2] // 2), (1, 2)), 1e-3))
+        y = 2.0 * (y - y.min()) / max(np.ptp(y), 1e-12) - 1.0
+    rows, columns = (np.arange(size) * got // size for size, got in ((height, y.shape[1]), (width, y.shape[2])))
+    return y[:, rows][:, :, columns]
+
+
+def restoration_grid(run: InverseRun, scale: int = 3) -> images.Pixels:
+    """One row an image: truth, measurement, draws, their mean and the standard deviation of every pixel."""
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # an image without a finished draw has a mean of NaN: a red tile
+        draws = run.by_image(run.x)
+        mean = np.nanmean(draws, axis=1)
+    shown = min(run.draws, MOST_DRAWS)
+    decibels = run.by_image(per_draw(run)["psnr"])
+    # 0 is black, and white a standard deviation of half the range.
+    spread = 2.0 * np.minimum(spread_map(draws), 1.0) - 1.0 if run.draws > 1 else None
+    rows, captions = [], []
+    for i in range(min(len(run.truth), MOST_ROWS)):
+        tiles = [np.asarray(run.truth[i]), np.asarray(run.pictures[i]), *draws[i, :shown]]
+        under = ["truth", "measured", *(f"{d:.1f} dB" if np.isfinite(d) else "failed" for d in decibels[i, :shown])]
+        if spread is not None:
+            tiles, under = [*tiles, mean[i], spread[i]], [*under, "mean", "std"]
+        rows.append(np.stack([np.asarray(tile, np.float64) for tile in tiles]))
+        captions.append(under)
+    labels = [str(name)[:16] for name in run.names[: len(rows)]]
+    return images.grid(rows, row_labels=labels, captions=captions, scale=scale, gap=4)
+
+
+def _sections(run: InverseRun, found: Mapping[str, Any], picture: images.Pixels) -> list[html.Section]:
+    text = (
+        f"{found['images']} images, {run.draws} draws each, {found['failed_samples']} failed; intervals of 95 % are "
+        "over images. A residual / noise of 1 fits the measurement as well as the truth does."
+    )
+    caption = (
+        f"One row an image (at most {MOST_ROWS}): truth, measurement, draws with their PSNR, their mean, and the "
+        "standard deviation of every pixel (black 0, white 1 or more). Red tiles failed."
+    )
+    summary: list[html.Block] = [html.Text(note, warning=True) for note in run.notes]
+    summary += [html.Text(text), html.Numbers(headline(found))]
+    sections = [
+        html.Section("Summary", summary),
+        html.Section("Images", [html.Figure(picture, "Grid of truth, measurement, draws, mean and spread", caption)]),
+        html.Section("By image", [html.Table(_rows(run), caption="Means over the draws of an image")]),
+    ]
+    if run.path is not None:
+        chart = line_chart({"mean": step_curve(run.path)}, "sampling step", "norm of the residual")
+        note = "At the clean estimate, over the draws that stayed finite; the band holds the middle 80 % of them."
+        sections.append(html.Section("Residual", [html.Figure(chart, "Residual against sampling step", note)]))
+    costs = {title: found[name] for title, name in COST_TITLES.items() if name in found}
+    sections.append(html.Section("Cost", [html.Numbers(costs)]))
+    sections.append(html.Section("Single draws", _cards(run)))
+    if run.config:
+        sections.append(html.Section("Configuration", [html.Config(run.config)]))
+    return sections
+
+
+def _rows(run: InverseRun) -> list[dict[str, Any]]:
+    values = {name: run.by_image(each) for name, each in per_draw(run).items()}
+    titles = {key: title for title, key in TITLES.items()} | {"residual": "residual / noise"}
+    values["residual"] = values["residual"] / run.noise_std
+    rows = []
+    for i, name in enumerate(run.names):
+        means = {
+            titles[k]: float(np.mean(v[i][np.isfinite(v[i])])) for k, v in values.items() if np.isfinite(v[i]).any()
+        }
+        rows.append({"image": name, **{titles[k]: means.get(titles[k]) for k in values}})
+    return rows
+
+
+def _cards(run: InverseRun) -> list[html.Block]:
+    """Failures first, then the draws in order: what went wrong must not hide behind the first page."""
+    ok, x, values = run.ok(), np.asarray(run.x), per_draw(run)
+    code, step = np.asarray(run.status_code), np.asarray(run.status_step)
+    cards = []
+    for i in np.argsort(ok, kind="stable")[:MOST_CARDS].tolist():
+        tile = images.to_pixels(x[i] if ok[i] else np.full_like(x[i], np.nan), 2)
+        facts: dict[str, Any] = {"PSNR": f"{values['psnr'][i]:.1f}", "SSIM": f"{values['ssim'][i]:.3f}"}
+        flag = ""
+        if not ok[i]:
+            facts = dict.fromkeys(facts)
+            flag = FAILURES.get(int(code[i]), "failed") + (f" at step {step[i]}" if step[i] >= 0 else "")
+        cards.append(html.Card(f"#{i} {run.names[i // run.draws]}", tile, facts, flag))
+    return [html.Text(f"{len(cards)} of {len(ok)} draws, failed ones first."), html.Cards(cards)]

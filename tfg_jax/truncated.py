@@ -1,0 +1,231 @@
+"""Clean estimates that look further than one Tweedie step: part or all of the ODE solve, or a learned map.
+
+    s_tau = s + horizon (1 - s),        x0 = D(Psi_{s -> s_tau}(x), s_tau),        gradients through Psi and D
+
+in the straight-line time s of `tfg_jax.ode`: the solve goes a share ``horizon`` of what is left, and Tweedie's
+estimate, one long Euler step, goes the rest. A horizon of 0 is Tweedie (greedy guidance, DPS), 1 the whole solve
+(end-to-end guidance), 1/2 with one Euler step the "2-step Euler" of Blasingame and Liu (NeurIPS 2025, arXiv
+2502.08006). The horizon itself is this library's own parametrisation of what lies between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, PyTree
+
+from tfg_jax import ode_diffrax, struct
+from tfg_jax.checks import check_choice, check_count, check_number, is_concrete
+from tfg_jax.denoiser import Clean
+from tfg_jax.lookahead import Look, Tweedie
+from tfg_jax.ode import SOLVERS, Remat, Tableau, check_remat, integrate, margin_of, tableau_of, uniform_grid
+from tfg_jax.result import Cost
+from tfg_jax.schedules import Level
+
+Jacobian = Literal["full", "denoiser", "identity"]
+JACOBIANS = ("full", "denoiser", "identity")
+
+
+@struct.dataclass
+class Reach:
+    """A horizon that varies over the steps: looks as far as the straight-line time ``s``, not a share of what is left.
+
+    The bias of the gradient depends on where the solve ends alone, so a fixed end spreads it evenly over the steps.
+
+    Attributes:
+        s: where the solve ends, in [0, 1] (traced); from cleaner levels it is Tweedie.
+    """
+
+    s: ArrayLike
+
+    def __call__(self, s: Array) -> Array:
+        """The horizon at straight-line time ``s``."""
+        left = jnp.maximum(1.0 - s, 1e-6)
+        return jnp.clip((jnp.asarray(self.s, s.dtype) - s) / left, 0.0, 1.0)
+
+
+@struct.dataclass
+class TruncatedSolve:
+    """The clean estimate by an ODE solve over part of the way, then Tweedie.
+
+    Every horizon makes the same number of network calls, 0 as well: for greedy guidance `Tweedie` is the cheap one.
+    Cost of a look with a scan solver: stages * steps + 1 forwards (one of them the sampler's own), as many pullbacks.
+
+    Attributes:
+        horizon: in [0, 1] (traced), or a pytree called as ``s -> horizon`` such as `Reach`; None solves the whole way
+            without a Tweedie step at its end, see `whole`.
+        steps: steps of the solve, >= 1, equal in s.
+        solver: "euler", "midpoint", "heun", "ralston", a `tfg_jax.ode.Tableau`, or a diffrax solver instance (Euler or
+            an explicit Runge-Kutta), which costs one forward more.
+        adjoint: for diffrax solvers: RecursiveCheckpointAdjoint (None), DirectAdjoint or BacksolveAdjoint.
+        remat: for scan solvers, what the gradient keeps: "none" everything, "step" the states alone, an integer k every
+            k-th state and one block of k steps. Both savings repeat the forwards of the solve once.
+        jacobian: "full" pulls back through the whole estimate; "denoiser" through D at (x, t) alone, "identity" through
+            nothing, as if the estimate were x itself.
+        margin: how close to data the network is called, in 1 - s (traced); None is 1e-3 in float32, 1e-5 in float64,
+            or the first node of a discrete table.
+    """
+
+    horizon: ArrayLike | Callable[[Array], Array] | None = 1.0
+    steps: int = struct.field(pytree_node=False, default=4)
+    solver: Any = struct.field(pytree_node=False, default="midpoint")
+    adjoint: Any = struct.field(pytree_node=False, default=None)
+    remat: Remat = struct.field(pytree_node=False, default="none")
+    jacobian: Jacobian = struct.field(pytree_node=False, default="full")
+    margin: ArrayLike | None = None
+
+    @classmethod
+    def whole(cls, steps: int = 1, solver: Any = "midpoint", **options: Any) -> TruncatedSolve:
+        """The whole solve with no Tweedie step at its end; one midpoint step is the paper's "Greedy (midpoint)".
+
+        Args:
+            steps: steps of the solve, >= 1.
+            solver: as the class's.
+            **options: adjoint, remat, jacobian, margin.
+        """
+        return cls(None, steps, solver, **options)
+
+    @property
+    def by_scan(self) -> bool:
+        """Whether the solve is our own scan, not diffrax."""
+        return isinstance(self.solver, str | Tableau)
+
+    def check(self, *, forward_mode: bool = False) -> None:
+        """Raise ValueError for a horizon outside [0, 1], bad counts, and solvers or adjoints that cannot serve."""
+        if callable(self.horizon):
+            check_number("horizon", self._sampled_horizon(), low=0.0, high=1.0)
+        else:
+            check_number("horizon", self.horizon, low=0.0, high=1.0)
+        check_count("steps", self.steps)
+        check_number("margin", self.margin, low=0.0, high=1.0)
+        check_choice("jacobian", self.jacobian, JACOBIANS)
+        for name, value, none in (("remat", self.remat, "none"), ("adjoint", self.adjoint, None)):
+            if self.jacobian != "full" and value != none:
+                raise ValueError(f"{name} has no effect with jacobian={self.jacobian!r}; drop it, or use 'full'")
+        if not self.by_scan:
+            ode_diffrax.check(self.solver, self.adjoint, self.steps, forward_mode=forward_mode)
+            if self.remat != "none":
+                raise ValueError(f"remat={self.remat!r} has no effect on diffrax solvers; pass adjoint= or drop remat")
+            return
+        if isinstance(self.solver, str):
+            check_choice("solver", self.solver, SOLVERS)
+        if self.adjoint is not None:
+            raise ValueError(
+                f"adjoint={type(self.adjoint).__name__} has no effect on solver={self.solver!r}, which is a scan; "
+                "pass remat=, or a diffrax solver such as diffrax.Midpoint()"
+            )
+        check_remat(self.remat, self.steps)
+        if self.horizon is None and not isinstance(self.remat, str):
+            raise ValueError(f"remat={self.remat} does not fit a solve without tail; use 'step'")
+
+    def _sampled_horizon(self) -> Any:
+        if not all(is_concrete(leaf) for leaf in jax.tree.leaves(self.horizon)):
+            return None
+        return np.asarray(jax.vmap(self.horizon)(jnp.linspace(0.0, 0.99, 12)))  # type: ignore[arg-type]
+
+    @property
+    def _counts(self) -> tuple[Cost, int]:
+        """Calls of the solve beyond the sampler's own, with its tail, and the forwards that its pullback repeats."""
+        tail = 0 if self.horizon is None else 1
+        if not self.by_scan:
+            cost, repeated = ode_diffrax.cost(self.solver, self.adjoint, self.steps)
+            return Cost(forwards=cost.forwards + tail + 1, pullbacks=cost.pullbacks + tail), repeated
+        stages = tableau_of(self.solver).stages
+        calls = stages * self.steps + tail
+        repeated = 0 if self.remat == "none" else stages * (self.steps if tail else self.steps - 1)
+        return Cost(forwards=calls, pullbacks=calls), repeated
+
+    @property
+    def cost(self) -> Cost:
+        """Calls of one look and of one pullback."""
+        counts, _ = self._counts
+        pullbacks = {"full": counts.pullbacks, "denoiser": 1, "identity": 0}[self.jacobian]
+        return Cost(forwards=counts.forwards, pullbacks=pullbacks)
+
+    @property
+    def recomputed(self) -> int:
+        """Forwards that one pullback repeats."""
+        return self._counts[1] if self.jacobian == "full" else 0
+
+    def __call__(self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level) -> Look:
+        """Look from one sample ``x`` at ``level``."""
+        if self.jacobian == "full":
+            x0, vjp, clean = jax.vjp(lambda x: self.estimate(denoise, x, level), x, has_aux=True)
+            return Look(clean, x0, lambda cotangent: vjp(cotangent)[0])
+        if self.jacobian == "denoiser":
+            clean, _, pullback = Tweedie()(denoise, x, level)
+        else:
+            clean, pullback = denoise(x, level.t), lambda cotangent: cotangent
+        return Look(clean, self.estimate(denoise, x, level, clean)[0], pullback)
+
+    def estimate(
+        self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level, clean: Clean | None = None
+    ) -> tuple[Array, Clean]:
+        """The clean estimate and the denoiser's own output at (x, t) (``clean``, if it is known already)."""
+        schedule = getattr(denoise, "schedule", None)
+        if schedule is None:
+            raise ValueError("TruncatedSolve needs the denoiser's schedule; pass a `tfg_jax.lookahead.Conditioned`")
+        clean = denoise(x, level.t) if clean is None else clean
+        scale = (level.alpha + level.sigma).astype(x.dtype)
+        gap = (level.sigma / (level.alpha + level.sigma)).astype(x.dtype)
+        floor = margin_of(schedule, x.dtype, self.margin)
+        span = self._span(level, gap, floor)
+        if self.by_scan:
+            tableau = tableau_of(self.solver)
+            grid = uniform_grid(schedule, level, span, gap, self.steps, tableau, floor)
+            y, last = integrate(denoise, x / scale, clean, grid, tableau, self.remat, end=self.horizon is not None)
+            if self.horizon is None:
+                return y, clean
+        else:
+            y = ode_diffrax.solve(
+                denoise, schedule, level, x / scale, span, gap, floor, self.steps, self.solver, self.adjoint
+            )
+            if self.horizon is None:
+                return y, clean
+            grid = uniform_grid(schedule, level, span, gap, 1, tableau_of("euler"), floor)
+            point = jax.tree.map(lambda a: a[0], grid[2])
+            last = denoise(point.scale * y, point.t)
+        # A solve over nothing is Tweedie to the bit; its slope in the horizon is kept.
+        still = jax.lax.stop_gradient(clean.x0) + (last.x0 - jax.lax.stop_gradient(last.x0))
+        return jnp.where(span > 0, last.x0, still), clean
+
+    def _span(self, level: Level, gap: Array, floor: Array) -> Array:
+        """Length of the solve in s: a share of what is left, not closer to data than ``floor``."""
+        if self.horizon is None:
+            return gap
+        s = (level.alpha / (level.alpha + level.sigma)).astype(gap.dtype)
+        share = self.horizon(s) if callable(self.horizon) else self.horizon
+        span = jnp.asarray(share, gap.dtype) * gap
+        span = jnp.where(span < gap - floor, span, gap - floor)
+        return jnp.where(span < 0, 0.0, span)
+
+
+@struct.dataclass
+class FlowMap:
+    """A learned map from noisy to clean in one call, such as a consistency model or a distilled flow map.
+
+    Cost: 2 forwards (the denoiser's, which the sampler advances with, and the map's) and 1 pullback, the map's.
+
+    Attributes:
+        fn: ``(params, x, level, cond) -> x0`` of one sample; define it once, at module level.
+        params: its weights, any pytree (traced).
+    """
+
+    fn: Callable[[PyTree, Array, Level, Any], Array] = struct.field(pytree_node=False)
+    params: PyTree = None
+
+    @property
+    def cost(self) -> Cost:
+        """Calls of one look and of one pullback."""
+        return Cost(forwards=2, pullbacks=1)
+
+    def __call__(self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level) -> Look:
+        """Look from one sample ``x`` at ``level``."""
+        cond = getattr(denoise, "cond", None)
+        x0, vjp = jax.vjp(lambda x: self.fn(self.params, x, level, cond), x)
+        return Look(denoise(x, level.t), x0, lambda cotangent: vjp(cotangent)[0])
