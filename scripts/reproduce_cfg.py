@@ -59,7 +59,8 @@ class Run:
     p_uncond: tuple[float, ...] = (0.1, 0.2, 0.5)
     train_steps: int = 4000  # updates of each model of the p_uncond rows
     toy_samples: int = 20_000
-    parts: tuple[Part, ...] = PARTS
+    parts: tuple[Part, ...] = PARTS  # none writes the page again from what is known
+    only: str = ""  # of the image rows, those whose name holds this text
     folder: Path = Path("runs/cfg")
     page: Path = Path("docs/results/classifier_free.md")
 
@@ -207,7 +208,7 @@ def trained(run: Run, p: float) -> Path:
     """A model trained with this share of labels dropped; the same number of updates for all. Resumable."""
     home = run.folder / f"model-p{p:g}-{run.train_steps}"
     export = run.folder / "models" / f"p-uncond-{p:g}-{run.train_steps}"
-    if not (export / "README.md").exists():  # written last
+    if not (export / "README.md").exists():  # written after the weights
         script = Path(__file__).with_name("train_diffusion.py")
         words = ["--model.p-uncond", p, "--steps", run.train_steps, "--decay-from", run.train_steps * 3 // 4]
         subprocess.run([sys.executable, script, *map(str, [*words, "--folder", home, "--export", export])], check=True)
@@ -240,12 +241,14 @@ TOY = {
     "ancestral, v 0.3, T 256": tfg.DDPM(steps=256, v=V, grid=tfg.CosineLogSNR()),
     "ODE, T 256": tfg.DDIM(steps=256, eta=None, grid=tfg.CosineLogSNR()),
 }
-FIGURE = (0.0, 1.0, 2.0, 4.0, 8.0)
+FIGURE, SIDE = (0.0, 1.0, 2.0, 4.0, 8.0), 5.0  # weights and half width of the picture
 
 
 def toy(run: Run) -> dict[str, Any]:
     """Tilted laws by quadrature beside what samplers produce, and the two Gaussians on a line."""
     store, plane, n = Store(run.folder / "toy.json"), [], run.toy_samples
+    path = run.page.with_name(f"{run.page.stem}_gaussians.png")
+    fresh = not path.exists()
     for radius in (1.0, 2.0):
         for w in FIGURE[1:]:
             aim = dataclasses.asdict(tilted.tilted(tilted.triangle(radius), 0, w))
@@ -256,6 +259,7 @@ def toy(run: Run) -> dict[str, Any]:
                 key = config_hash({"radius": radius, "w": w, "sampler": to_plain(sampler), "samples": n})
                 label = f"r {radius:g}, w {w:g}, {name}"
                 if (found := store.get(label, key)) is None:
+                    fresh = True
                     x = toy_samples(radius, w, sampler, n)
                     found = store.put(label, key, dataclasses.asdict(tilted.moments(tilted.triangle(radius), 0, x)))
                     print(f"{label}: mean_y {found['mean_y']:.3f}", flush=True)
@@ -273,7 +277,8 @@ def toy(run: Run) -> dict[str, Any]:
                 "tilted": round(guided_laws.tilted_variance(gamma), 5),
             }
         )
-    save_figure(run.page.with_name(f"{run.page.stem}_gaussians.png"), 1.0, min(n, 20_000))
+    if fresh:
+        save_figure(path, 1.0, n)
     return {"plane": plane, "line": line}
 
 
@@ -290,19 +295,21 @@ def save_figure(path: Path, radius: float, n: int) -> None:
     """Figure 2 of the paper, the tilted densities, above densities of what the ancestral sampler produces."""
     from matplotlib.figure import Figure
 
-    data, axis = tilted.triangle(radius), np.linspace(-4.0, 4.0, 121)
+    data, axis = tilted.triangle(radius), np.linspace(-SIDE, SIDE, 121)
     points = np.stack(np.meshgrid(axis, axis, indexing="xy"), axis=-1).reshape(-1, 2)
     cell = (axis[1] - axis[0]) ** 2
     figure = Figure(figsize=(2.2 * len(FIGURE), 4.8), dpi=120, layout="constrained")
     panels: Any = figure.subplots(2, len(FIGURE), sharex=True, sharey=True)
     for column, w in enumerate(FIGURE):
         each = [tilted.tilted_density(data, label, w, points, cell)[0] for label in range(3)]
-        panels[0, column].imshow(np.mean(each, axis=0).reshape(121, 121), origin="lower", extent=(-4, 4, -4, 4))
+        panels[0, column].imshow(
+            np.mean(each, axis=0).reshape(121, 121), origin="lower", extent=(-SIDE, SIDE, -SIDE, SIDE)
+        )
         x = toy_samples(radius, w, TOY["ancestral, v 0.3, T 256"], n)
         # The other two classes are the first one turned by a third.
         turns = [np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) for a in 2 * np.pi / 3 * np.arange(3)]
         cloud = np.concatenate([x @ turn.T for turn in turns])
-        panels[1, column].hist2d(*cloud.T, bins=60, range=[[-4, 4], [-4, 4]])
+        panels[1, column].hist2d(*cloud.T, bins=60, range=[[-SIDE, SIDE]] * 2)
         panels[1, column].set_aspect("equal")
         panels[0, column].set_title(f"w = {w:g}")
     panels[0, 0].set_ylabel("tilted, by quadrature")
@@ -394,7 +401,7 @@ def main(run: Run) -> None:
         laws.put("laws", "", toy(run))
     every = list(rows_of(run))
     write_page(run, laws.get("laws", ""), every, None)
-    rows = [row for row in every if row.part in run.parts]
+    rows = [row for row in every if row.part in run.parts and run.only in row.name]
     if not rows:
         return
     task = load_label_task(noisy_guide="fashion-mnist-noisy")

@@ -45,8 +45,8 @@ def test_tilted_laws_by_quadrature(row):
     ids=["ancestral-1", "ancestral-2", "ode-1", "ode-2"],
 )
 def test_samplers_do_not_reach_the_tilted_laws(sampler, w, expected):
-    """mean_y, var_x, var_y of class 0 at r = 2, s = 1, as 40,000 samples gave them elsewhere; here 2,000."""
-    n = 2000
+    """mean_y, var_x, var_y of class 0 at r = 2, s = 1, as 40,000 samples gave them elsewhere; here 1,000."""
+    n = 1000
     model = tfg.CFG(tilted.triangle(2.0).class_denoiser(tfg.VPTruncatedCosine()), w)
     out = tfg.sample(jax.random.key(0), model, cond=jnp.zeros(n, jnp.int32), sampler=sampler)
     found = tilted.moments(tilted.triangle(2.0), 0, np.asarray(out.x))
@@ -141,7 +141,7 @@ def test_training_draws_the_log_snr_law():
         seen.update(t=np.asarray(t), label=np.asarray(label))
         return jnp.zeros_like(x)
 
-    law, schedule, n = tfg.CosineLogSNR(), tfg.VPTruncatedCosine(), 4000
+    law, schedule, n = tfg.CosineLogSNR(), tfg.VPTruncatedCosine(), 2000
     options = {"num_classes": 10, "network_time": unit_time, "p_uncond": 0.2}
     loss_fn = diffusion_loss(apply, schedule, "eps", time_law=law, **options)
     batch = {"image": np.ones((n, 2, 2, 1), np.float32), "label": np.zeros(n, np.int32)}
@@ -151,9 +151,7 @@ def test_training_draws_the_log_snr_law():
     quantiles = np.asarray(law.log_snr(jnp.linspace(0.1, 0.9, 9), -20.0))
     np.testing.assert_allclose(log_snr[(n * np.linspace(0.1, 0.9, 9)).astype(int)], quantiles, atol=0.01)
     assert 0.17 < np.mean(seen["label"] == 10) < 0.23
-    short = diffusion_loss(apply, tfg.VPCosine(), "eps", time_law=law, **options)
-    short({}, batch, jax.random.key(0))
-    assert seen["t"].max() <= 0.999
+    assert law.times(tfg.VPCosine(), jnp.array([0.5, 1.0]))[1] == jnp.float32(0.999)  # no later than sampling starts
     with pytest.raises(ValueError, match="t_min=0.1 has no effect with a time_law"):
         diffusion_loss(apply, schedule, "eps", time_law=law, t_min=0.1, **options)
 
