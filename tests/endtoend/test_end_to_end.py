@@ -176,4 +176,4 @@ def test_what_is_refused():
         (tfg.Controls(), {"target": jnp.zeros((3, D))}, "target has a leaf of shape"),
     ):
         with pytest.raises(ValueError, match=message):
-            run(method, **options)
+            run(method, **options)  # type: ignore[arg-type]

@@ -21,7 +21,8 @@ def test_pullback_policies(x64):
     """One estimate, three Jacobians: the whole lookahead's, the denoiser's at (x, t), and none (g == c exactly)."""
     x, policies = jnp.asarray(np.array([0.4, -1.0, 0.3])), ("full", "denoiser", "identity")
     full, denoiser, identity = (
-        look_at(centred(LAMS), tfg.TruncatedSolve(0.6, 64, jacobian=jacobian), S, x) for jacobian in policies
+        look_at(centred(LAMS), tfg.TruncatedSolve(0.6, 64, jacobian=jacobian), S, x)  # type: ignore[arg-type]
+        for jacobian in policies
     )
     greedy = look_at(centred(LAMS), tfg.Tweedie(), S, x)
     np.testing.assert_allclose(denoiser[0], full[0], rtol=1e-14)

@@ -91,7 +91,7 @@ def minimise(
         z: Any = optax.apply_updates(carry.z, updates)
         search = _line_search(state)
         searched = 0 if search is None else jnp.asarray(search.info.num_linesearch_steps, jnp.int32)
-        if _is_zoom(search):
+        if search is not None and _is_zoom(search):
             value, grad = search.value.astype(carry.value.dtype), search.grad
             calls = 2 * searched  # its two branches, both computed under a vmap
         else:
