@@ -1,7 +1,6 @@
 """Guidance tuned for Fashion-MNIST label guidance: 50 DDIM steps, eta 1, clean estimates clipped to [-1, 1].
 
-The trials and their score are in ``scripts/reproduce_label_guidance.py``; "tfg" is from the further trials that
-docs/results/label_guidance.md names, and "classifier" is left at Bayes' rule.
+The trials and their score are in ``scripts/reproduce_label_guidance.py``; "classifier" is left at Bayes' rule.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from tfg_jax.guidance.ugd import UGD
 LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
     {
         "classifier": ClassifierGuidance(strength=1.0),
-        "dps": DPS(strength=0.25),
+        "dps": DPS(strength=0.5),
         "lgd": LGD(strength=4.0, n_mc=4),
-        "freedom": FreeDoM(strength=8.0),
+        "freedom": FreeDoM(strength=4.0),
         "mpgd": MPGD(strength=16.0),
         "ugd": UGD(strength=2.0, n_iter=4),
-        "tfg": TFG(rho=1.0, mu=0.1, smoothing=1.0, n_iter=1, n_mc=4),
+        "tfg": TFG(rho=1.0, mu=0.05, smoothing=1.0),
     }
 )
 
