@@ -140,7 +140,8 @@ def scan_steps(
     def block(carry: PyTree, at: PyTree) -> tuple[PyTree, None]:
         return jax.lax.scan(step, carry, at)[0], None
 
-    blocks = jax.tree.map(lambda a: a.reshape(-1, remat, *a.shape[1:]), at)
+    # The number of blocks is written out: arrays without entries, as Euler's later stages are, cannot tell it.
+    blocks = jax.tree.map(lambda a: a.reshape(a.shape[0] // remat, remat, *a.shape[1:]), at)
     return jax.lax.scan(jax.checkpoint(block, prevent_cse=False), carry, blocks)[0]
 
 
