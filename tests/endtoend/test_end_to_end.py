@@ -158,8 +158,8 @@ def test_a_sample_that_is_done_stops():
 
 def test_what_is_refused():
     bad = tfg.DFlow(tfg.TruncatedSolve(2.0))
-    for method, options, message in (
-        (bad, {}, "horizon=2.0 must be"),
+    cases: Any = (
+        (bad, {}, "horizon=2.0? must be"),
         (tfg.DFlow(tfg.TruncatedSolve(jacobian="identity")), {}, "does not reach the source; use 'full'"),
         (tfg.DFlow(iterations=0), {}, "iterations=0 must be"),
         (tfg.DFlow(regulariser=-1.0), {}, "regulariser=-1.0? must be"),
@@ -174,6 +174,7 @@ def test_what_is_refused():
         (tfg.Controls(), {"start": jnp.zeros((2, 5))}, "start has shape"),
         (tfg.Controls(), {"num_samples": 0}, "num_samples=0 must be"),
         (tfg.Controls(), {"target": jnp.zeros((3, D))}, "target has a leaf of shape"),
-    ):
+    )
+    for method, options, message in cases:
         with pytest.raises(ValueError, match=message):
             run(method, **options)  # type: ignore[arg-type]

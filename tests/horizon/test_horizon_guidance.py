@@ -1,5 +1,7 @@
 """What guidance sees through a lookahead: pullback policies, learned maps, exact conditional flows, the diagnosis."""
 
+from typing import Any
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,8 @@ RK4 = tfg.ode.Tableau(((0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 
 
 def test_pullback_policies(x64):
     """One estimate, three Jacobians: the whole lookahead's, the denoiser's at (x, t), and none (g == c exactly)."""
-    x, policies = jnp.asarray(np.array([0.4, -1.0, 0.3])), ("full", "denoiser", "identity")
+    x = jnp.asarray(np.array([0.4, -1.0, 0.3]))
+    policies: Any = ("full", "denoiser", "identity")
     full, denoiser, identity = (
         look_at(centred(LAMS), tfg.TruncatedSolve(0.6, 64, jacobian=jacobian), S, x)  # type: ignore[arg-type]
         for jacobian in policies

@@ -89,7 +89,7 @@ def minimise(
         value = jnp.where(carry.done, 0.0, carry.value)
         updates, state = optimizer.update(grad, carry.state, carry.z, value=value, grad=grad, value_fn=fn)
         z: Any = optax.apply_updates(carry.z, updates)
-        search = _line_search(state)
+        search: Any = _line_search(state)
         searched = 0 if search is None else jnp.asarray(search.info.num_linesearch_steps, jnp.int32)
         if search is not None and _is_zoom(search):
             value, grad = search.value.astype(carry.value.dtype), search.grad
