@@ -12,12 +12,14 @@ from jaxtyping import PyTree
 from tfg_jax.checks import check_count, check_number, is_concrete
 from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Unguided
+from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.guidance.ugd import UGD
 from tfg_jax.lookahead import Clip
 from tfg_jax.noise import NoiseTape
 from tfg_jax.objectives.base import check_leading
 from tfg_jax.objectives.classifier import check_classes
 from tfg_jax.schedules import Schedule
+from tfg_jax.truncated import TruncatedSolve
 
 
 def check_guidance(
@@ -89,20 +91,27 @@ def check_cond(model: Model, cond: Any, num_samples: int) -> None:
     check_classes("cond", cond, num_samples, model.num_classes, each=model.cond_shape)
 
 
-def check_model(model: Model, guidance: Any, sampler: Any, cond: Any, num_samples: int) -> None:
+def check_model(
+    model: Model, guidance: Any, sampler: Any, cond: Any, num_samples: int, lookahead: Any = None
+) -> None:
     """The model's own arguments, and whether what it returns is what guidance and sampler read."""
     model.check(cond is not None, num_samples)
     if model.paired:
         return
     name = type(model).__name__
-    if isinstance(guidance, UGD) or getattr(guidance, "noisy", False):
+    from_eps = isinstance(guidance, PiGDM) and guidance.weighting == "score"
+    if isinstance(guidance, UGD) or from_eps or getattr(guidance, "noisy", False):
         raise ValueError(
             f"model={name} re-noises with another eps than that of x0, which guidance={type(guidance).__name__} would "
             "undo; use CFG, or guidance that moves x0 or the sample, e.g. TFG"
         )
-    if sampler is None or sampler.extra_cost.forwards:
+    what = None
+    if isinstance(lookahead, TruncatedSolve):
+        what = f"lookahead={type(lookahead).__name__}"
+    elif sampler is None or sampler.extra_cost.forwards:
         what = "inversion" if sampler is None else f"sampler={type(sampler).__name__}"
-        raise ValueError(f"model={name} has no probability flow for {what} to follow; use CFG, or DDIM to sample")
+    if what is not None:
+        raise ValueError(f"model={name} has no probability flow for {what} to follow; use CFG, or Tweedie and DDIM")
 
 
 def check_start(start: Any, shape: tuple[int, ...], num_samples: int) -> None:

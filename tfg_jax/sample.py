@@ -228,7 +228,7 @@ def _check(
     arguments.check_clip(clip)
     arguments.check_window(window)
     arguments.check_cond(model, cond, n)
-    arguments.check_model(model, guidance, sampler, cond, n)
+    arguments.check_model(model, guidance, sampler, cond, n, lookahead)
     arguments.check_guidance(guidance, objective, target, lookahead, window, model.shape, n)
     if start is not None:
         arguments.check_start(start, model.shape, n)

@@ -62,7 +62,9 @@ def test_conditions_out_of_range():
 def test_cfgpp_where_its_noise_would_be_undone():
     model = tfg.CFGPlusPlus(MODEL, 0.5)
     refused("sampler=Heun", model, sampler=tfg.Heun(steps=2))
-    refused("guidance=UGD", model, guidance=tfg.UGD(1.0), objective=_near, target=jnp.ones((2, 3)))
+    asked: dict[str, Any] = {"objective": _near, "target": jnp.ones((2, 3))}
+    refused("guidance=UGD", model, guidance=tfg.UGD(1.0), **asked)
+    refused("lookahead=TruncatedSolve", model, guidance=tfg.TFG(), lookahead=tfg.TruncatedSolve(0.5), **asked)
     refused("re-noises in its own way", tfg.GuidanceInterval(model, 0.0, 1.0))
     with pytest.raises(ValueError, match="no probability flow for inversion"):
         tfg.invert(model, jnp.ones((2, 3)), cond=LABELS)
@@ -84,6 +86,7 @@ def test_numbers_out_of_range():
     refused("temperature=.* must be", tfg.LowTemperature(MODEL, 0.0))
     refused("zero_steps=-1 must be", tfg.CFGZeroStar(MODEL, 1.0, zero_steps=-1))
     refused("low=.* must be a log-SNR", tfg.GuidanceInterval(tfg.CFG(MODEL, 1.0), np.nan, 1.0))
+    refused("low must be one log-SNR", tfg.GuidanceInterval(tfg.CFG(MODEL, 1.0), tfg.PerSample(jnp.ones(2)), 1.0))
     refused("has no guidance to bound", tfg.GuidanceInterval(MODEL, 0.0, 1.0))
 
 

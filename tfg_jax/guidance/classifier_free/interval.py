@@ -48,6 +48,8 @@ class GuidanceInterval(Transform):
             raise ValueError(f"model={type(self.model).__name__} re-noises in its own way; give its weight by log-SNR")
         self.model.check(conditional, num_samples)
         for name, bound in (("low", self.low), ("high", self.high)):
+            if np.shape(getattr(bound, "values", bound)) != ():
+                raise ValueError(f"{name} must be one log-SNR for all samples, which share their level")
             if is_concrete(bound) and np.any(np.isnan(np.asarray(bound))):
                 raise ValueError(f"{name}={bound} must be a log-SNR")
 
