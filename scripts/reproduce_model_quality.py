@@ -35,7 +35,7 @@ class Run:
     unconditional: int = 1000
     untrained: int = 500
     steps: int = 50
-    chunk: int = 250
+    chunk: int = 20
     seed: int = 0
     folder: Path = Path("runs/model_quality")
     page: Path = Path("docs/results/diffusion_model.md")

@@ -91,9 +91,7 @@ def check_cond(model: Model, cond: Any, num_samples: int) -> None:
     check_classes("cond", cond, num_samples, model.num_classes, each=model.cond_shape)
 
 
-def check_model(
-    model: Model, guidance: Any, sampler: Any, cond: Any, num_samples: int, lookahead: Any = None
-) -> None:
+def check_model(model: Model, guidance: Any, sampler: Any, cond: Any, num_samples: int, lookahead: Any = None) -> None:
     """The model's own arguments, and whether what it returns is what guidance and sampler read."""
     model.check(cond is not None, num_samples)
     if model.paired:

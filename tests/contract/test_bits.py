@@ -71,7 +71,9 @@ def test_repeated_runs_and_other_keys(all_nine):
 
 @pytest.mark.parametrize("chunk", [None, 1, 9])
 def test_chunk_sizes_agree_to_round_off(all_nine, chunk):
-    np.testing.assert_allclose(draw(TARGETS, chunk=chunk).x, all_nine, rtol=1e-5, atol=1e-5)
+    """To 1e-5 of each sample's size: compilers choose kernels by shape."""
+    off = np.linalg.norm(np.asarray(draw(TARGETS, chunk=chunk).x) - all_nine, axis=1)
+    assert np.all(off <= 1e-5 * np.linalg.norm(all_nine, axis=1))
 
 
 def test_legacy_and_typed_keys_agree(all_nine):

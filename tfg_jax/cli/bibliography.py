@@ -14,6 +14,8 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "GradientGuidance": ("guo2024gradient",),
     "NaiveGradientGuidance": ("guo2024gradient",),
     "conditional": ("ho2022cfg",),
+    "CosineLogSNR": ("ho2022cfg",),
+    "VPTruncatedCosine": ("ho2022cfg",),
     "DDIM": ("song2021ddim",),
     "DDPM": ("ho2020ddpm",),
     "DPMSolverPP2M": ("lu2022dpmsolverpp",),
@@ -31,6 +33,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "v": ("salimans2022distillation",),
     "TruncatedSolve": ("blasingame2025greed",),
     "InnerSteps": ("blasingame2025greed",),
+    "Reach": ("blasingame2025greed",),
 }
 """Name of a class or prediction type -> keys of `ENTRIES`."""
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import tyro
 
-from tfg_jax.checks import check_count, check_number
 from tfg_jax.cli.main import OK, SCORING_FAILED
 from tfg_jax.cli.methods import SETTINGS, RestorationName, build
 from tfg_jax.cli.options import CommonOptions, MethodOptions, as_json
@@ -105,6 +104,8 @@ def run(options: Options) -> int:
 
 def _setting(options: Options) -> Setting:
     """Networks, images and measurements, and the configuration that a sample folder is known by."""
+    from tfg_jax.checks import check_count, check_number
+
     for name, low in (("draws", 1), ("chunk", 1), ("seed", 0)):
         check_count(name, getattr(options, name), low)
     gaussian = options.noise == "gaussian"
@@ -143,6 +144,8 @@ def _setting(options: Options) -> Setting:
 
 
 def _images(options: Options, shape: tuple[int, ...]) -> tuple[np.ndarray, list[str]]:
+    from tfg_jax.checks import check_count
+
     if options.images:
         from tfg_jax.cli.inputs import read_images
 

@@ -14,7 +14,7 @@ from tfg_jax.metrics.intervals import AnyArray, Estimate, wilson
 
 
 def precision_recall(
-    features: Float[AnyArray, "n F"], real: Float[AnyArray, "m F"], k: int = 3, level: float = 0.95
+    features: Float[AnyArray, "n F"], real: Float[AnyArray, "m G"], k: int = 3, level: float = 0.95
 ) -> tuple[Estimate, Estimate]:
     """Precision and recall with Wilson intervals, which hold the other set's manifold for exact.
 
