@@ -118,11 +118,11 @@ def _setting(options: Options) -> Setting:
 
     import jax
 
-    from tfg_jax.cli.setup import fingerprint
     from tfg_jax.config import to_plain
     from tfg_jax.denoiser import Denoiser
     from tfg_jax.lookahead import Clip
     from tfg_jax.samplers.rules import DDIM
+    from tfg_jax.shards import fingerprint
     from tfg_jax.tasks.inverse import InverseTask, measure_images, problem_operator
     from tfg_jax.tasks.scoring import load_as
 
