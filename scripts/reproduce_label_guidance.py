@@ -125,7 +125,6 @@ def ablations(tfg: TFG) -> dict[str, TFG]:
     both = lambda kind: change(**{f"{term}_structure": kind for term in terms})  # noqa: E731
     return {
         "tfg, n_recur 2": change(n_recur=2),
-        "tfg, n_recur 4": change(n_recur=4),
         "tfg, n_mc 4": change(n_mc=4),
         "tfg, constant": both("constant"),
         "tfg, decrease": both("decrease"),
@@ -191,7 +190,7 @@ def main(run: Run) -> None:
         scored, found = study.samples(folder, method, 0, few if name in changed else run.per_class)
         pictures[name], numbers[name] = np.asarray(scored.x[:20]), found
         (compared if name in changed else rows).append(row_of(name, method.guidance, found))
-        if name in ("none", "conditional", "tfg"):
+        if name in ("none", "conditional", "tfg", "tfg4"):
             _, found = study.samples(folder, method, 0, run.per_class, first=10 * few)
             compared.append(row_of(name, method.guidance, found))
         print(report.text_table([(compared if name in changed else rows)[-1]]), flush=True)
