@@ -1,9 +1,18 @@
 """Every test runs on the CPU with the shapes and types of tfg_jax's annotations enforced."""
 
+import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before jax is imported
+# Before jax is imported, and inherited by the processes that tests start. Most of the run is compilation of small
+# programs, which the compiler's expensive passes make a third longer and no faster.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
 
 import jax
 import pytest
@@ -11,6 +20,19 @@ from jaxtyping import install_import_hook
 
 # Only modules imported after this line are checked, so no test helper may import tfg_jax before.
 install_import_hook("tfg_jax", "beartype_calls.check_calls")
+
+
+MEMORY_MAPS = Path("/proc/self/maps")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def release_programs() -> Iterator[None]:
+    """Drop compiled programs between files once there are many: a process may hold only 65,530 memory maps on Linux, and
+    each program takes a few, so that a worker that has run most of the suite would crash inside the compiler."""
+    yield
+    if MEMORY_MAPS.exists() and MEMORY_MAPS.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
