@@ -52,7 +52,7 @@ class Controls:
         steps: steps of the solve, >= 1.
         kind: "additive" to the slope (OC-Flow) or a "kick" of the state (FlowGrad).
         weight: of the control cost, >= 0 (traced).
-        iterations, tolerance, optimizer, line_search: as in `DFlow`.
+        iterations, tolerance, optimizer, line_search, rate: as in `DFlow`.
         solver: "euler" (the sampler's own), "midpoint", "heun", "ralston" or a `tfg_jax.ode.Tableau`.
         grid: where the steps are placed; None is `Uniform`.
         remat: what the gradient keeps, as in `TruncatedSolve`.
@@ -68,6 +68,7 @@ class Controls:
     solver: SolverName | Tableau = struct.field(pytree_node=False, default="euler")
     grid: Any = None
     remat: Remat = struct.field(pytree_node=False, default="step")
+    rate: ArrayLike | None = None
 
     def check(self) -> None:
         """Raise ValueError for bad counts, kinds or weights."""
