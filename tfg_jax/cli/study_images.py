@@ -1,4 +1,4 @@
-"""The images part of `tfg-jax study horizon`: cells of (problem, budget, row), each in a resumable folder of its own."""
+"""The images part of `tfg-jax study horizon`: cells of (problem, budget, row), each a resumable folder."""
 
 from __future__ import annotations
 
