@@ -26,8 +26,8 @@ def tiny_study(weights) -> list[str]:
 @pytest.fixture(scope="module")
 def done(tiny_study, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("study") / "run"
-    rows = ["DPS", "horizon 1", "DFlow", "unguided"]
-    assert main([*tiny_study, "--out", str(out), "--only", *rows]) == 0
+    for only in (["sr4", "DPS", "DFlow"], ["label", "two-step Euler"]):
+        assert main([*tiny_study, "--out", str(out), "--only", *only]) == 0
     return out
 
 
@@ -42,27 +42,29 @@ def test_the_plan_keeps_every_row_near_its_budget_and_writes_nothing(tmp_path, c
 
 
 def test_a_run_leaves_tuned_rows_and_a_page(done):
-    result = json.loads((done / "images/sr4/25/horizon-1/result.json").read_text())
+    result = json.loads((done / "images/sr4/25/DFlow/result.json").read_text())
     assert len(result["trials"]) == 4 and result["kept"] in range(4) and result["seconds"] > 0
-    assert result["report"]["evaluations"] == 20 and result["report"]["samples"] == 2
-    label = json.loads((done / "images/label/25/DFlow/result.json").read_text())
+    assert result["report"]["evaluations"] == 25 and result["report"]["samples"] == 2
+    label = json.loads((done / "images/label/25/two-step-Euler/result.json").read_text())
     assert 0 <= label["report"]["accuracy"][0] <= 1 and "frechet_distance" in label["report"]
     page = (done / "page.md").read_text()
-    for said in ("### sr4", "### label", "Budget 25", "PSNR (dB)", "gain over DPS", "two", "page_cost.png"):
-        assert said in page or said == "two", said
+    for said in ("### sr4", "### label", "Budget 25", "PSNR (dB)", "gain over DPS", "page_cost.png"):
+        assert said in page, said
     assert (done / "page_cost.png").stat().st_size and (done / "page_quality.png").stat().st_size
 
 
 def test_a_finished_row_is_not_computed_again(done, tiny_study, monkeypatch):
     monkeypatch.setattr(runs, "run_chunked", None)  # calling it would fail
-    assert main([*tiny_study, "--out", str(done), "--only", "DPS", "DFlow"]) == 0
-    for result in done.rglob("result.json"):
-        result.unlink()  # what is scored can be lost, too
-    assert main([*tiny_study, "--out", str(done), "--only", "DPS", "sr4"]) == 0
+    command = [*tiny_study, "--out", str(done), "--only", "sr4", "DPS"]
+    assert main(command) == 0
+    file = done / "images/sr4/25/DPS/result.json"
+    before = json.loads(file.read_text())
+    file.unlink()  # scored again from the samples
+    assert main(command) == 0 and json.loads(file.read_text()) == before
 
 
-def test_an_interrupted_study_resumes(done, tiny_study, tmp_path, monkeypatch, capsys):
-    out, write, command = tmp_path / "run", SampleFolder.write, [*tiny_study, "--only", "DPS", "sr4", "--chunk", "1"]
+def test_an_interrupted_study_resumes_at_its_trial(done, tiny_study, tmp_path, monkeypatch, capsys):
+    out, write, command = tmp_path / "run", SampleFolder.write, [*tiny_study, "--only", "DPS", "sr4"]
 
     def interrupted(self, indices, arrays):
         write(self, indices, arrays)
@@ -71,8 +73,11 @@ def test_an_interrupted_study_resumes(done, tiny_study, tmp_path, monkeypatch, c
     with monkeypatch.context() as patch:
         patch.setattr(SampleFolder, "write", interrupted)
         assert main([*command, "--out", str(out)]) == 75
-    assert "1 of 2 samples are kept" in capsys.readouterr().err
+    assert "interrupted after sr4 25 DPS, trial-0" in capsys.readouterr().err
+    assert not (out / "images/sr4/25/DPS/trial-1").exists()
     assert main([*command, "--out", str(out)]) == 0 and (out / "page.md").exists()
+    first, second = (json.loads((home / "images/sr4/25/DPS/result.json").read_text()) for home in (done, out))
+    assert first["report"]["score"] == second["report"]["score"] and first["kept"] == second["kept"]
 
 
 @pytest.mark.parametrize(

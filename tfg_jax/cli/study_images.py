@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tfg_jax.cli import runs
+from tfg_jax.cli.main import Interrupted
 from tfg_jax.cli.methods import Method
 from tfg_jax.report.files import write_json
 from tfg_jax.shards import fingerprint, open_folder
@@ -163,7 +164,8 @@ def _samples(
     name = f"{cell.problem} {cell.budget} {cell.name}, {home.name}"
     with open_folder(home, own, n, min(cell.chunk, n)) as folder:
         task = RowTask(base, cell.row, method)
-        runs.fill(folder, task, Method(None, cell.row.conditional), problem.targets, name)
+        if runs.fill(folder, task, Method(None, cell.row.conditional), problem.targets, name):
+            raise Interrupted(f"interrupted after {name}; the same command resumes")
         arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
     return {**score(networks, problem, arrays), "seconds": seconds}
 

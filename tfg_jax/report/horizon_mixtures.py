@@ -18,9 +18,10 @@ GRADIENTS = (
     "wrong sign. Cells: median (90th percentile). The last solver stands for exact solves.\n"
 )
 POSTERIOR = (
-    "A mixture of three modes in the plane, one linear measurement of it with noise 0.3; eight measurements, 256 samples "
-    "each, DDIM of 50 steps with eta 1, which a longer horizon makes dearer (these rows are *not* at equal cost). "
-    "Sliced Wasserstein distance and MMD to exact posterior samples, means over the measurements with 95 % t-intervals. "
+    "A mixture of three modes in the plane, one linear measurement of it with noise 0.3; eight measurements, 256 "
+    "samples each, DDIM of 50 steps with eta 1, which a longer horizon makes dearer (these rows are *not* at equal "
+    "cost). Sliced Wasserstein distance and MMD to exact posterior samples, means over the measurements with 95 % "
+    "t-intervals. "
     "The first row is the distance between exact samples, the second what the sampler adds. Every strength was chosen "
     "of six on other measurements and another seed; *edge* is a choice at an end of its range.\n"
 )
@@ -91,7 +92,7 @@ def _adjoints(found: Sequence[Mapping[str, Any]]) -> list[str]:
         }
         for row in found
     ]  # fmt: skip
-    text = "The whole solve (h = 1) by 16 midpoint steps, all states at once; the least of five timings on a busy CPU.\n"
+    text = "The whole solve (h = 1) by 16 midpoint steps, all states at once; the least of five timings on a CPU.\n"
     return ["## Adjoints\n", text, markdown_table(rows), ""]
 
 
