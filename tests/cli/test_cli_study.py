@@ -93,3 +93,13 @@ def test_an_interrupted_study_resumes_at_its_trial(done, tiny_study, tmp_path, m
 def test_what_cannot_be_meant_is_refused(arguments, said, capsys):
     assert main(["study", "horizon", "--dry-run", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_mixtures_in_a_moment(tmp_path, capsys):
+    command = ["study", "horizon", "--part", "mixtures", "--quick", "--out", str(tmp_path)]
+    assert main(command) == 0
+    page = (tmp_path / "page.md").read_text()
+    for said in ("Gradients on a mixture", "Adjoints", "scan, remat step", "exactly known", "Not run yet"):
+        assert said in page, said
+    assert "gradients:" in capsys.readouterr().out
+    assert main(command) == 0 and "gradients:" not in capsys.readouterr().out

@@ -80,11 +80,13 @@ def evaluations(look: TruncatedSolve) -> int:
     return int(look.cost.forwards + look.cost.pullbacks + look.recomputed)
 
 
-def gradient_errors(n: int = 200, steps: tuple[int, ...] = STEPS, reference: bool = True) -> list[dict[str, Any]]:
+def gradient_errors(
+    n: int = 200, solvers: tuple[str, ...] = SOLVERS, steps: tuple[int, ...] = STEPS, reference: bool = True
+) -> list[dict[str, Any]]:
     """Errors by solver, steps and horizon; one midpoint step without a tail; Tsit5 as the reference of exact solves."""
     with jax.enable_x64(True):
         x, exact, exact_slope = states(n)
-        looks = [(s, k, TruncatedSolve(0.0, k, s, margin=CLOSEST)) for s in SOLVERS for k in steps]
+        looks = [(s, k, TruncatedSolve(0.0, k, s, margin=CLOSEST)) for s in solvers for k in steps]
         if reference:
             import diffrax
 
@@ -103,20 +105,19 @@ def gradient_errors(n: int = 200, steps: tuple[int, ...] = STEPS, reference: boo
     return rows
 
 
-def adjoint_errors(n: int = 200, repeats: int = 5, steps: int = ADJOINT_STEPS) -> list[dict[str, Any]]:
+def adjoint_errors(
+    n: int = 200, repeats: int = 5, steps: int = ADJOINT_STEPS, with_diffrax: bool = True
+) -> list[dict[str, Any]]:
     """Adjoints of the whole solve by midpoint steps: gradient error, seconds and temporary memory of ``n`` states."""
-    import diffrax
-
     by_scan: Mapping[str, Any] = {"none": "none", "step": "step", "blocks of 4": 4}
-    by_diffrax = {
-        "RecursiveCheckpoint": diffrax.RecursiveCheckpointAdjoint(),
-        "Direct": diffrax.DirectAdjoint(),
-        "Backsolve": diffrax.BacksolveAdjoint(),
-    }
     looks = {f"scan, remat {k}": TruncatedSolve(1.0, steps, "midpoint", remat=v) for k, v in by_scan.items()}
-    looks |= {
-        f"diffrax, {k}": TruncatedSolve(1.0, steps, diffrax.Midpoint(), adjoint=v) for k, v in by_diffrax.items()
-    }
+    if with_diffrax:
+        import diffrax
+
+        adjoints = (diffrax.RecursiveCheckpointAdjoint(), diffrax.DirectAdjoint(), diffrax.BacksolveAdjoint())
+        for each in adjoints:
+            name = f"diffrax, {type(each).__name__.removesuffix('Adjoint')}"
+            looks[name] = TruncatedSolve(1.0, steps, diffrax.Midpoint(), adjoint=each)
     rows = []
     with jax.enable_x64(True):
         x, exact, exact_slope = states(n)

@@ -1,7 +1,7 @@
 """The horizon study on mixtures with exact answers: what is computed, and where it is kept.
 
-    gradients.json, adjoints.json       estimates and adjoints on the line, `horizon_gradients`
-    posterior-*.json                    one method of sampling in the plane each, `horizon_posterior`
+gradients.json, adjoints.json       estimates and adjoints on the line, `horizon_gradients`
+posterior-*.json                    one method of sampling in the plane each, `horizon_posterior`
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def plan_mixtures(quick: bool = False) -> dict[str, Callable[[], Any]]:
     """What is computed, by the name it is kept under."""
     setup = QUICK if quick else Setup()
     plan: dict[str, Callable[[], Any]] = {
-        "gradients": lambda: gradient_errors(20, (1, 2), reference=False) if quick else gradient_errors(),
-        "adjoints": lambda: adjoint_errors(20, 1, 4) if quick else adjoint_errors(),
+        "gradients": lambda: gradient_errors(20, ("midpoint",), (2,), False) if quick else gradient_errors(),
+        "adjoints": lambda: adjoint_errors(20, 1, 4, with_diffrax=False) if quick else adjoint_errors(),
     }
     names = ["exact samples", *methods()]
-    for name in names[:4] if quick else names:
+    for name in ("exact samples", "unguided", "DPS (horizon 0)") if quick else names:
         plan[f"posterior-{name.replace(', ', '-').replace(' ', '-')}"] = lambda name=name: posterior_row(name, setup)
     return plan
 
