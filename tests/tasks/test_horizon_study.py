@@ -52,13 +52,13 @@ def test_exact_samples_are_nearest_to_exact_samples():
 def test_every_tuned_method_has_the_same_number_of_trials():
     counts = {len(method.strengths) for method in posterior.methods().values()}
     assert counts == {1, 6}
-    for label in (False, True):
-        assert {len(row.trials) for row in image_rows(80, label=label).values()} == {1, 4}
+    for problem in ("box", "label"):
+        assert {len(row.trials) for row in image_rows(80, problem).values()} == {1, 4}
 
 
 def test_rows_that_a_budget_does_not_change_are_in_one_column_alone():
-    first, second = image_rows(80), image_rows(320, first=False)
-    assert set(first) - set(second) == {"unguided"} and "PiGDM" not in image_rows(80, label=True)
+    first, second = image_rows(80, "box"), image_rows(320, "box", first=False)
+    assert set(first) - set(second) == {"unguided"} and "PiGDM" not in image_rows(80, "label")
     assert second["horizon 1"].sampler.steps > first["horizon 1"].sampler.steps  # type: ignore[union-attr]
 
 

@@ -14,8 +14,8 @@ from tfg_jax.cli.main import Interrupted
 from tfg_jax.cli.methods import Method
 from tfg_jax.report.files import write_json
 from tfg_jax.shards import fingerprint, open_folder
-from tfg_jax.tasks.horizon_images import LABEL, NOISE_STD, REPORT, TRIAL, Networks, RowTask, score
-from tfg_jax.tasks.horizon_rows import Row, image_rows
+from tfg_jax.tasks.horizon_images import NOISE_STD, REPORT, TRIAL, Networks, RowTask, score
+from tfg_jax.tasks.horizon_rows import LABEL, Row, image_rows
 from tfg_jax.tasks.inverse import PROBLEMS
 
 RESULT = "result.json"
@@ -91,7 +91,7 @@ def plan(problems: Iterable[str], budgets: Iterable[int], sizes: Sizes, only: It
             tried, chunk = (sizes.trial_samples, sizes.label_chunk) if label else (sizes.trial_images, sizes.chunk)
             cells += [
                 Cell(problem, budget, name, row, reported, tried, chunk)
-                for name, row in image_rows(budget, label=label, first=first).items()
+                for name, row in image_rows(budget, problem, first=first).items()
             ]
     kinds = [{getattr(cell, kind) for cell in cells} for kind in ("problem", "name")]
     kinds.append({str(budget) for budget in budgets})

@@ -86,9 +86,8 @@ def _row(result: Result, base: Result | None) -> dict[str, Any]:
     if result["trials"] and result["kept"] in (0, len(result["trials"]) - 1):
         row["setting"] += ", edge"
     row |= {title: Estimate(*report[name], n=n) for name, title in METRICS.items() if name in report}
-    gain = paired_gain(result, base)
-    if gain is not None:
-        row["gain over DPS (dB)"] = gain
+    if "values" in report:
+        row["gain over DPS (dB)"] = paired_gain(result, base)
     return row | {"n": n, "failed": report["failed"], "evaluations": report["evaluations"],
                   "seconds": round(result["seconds"], 1)}  # fmt: skip
 

@@ -21,7 +21,7 @@ from tfg_jax.endtoend.run import end_to_end
 from tfg_jax.endtoend.source import DFlow
 from tfg_jax.result import Samples
 from tfg_jax.sample import sample
-from tfg_jax.tasks.horizon_rows import Row
+from tfg_jax.tasks.horizon_rows import LABEL, Row
 from tfg_jax.tasks.inverse import InverseTask, measure_images, problem_operator
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 from tfg_jax.tasks.scoring import load_as
@@ -29,7 +29,6 @@ from tfg_jax.tasks.scoring import load_as
 REPORT, TRIAL = 0, 1
 """Seeds of reported samples and of trials."""
 NOISE_STD = 0.05
-LABEL = "label"
 
 
 def study_images(trial: bool, n: int) -> np.ndarray:
