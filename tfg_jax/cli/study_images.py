@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,9 +140,9 @@ def _run_cell(networks: Networks, cell: Cell, home: Path, weights: dict[str, str
     trials, best = [], 0
     if len(cell.row.trials) > 1:
         for i in range(len(cell.row.trials)):
-            trials.append(_samples(networks, cell, home / f"trial-{i}", i, TRIAL, cell.tried, config))
+            trials.append(_samples(networks, cell, home, i, TRIAL, cell.tried, config))
         best = max(range(len(trials)), key=lambda i: trials[i]["score"])
-    found = _samples(networks, cell, home / "report", best, REPORT, cell.reported, config)
+    found = _samples(networks, cell, home, best, REPORT, cell.reported, config)
     result = {
         "config": config, "kept": best, "setting": setting(cell.row.trials[best]), "horizon": cell.row.horizon,
         "trials": [{"setting": setting(t), **f} for t, f in zip(cell.row.trials, trials, strict=False)],
@@ -161,6 +162,9 @@ def _samples(
     method = cell.row.trials[trial]
     kept = {k: v for k, v in config.items() if k not in ("trials", "reported", "tried", "chunk")}
     own = {**kept, "setting": setting(method), "seed": seed}
+    # Named by its strength, so that other trials of a row keep what they share.
+    kind = "trial" if seed == TRIAL else "report"
+    home = home / re.sub(r"[^\w.]+", "-", f"{kind} {setting(method)}").strip("-")
     name = f"{cell.problem} {cell.budget} {cell.name}, {home.name}"
     with open_folder(home, own, n, min(cell.chunk, n)) as folder:
         task = RowTask(base, cell.row, method)
