@@ -66,7 +66,8 @@ def minimise(
         rate: scales the updates of an optimiser without a line search; None leaves them as they are.
     """
     optimizer = optax.with_extra_args_support(optimizer)
-    _line_search(jax.eval_shape(optimizer.init, start))
+    if _line_search(jax.eval_shape(optimizer.init, start)) is not None and rate is not None:
+        raise ValueError("rate has no effect on an optimizer with a line search, which finds its step; drop rate")
 
     # An objective of another precision must not change the variable's.
     typed = lambda z: loss(z.astype(start.dtype)).astype(start.dtype)  # noqa: E731

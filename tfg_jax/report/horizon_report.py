@@ -1,6 +1,5 @@
 """The page of the horizon study, from stored numbers alone."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ METRICS = {
     "guide_accuracy": "guide accuracy",
 }
 ON_AXIS = ("DPS", "horizon 0.5", "horizon 0.9", "horizon 1")
+SCORE = "accuracy - 0.25 log2(distance)"
 NOT_RUN = "Not run yet: this page has no numbers on images, and nothing is concluded about them.\n"
 
 Result = Mapping[str, Any]
@@ -103,7 +103,7 @@ def paired_gain(result: Result, base: Result | None) -> Estimate | None:
 
 def _figures(page: Path, images: Sequence[Result], problems: Sequence[str]) -> list[str]:
     quality = lambda problem: "score" if problem == LABEL else "psnr"  # noqa: E731
-    labels = {p: "score" if p == LABEL else "PSNR (dB)" for p in problems}
+    labels = {p: SCORE if p == LABEL else "PSNR (dB)" for p in problems}
     by_cost: dict[str, dict[str, Any]] = {}
     by_horizon: dict[str, dict[str, Any]] = {}
     for problem in problems:
@@ -125,14 +125,15 @@ def _figures(page: Path, images: Sequence[Result], problems: Sequence[str]) -> l
         if axis:
             by_horizon[problem] = {name: np.array(sorted(points)).T for name, points in axis.items()}
     text = []
-    for stem, panels, xlabel, log in (
-        ("cost", by_cost, "network evaluations a sample", True),
-        ("quality", by_horizon, "horizon", False),
+    for stem, panels, xlabel, options in (
+        ("cost", by_cost, "network evaluations a sample", {"log_x": True, "apart": 0.02}),
+        ("quality", by_horizon, "horizon", {}),
     ):
         if panels:
             file = page.with_name(f"{page.stem}_{stem}.png")
-            save_panels(file, panels, xlabel, labels, log_x=log)
-            text.append(f"![quality against {xlabel}]({os.path.basename(file)})\n")
+            save_panels(file, panels, xlabel, labels, **options)
+            moved = " (methods are moved apart sideways)" if "apart" in options else ""
+            text.append(f"Quality against {xlabel}{moved}:\n\n![quality against {xlabel}]({file.name})\n")
     return text
 
 

@@ -22,6 +22,7 @@ def save_panels(
     *,
     log_x: bool = False,
     log_y: bool = False,
+    apart: float = 0.0,
 ) -> Path:
     """Draw one panel a title, with one legend for all; written atomically.
 
@@ -32,6 +33,7 @@ def save_panels(
         xlabel: of all panels.
         ylabel: of all panels, or one a title.
         log_x, log_y: logarithmic axes.
+        apart: moves each series sideways by this share of x from the one before, so that error bars do not hide others.
 
     Raises:
         ValueError: no panels.
@@ -52,6 +54,7 @@ def save_panels(
         for name, vectors in series.items():
             x, y, *ends = (np.asarray(v, np.float64) for v in vectors)
             i = names.index(name)
+            x = x * (1.0 + apart * (i - 0.5 * (len(names) - 1)))
             style = {"color": PALETTE[i % len(PALETTE)], "linestyle": STYLES[i // len(PALETTE) % len(STYLES)]}
             errors = [np.maximum(y - ends[0], 0.0), np.maximum(ends[1] - y, 0.0)] if ends else None
             handles[name] = axes.errorbar(
@@ -64,9 +67,18 @@ def save_panels(
         axes.grid(alpha=0.25)
         if log_x:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("{x:g}" if _narrow(series) else "")
+            axes.tick_params(which="minor", labelsize=6)
         if log_y:
             axes.set_yscale("log")
     figure.legend(handles.values(), handles, loc="outside right upper", fontsize=7, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return write_bytes(path, buffer.getvalue())
+
+
+def _narrow(series: Mapping[str, Curve]) -> bool:
+    """Whether a logarithmic axis has too few decades for the labels of decades alone."""
+    across = np.concatenate([np.asarray(vectors[0], np.float64) for vectors in series.values()])
+    return across.size > 0 and across.max() < 20 * across.min()
