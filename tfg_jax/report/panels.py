@@ -4,13 +4,14 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfg_jax.report.files import write_bytes
 from tfg_jax.report.svg import PALETTE
 
-Curve = Sequence[Sequence[float]]
+Curve = Sequence[Any] | np.ndarray
 STYLES = ("-", "--", ":", "-.")
 
 

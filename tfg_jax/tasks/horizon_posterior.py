@@ -162,7 +162,7 @@ def posterior_row(name: str, setup: Setup) -> dict[str, Any]:
             x, failed, _ = method_samples(method, strength, tuning, 1, setup)
             score = float(np.mean(distances(x, reference, mmd=False)["sliced_w2"]))
             trials.append({"strength": strength, "sliced_w2": score, "failed": failed})
-    best = min(trials, key=lambda t: t["sliced_w2"])["strength"] if trials else method.strengths[0]
+    best = min(trials, key=lambda t: t["sliced_w2"])["strength"] if trials else 1.0
     x, failed, evaluations = method_samples(method, best, y, 0, setup)
     return {
         "row": name, "horizon": method.horizon, "strength": best if trials else None, "trials": trials,
