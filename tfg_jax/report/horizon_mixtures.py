@@ -18,7 +18,7 @@ GRADIENTS = (
     "wrong sign. Cells: median (90th percentile). The last solver stands for exact solves.\n"
 )
 POSTERIOR = (
-    "A mixture of three modes in the plane, one linear measurement of it with noise 0.3; eight measurements, 256 "
+    "A mixture of three modes in the plane, one linear measurement of it with noise 0.3; eight measurements, 128 "
     "samples each, DDIM of 50 steps with eta 1, which a longer horizon makes dearer (these rows are *not* at equal "
     "cost). Sliced Wasserstein distance and MMD to exact posterior samples, means over the measurements with 95 % "
     "t-intervals. "

@@ -45,7 +45,7 @@ ADAM: Any = optax.adam(1.0)
 class Setup:
     """Sizes of the experiment: samples a measurement, sampler steps, exact samples compared with, measurements."""
 
-    samples: int = 256
+    samples: int = 128
     steps: int = 50
     exact: int = 4096
     measurements: int = 8
