@@ -82,4 +82,4 @@ def save_panels(
 def _narrow(series: Mapping[str, Curve]) -> bool:
     """Whether a logarithmic axis has too few decades for the labels of decades alone."""
     across = np.concatenate([np.asarray(vectors[0], np.float64) for vectors in series.values()])
-    return across.size > 0 and across.max() < 20 * across.min()
+    return bool(across.size and across.max() < 20 * across.min())
