@@ -214,6 +214,15 @@ def test_a_sample_that_is_done_stops():
         assert found.iterations[3] < iterations
 
 
+def test_a_rate_is_the_step_size_and_traced():
+    """A sweep of rates compiles once, and each is the optimiser of that step size."""
+    start = jnp.asarray([0.5, 1.5])
+    sweep = jax.jit(jax.vmap(lambda rate: minimise(cliff, start, optax.sgd(1.0), 3, 0.0, rate).variable))
+    found = sweep(jnp.asarray([0.1, 0.25]))
+    for variable, size in zip(found, (0.1, 0.25), strict=True):
+        np.testing.assert_allclose(variable, 1.0 + (start - 1.0) * (1.0 - 2.0 * size) ** 3, rtol=1e-5)
+
+
 def test_what_is_refused():
     bad = tfg.DFlow(tfg.TruncatedSolve(2.0))
     cases: Any = (
@@ -224,6 +233,9 @@ def test_what_is_refused():
         (tfg.DFlow(optimizer=SGD, line_search=3), {}, "line_search=3 has no effect on your own optimizer"),
         (tfg.DFlow(optimizer="adam"), {}, "optimizer='adam' is not an optax optimiser"),
         (tfg.DFlow(optimizer=STORING), {}, "store_grad=True; make it with store_grad=False"),
+        (tfg.DFlow(rate=0.1), {}, "rate=0.1 has no effect on L-BFGS"),
+        (tfg.Controls(optimizer=lbfgs(3), rate=0.1), {}, "no effect on an optimizer with a line search"),
+        (tfg.Controls(optimizer=SGD, rate=-1.0), {}, "rate=-1.0? must be"),
         (tfg.Controls(0), {}, "steps=0 must be"),
         (tfg.Controls(kind="push"), {}, "kind='push' is unknown"),  # type: ignore[arg-type]
         (tfg.Controls(weight=-1.0), {}, "weight=-1.0? must be"),

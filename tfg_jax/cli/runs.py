@@ -26,8 +26,8 @@ from tfg_jax.tasks.chunks import Task, run_chunked
 SECONDS = "seconds.json"  # wall-clock time of every shard: not a part of the samples, so not in the shards
 
 
-def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, name: str) -> None:
-    """Compute and store what the folder lacks.
+def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, name: str) -> bool:
+    """Compute and store what the folder lacks; True if a signal asked to stop when nothing was left to compute.
 
     Raises `Interrupted` on SIGINT or SIGTERM, after the chunk at hand is on disk, and when the disk refuses a shard.
     """
@@ -38,7 +38,7 @@ def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, 
     if left < total:
         print(f"{name}: {total - left} of {total} samples are on disk already", file=sys.stderr)
     if not left:
-        return
+        return False
     seconds = read_seconds(folder.path) if left < total else {}
     manifest = folder.manifest
     chunks = run_chunked(
@@ -49,8 +49,10 @@ def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, 
         since = time.monotonic()
         for indices, samples in chunks:
             arrays = {**sample_arrays(samples), "target": targets[indices.start : indices.stop]}
+            if "summary" in samples.info:
+                arrays["objective"] = samples.info["summary"]
             try:
-                folder.write(indices, {**arrays, "objective": samples.info["summary"]})
+                folder.write(indices, arrays)
                 seconds[str(indices.start)] = time.monotonic() - since
                 _write_seconds(folder.path, seconds)
             except OSError as error:
@@ -63,6 +65,7 @@ def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, 
             if stop.is_set() and left:
                 message = f"{total - left} of {total} samples are kept in {folder.path}; the same command resumes"
                 raise Interrupted(f"interrupted: {message}")
+        return stop.is_set()
 
 
 def exit_code(command: str, arrays: Mapping[str, np.ndarray]) -> int:

@@ -54,7 +54,7 @@ class Controls:
         steps: steps of the solve, >= 1.
         kind: "additive" to the slope (OC-Flow) or a "kick" of the state (FlowGrad).
         weight: of the control cost, >= 0 (traced).
-        iterations, tolerance, optimizer, line_search: as in `DFlow`.
+        iterations, tolerance, optimizer, line_search, rate: as in `DFlow`.
         solver: "euler" (the sampler's own), "midpoint", "heun", "ralston", a `tfg_jax.ode.Tableau`, or a diffrax solver
             instance (Euler or an explicit Runge-Kutta).
         grid: where the steps are placed; None is `Uniform`.
@@ -73,6 +73,7 @@ class Controls:
     grid: Any = None
     remat: Remat | None = struct.field(pytree_node=False, default=None)
     adjoint: Any = struct.field(pytree_node=False, default=None)
+    rate: ArrayLike | None = None
 
     def check(self) -> None:
         """Raise ValueError for bad counts, kinds or weights, and for solvers or adjoints that cannot serve."""

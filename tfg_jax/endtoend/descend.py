@@ -51,8 +51,9 @@ def lbfgs(line_search: int) -> optax.GradientTransformationExtraArgs:
 
 
 def minimise(
-    loss: Callable[[Array], Array], start: Array, optimizer: Any, iterations: int, tolerance: ArrayLike
-) -> Found:
+    loss: Callable[[Array], Array], start: Array, optimizer: Any, iterations: int, tolerance: ArrayLike,
+    rate: ArrayLike | None = None,
+) -> Found:  # fmt: skip
     """At most ``iterations`` updates from ``start``.
 
     Args:
@@ -62,9 +63,11 @@ def minimise(
             evaluated twice.
         iterations: upper bound, >= 1.
         tolerance: stops when the root mean square of the gradient is not above it; 0 stops only where it vanishes.
+        rate: scales the updates of an optimiser without a line search; None leaves them as they are.
     """
     optimizer = optax.with_extra_args_support(optimizer)
-    _line_search(jax.eval_shape(optimizer.init, start))
+    if _line_search(jax.eval_shape(optimizer.init, start)) is not None and rate is not None:
+        raise ValueError("rate has no effect on an optimizer with a line search, which finds its step; drop rate")
 
     # An objective of another precision must not change the variable's.
     typed = lambda z: loss(z.astype(start.dtype)).astype(start.dtype)  # noqa: E731
@@ -88,6 +91,8 @@ def minimise(
         grad = jnp.where(carry.done, 0.0, carry.grad)
         value = jnp.where(carry.done, 0.0, carry.value)
         updates, state = optimizer.update(grad, carry.state, carry.z, value=value, grad=grad, value_fn=fn)
+        if rate is not None:
+            updates = (rate * updates).astype(carry.z.dtype)
         z: Any = optax.apply_updates(carry.z, updates)
         search: Any = _line_search(state)
         searched = 0 if search is None else jnp.asarray(search.info.num_linesearch_steps, jnp.int32)

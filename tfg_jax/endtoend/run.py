@@ -166,7 +166,7 @@ def _run(
             x, penalty = solve(variable)
             return penalty - objective(x, own["target"])
 
-        found = minimise(loss, first, optimizer, method.iterations, method.tolerance)
+        found = minimise(loss, first, optimizer, method.iterations, method.tolerance, method.rate)
         x, penalty = solve(found.variable)
         finite = jnp.all(jnp.isfinite(x))
         status = Status(

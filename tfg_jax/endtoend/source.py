@@ -37,6 +37,7 @@ class DFlow:
         tolerance: stops where the gradient's root mean square is not above it, >= 0 (traced).
         optimizer: any optax optimiser, made once (a fresh one compiles anew); None is L-BFGS.
         line_search: evaluations an L-BFGS iteration may take, >= 1; default 20.
+        rate: scales the updates of your own optimizer, >= 0 (traced), so that a sweep of step sizes compiles once.
     """
 
     solve: TruncatedSolve = TruncatedSolve(1.0, steps=8, remat="step")
@@ -45,6 +46,7 @@ class DFlow:
     tolerance: ArrayLike = 1e-6
     optimizer: Any = struct.field(pytree_node=False, default=None)
     line_search: int | None = struct.field(pytree_node=False, default=None)
+    rate: ArrayLike | None = None
 
     def check(self) -> None:
         """Raise ValueError for bad counts or weights, and for a solve that cannot serve."""
@@ -89,6 +91,11 @@ def check_descent(method: Any) -> None:
     """The arguments of the descent that all end-to-end methods share."""
     check_count("iterations", method.iterations)
     check_number("tolerance", method.tolerance, low=0.0)
+    check_number("rate", method.rate, low=0.0)
+    if method.rate is not None and method.optimizer is None:
+        raise ValueError(
+            f"rate={method.rate} has no effect on L-BFGS, which searches its step; drop it, or pass an optimizer"
+        )
     if method.line_search is not None:
         check_count("line_search", method.line_search)
         if method.optimizer is not None:

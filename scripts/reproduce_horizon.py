@@ -1,0 +1,17 @@
+"""How far should guidance look? Mixtures and images, written to docs/results/horizon.md.
+
+    python scripts/reproduce_horizon.py                          # all; stopped, the same command resumes
+    python scripts/reproduce_horizon.py --part mixtures
+    python scripts/reproduce_horizon.py --part images --only box random label   # beside a process with the rest
+    python scripts/reproduce_horizon.py --dry-run                # rows and network evaluations
+
+The same study as `tfg-jax study horizon`, with the page in the documentation. What docs/results/horizon_findings.md
+says is put into the page.
+"""
+
+import sys
+
+from tfg_jax.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(["study", "horizon", "--out", "runs/horizon", "--page", "docs/results/horizon.md", *sys.argv[1:]]))

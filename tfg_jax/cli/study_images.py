@@ -1,0 +1,188 @@
+"""The images part of `tfg-jax study horizon`: cells of (problem, budget, row), each a resumable folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfg_jax.cli import runs
+from tfg_jax.cli.main import Interrupted
+from tfg_jax.cli.methods import Method
+from tfg_jax.report.files import write_json
+from tfg_jax.shards import fingerprint, open_folder
+from tfg_jax.tasks.horizon_images import NOISE_STD, REPORT, TRIAL, Networks, RowTask, score
+from tfg_jax.tasks.horizon_rows import LABEL, Row, image_rows
+from tfg_jax.tasks.inverse import PROBLEMS
+
+RESULT = "result.json"
+NUMBERS = ("strength", "rho", "mu", "rate")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many samples a cell has.
+
+    Attributes:
+        images: reported restorations at the smallest budget; costly_images at every other one.
+        label_samples: reported label samples.
+        trial_images, trial_samples: of each trial, restorations and label samples.
+        chunk, label_chunk: samples computed together.
+    """
+
+    images: int = 64
+    costly_images: int = 32
+    label_samples: int = 100
+    trial_images: int = 8
+    trial_samples: int = 20
+    chunk: int = 8
+    label_chunk: int = 20
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of one problem at one budget."""
+
+    problem: str
+    budget: int
+    name: str
+    row: Row
+    reported: int
+    tried: int
+    chunk: int
+
+    @property
+    def slug(self) -> Path:
+        """Its folder, inside that of the part."""
+        return Path(self.problem, str(self.budget), self.name.replace(", ", "-").replace(" ", "-"))
+
+    @property
+    def samples(self) -> int:
+        """Samples of its trials and of its report, as computed: whole chunks."""
+        whole = lambda n: -(-n // self.chunk) * self.chunk  # noqa: E731
+        trials = len(self.row.trials) if len(self.row.trials) > 1 else 0
+        return trials * whole(self.tried) + whole(self.reported)
+
+
+def plan(problems: Iterable[str], budgets: Iterable[int], sizes: Sizes, only: Iterable[str] = ()) -> list[Cell]:
+    """All cells, cheapest budget first.
+
+    Args:
+        problems: names of `tfg_jax.tasks.PROBLEMS`, or "label".
+        budgets: network evaluations a sample.
+        sizes: samples of a cell.
+        only: names of problems, budgets or rows to keep: of each kind, all if none is named.
+
+    Raises:
+        ValueError: unknown problems, budgets below what a row needs, or a name in ``only`` that nothing has.
+    """
+    problems, budgets, only = list(problems), sorted(set(budgets)), set(only)
+    for name in problems:
+        if name not in PROBLEMS and name != LABEL:
+            raise ValueError(f"problems={name!r} is unknown; choose of {', '.join(PROBLEMS)}, {LABEL}")
+    cells = []
+    for budget in budgets:
+        for problem in problems:
+            label, first = problem == LABEL, budget == budgets[0]
+            reported = sizes.label_samples if label else sizes.images if first else sizes.costly_images
+            tried, chunk = (sizes.trial_samples, sizes.label_chunk) if label else (sizes.trial_images, sizes.chunk)
+            cells += [
+                Cell(problem, budget, name, row, reported, tried, chunk)
+                for name, row in image_rows(budget, problem, first=first).items()
+            ]
+    kinds = [{getattr(cell, kind) for cell in cells} for kind in ("problem", "name")]
+    kinds.append({str(budget) for budget in budgets})
+    if unknown := sorted(only - set().union(*kinds)):
+        known = ", ".join(sorted(set().union(*kinds)))
+        raise ValueError(f"only={' '.join(unknown)!r} is no problem, budget or row; choose of {known}")
+    kept = [kind & only or kind for kind in kinds]
+    return [c for c in cells if c.problem in kept[0] and c.name in kept[1] and str(c.budget) in kept[2]]
+
+
+def plan_rows(cells: Iterable[Cell]) -> list[dict[str, Any]]:
+    """The table of a dry run."""
+    return [
+        {
+            "problem": cell.problem, "budget": cell.budget, "row": cell.name, "what": cell.row.what,
+            "evaluations": cell.row.evaluations, "samples": cell.samples,
+            "all evaluations": cell.row.evaluations * cell.samples,
+        }
+        for cell in cells
+    ]  # fmt: skip
+
+
+def run_cells(networks: Networks, cells: Iterable[Cell], out: Path) -> Iterator[dict[str, Any]]:
+    """Each cell's result, computed unless its folder has it: tuned on one seed, reported on another.
+
+    Raises `Interrupted` on a signal, after the chunk at hand is on disk.
+    """
+    weights = {
+        "model": fingerprint(networks.model.params), "guide": fingerprint(networks.label.guide.params),
+        "evaluator": fingerprint(networks.label.judge.evaluator.params),
+    }  # fmt: skip
+    for cell in cells:
+        yield _run_cell(networks, cell, out / cell.slug, weights)
+
+
+def _run_cell(networks: Networks, cell: Cell, home: Path, weights: dict[str, str]) -> dict[str, Any]:
+    config = {
+        "problem": cell.problem, "budget": cell.budget, "row": cell.name, "what": cell.row.what, "chunk": cell.chunk,
+        "trials": [setting(trial) for trial in cell.row.trials], "reported": cell.reported, "tried": cell.tried,
+        "noise_std": NOISE_STD, "weights_sha256": weights,
+    }  # fmt: skip
+    known = read_result(home)
+    if known is not None and known["config"] == config:
+        return known
+    trials, best = [], 0
+    if len(cell.row.trials) > 1:
+        for i in range(len(cell.row.trials)):
+            trials.append(_samples(networks, cell, home, i, TRIAL, cell.tried, config))
+        best = max(range(len(trials)), key=lambda i: trials[i]["score"])
+    found = _samples(networks, cell, home, best, REPORT, cell.reported, config)
+    result = {
+        "config": config, "kept": best, "setting": setting(cell.row.trials[best]), "horizon": cell.row.horizon,
+        "trials": [{"setting": setting(t), **f} for t, f in zip(cell.row.trials, trials, strict=False)],
+        "report": found, "seconds": sum(f["seconds"] for f in [*trials, found]),
+    }  # fmt: skip
+    write_json(home / RESULT, result)
+    return json.loads((home / RESULT).read_text())
+
+
+def _samples(
+    networks: Networks, cell: Cell, home: Path, trial: int, seed: int, n: int, config: dict[str, Any]
+) -> dict[str, Any]:
+    problem = networks.problem(cell.problem, seed, n)
+    base = problem.task
+    if cell.row.sampler is not None:
+        base = dataclasses.replace(base, sampler=cell.row.sampler)
+    method = cell.row.trials[trial]
+    kept = {k: v for k, v in config.items() if k not in ("trials", "reported", "tried", "chunk")}
+    own = {**kept, "setting": setting(method), "seed": seed}
+    # Named by its strength, so that other trials of a row keep what they share.
+    kind = "trial" if seed == TRIAL else "report"
+    home = home / re.sub(r"[^\w.]+", "-", f"{kind} {setting(method)}").strip("-")
+    name = f"{cell.problem} {cell.budget} {cell.name}, {home.name}"
+    with open_folder(home, own, n, min(cell.chunk, n)) as folder:
+        task = RowTask(base, cell.row, method)
+        if runs.fill(folder, task, Method(None, cell.row.conditional), problem.targets, name):
+            raise Interrupted(f"interrupted after {name}; the same command resumes")
+        arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
+    return {**score(networks, problem, arrays), "seconds": seconds}
+
+
+def setting(method: Any) -> str:
+    """The numbers that tuning varies, as short text."""
+    named = [(name, getattr(method, name, None)) for name in NUMBERS]
+    return ", ".join(f"{name} {value:.3g}" for name, value in named if value is not None) or "-"
+
+
+def read_result(home: Path) -> dict[str, Any] | None:
+    """A cell's stored result; None if there is none that can be read."""
+    try:
+        return json.loads((home / RESULT).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None

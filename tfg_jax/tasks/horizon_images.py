@@ -1,0 +1,184 @@
+"""The horizon study on images: problems, the images to tune and to report on, and what one run of a row scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from tfg_jax import metrics
+from tfg_jax.data.sample import load_sample
+from tfg_jax.denoiser import Denoiser
+from tfg_jax.endtoend.controls import Controls
+from tfg_jax.endtoend.run import end_to_end
+from tfg_jax.endtoend.source import DFlow
+from tfg_jax.result import Samples
+from tfg_jax.sample import sample
+from tfg_jax.tasks.horizon_rows import LABEL, Row
+from tfg_jax.tasks.inverse import InverseTask, measure_images, problem_operator
+from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
+from tfg_jax.tasks.scoring import load_as
+
+REPORT, TRIAL = 0, 1
+"""Seeds of reported samples and of trials."""
+NOISE_STD = 0.05
+
+
+def study_images(trial: bool, n: int) -> np.ndarray:
+    """Shipped test images, class by class in turn: numbers 0 to 7 of each class are reported, 8 and 9 tuned on.
+
+    Raises:
+        ValueError: more images than the 80 and 20 there are.
+    """
+    numbers = range(8, 10) if trial else range(8)
+    order = [10 * c + k for k in numbers for c in range(10)]
+    if n > len(order):
+        name = "trial-images" if trial else "images"
+        raise ValueError(f"{name}={n} is more than the {len(order)} there are; lower it")
+    return load_sample()[0][order[:n]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What one column of rows is asked for, on one seed.
+
+    Attributes:
+        name: of the problem.
+        task: with the sampler and the clip of every row.
+        targets: one a sample: measurements or classes.
+        truth: the images behind the measurements; None for labels.
+        seed: of the noise of measurements and samples.
+    """
+
+    name: str
+    task: InverseTask | LabelTask
+    targets: np.ndarray
+    truth: np.ndarray | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of the study: the model, and the task of labels with guide and evaluator."""
+
+    label: LabelTask
+
+    @property
+    def model(self) -> Denoiser:
+        """The diffusion model."""
+        return self.label.model
+
+    def problem(self, name: str, seed: int, n: int) -> Problem:
+        """A problem of ``n`` samples on a seed; the mask of a random problem is another on another seed."""
+        if name == LABEL:
+            return Problem(name, self.label, balanced_targets(n), None, seed)
+        key, images = jax.random.key(seed), study_images(seed == TRIAL, n)
+        shape: Any = images.shape[1:]
+        operator = problem_operator(name, shape, key)
+        y, noise_std = measure_images(operator, images, key, noise_std=NOISE_STD)
+        return Problem(name, InverseTask(self.model, operator, noise_std), y, images, seed)
+
+
+def load_networks(model: str | os.PathLike[str], guide: str | os.PathLike[str], evaluator: Any) -> Networks:
+    """Released or own networks; see `load_label_task`."""
+    load_as(model, Denoiser)  # the first complaint is about the model
+    return Networks(load_label_task(model, guide, evaluator))
+
+
+@dataclass(frozen=True)
+class RowTask:
+    """A problem seen by one row at one strength: what `run_chunked` samples.
+
+    The method is one of the row's trials, since end-to-end methods are no `Guidance` to hand to ``sample``.
+    """
+
+    base: InverseTask | LabelTask
+    row: Row
+    method: Any
+    traced = ()  # networks are those of the base
+
+    @property
+    def model(self) -> Denoiser:
+        """The diffusion model."""
+        return self.base.model
+
+    @property
+    def sampler(self) -> Any:
+        """The row's sampler; None for end-to-end rows."""
+        return self.row.sampler
+
+    def sample(
+        self, key: PRNGKeyArray, targets: Any, guidance: Any, *, conditional: bool = False,
+        index_offset: int | Array = 0,
+    ) -> Samples:  # fmt: skip
+        """One batch of samples by the row's method, without a record. Raises ValueError for another ``guidance``."""
+        if guidance is not None:
+            raise ValueError("guidance has no effect on a row of the study, which has its method; pass None")
+        method = self.method
+        target: Any = jnp.asarray(targets)
+        common: Any = {"num_samples": len(targets), "index_offset": index_offset}
+        if isinstance(method, DFlow | Controls):
+            out = end_to_end(key, self.model, method, objective=self.base.objective(None), target=target, **common)
+            return dataclasses.replace(out, info={})  # type: ignore[type-var]
+        if method is not None:
+            common |= {"objective": self.base.objective(method), "target": target, "lookahead": self.row.lookahead}
+        return sample(
+            key, self.model, guidance=method, sampler=self.row.sampler, clip=self.base.clip,
+            cond=target if conditional else None, **common,
+        )  # fmt: skip
+
+
+def score(networks: Networks, problem: Problem, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Numbers of one run: means with their intervals, values of every sample, failures, and ``score``, which tuning
+    raises: mean PSNR with failed samples at 0 dB, or accuracy - 0.25 log2(Frechet distance)."""
+    ok = (arrays["status_code"] == 0) & np.isfinite(arrays["x"]).all(axis=(1, 2, 3))
+    x = np.clip(np.where(ok[:, None, None, None], arrays["x"], 0.0), -1.0, 1.0).astype(np.float32)
+    cost = arrays["cost_forwards"].astype(np.int64) + arrays["cost_pullbacks"]
+    found: dict[str, Any] = {
+        "samples": len(x), "failed": int((~ok).sum()), "evaluations": float(cost.mean()),
+        "objective_gradients": float(arrays["cost_objective"].mean()),
+    }  # fmt: skip
+    rated = _rate_labels if problem.truth is None else _rate_restorations
+    return found | rated(networks, problem, x, ok)
+
+
+def _rate_restorations(networks: Networks, problem: Problem, x: np.ndarray, ok: np.ndarray) -> dict[str, Any]:
+    truth: Any = problem.truth
+    evaluator, operator = networks.label.judge.evaluator, problem.task.operator  # type: ignore[union-attr]
+    residual = metrics.measurement_residual(operator, x, problem.targets)
+    values = {
+        "psnr": metrics.psnr(x, truth),
+        "ssim": metrics.ssim(x, truth),
+        "residual_per_noise_std": residual / NOISE_STD,
+        "feature_distance": metrics.feature_distance(
+            metrics.features(evaluator, x), metrics.features(evaluator, truth)
+        ),
+    }
+    score = float(np.where(ok, values["psnr"], 0.0).mean())
+    found = {name: _interval(metrics.mean_ci(value[ok])) for name, value in values.items()}
+    return {**found, "score": score, "values": [float(v) if good else None for v, good in zip(values["psnr"], ok)]}  # noqa: B905
+
+
+def _rate_labels(networks: Networks, problem: Problem, x: np.ndarray, ok: np.ndarray) -> dict[str, Any]:
+    judge = networks.label.judge
+    scores = judge.score(x)
+    counted = lambda logits: np.where(ok[:, None], np.asarray(logits, np.float64), np.nan)  # noqa: E731
+    accuracy = metrics.accuracy(counted(scores.evaluator_logits), problem.targets)
+    found = {"accuracy": _interval(accuracy)}
+    found["guide_accuracy"] = _interval(metrics.accuracy(counted(scores.guide_logits), problem.targets))
+    if scores.features is None or judge.moments is None or ok.sum() < 2:
+        return {**found, "score": accuracy.value}
+    distance = metrics.frechet_with_ci(scores.features[ok], judge.moments)
+    found["frechet_distance"] = _interval(distance)
+    return {**found, "score": accuracy.value - 0.25 * float(np.log2(max(distance.value, 1e-9)))}
+
+
+def _interval(estimate: metrics.Estimate) -> list[float]:
+    return [estimate.value, estimate.low, estimate.high]
