@@ -52,6 +52,8 @@ def write_page(runs: Path, page: Path, parts: Sequence[str]) -> None:
         "D = 64, d = 16, cosine table with T = 200, DDPM, noise_std 0.1, batches of 32 (sphere: 256). G is the naive "
         "guidance, G_loss the look-ahead one.\n",
     ]
+    findings = page.with_name(f"{page.stem}_findings.md")  # written by hand
+    text += [findings.read_text()] if findings.exists() else []
     for part in parts:
         section = runs / f"{part}.md"
         text.append(section.read_text() if section.exists() else f"## Part {part}\n\nNot run yet: `--part {part}`.\n")
