@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import Any
 
 import jax
@@ -29,7 +28,7 @@ class Sizes:
     short: int = 50
     one_round: int = 10_000
     steps: int = 200
-    sphere_batch: int = 256
+    sphere_batch: int = 64  # published: 256
     sphere_rounds: int = 25
     deltas: tuple[float, ...] = (0.02, 0.1, 0.2, 0.52)
 
@@ -71,8 +70,7 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
         place.runs / place.part / "last_step.json",
         lambda: last_step(problem, model, sampler, f1["theta_2"], naive.x, 0.9),
     )
-    seconds = load(place.runs / place.part / "seconds.json", lambda: timing(problem, model, sampler, f1["theta_2"]))
-    found = Found(problem, one, runs, naive, moved, last, {}, seconds)
+    found = Found(problem, one, runs, naive, moved, last, {})
     figures(place, found)
     section(place, sizes, seed, found)  # what there is before the longest part
     found = dataclasses.replace(found, spheres=sphere_runs(place, sizes, seed))
@@ -137,30 +135,3 @@ def sphere_runs(place: Place, sizes: Sizes, seed: int) -> dict[str, dict[float, 
             radius = np.linalg.norm(np.asarray(out.x), axis=1)
             found[name][delta] = {"reward": float(out.history["reward"][-1]), "ratio": float((radius - 1.0).mean())}
     return found
-
-
-def timing(problem: Any, model: Any, sampler: Any, objective: Any) -> dict[str, float]:
-    """Seconds of a compiled round of 32 samples: unguided, guided, and a whole round of the loop."""
-
-    def clock(call: Any) -> float:
-        call()
-        times = []
-        for _ in range(5):
-            since = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - since)
-        return float(np.median(times))
-
-    key, g = jax.random.key(0), jnp.broadcast_to(jnp.asarray(problem.theta_across, jnp.float32), (32, 64))
-    target = (g, jnp.ones(32))
-    plain = clock(lambda: tfg.sample(key, model, num_samples=32, sampler=sampler).x.block_until_ready())
-    guided = {
-        name: clock(
-            lambda guidance=guidance: tfg.sample(
-                key, model, guidance=guidance, objective=tfg.objectives.linear(), target=target, sampler=sampler
-            ).x.block_until_ready()
-        )
-        for name, guidance in (("G", NAIVE), ("G_loss", LOOK))
-    }
-    whole = optimise.iterate(key, model, objective, rounds=12, batch=32, delta=0.2, sampler=sampler)
-    return {"unguided": plain, **guided, "round": float(np.median(whole.history["seconds"][2:]))}

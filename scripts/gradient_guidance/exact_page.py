@@ -28,7 +28,6 @@ class Found:
     moved: Mapping[tuple[str, float], Optimised]  # re-centred, by theta and delta
     last: Mapping[str, float]
     spheres: Mapping[str, Mapping[float, Mapping[str, float]]]
-    seconds: Mapping[str, float]
 
     def line(self, which: str) -> theory.Line:
         """The theory of an objective."""
@@ -143,10 +142,6 @@ def section(place: Place, sizes: Any, seed: int, found: Found) -> None:
     names = (("mean along Pg", "mean"), ("variance along Pg", "var"), ("variance beside", "beside"))
     law = [{"quantity": n, "measured": found.one[k], "theory": found.one[f"{k}_theory"]} for n, k in names]
     off = float(naive.history["off_support"][-max(naive.rounds // 10, 1) :].mean())
-    seconds = [
-        {"32 samples": name, "seconds": value, "of unguided": value / found.seconds["unguided"]}
-        for name, value in found.seconds.items()
-    ]
     text = [
         "## Exact scores\n",
         f"Denoisers known in closed form, float32, seed {seed}: Algorithm 1 for {sizes.rounds} rounds on f1 "
@@ -184,14 +179,8 @@ def section(place: Place, sizes: Any, seed: int, found: Found) -> None:
             report.markdown_table(ball),
             f"\n![sphere]({place.picture('sphere').name})\n",
         ]
-    text += [
-        "\n**Runtime** of compiled rounds (an exact denoiser, so the loop's own cost; medians on a busy two-core "
-        "machine):\n",
-        report.markdown_table(seconds),
-        "",
-    ]
     numbers = {
         "algorithm_1": rows, "recentred": ideal, "one_round": dict(found.one), "naive_r_off": off,
-        "naive_reward": tail(naive), "last_step": dict(found.last), "seconds": dict(found.seconds),
+        "naive_reward": tail(naive), "last_step": dict(found.last),
     }  # fmt: skip
     place.write_section(text, numbers)

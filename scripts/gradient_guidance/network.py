@@ -29,7 +29,7 @@ class Sizes:
     spheres in batches of 256."""
 
     data: int = 65_536
-    epochs: int = 10
+    epochs: int = 4
     batch: int = 128
     rates: tuple[float, ...] = (3e-3, 1e-3)
     width: int = 128
