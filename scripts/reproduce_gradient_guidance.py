@@ -29,6 +29,7 @@ class Run:
     part: Literal["exact", "network", "image", "runtime", "all"] = "all"
     seed: int = 2345  # the published one
     share: float = 1.0  # of the rounds of each long run, in (0, 1]; the page says how many were run
+    known: bool = False  # of part exact, write what is on disk and compute nothing
     tiny: bool = False  # a few rounds of everything, to see that it runs; give another folder and page
     folder: Path = Path("runs/gradient_guidance")
     page: Path = Path("docs/results/gradient_guidance.md")
@@ -40,7 +41,7 @@ def main(run: Run) -> None:
         module = importlib.import_module(f"gradient_guidance.{part}")
         sizes = module.TINY if run.tiny else module.Sizes()
         sizes = dataclasses.replace(sizes, rounds=max(round(run.share * sizes.rounds), 1))
-        module.run(Place(run.folder, run.page, part), sizes, run.seed)
+        module.run(Place(run.folder, run.page, part, run.known), sizes, run.seed)
         write_page(run.folder, run.page, PARTS)
     print(f"page  {run.page}")
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import tfg_jax as tfg
-from gradient_guidance.common import Place, load
-from gradient_guidance.exact_page import Found, figures, section, sphere_figure
+from gradient_guidance.common import Place
+from gradient_guidance.exact_page import DELTA, Found, figures, section
 from gradient_guidance.theory import NOISE
 from tfg_jax import optimise
 from tfg_jax.optimise import problems
@@ -50,31 +50,30 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
             name, seed, model, objective, rounds=rounds, batch=32, delta=delta, sampler=sampler, basis=basis, **options
         )
 
-    one = load(place.runs / place.part / "one_round.json", lambda: one_round(problem, model, sampler, sizes, seed))
-    runs = {}
+    found = Found(problem)
+
+    with found.or_missing():
+        found.numbers["one"] = place.load("one_round", lambda: one_round(problem, model, sampler, sizes, seed))
     for linearise in ("mean", "sample"):
-        how = {"linearise": linearise}
-        runs["f1", "theta_2", linearise] = go(f"f1-theta_2-{linearise}", f1["theta_2"], sizes.rounds, 0.2, **how)
-        runs["f1", "theta_1", linearise] = go(f"f1-theta_1-{linearise}", f1["theta_1"], sizes.rounds, 0.05, **how)
-        for b, objective in f2.items():
-            runs["f2", b, linearise] = go(f"f2-{b}-{linearise}", objective, sizes.short, 1.0, **how)
-    naive = go("naive-f1-theta_2", f1["theta_2"], sizes.rounds, 0.9, guidance=NAIVE)
-    moved = {
-        (theta, delta): go(
-            f"recentred-{theta}-{delta}", f1[theta], sizes.recentred, delta, linearise="mean",
-            adapt=optimise.Recentre(),
-        )
-        for theta, delta in (("theta_2", 0.2), ("theta_1", 0.05), ("theta_2", 0.05))
-    }  # fmt: skip
-    last = load(
-        place.runs / place.part / "last_step.json",
-        lambda: last_step(problem, model, sampler, f1["theta_2"], naive.x, 0.9),
-    )
-    found = Found(problem, one, runs, naive, moved, last, {})
+        for f, chosen, rounds in (("f1", f1, sizes.rounds), ("f2", f2, sizes.short)):
+            for which, objective in chosen.items():
+                with found.or_missing():
+                    found.runs[f, which, linearise] = go(
+                        f"{f}-{which}-{linearise}", objective, rounds, DELTA[which], linearise=linearise
+                    )
+    for theta, delta in (("theta_2", 0.2), ("theta_1", 0.05), ("theta_2", 0.05)):
+        with found.or_missing():
+            found.moved[theta, delta] = go(
+                f"recentred-{theta}-{delta}", f1[theta], sizes.recentred, delta, linearise="mean",
+                adapt=optimise.Recentre(),
+            )  # fmt: skip
+    with found.or_missing():
+        naive = go("naive-f1-theta_2", f1["theta_2"], sizes.rounds, 0.9, guidance=NAIVE)
+        found.naive["naive"] = naive
+        step = lambda: last_step(problem, model, sampler, f1["theta_2"], naive.x, 0.9)  # noqa: E731
+        found.numbers["last"] = place.load("last_step", step)
+    sphere_runs(place, sizes, seed, found)
     figures(place, found)
-    section(place, sizes, seed, found)  # what there is before the longest part
-    found = dataclasses.replace(found, spheres=sphere_runs(place, sizes, seed))
-    sphere_figure(place, found.spheres)
     section(place, sizes, seed, found)
 
 
@@ -119,19 +118,21 @@ def last_step(problem: Any, model: Any, sampler: Any, objective: Any, x: Any, de
     }
 
 
-def sphere_runs(place: Place, sizes: Sizes, seed: int) -> dict[str, dict[float, dict[str, float]]]:
+def sphere_runs(place: Place, sizes: Sizes, seed: int, found: Found) -> None:
     """Reward and radius after the last round, by guidance and delta."""
     model = problems.sphere(64, tfg.from_alphas_cumprod(tfg.cosine_table(sizes.steps)))
     theta = np.random.default_rng(seed).standard_normal(64)
     objective = problems.along(theta / np.linalg.norm(theta))
-    found: dict[str, dict[float, dict[str, float]]] = {}
+
+    def one(name: str, guidance: Any, delta: float) -> dict[str, float]:
+        out = place.iterate(
+            f"sphere-{name}-{delta}", seed, model, objective, rounds=sizes.sphere_rounds, batch=sizes.sphere_batch,
+            delta=delta, sampler=tfg.DDPM(steps=sizes.steps), guidance=guidance,
+        )  # fmt: skip
+        radius = np.linalg.norm(np.asarray(out.x), axis=1)
+        return {"reward": float(out.history["reward"][-1]), "ratio": float((radius - 1.0).mean())}
+
     for name, guidance in (("G", NAIVE), ("G_loss", LOOK)):
-        found[name] = {}
         for delta in sizes.deltas:
-            out = place.iterate(
-                f"sphere-{name}-{delta}", seed, model, objective, rounds=sizes.sphere_rounds, batch=sizes.sphere_batch,
-                delta=delta, sampler=tfg.DDPM(steps=sizes.steps), guidance=guidance,
-            )  # fmt: skip
-            radius = np.linalg.norm(np.asarray(out.x), axis=1)
-            found[name][delta] = {"reward": float(out.history["reward"][-1]), "ratio": float((radius - 1.0).mean())}
-    return found
+            with found.or_missing():
+                found.spheres[name, delta] = one(name, guidance, delta)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from gradient_guidance import theory
-from gradient_guidance.common import Place, clouds, curves, points, rate, rounds_to
+from gradient_guidance.common import Missing, Place, clouds, curves, points, rate, rounds_to
 from tfg_jax import report
 from tfg_jax.optimise import Optimised
 from tfg_jax.optimise.problems import LinearProblem
@@ -22,12 +23,20 @@ class Found:
     """All that was measured."""
 
     problem: LinearProblem
-    one: Mapping[str, float]  # moments of one round
-    runs: Mapping[tuple[str, str, str], Optimised]  # Algorithm 1 by objective, parameter, linearisation
-    naive: Optimised
-    moved: Mapping[tuple[str, float], Optimised]  # re-centred, by theta and delta
-    last: Mapping[str, float]
-    spheres: Mapping[str, Mapping[float, Mapping[str, float]]]
+    runs: dict[tuple[str, str, str], Optimised] = dataclasses.field(default_factory=dict)  # Algorithm 1
+    moved: dict[tuple[str, float], Optimised] = dataclasses.field(default_factory=dict)  # re-centred, theta and delta
+    naive: dict[str, Optimised] = dataclasses.field(default_factory=dict)
+    spheres: dict[tuple[str, float], dict[str, float]] = dataclasses.field(default_factory=dict)
+    numbers: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)  # one round, the last step
+    missing: list[str] = dataclasses.field(default_factory=list)  # what was not on disk
+
+    @contextmanager
+    def or_missing(self) -> Iterator[None]:
+        """Notes a run that is not on disk and goes on without it."""
+        try:
+            yield
+        except Missing as run:
+            self.missing.append(str(run))
 
     def line(self, which: str) -> theory.Line:
         """The theory of an objective."""
@@ -50,35 +59,44 @@ def line_of(out: Optimised, name: str = "reward", until: int | None = None) -> t
 
 
 def figures(place: Place, found: Found) -> None:
-    """As the paper's 4, 5 and 9, and the view of the drift."""
-    runs, moved, naive = found.runs, found.moved, found.naive
-    curves(
-        place.picture("off_support"),
-        {
-            "off-support part, f1, theta_2": {
-                "G, delta 0.9": line_of(naive, "off_support"),
-                "G_loss, delta 0.2": line_of(runs["f1", "theta_2", "sample"], "off_support"),
-                "G_loss, recentred": line_of(moved["theta_2", 0.2], "off_support"),
-            }
-        },
-        "round", "r_off", log=True,
-    )  # fmt: skip
+    """As the paper's 4, 5, 9 and 11, and the view of the drift; of what there is."""
+    runs, moved = found.runs, found.moved
+    off = {"G, delta 0.9": found.naive.get("naive"), "G_loss, delta 0.2": runs.get(("f1", "theta_2", "sample")),
+           "G_loss, recentred": moved.get(("theta_2", 0.2))}  # fmt: skip
+    lines = {name: line_of(out, "off_support") for name, out in off.items() if out is not None}
+    curves(place.picture("off_support"), {"off-support part, f1, theta_2": lines}, "round", "r_off", log=True)
     panels: dict[str, Any] = {}
     for theta in ("theta_2", "theta_1"):
-        delta, ideal = DELTA[theta], moved[theta, DELTA[theta]]
-        one, span = runs["f1", theta, "mean"], len(ideal.history["reward"])
-        expected = found.line(theta).rewards(delta, min(span, len(one.history["reward"])) - 1)
-        panels[f"f1, {theta}, delta {delta}"] = {
-            "Algorithm 1, batch mean": line_of(one, until=span),
-            "its theory": (np.arange(len(expected)), expected),
-            "recentred (idealised Algorithm 2)": line_of(ideal),
-        }
+        delta = DELTA[theta]
+        one, ideal = runs.get(("f1", theta, "mean")), moved.get((theta, delta))
+        span = 300 if ideal is None else ideal.rounds + 1
+        panel = panels.setdefault(f"f1, {theta}, delta {delta}", {})
+        if one is not None:
+            expected = found.line(theta).rewards(delta, min(span, one.rounds))
+            panel |= {"Algorithm 1, batch mean": line_of(one, until=span)}
+            panel |= {"its theory": (np.arange(len(expected)), expected)}
+        if ideal is not None:
+            panel["recentred (idealised Algorithm 2)"] = line_of(ideal)
     curves(place.picture("convergence"), panels, "round", "reward")
     panels = {}
     for (f, which, linearise), out in runs.items():
         title = {"f1": "f1 (delta 0.05 and 0.2)", "f2": "f2 (delta 1)"}[f]
         panels.setdefault(title, {})[f"{which}, by {linearise}"] = line_of(out)
-    curves(place.picture("algorithm_1"), panels, "round", "reward")
+    if panels:
+        curves(place.picture("algorithm_1"), panels, "round", "reward")
+    views = {name: out for name, out in list(off.items())[:2] if out is not None}
+    if views:
+        drift(place, found, views)
+    if found.spheres:
+        front = {
+            name: tuple([v[key] for (n, _), v in found.spheres.items() if n == name] for key in ("ratio", "reward"))
+            for name in ("G", "G_loss")
+        }
+        points(place.picture("sphere"), front, "|x| - 1", "reward")
+
+
+def drift(place: Place, found: Found, outs: Mapping[str, Optimised]) -> None:
+    """The last batches in three dimensions, one of them across the subspace."""
     basis, theta = found.problem.basis, found.problem.theta_across
     inside = basis.T @ theta
     a, b = basis @ (inside / np.linalg.norm(inside)), basis @ np.linalg.svd(inside[None])[2][1]
@@ -86,16 +104,9 @@ def figures(place: Place, found: Found) -> None:
     frame = np.stack([a, b, across / np.linalg.norm(across)], 1)
     start = np.random.default_rng(0).standard_normal((32, theory.RANK)) @ basis.T
     views = {
-        name: {"data": start @ frame, "last round": np.asarray(out.x) @ frame}
-        for name, out in (("G", naive), ("G_loss", runs["f1", "theta_2", "sample"]))
-    }
+        name: {"data": start @ frame, "last round": np.asarray(out.x) @ frame} for name, out in outs.items()
+    }  # fmt: skip
     clouds(place.picture("views"), views, ["along theta, inside", "inside", "across"])
-
-
-def sphere_figure(place: Place, spheres: Mapping[str, Mapping[float, Mapping[str, float]]]) -> None:
-    """As the paper's 11."""
-    front = {n: ([v["ratio"] for v in by.values()], [v["reward"] for v in by.values()]) for n, by in spheres.items()}
-    points(place.picture("sphere"), front, "|x| - 1", "reward")
 
 
 def algorithm_1(found: Found) -> list[dict[str, Any]]:
@@ -137,50 +148,75 @@ def recentred(found: Found) -> list[dict[str, Any]]:
 
 
 def section(place: Place, sizes: Any, seed: int, found: Found) -> None:
-    """The part's text and numbers."""
-    rows, ideal, naive = algorithm_1(found), recentred(found), found.naive
-    names = (("mean along Pg", "mean"), ("variance along Pg", "var"), ("variance beside", "beside"))
-    law = [{"quantity": n, "measured": found.one[k], "theory": found.one[f"{k}_theory"]} for n, k in names]
-    off = float(naive.history["off_support"][-max(naive.rounds // 10, 1) :].mean())
+    """The part's text and numbers, of what there is."""
+    rows, ideal = algorithm_1(found), recentred(found)
+    show = lambda name: f"\n![{name.replace('_', ' ')}]({place.picture(name).name})\n"  # noqa: E731
     text = [
         "## Exact scores\n",
         f"Denoisers known in closed form, float32, seed {seed}: Algorithm 1 for {sizes.rounds} rounds on f1 "
         f"(published: 1000) and {sizes.short} on f2 (as published). *Independent run* is a simulation in float64 that "
         "shares no code with this one, of another draw of the problem, on which f2 depends.\n",
-        f"**One round** samples the conditional law (g = 3.7 theta_2, y = 1.3, n = {sizes.one_round}; the rest is "
-        "DDPM's own bias at T = 200, which a test sees halve with twice the steps):\n",
-        report.markdown_table(law),
-        "\n**Algorithm 1** linearised at the batch's mean settles at the regularised optimum "
-        "`argmax f(x) - lambda/2 |x|^2` over the subspace, lambda = noise^2 / delta. *Of a batch there* is the mean of "
-        "f over samples spread around it. A rate is the factor by which the gap to the plateau shrinks in a round, "
-        "fitted from 90 to 10 % of it; theory's is the same fit to the recursion of an infinite batch. Linearised "
-        "at each sample there is no such theory: samples whose own |g| is of the order of the noise fall back to the "
-        "prior.\n",
-        report.markdown_table(rows),
-        f"\n![Algorithm 1]({place.picture('algorithm_1').name})\n",
-        "\n**Idealised Algorithm 2** (the law re-centred on each batch) has no regulariser; the maximum is 10:\n",
-        report.markdown_table(ideal),
-        f"\n![convergence]({place.picture('convergence').name})\n",
+    ]
+    if found.missing:
+        text.append(f"Not run yet (`--part exact`): {', '.join(found.missing)}.\n")
+    if "one" in found.numbers:
+        one = found.numbers["one"]
+        names = (("mean along Pg", "mean"), ("variance along Pg", "var"), ("variance beside", "beside"))
+        text += [
+            f"**One round** samples the conditional law (g = 3.7 theta_2, y = 1.3, n = {sizes.one_round}; the rest is "
+            "DDPM's own bias at T = 200, which a test sees halve with twice the steps):\n",
+            report.markdown_table(
+                [{"quantity": n, "measured": one[k], "theory": one[f"{k}_theory"]} for n, k in names]
+            ),
+        ]
+    if rows:
+        text += [
+            "\n**Algorithm 1** linearised at the batch's mean settles at the regularised optimum "
+            "`argmax f(x) - lambda/2 |x|^2` over the subspace, lambda = noise^2 / delta. *Of a batch there* is f's mean "
+            "over samples spread around it. A rate is the factor by which the gap to the plateau shrinks in a "
+            "round, fitted from 90 to 10 % of it; theory's is the same fit to the recursion of an infinite batch. "
+            "Linearised at each sample there is no such theory: samples whose own |g| is of the order of the noise "
+            "fall back to the prior.\n",
+            report.markdown_table(rows),
+            show("algorithm_1"),
+        ]
+    if ideal:
+        text += [
+            "\n**Idealised Algorithm 2** (the law re-centred on each batch) has no regulariser; the maximum is 10:\n",
+            report.markdown_table(ideal),
+            show("convergence"),
+        ]
+    numbers: dict[str, Any] = {"algorithm_1": rows, "recentred": ideal, **found.numbers}
+    text += off_support(found, numbers)
+    if found.naive or ("f1", "theta_2", "sample") in found.runs:
+        text += [show("off_support"), show("views")]
+    if found.spheres:
+        deltas = dict.fromkeys(delta for _, delta in found.spheres)
+        ball = [
+            {"delta": d, **{f"{n} {key}": found.spheres.get((n, d), {}).get(key) for n in ("G", "G_loss")
+                            for key in ("reward", "ratio")}}
+            for d in deltas
+        ]  # fmt: skip
+        text += [
+            f"\n**Sphere** (exact denoiser by Bessel ratios), {sizes.sphere_rounds} rounds of {sizes.sphere_batch} "
+            "(published: 256); ratio is |x| - 1:\n",
+            report.markdown_table(ball),
+            show("sphere"),
+        ]
+    place.write_section(text, numbers)
+
+
+def off_support(found: Found, numbers: dict[str, Any]) -> list[str]:
+    """What naive guidance leaves across the subspace; its numbers are added to ``numbers``."""
+    if "naive" not in found.naive or "last" not in found.numbers:
+        return []
+    naive, last = found.naive["naive"], found.numbers["last"]
+    off = float(naive.history["off_support"][-max(naive.rounds // 10, 1) :].mean())
+    numbers |= {"naive_r_off": off, "naive_reward": tail(naive)}
+    return [
         f"\n**Off the support.** Naive G (delta 0.9) ends with r_off {off:.3f} and reward {tail(naive):.2f} (means of "
         f"the last tenth; independent run: {theory.REFERENCE['naive, r_off']} and "
-        f"{theory.REFERENCE['naive, reward']}). One more round leaves {found.last['found']:.4f} across the subspace "
-        f"where `h_1/alpha_1 G_perp` of the last step says {found.last['expected']:.4f} (mean norms; the vectors "
-        f"differ by {found.last['difference']:.1e}).\n",
-        f"![off support]({place.picture('off_support').name})\n\n![views]({place.picture('views').name})\n",
+        f"{theory.REFERENCE['naive, reward']}). One more round leaves {last['found']:.4f} across the subspace, where "
+        f"`h_1/alpha_1 G_perp` of the last step says {last['expected']:.4f} (mean norms; the vectors differ by "
+        f"{last['difference']:.1e}).\n"
     ]
-    if found.spheres:
-        ball = [
-            {"delta": d, **{f"{n} {key}": by[d][key] for n, by in found.spheres.items() for key in ("reward", "ratio")}}
-            for d in sizes.deltas
-        ]
-        text += [
-            f"\n**Sphere** (exact denoiser by Bessel ratios), batch {sizes.sphere_batch}, {sizes.sphere_rounds} "
-            "rounds; ratio is |x| - 1:\n",
-            report.markdown_table(ball),
-            f"\n![sphere]({place.picture('sphere').name})\n",
-        ]
-    numbers = {
-        "algorithm_1": rows, "recentred": ideal, "one_round": dict(found.one), "naive_r_off": off,
-        "naive_reward": tail(naive), "last_step": dict(found.last),
-    }  # fmt: skip
-    place.write_section(text, numbers)

@@ -52,7 +52,7 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
     ]  # fmt: skip
     text = [
         "## Runtime\n",
-        "Seconds of a round, compiled (medians; CPU of two hyperthreads). A whole round adds to sampling with G_loss the "
+        "Seconds of a round, compiled (medians; a CPU of two hyperthreads). A whole round adds to G_loss the "
         "reward, its gradient and the host's work.\n",
         report.markdown_table(rows),
         "",
