@@ -1,8 +1,10 @@
-"""What Algorithm 1 does to the mean of an infinite batch with exact scores, and the numbers it is held against.
+"""Algorithm 1 without a diffusion model: each round drawn from the law that an exact score samples. NumPy, float64.
 
-    xbar' = Pg (delta + g^T xbar) / (noise^2 + |Pg|^2)         data N(0, P), g = grad f(xbar)
+    u' ~ N( mu + p (y - p^T mu) / s,  I - p p^T / s ),    p = A^T g,  s = noise^2 + |p|^2        data x = A u, u ~ N(mu, I)
 
-From xbar = 0 it stays on one line of the subspace: ``xbar = c e``, ``Pg = q e`` with q a function of c.
+with (g, y) of the batch's mean or of each sample. By the mean a fixed point maximises ``f(x) - lambda/2 |x|^2`` over the
+subspace, lambda = noise^2 / delta. It attracts if lambda > L, the smoothness of f (the paper's theorem 2); f2 in its
+published setting has L = 1 / (2 |x - b|) > lambda.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from collections.abc import Callable
 import numpy as np
 
 NOISE = 0.1
-RANK = 16
 
 REFERENCE = {
     "f1, theta_1, mean": 9.880, "f1, theta_1, sample": 7.24, "f1, theta_2, mean": 5.946, "f1, theta_2, sample": 5.927,
@@ -21,57 +22,67 @@ REFERENCE = {
     "naive, r_off": 0.034, "recentred, theta_2, 0.2, round 50": 9.97, "recentred, theta_2, 0.2, round 100": 10.0,
     "recentred, theta_1, 0.05, round 300": 9.963, "recentred, theta_2, 0.05, round 300": 10.0,
 }  # fmt: skip
-"""Plateaus of independent float64 simulations with exact scores, of other draws of the problem (f2 depends on them)."""
+"""From another implementation with exact scores in float64, on another draw of A, theta and b."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Line:
-    """An objective on that line.
+class Objective:
+    """f and its gradient at points (n, D), and f at the regularised optimum for a lambda."""
 
-    Attributes:
-        slope: c -> q.
-        value: c -> f(c e).
-        spread: (c, variance along e) -> the mean of f over a batch around c e, of variance 1 beside e.
-    """
-
-    slope: Callable[[float], float]
-    value: Callable[[float], float]
-    spread: Callable[[float, float], float]
-
-    def path(self, delta: float, rounds: int) -> np.ndarray:
-        """c of the mean, round by round from 0."""
-        c = [0.0]
-        for _ in range(rounds):
-            q = self.slope(c[-1])
-            c.append(q * (delta + q * c[-1]) / (NOISE**2 + q * q))
-        return np.asarray(c)
-
-    def rewards(self, delta: float, rounds: int) -> np.ndarray:
-        """f of the mean, round by round."""
-        return np.asarray([self.value(c) for c in self.path(delta, rounds)])
-
-    def plateau(self, delta: float) -> tuple[float, float]:
-        """f at the fixed point, and its mean over a batch there."""
-        c = float(self.path(delta, 20_000)[-1])
-        return self.value(c), self.spread(c, NOISE**2 / (NOISE**2 + self.slope(c) ** 2))
+    value: Callable[[np.ndarray], np.ndarray]
+    slope: Callable[[np.ndarray], np.ndarray]
+    optimum: Callable[[float], float]
 
 
-def parabola(t: float) -> Line:
-    """f1 with a theta of which ``t`` lies inside: the fixed point is ``c = 6 t / (2 t^2 + noise^2 / delta)``."""
-    return Line(
-        lambda c: 2.0 * t * (3.0 - t * c),
-        lambda c: 10.0 - (t * c - 3.0) ** 2,
-        lambda c, var: 10.0 - (t * c - 3.0) ** 2 - t * t * var,
+def parabola(basis: np.ndarray, theta: np.ndarray) -> Objective:
+    """f1; the regularised optimum lies ``c = 6 t / (2 t^2 + lambda)`` along theta's part inside, of length t."""
+    t = float(np.linalg.norm(basis.T @ theta))
+    return Objective(
+        lambda x: 10.0 - (x @ theta - 3.0) ** 2,
+        lambda x: -2.0 * (x @ theta - 3.0)[:, None] * theta,
+        lambda lam: 10.0 - (t * 6.0 * t / (2.0 * t * t + lam) - 3.0) ** 2,
     )
 
 
-def distance(basis: np.ndarray, b: np.ndarray) -> Line:
-    """f2: b lies ``inside`` along the subspace and ``across`` off it."""
+def distance(basis: np.ndarray, b: np.ndarray) -> Objective:
+    """f2; b lies ``inside`` along the subspace and ``across`` off it."""
     inside = float(np.linalg.norm(basis.T @ b))
     across = float(np.sqrt(max(b @ b - inside**2, 0.0)))
-    far = lambda c, more=0.0: float(np.sqrt((c - inside) ** 2 + across**2 + more))  # noqa: E731
-    return Line(
-        lambda c: 0.5 * (inside - c) / far(c),
-        lambda c: 5.0 - 0.5 * far(c),
-        lambda c, var: 5.0 - 0.5 * far(c, var + RANK - 1.0),
-    )
+    far = lambda x: np.linalg.norm(x - b, axis=1)  # noqa: E731
+    at = lambda c: float(np.hypot(inside - c, across))  # noqa: E731
+
+    def optimum(lam: float) -> float:
+        low, high = 0.0, inside
+        for _ in range(100):  # the slope falls with c
+            c = 0.5 * (low + high)
+            low, high = (c, high) if 0.5 * (inside - c) / at(c) > lam * c else (low, c)
+        return 5.0 - 0.5 * at(low)
+
+    return Objective(lambda x: 5.0 - 0.5 * far(x), lambda x: -0.5 * (x - b) / far(x)[:, None], optimum)
+
+
+def rewards(
+    basis: np.ndarray,
+    f: Objective,
+    delta: float,
+    rounds: int,
+    *,
+    by_mean: bool,
+    recentre: bool = False,
+    batch: int = 32,
+) -> np.ndarray:
+    """Mean reward of the batch round by round, with the law re-centred on each batch or not."""
+    rng, rank = np.random.default_rng(0), basis.shape[1]
+    mu, u = np.zeros(rank), rng.standard_normal((batch, rank))
+    history = [f.value(u @ basis.T).mean()]
+    for _ in range(rounds):
+        mu = u.mean(0) if recentre else mu
+        at = (u.mean(0, keepdims=True) if by_mean else u) @ basis.T
+        g = f.slope(at)
+        p, y = g @ basis, delta + np.sum(g * at, axis=1)
+        size = np.sum(p * p, axis=1)
+        z = rng.standard_normal((batch, rank))
+        narrowed = (1.0 - NOISE / np.sqrt(NOISE**2 + size)) / np.maximum(size, 1e-300) * np.sum(p * z, axis=1)
+        u = mu + ((y - p @ mu) / (NOISE**2 + size))[:, None] * p + z - narrowed[:, None] * p
+        history.append(f.value(u @ basis.T).mean())
+    return np.asarray(history)
