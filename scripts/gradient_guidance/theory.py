@@ -1,9 +1,9 @@
 """Algorithm 1 without a diffusion model: each round drawn from the law that an exact score samples. NumPy, float64.
 
-    u' ~ N( mu + p (y - p^T mu) / s,  I - p p^T / s ),    p = A^T g,  s = noise^2 + |p|^2        data x = A u, u ~ N(mu, I)
+    u' ~ N( mu + p (y - p^T mu) / s,  I - p p^T / s ),  p = A^T g,  s = noise^2 + |p|^2       data x = A u, u ~ N(mu, I)
 
-with (g, y) of the batch's mean or of each sample. By the mean a fixed point maximises ``f(x) - lambda/2 |x|^2`` over the
-subspace, lambda = noise^2 / delta. It attracts if lambda > L, the smoothness of f (the paper's theorem 2); f2 in its
+with (g, y) of the batch's mean or of each sample. By the mean a fixed point maximises ``f(x) - lambda/2 |x|^2`` over
+the subspace, lambda = noise^2 / delta. The paper's theorem 2 asks for lambda > L, the smoothness of f; f2 in its
 published setting has L = 1 / (2 |x - b|) > lambda.
 """
 
