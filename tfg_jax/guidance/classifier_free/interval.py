@@ -2,8 +2,9 @@
 
     guided(x_t)  where low <= log-SNR <= high,      the plain conditional model outside
 
-The level is shared by all samples, so outside the other branches are not computed (mapped over bounds they are). The level of each evaluation
-decides, so at a bound the two evaluations of a Heun step may differ; the paper switches by step.
+The level is shared by all samples, so outside the other branches are not computed; with bounds mapped by vmap they are.
+The level of each evaluation decides, so at a bound the two evaluations of a Heun step may differ; the paper switches by
+step.
 With alpha = 1, log-SNR = -2 log(sigma): the sigma in [0.283, 1.609] of the paper is (-0.95, 2.52).
 Cost an evaluation: the guided one's inside, the plain one's outside.
 Reduces to: the guided model for (-inf, inf), the conditional one for an empty interval.
