@@ -206,16 +206,18 @@ def section(place: Place, sizes: Any, seed: int, found: Found) -> None:
 
 def off_support(found: Found, numbers: dict[str, Any]) -> list[str]:
     """What naive guidance leaves across the subspace; its numbers are added to ``numbers``."""
-    if "naive" not in found.naive or "last" not in found.numbers:
+    if "naive" not in found.naive:
         return []
-    naive, last = found.naive["naive"], found.numbers["last"]
-    off = float(naive.history["off_support"][-max(naive.rounds // 10, 1) :].mean())
-    numbers |= {"naive_r_off": off, "naive_reward": tail(naive.history["reward"])}
-    stuck = tail(naive.history["reward"])
-    return [
-        f"\n**Off the support.** Naive G (delta 0.9) ends with r_off {off:.3f} and reward {stuck:.2f} (means of "
-        f"the last tenth; another code: {theory.REFERENCE['naive, r_off']} and "
-        f"{theory.REFERENCE['naive, reward']}). One more round leaves {last['found']:.4f} across the subspace, where "
-        f"`h_1/alpha_1 G_perp` of the last step says {last['expected']:.4f} (mean norms; the vectors differ by "
-        f"{last['difference']:.1e}).\n"
-    ]
+    naive, last = found.naive["naive"], found.numbers.get("last")
+    off, stuck = tail(naive.history["off_support"]), tail(naive.history["reward"])
+    numbers |= {"naive_r_off": off, "naive_reward": stuck}
+    text = (
+        f"\n**Off the support.** Naive G (delta 0.9) ends with r_off {off:.3f} and reward {stuck:.2f} (means of the "
+        f"last tenth; another code: {theory.REFERENCE['naive, r_off']} and {theory.REFERENCE['naive, reward']})."
+    )
+    if last is not None:
+        text += (
+            f" One more round leaves {last['found']:.4f} across the subspace, where `h_1/alpha_1 G_perp` of the last "
+            f"step says {last['expected']:.4f} (mean norms; the vectors differ by {last['difference']:.1e})."
+        )
+    return [text + "\n"]
