@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import Any
 
 import jax
@@ -11,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import tfg_jax as tfg
-from gradient_guidance.common import Place, clouds, curves, load, points, rate, rounds_to
-from tfg_jax import optimise, report
+from gradient_guidance.common import Place
+from gradient_guidance.exact_page import DELTA, Found, figures, section
+from gradient_guidance.theory import NOISE
+from tfg_jax import optimise
 from tfg_jax.optimise import problems
 
 NAIVE, LOOK = tfg.NaiveGradientGuidance(), tfg.GradientGuidance()
-NOISE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Sizes:
     """How much is run; the defaults are the published ones but for `one_round` (40,000 in the reference numbers)."""
 
     rounds: int = 1000
-    recentred: int = 200
+    recentred: int = 300
     short: int = 50
     one_round: int = 10_000
     steps: int = 200
-    sphere_batch: int = 256
+    sphere_batch: int = 64  # published: 256
     sphere_rounds: int = 25
     deltas: tuple[float, ...] = (0.02, 0.1, 0.2, 0.52)
 
@@ -50,36 +50,31 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
             name, seed, model, objective, rounds=rounds, batch=32, delta=delta, sampler=sampler, basis=basis, **options
         )
 
-    one = load(place.runs / place.part / "one_round.json", lambda: one_round(problem, model, sampler, sizes, seed))
-    runs = {}
+    found = Found(problem)
+
+    with found.or_missing():
+        found.numbers["one"] = place.load("one_round", lambda: one_round(problem, model, sampler, sizes, seed))
     for linearise in ("mean", "sample"):
-        how = {"linearise": linearise}
-        runs["f1", "theta_2", linearise] = go(f"f1-theta_2-{linearise}", f1["theta_2"], sizes.rounds, 0.2, **how)
-        runs["f1", "theta_1", linearise] = go(f"f1-theta_1-{linearise}", f1["theta_1"], sizes.rounds, 0.05, **how)
-        for b, objective in f2.items():
-            runs["f2", b, linearise] = go(f"f2-{b}-{linearise}", objective, sizes.short, 1.0, **how)
-    naive = go("naive-f1-theta_2", f1["theta_2"], sizes.rounds, 0.9, guidance=NAIVE)
-    moved = {
-        (theta, delta): go(
-            f"recentred-{theta}-{delta}", f1[theta], sizes.recentred, delta, linearise="mean",
-            adapt=optimise.Recentre(),
-        )
-        for theta, delta in (("theta_2", 0.2), ("theta_1", 0.05), ("theta_2", 0.05))
-    }  # fmt: skip
-    seconds = load(place.runs / place.part / "seconds.json", lambda: timing(problem, model, sampler, f1["theta_2"]))
-    figures(place, problem, runs, naive, moved)
-    section(place, sizes, seed, one, runs, naive, moved, {}, seconds)
-    spheres = sphere_runs(place, sizes, seed)
-    points(
-        place.picture("sphere"),
-        {
-            name: ([v["ratio"] for v in by_delta.values()], [v["reward"] for v in by_delta.values()])
-            for name, by_delta in spheres.items()
-        },
-        "|x| - 1",
-        "reward",
-    )
-    section(place, sizes, seed, one, runs, naive, moved, spheres, seconds)
+        for f, chosen, rounds in (("f1", f1, sizes.rounds), ("f2", f2, sizes.short)):
+            for which, objective in chosen.items():
+                with found.or_missing():
+                    found.runs[f, which, linearise] = go(
+                        f"{f}-{which}-{linearise}", objective, rounds, DELTA[which], linearise=linearise
+                    )
+    for theta, delta in (("theta_2", 0.2), ("theta_1", 0.05), ("theta_2", 0.05)):
+        with found.or_missing():
+            found.moved[theta, delta] = go(
+                f"recentred-{theta}-{delta}", f1[theta], sizes.recentred, delta, linearise="mean",
+                adapt=optimise.Recentre(),
+            )  # fmt: skip
+    with found.or_missing():
+        naive = go("naive-f1-theta_2", f1["theta_2"], sizes.rounds, 0.9, guidance=NAIVE)
+        found.naive["naive"] = naive
+        step = lambda: last_step(problem, model, sampler, f1["theta_2"], naive.x, 0.9)  # noqa: E731
+        found.numbers["last"] = place.load("last_step", step)
+    sphere_runs(place, sizes, seed, found)
+    figures(place, found)
+    section(place, sizes, seed, found)
 
 
 def one_round(problem: Any, model: Any, sampler: Any, sizes: Sizes, seed: int) -> dict[str, float]:
@@ -100,182 +95,44 @@ def one_round(problem: Any, model: Any, sampler: Any, sizes: Sizes, seed: int) -
     }  # fmt: skip
 
 
-def regularised(t: float, lam: float) -> float:
-    """f1 at the regularised optimum along a direction of which ``t`` lies inside."""
-    return 10.0 - (t * 6.0 * t / (2.0 * t * t + lam) - 3.0) ** 2
+def last_step(problem: Any, model: Any, sampler: Any, objective: Any, x: Any, delta: float) -> dict[str, float]:
+    """Naive guidance: what one more round leaves off the support, against ``h_1 / noise^2 (y - g^T x) g_perp``.
+
+    That is ``h_1 / alpha_1 G_perp`` of the last step, with its gap ``y - g^T x0`` told from the sample it gives.
+    """
+    g = jax.vmap(jax.grad(objective), (0, None))(jnp.asarray(x), None)
+    y = delta + jnp.sum(g * x, axis=1)
+    made = tfg.sample(
+        jax.random.key(0), model, objective=tfg.objectives.linear(), target=(g, y), guidance=NAIVE, sampler=sampler
+    ).x  # fmt: skip
+    g, y, made = (np.asarray(a, np.float64) for a in (g, y, made))
+    across = np.eye(len(problem.basis)) - problem.basis @ problem.basis.T
+    level = model.schedule.level(1.0 / sampler.steps)
+    gap = (y - np.sum(g * made, axis=1))[:, None]
+    expected = float(level.sigma) ** 2 / NOISE**2 * gap * (g @ across)
+    found = made @ across
+    return {
+        "found": float(np.linalg.norm(found, axis=1).mean()),
+        "expected": float(np.linalg.norm(expected, axis=1).mean()),
+        "difference": float(np.linalg.norm(found - expected, axis=1).mean()),
+    }
 
 
-def sphere_runs(place: Place, sizes: Sizes, seed: int) -> dict[str, dict[float, dict[str, float]]]:
+def sphere_runs(place: Place, sizes: Sizes, seed: int, found: Found) -> None:
     """Reward and radius after the last round, by guidance and delta."""
     model = problems.sphere(64, tfg.from_alphas_cumprod(tfg.cosine_table(sizes.steps)))
     theta = np.random.default_rng(seed).standard_normal(64)
     objective = problems.along(theta / np.linalg.norm(theta))
-    found: dict[str, dict[float, dict[str, float]]] = {}
-    for name, guidance in (("G", NAIVE), ("G_loss", LOOK)):
-        found[name] = {}
-        for delta in sizes.deltas:
-            out = place.iterate(
-                f"sphere-{name}-{delta}", seed, model, objective, rounds=sizes.sphere_rounds, batch=sizes.sphere_batch,
-                delta=delta, sampler=tfg.DDPM(steps=sizes.steps), guidance=guidance,
-            )  # fmt: skip
-            radius = np.linalg.norm(np.asarray(out.x), axis=1)
-            found[name][delta] = {"reward": float(out.history["reward"][-1]), "ratio": float((radius - 1.0).mean())}
-    return found
 
-
-def timing(problem: Any, model: Any, sampler: Any, objective: Any) -> dict[str, float]:
-    """Seconds of a compiled round of 32 samples: unguided, guided, and a whole round of the loop."""
-
-    def clock(call: Any) -> float:
-        call()
-        times = []
-        for _ in range(5):
-            since = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - since)
-        return float(np.median(times))
-
-    key, g = jax.random.key(0), jnp.broadcast_to(jnp.asarray(problem.theta_across, jnp.float32), (32, 64))
-    target = (g, jnp.ones(32))
-    plain = clock(lambda: tfg.sample(key, model, num_samples=32, sampler=sampler).x.block_until_ready())
-    guided = {
-        name: clock(
-            lambda guidance=guidance: tfg.sample(
-                key, model, guidance=guidance, objective=tfg.objectives.linear(), target=target, sampler=sampler
-            ).x.block_until_ready()
-        )
-        for name, guidance in (("G", NAIVE), ("G_loss", LOOK))
-    }
-    whole = optimise.iterate(key, model, objective, rounds=12, batch=32, delta=0.2, sampler=sampler)
-    return {"unguided": plain, **guided, "round": float(np.median(whole.history["seconds"][2:]))}
-
-
-def figures(place: Place, problem: Any, runs: dict, naive: Any, moved: dict) -> None:
-    """Figures 4, 5 and 9, and the view of the drift."""
-    look = runs["f1", "theta_2", "sample"].history
-    rounds = np.arange(len(look["reward"]))
-    panels: dict[str, Any] = {
-        "off-support part, f1, theta_2": {
-            "G, delta 0.9": (np.arange(len(naive.history["reward"])), naive.history["off_support"]),
-            "G_loss, delta 0.2": (rounds, look["off_support"]),
-            "G_loss, recentred": (
-                np.arange(len(moved["theta_2", 0.2].history["reward"])),
-                moved["theta_2", 0.2].history["off_support"],
-            ),
-        }
-    }
-    curves(place.picture("off_support"), panels, "round", "r_off", log=True)
-    both = moved["theta_2", 0.2].history["reward"]
-    one = runs["f1", "theta_2", "mean"].history["reward"]
-    inside, one_in = moved["theta_1", 0.05].history["reward"], runs["f1", "theta_1", "mean"].history["reward"]
-    span = len(both)
-    curves(
-        place.picture("convergence"),
-        {
-            "f1, theta_2, delta 0.2": {
-                "Algorithm 1": (np.arange(min(span, len(one))), one[:span]),
-                "recentred (idealised Algorithm 2)": (np.arange(span), both),
-            },
-            "f1, theta_1, delta 0.05": {
-                "Algorithm 1": (np.arange(len(one_in)), one_in),
-                "recentred (idealised Algorithm 2)": (np.arange(len(inside)), inside),
-            },
-        },
-        "round",
-        "reward",
-    )
-    panels = {}
-    for (f, which, linearise), out in runs.items():
-        title = {"f1": "f1 (delta 0.05 and 0.2)", "f2": "f2 (delta 1)"}[f]
-        reward = out.history["reward"]
-        panels.setdefault(title, {})[f"{which}, by {linearise}"] = (np.arange(len(reward)), reward)
-    curves(place.picture("algorithm_1"), panels, "round", "reward")
-    inside_axis = problem.basis.T @ problem.theta_across
-    a = problem.basis @ (inside_axis / np.linalg.norm(inside_axis))
-    b = problem.basis @ np.linalg.svd(inside_axis[None])[2][1]
-    across = problem.theta_across - problem.basis @ inside_axis
-    frame = np.stack([a, b, across / np.linalg.norm(across)], 1)
-    start = np.random.default_rng(0).standard_normal((32, 16)) @ problem.basis.T
-    views = {
-        "G": {"data": start @ frame, "last round": np.asarray(naive.x) @ frame},
-        "G_loss": {"data": start @ frame, "last round": np.asarray(runs["f1", "theta_2", "sample"].x) @ frame},
-    }
-    clouds(place.picture("views"), views, ["along theta, inside", "inside", "across"])
-
-
-def section(
-    place: Place, sizes: Sizes, seed: int, one: dict, runs: dict, naive: Any, moved: dict, spheres: dict, seconds: dict
-) -> None:
-    """Tables and pictures of the part."""
-    t = {"theta_1": 1.0, "theta_2": 1.0 / np.sqrt(82.0)}
-    rows, numbers = [], {}
-    for (f, which, linearise), out in runs.items():
-        reward = out.history["reward"]
-        tail = reward[-max(len(reward) // 10, 1) :]
-        theory = regularised(t[which], out.implicit_lambda) if f == "f1" else None
-        # A plateau that theory knows: the gap to it; one that it does not: to the last rounds.
-        numbers["-".join((f, which, linearise))] = float(tail.mean())
-        rows.append(
-            {
-                "objective": f"{f}, {which}", "linearised at": "batch mean" if linearise == "mean" else "each sample",
-                "lambda = noise^2/delta": out.implicit_lambda, "regularised optimum": theory,
-                "mean of the last tenth": float(tail.mean()), "best sample": float(out.history["reward_best"].max()),
-                "fitted rate a round": rate(tail.mean() - reward), "r_off": float(out.history["off_support"].max()),
-                "last |g| / noise": float(out.history["gradient_over_noise"][-1]),
-            }
+    def one(name: str, guidance: Any, delta: float) -> dict[str, float]:
+        out = place.iterate(
+            f"sphere-{name}-{delta}", seed, model, objective, rounds=sizes.sphere_rounds, batch=sizes.sphere_batch,
+            delta=delta, sampler=tfg.DDPM(steps=sizes.steps), guidance=guidance,
         )  # fmt: skip
-    ideal = [
-        {
-            "objective": f"f1, {theta}, delta {delta}", "last": float(out.history["reward"][-1]),
-            "round 50": float(out.history["reward"][min(50, out.rounds)]),
-            "round 100": float(out.history["reward"][min(100, out.rounds)]),
-            "first round at 9.9": rounds_to(out.history["reward"], 9.9),
-            "fitted rate a round": rate(10.0 - out.history["reward"]),
-        }
-        for (theta, delta), out in moved.items()
-    ]  # fmt: skip
-    ball = [] if not spheres else [
-        {"delta": delta, **{f"{name} {key}": values[key] for name, by in spheres.items() for key, values in
-                            [(k, by[delta]) for k in ("reward", "ratio")]}}
-        for delta in sizes.deltas
-    ]  # fmt: skip
-    law = [
-        {"quantity": name, "measured": one[key], "theory": one[f"{key}_theory"]}
-        for name, key in (("mean along Pg", "mean"), ("variance along Pg", "var"), ("variance beside", "beside"))
-    ]
-    off = float(naive.history["off_support"][-1])
-    stuck = float(naive.history["reward"][-max(len(naive.history["reward"]) // 10, 1) :].mean())
-    text = [
-        "## Exact scores\n",
-        f"Denoisers known in closed form, float32, seed {seed}: Algorithm 1 for {sizes.rounds} rounds on f1 "
-        f"(published: 1000) and {sizes.short} on f2 (as published).\n",
-        f"**One round** samples the conditional law (n = {sizes.one_round}; DDPM's own bias is the rest):\n",
-        report.markdown_table(law),
-        "\n**Algorithm 1** plateaus at the regularised optimum `argmax f(x) - lambda/2 |x|^2` when linearised at the "
-        "batch's mean; at each sample it loses what fades where |g| is of the order of the noise:\n",
-        report.markdown_table(rows),
-        f"\n![Algorithm 1]({place.picture('algorithm_1').name})\n",
-        "\n**Idealised Algorithm 2** (the law re-centred on each batch) has no regulariser and reaches the maximum, "
-        "10:\n",
-        report.markdown_table(ideal),
-        f"\n![convergence]({place.picture('convergence').name})\n",
-        f"\n**Off the support.** G_loss stays inside to round-off. Naive G (delta 0.9) ends with r_off {off:.3f} and "
-        f"reward {stuck:.2f}: with an exact score it does not blow up, its last step leaves `h_1/alpha_1 G_perp`, and "
-        "its |g| in place of |Pg| makes it weak.\n",
-        f"![off support]({place.picture('off_support').name})\n\n![views]({place.picture('views').name})\n",
-    ]
-    if spheres:
-        text += [
-            f"\n**Sphere** (exact denoiser by Bessel ratios), batch {sizes.sphere_batch}, {sizes.sphere_rounds} "
-            "rounds; ratio is |x| - 1:\n",
-            report.markdown_table(ball),
-            f"\n![sphere]({place.picture('sphere').name})\n",
-        ]
-    text.append(
-        "\n**Runtime** of a round of 32 samples against unguided sampling (an exact denoiser, so the loop's own cost; "
-        f"medians on a busy two-core machine): unguided {seconds['unguided']:.3f} s, G {seconds['G']:.3f} s, G_loss "
-        f"{seconds['G_loss']:.3f} s, whole round {seconds['round']:.3f} s.\n"
-    )
-    numbers |= {"naive_r_off": off, "naive_reward": stuck, **{f"one_round_{k}": v for k, v in one.items()}}
-    numbers |= {f"recentred-{theta}-{delta}": float(o.history["reward"][-1]) for (theta, delta), o in moved.items()}
-    place.write_section(text, {**numbers, "seconds": seconds})
+        radius = np.linalg.norm(np.asarray(out.x), axis=1)
+        return {"reward": float(out.history["reward"][-1]), "ratio": float((radius - 1.0).mean())}
+
+    for name, guidance in (("G", NAIVE), ("G_loss", LOOK)):
+        for delta in sizes.deltas:
+            with found.or_missing():
+                found.spheres[name, delta] = one(name, guidance, delta)

@@ -102,3 +102,25 @@ def test_the_marginal_of_an_unconditional_run_counts_every_class():
     assert np.asarray(out.cost.forwards).tolist() == [9, 9]
     assert tfg.upper_cost(None, None, sampler, model, conditional=False).forwards == 9
     assert tfg.upper_cost(None, None, sampler, model).forwards == 3
+
+
+@pytest.mark.parametrize("sampler", [tfg.DDIM, tfg.Heun])
+def test_mapped_bounds_compute_both_branches_and_say_so(sampler):
+    """The estimates are those of each bound alone; the calls are the real ones."""
+
+    def run(low):
+        model = tfg.GuidanceInterval(CFG, low, MIDDLE[1])
+        grid = tfg.Explicit(jnp.array(TIMES))
+        return tfg.sample(jax.random.key(0), model, cond=jnp.array([0, 1]), sampler=sampler(steps=STEPS, grid=grid))
+
+    lows, found = jnp.array([MIDDLE[0], 50.0]), []
+    alone = lambda: jax.tree.map(lambda *a: jnp.stack(a), run(lows[0]), run(lows[1]))  # noqa: E731
+    for call in (alone, lambda: jax.vmap(run)(lows)):
+        CALLS.clear()
+        found.append(call())
+        jax.block_until_ready(found[-1].x)
+        jax.effects_barrier()
+        assert np.sum(found[-1].cost.forwards) == CALLS["forwards"]
+    np.testing.assert_allclose(found[1].x, found[0].x, rtol=1e-5, atol=1e-6)
+    assert np.all(found[1].cost.forwards > found[0].cost.forwards)
+    assert np.isfinite(jax.grad(lambda low: run(low).x.sum())(MIDDLE[0]))

@@ -17,7 +17,7 @@ from tfg_jax.shards import SampleFolder, read_folder
 def small(weights) -> list[str]:
     return [
         "--model", str(weights / "model"), "--guide", str(weights / "guide"), "--steps", "2", "--batch", "3",
-        "--rounds", "3", "--delta", "0.5", "--learning-rate", "1e-4",
+        "--rounds", "2", "--delta", "0.5", "--learning-rate", "1e-4",
     ]  # fmt: skip
 
 
@@ -36,13 +36,13 @@ def test_a_run_leaves_rounds_numbers_picture_and_page(optimised):
     names = {file.name for file in optimised.iterdir()}
     assert {"manifest.json", "config.json", "metrics.json", "grid.png", "report.html", "state"} <= names
     folder = read_folder(optimised)
-    assert set(folder.verify().values()) == {"ok"} and len(folder.ranges()) == 4
+    assert set(folder.verify().values()) == {"ok"} and len(folder.ranges()) == 3
     arrays = folder.read_all()
-    assert arrays["x"].shape == (12, 28, 28, 1) and np.isfinite(arrays["x"]).all()
+    assert arrays["x"].shape == (9, 28, 28, 1) and np.isfinite(arrays["x"]).all()
     assert (arrays["target"] == 8).all()  # bag
     found = json.loads((optimised / "metrics.json").read_text())
-    assert found["rounds"] == 3 and found["stopped"] is None and found["failed_samples"] == 0
-    np.testing.assert_allclose(found["history"]["reward"], arrays["reward"].reshape(4, 3).mean(1), rtol=1e-5)
+    assert found["rounds"] == 2 and found["stopped"] is None and found["failed_samples"] == 0
+    np.testing.assert_allclose(found["history"]["reward"], arrays["reward"].reshape(3, 3).mean(1), rtol=1e-5)
     config = json.loads((optimised / "config.json").read_text())
     assert config["options"]["delta"] == 0.5 and config["resolved"]["guidance"]["type"] == "GradientGuidance"
     page = (optimised / "report.html").read_text()
@@ -53,7 +53,7 @@ def test_a_finished_run_draws_nothing_again(optimised, small, tmp_path, monkeypa
     run = Path(shutil.copytree(optimised, tmp_path / "run"))
     monkeypatch.setattr(SampleFolder, "write", None)  # calling it would fail
     assert main(["optimise", *small, "--out", str(run)]) == 0
-    assert shards(run) == shards(optimised) and "rounds 0 to 3 are on disk" in capsys.readouterr().err
+    assert shards(run) == shards(optimised) and "rounds 0 to 2 are on disk" in capsys.readouterr().err
 
 
 def test_interrupted_and_resumed_ends_in_the_same_bytes(optimised, small, tmp_path, monkeypatch, capsys):
@@ -67,8 +67,8 @@ def test_interrupted_and_resumed_ends_in_the_same_bytes(optimised, small, tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr(SampleFolder, "write", interrupted)
         assert main(["optimise", *small, "--out", str(out)]) == 75
-    assert "rounds 0 to 1 of 3 are kept" in (said := capsys.readouterr().err) and "resumes" in said
-    assert len(read_folder(out).missing()) == 2
+    assert "rounds 0 to 1 of 2 are kept" in (said := capsys.readouterr().err) and "resumes" in said
+    assert len(read_folder(out).missing()) == 1
     assert main(["optimise", *small, "--out", str(out)]) == 0
     assert shards(out) == shards(optimised)
 
@@ -90,8 +90,8 @@ def test_another_configuration_is_refused(optimised, small, capsys):
 
 def test_a_round_in_which_every_image_fails_exits_3(small, tmp_path, capsys):
     out = tmp_path / "run"
-    args = ["--no-clip", "--beta", "constant", "--beta-coef", "1e38", "--out", str(out)]
-    assert main(["optimise", *small, *args]) == 3
+    strong = ["--beta-coef", "3e38", "--noise-std", "1e-9"]  # the programs of the other runs
+    assert main(["optimise", *small, *strong, "--out", str(out)]) == 3
     assert "every image of round 1 failed; round 0 is the last good one" in capsys.readouterr().err
     found = json.loads((out / "metrics.json").read_text())
     assert found["stopped"] == 1 and found["rounds"] == 0
@@ -105,7 +105,7 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(small, tmp_path, monkeypatc
     cells = dict(
         zip(header.replace("reward gradients", "gradients").split(), row.replace(" x ", "x").split(), strict=False)
     )
-    assert cells["shape"] == "28x28x1" and cells["forwards"] == str(4 * 3 * 2) and cells["pullbacks"] == str(3 * 3 * 2)
+    assert cells["shape"] == "28x28x1" and cells["forwards"] == str(3 * 3 * 2) and cells["pullbacks"] == str(2 * 3 * 2)
     assert not list(tmp_path.iterdir())
 
 

@@ -12,16 +12,19 @@ import tyro
 from tfg_jax.cli.main import FAILED_SAMPLES, OK, Interrupted
 from tfg_jax.cli.options import as_json
 
-UNITS = {"class": (2.0, 1.0), "brightness": (0.1, 0.003)}
-"""Default delta and noise_std of each reward, in its units: log-odds, and mean pixel value in [-1, 1]."""
+UNITS: dict[str, tuple[float | None, float | None, float]] = {
+    "class": (None, 10.0, 1.0),
+    "brightness": (0.1, None, 0.003),
+}
+"""Default delta, goal and noise_std of each reward, in its units: log-odds, and mean pixel value in [-1, 1]."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Raise a reward of generated images by rounds of gradient guidance.
 
-    Each round asks for a little more reward than the last batch has, along its gradient. Writes a sample folder with
-    one shard a round that the same command resumes, metrics.json, grid.png and report.html.
+    Each round asks for a goal, or for a little more reward than the last batch has, along its gradient. Writes a
+    sample folder with one shard a round that the same command resumes, metrics.json, grid.png and report.html.
     """
 
     reward: Literal["class", "brightness"] = "class"
@@ -33,9 +36,9 @@ class Options:
     batch: int = 16
     """Images a round."""
     delta: float | None = None
-    """Rise of reward asked for each round, > 0; default 2 log-odds, or 0.1 of brightness."""
+    """Rise of reward asked for each round, > 0; default 0.1 of brightness, none of log-odds."""
     goal: float | None = None
-    """Reward asked for in every round, in place of --delta."""
+    """Reward asked for in every round, in place of --delta; default 10 log-odds, none of brightness."""
     method: Literal["look-ahead", "naive"] = "look-ahead"
     """Gradient through the network, or at the clean estimate alone."""
     noise_std: float | None = None
@@ -48,11 +51,11 @@ class Options:
     """Take the reward's gradient at each image, or at the batch's mean."""
     learning_rate: float | None = None
     """Fine-tune the model on each round's images with this step size of Adam; default: do not."""
-    same_start: bool = False
-    """Start every round from the same noise."""
+    same_start: bool = True
+    """Start every round from the same noise: with --eta 0 a round continues the images of the one before."""
     steps: int = 50
     """DDIM steps."""
-    eta: float = 1.0
+    eta: float = 0.0
     """DDIM stochasticity in [0, 1]."""
     clip: bool = True
     """Clip clean estimates to [-1, 1]."""

@@ -46,15 +46,15 @@ def settings(options: Options) -> Setup:
     check_count("seed", options.seed, low=0)
     sampler = DDIM(steps=options.steps, eta=options.eta)
     sampler.check()
-    guidance = _guidance(options, UNITS[options.reward][1])
+    guidance = _guidance(options, UNITS[options.reward][2])
     guidance.check()
-    delta = options.delta
-    if delta is not None and options.goal is not None:
-        raise ValueError(f"delta={delta} has no effect with goal={options.goal}; drop one")
-    if delta is None and options.goal is None:
-        delta = UNITS[options.reward][0]
+    delta, goal = options.delta, options.goal
+    if delta is not None and goal is not None:
+        raise ValueError(f"delta={delta} has no effect with goal={goal}; drop one")
+    if delta is None and goal is None:
+        delta, goal, _ = UNITS[options.reward]
     check_number("delta", delta, low=0.0, strict=True)
-    check_number("goal", options.goal)
+    check_number("goal", goal)
     model = load_as(options.model, Denoiser)
     objective, labels, name, networks = _reward(options, model)
     initial = None
@@ -66,14 +66,14 @@ def settings(options: Options) -> Setup:
         adapt.check(model, None)
     clip = Clip() if options.clip else None
     config = {
-        "reward": name, "rounds": options.rounds, "batch": options.batch, "delta": delta, "goal": options.goal,
+        "reward": name, "rounds": options.rounds, "batch": options.batch, "delta": delta, "goal": goal,
         "linearise": options.linearise, "guidance": to_plain(guidance), "sampler": to_plain(sampler),
         "clip": to_plain(clip), "schedule": to_plain(model.schedule), "prediction": model.prediction,
         "learning_rate": options.learning_rate, "same_start": options.same_start, "seed": options.seed,
         "weights_sha256": {key: fingerprint(params) for key, params in networks.items()},
     }  # fmt: skip
     given = dict(
-        rounds=options.rounds, batch=options.batch, delta=delta, goal=options.goal, guidance=guidance,
+        rounds=options.rounds, batch=options.batch, delta=delta, goal=goal, guidance=guidance,
         linearise=options.linearise, adapt=adapt, sampler=sampler, clip=clip, initial=initial,
     )  # fmt: skip
     return Setup(model, objective, given, labels, name, config)

@@ -19,7 +19,7 @@ from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, step_cost
 from tfg_jax.lookahead import Clip, Conditioned, ForwardOnly, Lookahead
 from tfg_jax.noise import NoiseSource, NoiseTape
-from tfg_jax.result import NON_FINITE, OK, Cost, Status
+from tfg_jax.result import NON_FINITE, OK, Cost, Status, is_batched
 from tfg_jax.samplers.rules import Sampler, Step, renoise
 from tfg_jax.schedules import Level
 
@@ -167,19 +167,8 @@ def _step(
     moved, state, cost, *rest = jax.lax.cond(inside, lambda: all_recurrences(True), lambda: all_recurrences(False))
     both = step_cost(plan.guidance, plan.lookahead) + step_cost(Unguided(), ForwardOnly()) + plan.sampler.extra_cost * 2
     both = both.networks(calls(None)) * plan.guidance.n_recur
-    selected = _is_batched(inside)
+    selected = is_batched(inside)
     return moved, state, jax.tree.map(lambda a, b: jnp.where(selected, a, b), both, cost), *rest
-
-
-@jax.custom_batching.custom_vmap
-def _is_batched(flag: Array) -> Array:
-    """Whether a vmap maps ``flag``: a condition on it then is a select, which computes both of its branches."""
-    return jnp.zeros_like(flag)
-
-
-@_is_batched.def_vmap
-def _mapped(axis_size: int, in_batched: list, flag: Array) -> tuple[Array, bool]:
-    return jnp.ones(flag.shape[1:], flag.dtype), False
 
 
 def _moved_memory(ctx: StepContext, carry: _Carry) -> PyTree:

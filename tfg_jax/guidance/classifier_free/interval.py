@@ -2,8 +2,9 @@
 
     guided(x_t)  where low <= log-SNR <= high,      the plain conditional model outside
 
-The level is shared by all samples, so outside the other branches are not computed. The level of each evaluation
-decides, so at a bound the two evaluations of a Heun step may differ; the paper switches by step.
+The level is shared by all samples, so outside the other branches are not computed; with bounds mapped by vmap they are.
+The level of each evaluation decides, so at a bound the two evaluations of a Heun step may differ; the paper switches by
+step.
 With alpha = 1, log-SNR = -2 log(sigma): the sigma in [0.283, 1.609] of the paper is (-0.95, 2.52).
 Cost an evaluation: the guided one's inside, the plain one's outside.
 Reduces to: the guided model for (-inf, inf), the conditional one for an empty interval.
@@ -23,6 +24,7 @@ from tfg_jax import struct
 from tfg_jax.checks import is_concrete
 from tfg_jax.denoiser import Clean
 from tfg_jax.guidance.classifier_free.base import Transform
+from tfg_jax.result import is_batched
 
 
 @struct.dataclass
@@ -63,9 +65,12 @@ class GuidanceInterval(Transform):
         return (log_snr >= self.low) & (log_snr <= self.high)
 
     def calls(self, t: ArrayLike | None, conditional: bool) -> int | Array:
-        """Fewer outside."""
+        """Fewer outside; both if a vmap maps the bounds, which are then evaluated both and selected from."""
         guided, plain = self.model.calls(t, conditional), self.plain.calls(t, conditional)
-        return max(guided, plain) if t is None else jnp.where(self._inside(t), guided, plain)  # type: ignore[type-var]
+        if t is None:
+            return max(guided, plain)  # type: ignore[type-var]
+        inside = self._inside(t)
+        return jnp.where(is_batched(inside), guided + plain, jnp.where(inside, guided, plain))
 
     def at(self, memory: PyTree) -> Any:
         """The transform around the model that remembers ``memory``, which stands still outside."""

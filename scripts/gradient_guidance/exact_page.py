@@ -1,0 +1,223 @@
+"""Tables and pictures of the part with exact scores."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from gradient_guidance import theory
+from gradient_guidance.common import Missing, Place, clouds, curves, points, rate, rounds_to
+from tfg_jax import report
+from tfg_jax.optimise import Optimised
+from tfg_jax.optimise.problems import LinearProblem
+
+DELTA = {"theta_1": 0.05, "theta_2": 0.2, "b_1": 1.0, "b_2": 1.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """All that was measured."""
+
+    problem: LinearProblem
+    runs: dict[tuple[str, str, str], Optimised] = dataclasses.field(default_factory=dict)  # Algorithm 1
+    moved: dict[tuple[str, float], Optimised] = dataclasses.field(default_factory=dict)  # re-centred, theta and delta
+    naive: dict[str, Optimised] = dataclasses.field(default_factory=dict)
+    spheres: dict[tuple[str, float], dict[str, float]] = dataclasses.field(default_factory=dict)
+    numbers: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)  # one round, the last step
+    missing: list[str] = dataclasses.field(default_factory=list)  # what was not on disk
+
+    @contextmanager
+    def or_missing(self) -> Iterator[None]:
+        """Notes a run that is not on disk and goes on without it."""
+        try:
+            yield
+        except Missing as run:
+            self.missing.append(str(run))
+
+    def law(self, which: str, rounds: int, *, by_mean: bool, recentre: bool = False) -> tuple[float, np.ndarray]:
+        """f at the regularised optimum, and rewards of batches drawn from exact laws without a diffusion model."""
+        p = self.problem
+        theta = {"theta_1": p.theta_in, "theta_2": p.theta_across}.get(which)
+        b = p.b_same if which == "b_1" else p.b_spread
+        f = theory.distance(p.basis, b) if theta is None else theory.parabola(p.basis, theta)
+        delta = DELTA[which]
+        drawn = theory.rewards(p.basis, f, delta, rounds, by_mean=by_mean, recentre=recentre)
+        return f.optimum(theory.NOISE**2 / delta), drawn
+
+
+def tail(reward: np.ndarray) -> float:
+    """Mean of the last tenth of the rounds."""
+    return float(reward[-max(len(reward) // 10, 1) :].mean())
+
+
+def line_of(out: Optimised, name: str = "reward", until: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """A curve by round."""
+    values = out.history[name][:until]
+    return np.arange(len(values)), values
+
+
+def figures(place: Place, found: Found) -> None:
+    """As the paper's 4, 5, 9 and 11, and the view of the drift; of what there is."""
+    runs, moved = found.runs, found.moved
+    off = {"G, delta 0.9": found.naive.get("naive"), "G_loss, delta 0.2": runs.get(("f1", "theta_2", "sample")),
+           "G_loss, recentred": moved.get(("theta_2", 0.2))}  # fmt: skip
+    lines = {name: line_of(out, "off_support") for name, out in off.items() if out is not None}
+    curves(place.picture("off_support"), {"off-support part, f1, theta_2": lines}, "round", "r_off", log=True)
+    panels: dict[str, Any] = {}
+    for theta in ("theta_2", "theta_1"):
+        delta = DELTA[theta]
+        one, ideal = runs.get(("f1", theta, "mean")), moved.get((theta, delta))
+        span = 300 if ideal is None else ideal.rounds + 1
+        panel = panels.setdefault(f"f1, {theta}, delta {delta}", {})
+        if one is not None:
+            drawn = found.law(theta, min(span, one.rounds), by_mean=True)[1]
+            panel |= {"Algorithm 1, batch mean": line_of(one, until=span)}
+            panel |= {"drawn from exact laws": (np.arange(len(drawn)), drawn)}
+        if ideal is not None:
+            panel["recentred (idealised Algorithm 2)"] = line_of(ideal)
+    curves(place.picture("convergence"), panels, "round", "reward")
+    panels = {}
+    for (f, which, linearise), out in runs.items():
+        title = {"f1": "f1 (delta 0.05 and 0.2)", "f2": "f2 (delta 1)"}[f]
+        panels.setdefault(title, {})[f"{which}, by {linearise}"] = line_of(out)
+    if panels:
+        curves(place.picture("algorithm_1"), panels, "round", "reward")
+    views = {name: out for name, out in list(off.items())[:2] if out is not None}
+    if views:
+        drift(place, found, views)
+    if found.spheres:
+        front = {
+            name: tuple([v[key] for (n, _), v in found.spheres.items() if n == name] for key in ("ratio", "reward"))
+            for name in ("G", "G_loss")
+        }
+        points(place.picture("sphere"), front, "|x| - 1", "reward")
+
+
+def drift(place: Place, found: Found, outs: Mapping[str, Optimised]) -> None:
+    """The last batches in three dimensions, one of them across the subspace."""
+    basis, theta = found.problem.basis, found.problem.theta_across
+    inside = basis.T @ theta
+    a, b = basis @ (inside / np.linalg.norm(inside)), basis @ np.linalg.svd(inside[None])[2][1]
+    across = theta - basis @ inside
+    frame = np.stack([a, b, across / np.linalg.norm(across)], 1)
+    start = np.random.default_rng(0).standard_normal((32, basis.shape[1])) @ basis.T
+    views = {
+        name: {"data": start @ frame, "last round": np.asarray(out.x) @ frame} for name, out in outs.items()
+    }  # fmt: skip
+    clouds(place.picture("views"), views, ["along theta, inside", "inside", "across"])
+
+
+def algorithm_1(found: Found) -> list[dict[str, Any]]:
+    """Plateaus and rates beside those of exact laws."""
+    rows = []
+    for (f, which, linearise), out in found.runs.items():
+        reward = out.history["reward"]
+        optimum, drawn = found.law(which, out.rounds, by_mean=linearise == "mean")
+        rows.append(
+            {
+                "objective": f"{f}, {which}", "linearised at": "batch mean" if linearise == "mean" else "each sample",
+                "lambda": out.implicit_lambda, "regularised optimum": optimum, "last tenth": tail(reward),
+                "exact laws": tail(drawn), "another code": theory.REFERENCE.get(f"{f}, {which}, {linearise}"),
+                "rate": rate(tail(reward) - reward), "rate, exact laws": rate(tail(drawn) - drawn),
+                "max r_off": float(out.history["off_support"].max()),
+                "last |g| / noise": float(out.history["gradient_over_noise"][-1]),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def recentred(found: Found) -> list[dict[str, Any]]:
+    """Idealised Algorithm 2 by round."""
+    rows = []
+    for (theta, delta), out in found.moved.items():
+        reward = out.history["reward"]
+        at = {f"round {k}": float(reward[min(k, out.rounds)]) for k in (50, 100, 300)}
+        known = {k: theory.REFERENCE.get(f"recentred, {theta}, {delta}, {k}") for k in at}
+        said = [f"{value:g} at {name.split()[1]}" for name, value in known.items() if value is not None]
+        rows.append(
+            {"objective": f"f1, {theta}", "delta": delta, **at, "another code": ", ".join(said),
+             "last tenth": tail(reward), "worst of it": float(reward[-max(len(reward) // 10, 1) :].min()),
+             "first round at 9.9": rounds_to(reward, 9.9), "rate": rate(10.0 - reward)}
+        )  # fmt: skip
+    return rows
+
+
+def section(place: Place, sizes: Any, seed: int, found: Found) -> None:
+    """The part's text and numbers, of what there is."""
+    rows, ideal = algorithm_1(found), recentred(found)
+    show = lambda name: f"\n![{name.replace('_', ' ')}]({place.picture(name).name})\n"  # noqa: E731
+    text = [
+        "## Exact scores\n",
+        f"Denoisers known in closed form, float32, seed {seed}: Algorithm 1 for {sizes.rounds} rounds on f1 "
+        f"(published: 1000) and {sizes.short} on f2 (as published). *Exact laws* are batches drawn in NumPy from the "
+        "law that an exact score samples, without a diffusion model, on the same problem; *another code* is another "
+        "implementation in float64 on another draw of A, theta and b, on which f2 depends.\n",
+    ]
+    if found.missing:
+        text.append(f"Not run yet (`--part exact`): {', '.join(found.missing)}.\n")
+    if "one" in found.numbers:
+        one = found.numbers["one"]
+        names = (("mean along Pg", "mean"), ("variance along Pg", "var"), ("variance beside", "beside"))
+        text += [
+            f"**One round** samples the conditional law (g = 3.7 theta_2, y = 1.3, n = {sizes.one_round}; the rest is "
+            "DDPM's own bias at T = 200, which a test sees halve with twice the steps):\n",
+            report.markdown_table(
+                [{"quantity": n, "measured": one[k], "theory": one[f"{k}_theory"]} for n, k in names]
+            ),
+        ]
+    if rows:
+        text += [
+            "\n**Algorithm 1** linearised at the batch's mean has a fixed point at the regularised optimum "
+            "`argmax f(x) - lambda/2 |x|^2` over the subspace, lambda = noise^2 / delta. A rate is the factor by which "
+            "the gap to the plateau shrinks in a round, fitted from 90 to 10 % of it. Linearised at each sample there "
+            "is no such optimum: a sample whose own |g| is of the order of the noise falls back to the prior.\n",
+            report.markdown_table(rows),
+            show("algorithm_1"),
+        ]
+    if ideal:
+        text += [
+            "\n**Idealised Algorithm 2** (the law re-centred on each batch) has no regulariser; the maximum is 10:\n",
+            report.markdown_table(ideal),
+            show("convergence"),
+        ]
+    numbers: dict[str, Any] = {"algorithm_1": rows, "recentred": ideal, **found.numbers}
+    text += off_support(found, numbers)
+    if found.naive or ("f1", "theta_2", "sample") in found.runs:
+        text += [show("off_support"), show("views")]
+    if found.spheres:
+        deltas = dict.fromkeys(delta for _, delta in found.spheres)
+        ball = [
+            {"delta": d, **{f"{n} {key}": found.spheres.get((n, d), {}).get(key) for n in ("G", "G_loss")
+                            for key in ("reward", "ratio")}}
+            for d in deltas
+        ]  # fmt: skip
+        text += [
+            f"\n**Sphere** (exact denoiser by Bessel ratios), {sizes.sphere_rounds} rounds of {sizes.sphere_batch} "
+            "(published: 256); ratio is |x| - 1:\n",
+            report.markdown_table(ball),
+            show("sphere"),
+        ]
+    place.write_section(text, numbers)
+
+
+def off_support(found: Found, numbers: dict[str, Any]) -> list[str]:
+    """What naive guidance leaves across the subspace; its numbers are added to ``numbers``."""
+    if "naive" not in found.naive:
+        return []
+    naive, last = found.naive["naive"], found.numbers.get("last")
+    off, stuck = tail(naive.history["off_support"]), tail(naive.history["reward"])
+    numbers |= {"naive_r_off": off, "naive_reward": stuck}
+    text = (
+        f"\n**Off the support.** Naive G (delta 0.9) ends with r_off {off:.3f} and reward {stuck:.2f} (means of the "
+        f"last tenth; another code: {theory.REFERENCE['naive, r_off']} and {theory.REFERENCE['naive, reward']})."
+    )
+    if last is not None:
+        text += (
+            f" One more round leaves {last['found']:.4f} across the subspace, where `h_1/alpha_1 G_perp` of the last "
+            f"step says {last['expected']:.4f} (mean norms; the vectors differ by {last['difference']:.1e})."
+        )
+    return [text + "\n"]
