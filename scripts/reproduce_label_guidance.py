@@ -54,7 +54,7 @@ class Run:
     """What is run and where it goes."""
 
     per_class: int = 128  # reported samples a class
-    ablation_per_class: int = 32  # of the rows that change one thing of TFG
+    ablation_per_class: int = 128  # of the rows that change one thing of TFG
     trial_per_class: int = 10  # tuning samples a class
     steps: int = 50
     chunk: int = 20  # small arrays stay in the cache of a CPU core
@@ -125,6 +125,7 @@ def ablations(tfg: TFG) -> dict[str, TFG]:
     both = lambda kind: change(**{f"{term}_structure": kind for term in terms})  # noqa: E731
     return {
         "tfg, n_recur 2": change(n_recur=2),
+        "tfg, n_recur 4": change(n_recur=4),
         "tfg, n_mc 4": change(n_mc=4),
         "tfg, constant": both("constant"),
         "tfg, decrease": both("decrease"),

@@ -65,7 +65,7 @@ _HOMES = {
     "diagnose": ("HorizonCurve", "diagnose_horizon"),
     "endtoend.source": ("DFlow",),
     "endtoend.controls": ("Controls",),
-    "endtoend.run": ("end_to_end", "upper_end_to_end_cost"),
+    "endtoend.run": ("end_to_end", "preview_end_to_end", "upper_end_to_end_cost"),
     "best": ("best_of_n",),
     "config": ("from_json", "to_json"),
     "weights.released": ("load",),
@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from tfg_jax.diagnose import diagnose_horizon as diagnose_horizon
     from tfg_jax.endtoend.controls import Controls as Controls
     from tfg_jax.endtoend.run import end_to_end as end_to_end
+    from tfg_jax.endtoend.run import preview_end_to_end as preview_end_to_end
     from tfg_jax.endtoend.run import upper_end_to_end_cost as upper_end_to_end_cost
     from tfg_jax.endtoend.source import DFlow as DFlow
     from tfg_jax.guidance import special_cases as special_cases

@@ -20,7 +20,7 @@ from tfg_jax.noise import KeyNoise, NoiseTape, sample_key, typed_key
 from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.objectives.classifier import ClassLogProb
 from tfg_jax.objectives.compose import Sum, Through, Weighted
-from tfg_jax.objectives.inverse import GaussianLogLikelihood, PoissonLogLikelihood, ResidualNorm
+from tfg_jax.objectives.inverse import GaussianLogLikelihood, PhotonResidual, PoissonLogLikelihood, ResidualNorm
 from tfg_jax.result import INVALID_INPUT, Cost, Samples, Status
 from tfg_jax.samplers.loop import Plan, Record, sample_one
 from tfg_jax.samplers.rules import DDIM, Sampler
@@ -192,7 +192,7 @@ def _unusable(objective: Any, target: PyTree) -> Array:
             return _unusable(objective.objective, target)
         case ClassLogProb():
             return (target < 0) | (target >= objective.classifier.num_classes)
-        case GaussianLogLikelihood() | PoissonLogLikelihood() | ResidualNorm():
+        case GaussianLogLikelihood() | PoissonLogLikelihood() | PhotonResidual() | ResidualNorm():
             return ~jnp.all(jnp.isfinite(target))
     return jnp.zeros((), bool)
 

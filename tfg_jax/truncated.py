@@ -23,7 +23,17 @@ from tfg_jax import ode_diffrax, struct
 from tfg_jax.checks import check_choice, check_count, check_number, is_concrete
 from tfg_jax.denoiser import Clean
 from tfg_jax.lookahead import Look, Tweedie
-from tfg_jax.ode import SOLVERS, Remat, Tableau, check_remat, integrate, margin_of, tableau_of, uniform_grid
+from tfg_jax.ode import (
+    SOLVERS,
+    Remat,
+    by_scan,
+    check_no_adjoint,
+    check_remat,
+    integrate,
+    margin_of,
+    tableau_of,
+    uniform_grid,
+)
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level
 
@@ -93,7 +103,7 @@ class TruncatedSolve:
     @property
     def by_scan(self) -> bool:
         """Whether the solve is our own scan, not diffrax."""
-        return isinstance(self.solver, str | Tableau)
+        return by_scan(self.solver)
 
     def check(self, *, forward_mode: bool = False) -> None:
         """Raise ValueError for a horizon outside [0, 1], bad counts, and solvers or adjoints that cannot serve."""
@@ -114,11 +124,7 @@ class TruncatedSolve:
             return
         if isinstance(self.solver, str):
             check_choice("solver", self.solver, SOLVERS)
-        if self.adjoint is not None:
-            raise ValueError(
-                f"adjoint={type(self.adjoint).__name__} has no effect on solver={self.solver!r}, which is a scan; "
-                "pass remat=, or a diffrax solver such as diffrax.Midpoint()"
-            )
+        check_no_adjoint(self.solver, self.adjoint)
         check_remat(self.remat, self.steps)
         if self.horizon is None and not isinstance(self.remat, str):
             raise ValueError(f"remat={self.remat} does not fit a solve without tail; use 'step'")

@@ -142,6 +142,15 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(tiny, tmp_path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
+def test_a_horizon_is_part_of_cost_and_configuration(tiny, finished, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "_memory", lambda *_: None)
+    look = ["--horizon", "0.5", "--lookahead-steps", "2", "--solver", "heun"]
+    assert main(["sample", *tiny, *look, "--dry-run"]) == 0
+    assert " 50 " in capsys.readouterr().out  # 5 samples, 2 steps, 5 forwards
+    assert main(["sample", *tiny, *look, "--out", str(finished)]) == 2
+    assert "lookahead" in capsys.readouterr().err
+
+
 def test_failed_samples_are_stored_shown_and_exit_3(tiny, weights, tmp_path, capsys):
     """Variance guidance of absurd strength overflows: the samples fail, the run does not."""
     args = ["--no-clip", "--rho", "1e38", "--mu", "1e38", "--smoothing", "0"]
@@ -190,6 +199,8 @@ def test_a_full_disk_is_resumable(tiny, tmp_path, monkeypatch, capsys):
         (["--classes", "1", "trouser"], "names a class twice"),
         (["--method", "dps", "--rho", "1"], "--rho has no effect on --method dps, which takes --strength"),
         (["--method", "none", "--n-mc", "1"], "--n-mc has no effect"),
+        (["--method", "classifier", "--horizon", "1"], "--horizon has no effect on --method classifier"),
+        (["--solver", "heun"], "--solver has no effect without --horizon"),
         (["--mu", "0", "--n-iter", "3"], "n_iter=3 has no effect"),
         (["--model", "no-such-model"], "'no-such-model' is neither a released name"),
         (["--config", "no-such-file.json"], "no-such-file.json"),

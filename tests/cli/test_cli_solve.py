@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +17,7 @@ from tfg_jax.cli import runs
 from tfg_jax.cli.main import main
 from tfg_jax.cli.methods import RestorationName
 from tfg_jax.cli.solve import ProblemName
+from tfg_jax.result import Samples, Status
 from tfg_jax.shards import SampleFolder, read_folder
 from tfg_jax.tasks import PROBLEMS, inverse
 
@@ -128,6 +130,52 @@ def test_images_of_ones_own(pictures, small, tmp_path, capsys):
     assert main(["solve", *small, "--images", *single, "--out", str(out)]) == 0
 
 
+def test_measurements_of_ones_own_have_no_truth(weights, tmp_path, capsys):
+    """Files of the measurement's size; residuals and spread are reported, what needs a truth is left out."""
+    y = np.random.default_rng(0).uniform(-1, 1, size=(2, 14, 14, 1)).astype(np.float32)
+    np.savez(tmp_path / "seen.npz", x=y)
+    out, file = tmp_path / "run", str(tmp_path / "seen.npz")
+    given = ["--model", str(weights / "model"), "--steps", "2", "--draws", "2", "--chunk", "4", "--measured"]
+    args = [*given, "--noise", "poisson", "--method", "none", "--images", file]
+    assert main(["solve", *args, "--out", str(out)]) == 0
+    found = json.loads((out / "metrics.json").read_text())
+    assert found["images"] == 2 and found["residual"] > 0 and "psnr" not in found and "feature_distance" not in found
+    np.testing.assert_array_equal(read_folder(out).read_all()["target"][::2], y)
+    capsys.readouterr()
+    for extra, said in (
+        ([], "--measured needs measurements; pass --images"),
+        (["--images", file, "--evaluator", str(weights / "evaluator")], "has no effect on --measured"),
+        (["--images", file, "--problem", "box"], "is 14 x 14 x 1, problem box needs 28 x 28 x 1"),
+        (["--images", file, "--problem", "phase"], "problem phase needs 56 x 56 x 1"),
+    ):
+        assert main(["solve", *given, *extra]) == 2
+        assert said in capsys.readouterr().err
+
+
+def solved(key, model, method, *, objective, num_samples, target, index_offset):
+    """Samples as `end_to_end` gives them, of a network that takes too long to compile for what this tells."""
+    assert type(objective).__name__ == "GaussianLogLikelihood" and target.shape == (2, 14, 14, 1)
+    status = Status(jnp.zeros(num_samples, jnp.int32), jnp.full(num_samples, -1))
+    cost = jax.tree.map(lambda leaf: jnp.full(num_samples, leaf), method.closure.as_arrays())
+    return Samples(jnp.full((num_samples, *model.shape), 0.1), status, cost, {})
+
+
+def test_a_run_end_to_end(weights, tmp_path, monkeypatch):
+    """What is asked for arrives at the method, and its samples and calls at the report."""
+    monkeypatch.setattr(inverse, "end_to_end", solved)
+    out = tmp_path / "run"
+    args = ["--model", str(weights / "model"), "--evaluator", "None", "--num-images", "2", "--draws", "1",
+            "--chunk", "2", "--method", "dflow", "--lookahead-steps", "2", "--solver", "euler", "--iterations", "2",
+            "--line-search", "2"]  # fmt: skip
+    assert main(["solve", *args, "--out", str(out)]) == 0
+    found, arrays = json.loads((out / "metrics.json").read_text()), read_folder(out).read_all()
+    assert found["failed_samples"] == 0 and arrays["objective"].shape == (2, 1)
+    np.testing.assert_array_equal(arrays["cost_forwards"], 3 + 2)
+    config = json.loads((out / "config.json").read_text())["resolved"]
+    assert config["guidance"]["solve"]["steps"] == 2 and "sampler" not in config
+    assert "Residual against sampling step" not in (out / "report.html").read_text()
+
+
 def test_failed_draws_are_shown_and_exit_3(small, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["solve", *small, "--no-clip", "--strength", "3e38", "--evaluator", "None", "--out", str(out)]) == 3
@@ -169,6 +217,16 @@ def test_failing_metrics_lose_no_sample(run, small, monkeypatch, capsys):
         (["--method", "tfg", "--strength", "1"], "--strength has no effect on --method tfg"),
         (["--data-std", "1"], "--data-std has no effect on --method dps, which takes --strength"),
         (["--method", "pigdm", "--data-std", "0"], "data_std=0"),
+        (["--horizon", "2"], "horizon=2"),
+        (["--solver", "heun"], "--solver has no effect without --horizon"),
+        (["--lookahead-steps", "3"], "--lookahead-steps has no effect without --horizon"),
+        (["--method", "none", "--horizon", "1"], "--horizon has no effect on --method none"),
+        (["--iterations", "3"], "--iterations has no effect on --method dps"),
+        (["--method", "dflow"], "--steps has no effect on --method dflow; drop it (--horizon, --lookahead-steps and"),
+        (["--method", "controls", "--eta", "0.5"], "--eta has no effect on --method controls"),
+        (["--method", "controls", "--no-clip"], "--no-clip has no effect on --method controls"),
+        (["--method", "controls", "--horizon", "1"], "--horizon has no effect on --method controls; drop it (--steps"),
+        (["--method", "controls", "--iterations", "0"], "iterations=0 must be"),
         (["--images", "no-such-folder"], "images=no-such-folder does not exist"),
         (["--model", "no-such-model"], "'no-such-model' is neither a released name"),
         (["--evaluator", "no-such-model"], "'no-such-model' is neither a released name"),
@@ -227,8 +285,12 @@ def test_every_problem_and_method_is_understood(small, monkeypatch, capsys):
     for problem in get_args(ProblemName):
         assert main(["solve", *small, "--problem", problem, "--dry-run"]) == 0
     for method in get_args(RestorationName):
-        assert main(["solve", *small, "--method", method, "--dry-run"]) == 0
+        at = small.index("--steps")
+        args = small if method != "dflow" else small[:at] + small[at + 2 :]
+        assert main(["solve", *args, "--method", method, "--dry-run"]) == 0
         assert method in capsys.readouterr().out
+    assert main(["solve", *small, "--horizon", "1", "--lookahead-steps", "3", "--dry-run"]) == 0
+    assert "84" in capsys.readouterr().out  # 6 samples, 2 steps, 7 forwards
 
 
 def test_a_dry_run_tells_the_cost_and_writes_nothing(small, tmp_path, monkeypatch, capsys):

@@ -1,7 +1,9 @@
 """Source and control optimisation: exact discrete gradients, the right regulariser, stops that stop, honest costs."""
 
+from collections import Counter
 from typing import Any
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from tfg_jax.endtoend.controls import controlled
 from tfg_jax.endtoend.descend import lbfgs, minimise
 from tfg_jax.endtoend.source import chi_energy
 from tfg_jax.lookahead import Conditioned
-from tfg_jax.ode import tableau_of
+from tfg_jax.ode import Tableau, tableau_of
 
 D = 3
 LAM = (0.4, 1.3, 2.2)
@@ -99,6 +101,50 @@ def test_additive_controls_of_a_midpoint_solve(x64):
         np.testing.assert_allclose(got[index], (total(controls + bump) - total(controls - bump)) / 2e-5, rtol=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("kind", "solver", "adjoint"), [("kick", "heun", diffrax.DirectAdjoint()), ("additive", "bosh3", None)]
+)
+def test_diffrax_gives_the_same_controls(kind, solver, adjoint, x64):
+    """Value and gradient of the scan to round-off, on a grid of uneven steps; real calls are those that cost tells.
+
+    Bosh3 reuses its last stage as the next first one, which it must not do across a jump of the controls.
+    """
+    theirs, ours = {
+        "heun": (diffrax.Heun(), "heun"),
+        "bosh3": (diffrax.Bosh3(), Tableau(((0.5,), (0.0, 0.75)), (2 / 9, 1 / 3, 4 / 9), (0.5, 0.75))),
+    }[solver]  # fmt: skip
+    calls = Counter()
+
+    def counted(params, x, t, cond):
+        jax.debug.callback(lambda _: calls.update(["forwards"]), x[0])
+        return velocity(params, x, t, cond)
+
+    model = tfg.from_fn(counted, None, tfg.RectifiedFlow(), prediction="velocity", shape=(D,))
+    levels = model.schedule.level(jnp.asarray(np.array([0.95, 0.6, 0.3, 0.1, 0.0])))
+    rng = np.random.default_rng(2)
+    z, controls = jnp.asarray(rng.standard_normal(D)), jnp.asarray(0.3 * rng.standard_normal((4, D)))
+
+    def value_and_slope(method):
+        def total(controls):
+            x, penalty = method.problem(Conditioned(model), levels, z)[1](controls)
+            return penalty + jnp.sum(x**3)
+
+        found = jax.block_until_ready(jax.jit(jax.value_and_grad(total))(controls))
+        jax.effects_barrier()
+        return found
+
+    expected = value_and_slope(tfg.Controls(4, kind, 0.3, solver=ours, remat="none"))
+    calls.clear()
+    method = tfg.Controls(4, kind, 0.3, solver=theirs, adjoint=adjoint)
+    method.check()
+    got = value_and_slope(method)
+    np.testing.assert_allclose(got[0], expected[0], rtol=1e-12)
+    np.testing.assert_allclose(got[1], expected[1], rtol=1e-12, atol=1e-13)
+    assert calls["forwards"] <= method.closure.forwards
+    # Bosh3's last stage is evaluated for its error alone.
+    assert method.closure.pullbacks == {"heun": 8, "bosh3": 16}[solver]
+
+
 @pytest.mark.parametrize("kind", ["additive", "kick"])
 def test_controls_of_zero_are_the_unguided_sampler(kind):
     grid = tfg.Explicit(jnp.array([0.95, 0.6, 0.3, 0.0]))
@@ -124,6 +170,18 @@ def test_both_reach_the_goal_and_report_their_calls():
     plain = run(tfg.DFlow(tfg.TruncatedSolve(1.0, 4), iterations=1, optimizer=STILL))
     assert np.abs(plain.x - GOAL).max() > 0.5
     np.testing.assert_array_equal(plain.cost.forwards, 2 * 9 + 9)
+
+
+def test_what_a_run_will_take_is_known_before():
+    """The bound on its calls, and memory that holds at least the result; nothing is run."""
+    given: Any = {"objective": near, "target": jnp.zeros((64, D)), "num_samples": 64}
+    method = tfg.Controls(4, iterations=2, optimizer=SGD)
+    found = tfg.preview_end_to_end(MODEL, method, **given)
+    assert found.cost == tfg.upper_end_to_end_cost(method)
+    assert (found.cost.forwards, found.cost.pullbacks, found.cost.objective) == (3 * 8 + 4, 3 * 4, 3)
+    assert found.memory is not None and found.memory > 64 * (4 + 1) * D * 4  # the controls and the sample
+    with pytest.raises(ValueError, match="weight=-1.0? must be"):
+        tfg.preview_end_to_end(MODEL, tfg.Controls(weight=-1.0), **given)
 
 
 def test_any_optimiser_and_a_start_of_ones_own():
@@ -182,6 +240,12 @@ def test_what_is_refused():
         (tfg.Controls(kind="push"), {}, "kind='push' is unknown"),  # type: ignore[arg-type]
         (tfg.Controls(weight=-1.0), {}, "weight=-1.0? must be"),
         (tfg.Controls(6, remat=4), {}, "remat=4 must divide steps=6"),
+        (tfg.Controls(6, adjoint=diffrax.DirectAdjoint()), {}, "adjoint=DirectAdjoint has no effect on solver='euler'"),
+        (tfg.Controls(6, solver="rk4"), {}, "solver='rk4' is unknown"),
+        (tfg.Controls(6, solver=diffrax.Kvaerno3()), {}, "Kvaerno3 is implicit"),
+        (tfg.Controls(6, solver=diffrax.Heun(), remat="step"), {}, "remat='step' has no effect on diffrax solvers"),
+        (tfg.Controls(6, solver=diffrax.Heun(), adjoint=diffrax.ForwardMode()), {}, "ForwardMode has no pullback"),
+        (tfg.Controls(6, solver=diffrax.Heun(), adjoint=diffrax.BacksolveAdjoint()), {}, "from the wrong side"),
         (tfg.Controls(), {"blend": 0.5}, "blend has no effect without start"),
         (tfg.Controls(), {"start": jnp.zeros((2, 5))}, "start has shape"),
         (tfg.Controls(), {"num_samples": 0}, "num_samples=0 must be"),

@@ -213,6 +213,21 @@ def test_the_poisson_likelihood_is_zero_at_its_maximum_and_pulls_black_pixels_up
     assert float(objective.residual_norm(x, y)) == pytest.approx(0.0, abs=1e-9)
 
 
+def test_residuals_of_photon_counts_are_weighted_by_their_variances(x64):
+    """A pixel of n photons counts 1 / sqrt(n + 1), on the scale of the plain residual; black pixels stay finite."""
+    operator = operators.dynamic_range(SHAPE, 1.0 + 1e-9)
+    y = operator(image()).at[:4].set(-1.0)
+    x, objective = 0.5 * image(), objectives.photon_residual(operator, 30.0)
+    weight = 1.0 / np.sqrt(15.0 * (np.asarray(y) + 1.0) + 1.0)
+    weight /= np.sqrt(np.mean(weight**2))
+    norm = np.linalg.norm(weight * (y - operator(x)))
+    np.testing.assert_allclose(objective(x, y), -norm, rtol=1e-12)
+    np.testing.assert_allclose(objectives.photon_residual(operator, 30.0, squared=True)(x, y), -0.5 * norm**2)
+    assert np.all(np.isfinite(jax.grad(objective)(x, y)))
+    even = objectives.photon_residual(operator, 1e-9)
+    np.testing.assert_allclose(even(x, y), objectives.residual_norm(operator)(x, y), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -247,6 +262,8 @@ def test_the_poisson_likelihood_is_zero_at_its_maximum_and_pulls_black_pixels_up
         (lambda: operators.measure_poisson(operators.phase_retrieval(SHAPE), image(), 9.0, KEY), "use Gaussian noise"),
         (lambda: objectives.poisson_log_likelihood(operators.phase_retrieval(SHAPE), 9.0), "use Gaussian noise"),
         (lambda: objectives.poisson_log_likelihood(operators.dynamic_range(SHAPE), -1.0), "peak=-1. must"),
+        (lambda: objectives.photon_residual(operators.phase_retrieval(SHAPE), 9.0), "use Gaussian noise"),
+        (lambda: objectives.photon_residual(operators.dynamic_range(SHAPE), 0.0), "peak=0"),
         (lambda: objectives.gaussian_log_likelihood(operators.dynamic_range(SHAPE), 0.0), "noise_std=0"),
     ],
 )  # fmt: skip

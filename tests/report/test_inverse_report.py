@@ -36,6 +36,14 @@ def test_numbers_are_means_over_images():
     assert perfect["psnr"] == 100.0 and perfect["ssim"] == pytest.approx(1.0) and perfect["posterior_spread"] == 0.0
 
 
+def test_without_a_truth_there_is_the_residual(tmp_path):
+    found = inverse_report(tmp_path, a_run(truth=None, features=np.ones((12, 2))), "Title")
+    assert found["images"] == 3 and found["residual_per_noise_std"] == pytest.approx(2.0)
+    assert found["posterior_spread"] > 0 and not {"psnr", "ssim_of_mean", "feature_distance"} & set(found)
+    page = (tmp_path / "report.html").read_text()
+    assert "measurement, draws with their residual / noise" in page and "PSNR" not in page and "truth, m" not in page
+
+
 def test_failed_draws_are_counted_and_left_out():
     run = a_run()
     x, code = np.array(run.x), np.array(run.status_code)
@@ -83,7 +91,7 @@ def test_measurements_become_pictures():
     ("changes", "message"),
     [
         ({"x": np.zeros((5, 8, 8, 1))}, "x must hold the same number of draws for each of 3 images, got 5"),
-        ({"names": ["a"]}, "pictures and names must have one entry"),
+        ({"names": ["a"]}, "truth and names must have one entry for each of 3 pictures, got 3 and 1"),
         ({"residual": np.zeros(3)}, "residual must have one entry for each of 12 draws, got 3"),
     ],
 )

@@ -34,6 +34,8 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "TruncatedSolve": ("blasingame2025greed",),
     "InnerSteps": ("blasingame2025greed",),
     "Reach": ("blasingame2025greed",),
+    "DFlow": ("benhamu2024dflow",),
+    "Controls": ("liu2023flowgrad", "wang2024ocflow"),
 }
 """Name of a class or prediction type -> keys of `ENTRIES`."""
 
@@ -183,6 +185,24 @@ ENTRIES: dict[str, str] = {
   booktitle = {Advances in Neural Information Processing Systems},
   year = {2025},
   eprint = {2502.08006}, archiveprefix = {arXiv},
+}""",
+    "benhamu2024dflow": """@inproceedings{benhamu2024dflow,
+  title = {{D-Flow}: Differentiating through Flows for Controlled Generation},
+  author = {Ben-Hamu, Heli and Puny, Omri and Gat, Itai and Karrer, Brian and Singer, Uriel and Lipman, Yaron},
+  booktitle = {International Conference on Machine Learning},
+  year = {2024},
+}""",
+    "liu2023flowgrad": """@inproceedings{liu2023flowgrad,
+  title = {{FlowGrad}: Controlling the Output of Generative {ODEs} with Gradients},
+  author = {Liu, Xingchao and Wu, Lemeng and Zhang, Shujian and Gong, Chengyue and Ping, Wei and Liu, Qiang},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  year = {2023},
+}""",
+    "wang2024ocflow": """@article{wang2024ocflow,
+  title = {Training Free Guided Flow Matching with Optimal Control},
+  author = {Wang, Luran and Cheng, Chaoran and Liao, Yizhen and Qu, Yanru and Liu, Ge},
+  journal = {arXiv:2410.18070},
+  year = {2024},
 }""",
 }
 """Key -> entry, in the order they are printed."""

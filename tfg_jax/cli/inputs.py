@@ -12,12 +12,16 @@ MAX_BYTES = 8 * 2**30
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
-def read_images(paths: Sequence[Path], shape: tuple[int, ...]) -> tuple[np.ndarray, list[str]]:
+def read_images(
+    paths: Sequence[Path], shape: tuple[int, ...], *, needed_by: str = "the model", bright: bool = True
+) -> tuple[np.ndarray, list[str]]:
     """Images (n, H, W, C) in [-1, 1] and a name for each, in the order given; a folder's files by name.
 
     Args:
         paths: pictures, .npz files with images `x` (n, H, W, C), or folders that hold some.
         shape: (H, W, C) that all of them must have, C = 1 (grey) or 3.
+        needed_by: who needs that shape, for the message.
+        bright: False for measurements that are no brightness in [-1, 1]: pictures cannot hold them.
 
     Raises:
         ValueError: no images, a file that is no readable image, or one of another size.
@@ -27,13 +31,15 @@ def read_images(paths: Sequence[Path], shape: tuple[int, ...]) -> tuple[np.ndarr
     names: list[str] = []
     for file in [file for path in paths for file in _files(path)]:
         if file.suffix.lower() == ".npz":
-            held = as_images(f"images={file}", read_npz("images", file, ("x",))["x"])
+            held = as_images(f"images={file}", read_npz("images", file, ("x",))["x"], bright=bright)
             labels = [f"{file.stem} {i}" for i in range(len(held))]
+        elif not bright:
+            raise ValueError(f"images={file} is a picture, but {needed_by} measures no brightness; give an .npz file")
         else:
             held, labels = _read_picture(file, shape[-1])[None], [file.stem]
         if held.shape[1:] != tuple(shape):
             size, wanted = (" x ".join(map(str, each)) for each in (held.shape[1:], shape))
-            raise ValueError(f"images={file} is {size}, the model needs {wanted}; resize or crop it first")
+            raise ValueError(f"images={file} is {size}, {needed_by} needs {wanted}; resize or crop it first")
         if not np.isfinite(held).all():
             raise ValueError(f"images={file} holds NaN or infinity; clean it first")
         images.append(held)
@@ -56,15 +62,18 @@ def read_npz(name: str, file: Path, keys: Sequence[str]) -> dict[str, np.ndarray
         return {key: held[key] for key in keys}
 
 
-def as_images(where: str, x: np.ndarray) -> np.ndarray:
-    """Images (n, H, W, C) as float32 in [-1, 1], from bytes 0..255 or floats; ValueError for anything else."""
+def as_images(where: str, x: np.ndarray, *, bright: bool = True) -> np.ndarray:
+    """Images (n, H, W, C) as float32 in [-1, 1], from bytes 0..255 or floats; ValueError for anything else.
+
+    bright: whether values far outside that range are refused.
+    """
     from tfg_jax.data.fashion_mnist import to_float
 
     if x.ndim != 4 or not len(x) or not (x.dtype == np.uint8 or np.issubdtype(x.dtype, np.floating)):
         raise ValueError(f"{where} holds x of shape {x.shape} and type {x.dtype}; images are (n, H, W, C), "
                          "floats or bytes")  # fmt: skip
     x = to_float(x) if x.dtype == np.uint8 else x.astype(np.float32)
-    if np.isfinite(x).all() and np.abs(x).max() > 1.5:
+    if bright and np.isfinite(x).all() and np.abs(x).max() > 1.5:
         raise ValueError(f"{where} holds values up to {np.abs(x).max():.4g}; scale images to [-1, 1]")
     return x
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from tfg_jax.guidance.base import Guidance
+    from tfg_jax.truncated import TruncatedSolve
 
 SETTINGS = (
     "rho", "mu", "smoothing", "strength", "n_iter", "n_recur", "n_mc",
     "rho_structure", "mu_structure", "smoothing_structure", "structure", "data_std", "weighting",
+    "iterations", "line_search", "regulariser", "weight", "kind",
 )  # fmt: skip
 """Settings that can be given on the command line: fields of the methods' own classes."""
 
@@ -21,14 +22,15 @@ MethodName = Literal["none", "conditional", "classifier", "dps", "lgd", "freedom
 class Method(NamedTuple):
     """One way to ask for a class."""
 
-    guidance: Guidance | None
+    guidance: Any  # a Guidance, a method that works end to end, or None
     conditional: bool
 
 
-RestorationName = Literal["none", "dps", "pigdm", "mpgd", "tfg"]
+RestorationName = Literal["none", "dps", "lgd", "freedom", "ugd", "pigdm", "mpgd", "tfg", "dflow", "controls"]
+END_TO_END = ("dflow", "controls")
 
 
-def build(name: str, settings: Mapping[str, Any], preset: Callable[[str], Guidance] | None = None) -> Method:
+def build(name: str, settings: Mapping[str, Any], preset: Callable[[str], Any] | None = None) -> Method:
     """A method with its tuned settings, or with those that the user gave instead.
 
     Args:
@@ -57,6 +59,49 @@ def build(name: str, settings: Mapping[str, Any], preset: Callable[[str], Guidan
         guidance = guidance.replace(**given)  # type: ignore[attr-defined]
         guidance.check()
     return Method(guidance, name == "conditional")
+
+
+def look_ahead(name: str, horizon: float | None, steps: int | None, solver: str | None) -> TruncatedSolve | None:
+    """The lookahead of a method by guidance, or None for Tweedie.
+
+    Raises:
+        ValueError: a bad value, steps or a solver without horizon, or a method that looks at no clean estimate.
+    """
+    if horizon is None:
+        for flag, value in (("--lookahead-steps", steps), ("--solver", solver)):
+            if value is not None:
+                raise ValueError(f"{flag} has no effect without --horizon, e.g. --horizon 1; give it or drop {flag}")
+        return None
+    if name in ("none", "conditional", "classifier"):
+        raise ValueError(f"--horizon has no effect on --method {name}, which looks at no clean estimate; drop it")
+    from tfg_jax.truncated import TruncatedSolve
+
+    found = TruncatedSolve(horizon, 4 if steps is None else steps, solver or "midpoint")
+    found.check()
+    return found
+
+
+def end_to_end_method(method: Method, options: Any) -> Method:
+    """A method that works end to end, with the solve that the options ask for.
+
+    Raises:
+        ValueError: an option without effect, or a bad value.
+    """
+    name, found = options.method, method.guidance
+    unused = {"--eta": options.eta, "--no-clip": None if options.clip else True}
+    if name == "dflow":
+        unused["--steps"], hint = options.steps, "--horizon, --lookahead-steps and --solver say how it solves"
+        asked = {"horizon": options.horizon, "steps": options.lookahead_steps, "solver": options.solver}
+    else:
+        unused |= {"--horizon": options.horizon, "--lookahead-steps": options.lookahead_steps}
+        hint, asked = "--steps and --solver say how it solves", {"steps": options.steps, "solver": options.solver}
+    for flag, value in unused.items():
+        if value is not None:
+            raise ValueError(f"{flag} has no effect on --method {name}; drop it ({hint})")
+    given = {field: value for field, value in asked.items() if value is not None}
+    found = found.replace(solve=found.solve.replace(**given)) if name == "dflow" else found.replace(**given)
+    found.check()
+    return Method(found, False)
 
 
 def _without_zero_terms(given: dict[str, Any]) -> dict[str, Any]:

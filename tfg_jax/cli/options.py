@@ -14,6 +14,7 @@ Options = TypeVar("Options")
 
 
 Structure = Literal["increase", "decrease", "constant"]
+Solver = Literal["euler", "midpoint", "heun", "ralston"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +46,31 @@ class MethodOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class CommonOptions:
-    """What every sampling command takes, whatever is asked for."""
+class LookaheadOptions:
+    """How far the clean estimate that gradients go through looks ahead; by default one Tweedie step."""
+
+    horizon: float | None = None
+    """Share in [0, 1] of the way to the data that is solved before the Tweedie step; 0 is Tweedie at full price."""
+    lookahead_steps: int | None = None
+    """Steps of that solve, >= 1; default 4."""
+    solver: Solver | None = None
+    """How it steps; default midpoint."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerOptions:
+    """The sampler of guided methods."""
 
     steps: int = 50
     """DDIM steps."""
     eta: float = 1.0
     """DDIM stochasticity in [0, 1]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CommonOptions:
+    """What every sampling command takes, whatever is asked for."""
+
     clip: bool = True
     """Clip clean estimates to [-1, 1], in every method alike."""
     seed: int = 0
@@ -69,7 +88,7 @@ class CommonOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions(CommonOptions):
+class RunOptions(CommonOptions, SamplerOptions):
     """What every command takes that samples classes."""
 
     classes: tuple[str, ...] = ()

@@ -17,9 +17,9 @@ import numpy as np
 
 from tfg_jax.cli.main import FAILED_SAMPLES, OK, Interrupted
 from tfg_jax.cli.methods import Method
+from tfg_jax.endtoend.run import memory_of
 from tfg_jax.files import write_atomically
 from tfg_jax.report.table import text_table
-from tfg_jax.sample import upper_cost
 from tfg_jax.shards import SampleFolder, sample_arrays
 from tfg_jax.tasks.chunks import Task, run_chunked
 
@@ -92,7 +92,7 @@ def describe(task: Task, methods: dict[str, Method], targets: np.ndarray, chunk:
     rows, samples = [], len(targets)
     batch = jax.ShapeDtypeStruct((chunk, *targets.shape[1:]), targets.dtype)
     for name, method in methods.items():
-        cost = upper_cost(method.guidance, None, task.sampler)
+        cost = task.upper_cost(method.guidance)
         memory = _memory(task, method, batch)
         rows.append(
             {
@@ -119,10 +119,8 @@ def _memory(task: Task, method: Method, targets: jax.ShapeDtypeStruct) -> float 
 
     traced = {name: getattr(task, name) for name in task.traced}
     compiled = jax.jit(program).lower(jax.random.key(0), traced, targets).compile()
-    found = compiled.memory_analysis()
-    if found is None:
-        return None
-    return (found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes) / 1e6
+    found = memory_of(compiled)
+    return None if found is None else found / 1e6
 
 
 def _write_seconds(path: Path, seconds: dict[str, float]) -> None:

@@ -48,7 +48,8 @@ def sample_config(options: RunOptions, task: LabelTask, method: Method, targets:
     networks = {"model": task.model.params}
     if method.guidance is not None:
         networks["guide"] = guiding.params  # type: ignore[union-attr]
-    return {
+    look = {} if task.lookahead is None else {"lookahead": to_plain(task.lookahead)}
+    return look | {
         "guidance": to_plain(method.guidance),
         "conditional": method.conditional,
         "sampler": to_plain(task.sampler),

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import tyro
 
 from tfg_jax.cli.main import OK, SCORING_FAILED
-from tfg_jax.cli.methods import SETTINGS, RestorationName, build
-from tfg_jax.cli.options import CommonOptions, MethodOptions, as_json
+from tfg_jax.cli.methods import END_TO_END, SETTINGS, RestorationName, build, end_to_end_method, look_ahead
+from tfg_jax.cli.options import CommonOptions, LookaheadOptions, MethodOptions, as_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from tfg_jax.tasks import InverseTask
 
 SHOWN = 8
+EVALUATOR = "fashion-mnist-evaluator"
 ProblemName = Literal["box", "random", "sr2", "sr4", "sr2-bicubic", "sr4-bicubic", "blur", "motion", "hdr", "phase"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(CommonOptions, MethodOptions):
+class Options(CommonOptions, LookaheadOptions, MethodOptions):
     """Degrade images, then restore them with a model that was never trained for it.
 
     Writes a sample folder that the same command resumes, grid.png (truth, measurement, draws, their mean and standard
@@ -37,12 +38,30 @@ class Options(CommonOptions, MethodOptions):
     blur or motion), highlights and shadows (hdr), the phase of the Fourier transform."""
     images: tuple[Path, ...] = ()
     """PNG or other pictures, .npz files with `x` (n, H, W, C), or folders of them; default the shipped test images."""
+    measured: bool = False
+    """The images are the measurements themselves, of the size that the problem gives: nothing is degraded, and there is
+    no truth to compare with. The noise's options say what noise they have."""
+    steps: int | None = None
+    """DDIM steps, default 50; steps of controls, default 12."""
+    eta: float | None = None
+    """DDIM stochasticity in [0, 1], default 1."""
     num_images: int | None = None
     """How many of the images; default all that were given, or 8 of the shipped ones."""
     draws: int = 4
     """Restorations of each image."""
     method: RestorationName = "dps"
-    """How the measurement guides; its settings default to tuned values."""
+    """How the measurement guides; dflow optimises the noise and controls the way through the whole solve, at tens of
+    times the cost. Settings default to tuned values for dps, pigdm, mpgd and tfg."""
+    iterations: int | None = None
+    """dflow, controls: updates of the optimiser at most, >= 1."""
+    line_search: int | None = None
+    """dflow, controls: evaluations of one update at most, >= 1."""
+    regulariser: float | None = None
+    """dflow: weight of the noise's log-density, >= 0."""
+    weight: float | None = None
+    """controls: weight of their cost, >= 0."""
+    kind: Literal["additive", "kick"] | None = None
+    """controls: additive to the slope, or kicks of the state."""
     noise: Literal["gaussian", "poisson"] = "gaussian"
     """Noise of the measurement."""
     noise_std: float | None = None
@@ -53,7 +72,7 @@ class Options(CommonOptions, MethodOptions):
     """pigdm: standard deviation of the data around its mean, > 0."""
     weighting: Literal["published", "score"] | None = None
     """pigdm: how its gradient enters a step."""
-    evaluator: str | None = "fashion-mnist-evaluator"
+    evaluator: str | None = EVALUATOR
     """Classifier in whose features perceptual distance is measured: released name or folder; None leaves it out."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/solve")
     """Folder of the results."""
@@ -63,7 +82,7 @@ class Setting(NamedTuple):
     """All of a run but the method."""
 
     task: InverseTask
-    truth: np.ndarray
+    truth: np.ndarray | None
     names: list[str]
     measurements: np.ndarray
     config: dict[str, Any]
@@ -74,20 +93,24 @@ def run(options: Options) -> int:
     from tfg_jax.tasks.presets import inverse_preset
 
     method = build(options.method, {name: getattr(options, name) for name in SETTINGS}, inverse_preset)
+    if options.method in END_TO_END:
+        method = end_to_end_method(method, options)
+        lookahead = None
+    else:
+        lookahead = look_ahead(options.method, options.horizon, options.lookahead_steps, options.solver)
 
     import numpy as np
 
     from tfg_jax.cli import runs, scoring
-    from tfg_jax.config import to_plain
     from tfg_jax.shards import open_folder
 
-    setting = _setting(options)
+    setting = _setting(options, lookahead)
     task, evaluator = setting.task, _evaluator(options)
     targets = np.repeat(setting.measurements, options.draws, axis=0)
     if options.dry_run:
         print(runs.describe(task, {options.method: method}, targets, options.chunk))
         return OK
-    config = {"guidance": to_plain(method.guidance), **setting.config}
+    config = {"guidance": _plain(method.guidance), **setting.config}
     with open_folder(options.out, config, len(targets), options.chunk, options.overwrite) as folder:
         scoring.write_config(options.out, "solve", as_json(options), config)
         runs.fill(folder, task, method, targets, options.method)
@@ -102,7 +125,17 @@ def run(options: Options) -> int:
     return runs.exit_code("solve", arrays)
 
 
-def _setting(options: Options) -> Setting:
+def _plain(method: Any) -> Any:
+    """A method as JSON values."""
+    from tfg_jax.config import to_plain
+
+    if type(method).__name__ not in ("DFlow", "Controls"):
+        return to_plain(method)
+    fields = {field.name: to_plain(getattr(method, field.name)) for field in dataclasses.fields(method)}
+    return {"type": type(method).__name__, **fields}
+
+
+def _setting(options: Options, lookahead: Any) -> Setting:
     """Networks, images and measurements, and the configuration that a sample folder is known by."""
     from tfg_jax.checks import check_count, check_number
 
@@ -121,36 +154,71 @@ def _setting(options: Options) -> Setting:
     from tfg_jax.config import to_plain
     from tfg_jax.denoiser import Denoiser
     from tfg_jax.lookahead import Clip
+    from tfg_jax.operators.noise import check_counts_photons
     from tfg_jax.samplers.rules import DDIM
     from tfg_jax.shards import fingerprint
-    from tfg_jax.tasks.inverse import InverseTask, measure_images, problem_operator
+    from tfg_jax.tasks.inverse import InverseTask, measure_images, poisson_noise_std, problem_operator
     from tfg_jax.tasks.scoring import load_as
 
-    sampler = DDIM(steps=options.steps, eta=options.eta)
+    sampler = DDIM(
+        steps=50 if options.steps is None else options.steps, eta=1.0 if options.eta is None else options.eta
+    )
     sampler.check()
     model = load_as(options.model, Denoiser)
-    truth, names = _images(options, model.shape)
-    key = jax.random.key(options.seed)
-    operator = problem_operator(options.problem, _image_shape(model.shape), key)
-    y, noise_std = measure_images(operator, truth, key, **{level[2]: amount})
-    task = InverseTask(model, operator, noise_std, sampler, Clip(gradient="outside") if options.clip else None)
+    shape, key = _image_shape(model.shape), jax.random.key(options.seed)
+    operator = problem_operator(options.problem, shape, key)
+    if not gaussian:
+        check_counts_photons(operator)
+    if options.measured:
+        truth = None
+        y, names = _measured(options, operator, shape)
+        noise_std = amount if gaussian else poisson_noise_std(y, amount)
+    else:
+        truth, names = _images(options, model.shape)
+        y, noise_std = measure_images(operator, truth, key, **{level[2]: amount})
+    clip = Clip(gradient="outside") if options.clip else None
+    task = InverseTask(model, operator, noise_std, sampler, clip, None if gaussian else amount, lookahead)
     config = {
         "problem": options.problem, "noise": {options.noise: amount}, "draws": options.draws, "seed": options.seed,
-        "images_sha256": fingerprint(truth), "operator_sha256": fingerprint(operator),
-        "sampler": to_plain(sampler), "clip": to_plain(task.clip), "schedule": to_plain(model.schedule),
-        "prediction": model.prediction, "weights_sha256": {"model": fingerprint(model.params)},
+        "images_sha256": fingerprint(y if truth is None else truth), "operator_sha256": fingerprint(operator),
+        "schedule": to_plain(model.schedule), "prediction": model.prediction,
+        "weights_sha256": {"model": fingerprint(model.params)},
     }  # fmt: skip
+    if options.method not in END_TO_END:
+        config |= {"sampler": to_plain(sampler), "clip": to_plain(clip)}
+    # Only where they are not what they always were, so that folders of earlier versions can be resumed.
+    config |= {} if lookahead is None else {"lookahead": to_plain(lookahead)}
+    config |= {} if gaussian else {"objective": type(task.objective(None)).__name__}
+    config |= {"measured": True} if options.measured else {}
     return Setting(task, truth, names, y, config)
 
 
-def _images(options: Options, shape: tuple[int, ...]) -> tuple[np.ndarray, list[str]]:
-    from tfg_jax.checks import check_count
+def _measured(options: Options, operator: Any, shape: tuple[int, int, int]) -> tuple[np.ndarray, list[str]]:
+    """The user's measurements; what an inpainting mask hides is set to what the operator says of it."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
 
+    from tfg_jax.cli.inputs import read_images
+
+    if not options.images:
+        raise ValueError("--measured needs measurements; pass --images")
+    if options.evaluator not in (None, EVALUATOR):
+        raise ValueError(f"--evaluator {options.evaluator} has no effect on --measured, which knows no truth; drop it")
+    blank = np.asarray(operator(jnp.zeros(shape)))
+    bright = getattr(operator, "measures_images", True)
+    y, names = read_images(options.images, blank.shape, needed_by=f"problem {options.problem}", bright=bright)
+    observed = np.asarray(jax.device_get(getattr(operator, "observed", 1.0)))
+    y = np.where(observed > 0, y, blank).astype(np.float32)
+    return _first(options, y, names, len(y))
+
+
+def _images(options: Options, shape: tuple[int, ...]) -> tuple[np.ndarray, list[str]]:
     if options.images:
         from tfg_jax.cli.inputs import read_images
 
         truth, names = read_images(options.images, _image_shape(shape))
-        wanted = len(truth) if options.num_images is None else options.num_images
+        wanted = len(truth)
     else:
         from tfg_jax.data.fashion_mnist import CLASS_NAMES
         from tfg_jax.data.sample import load_sample
@@ -162,11 +230,19 @@ def _images(options: Options, shape: tuple[int, ...]) -> tuple[np.ndarray, list[
         # Sorted by class, ten of each: the first of every class, then the second of every class.
         order = [10 * i + k for k in range(10) for i in range(10)]
         truth, names = truth[order], [CLASS_NAMES[c] for c in labels[order]]
-        wanted = SHOWN if options.num_images is None else options.num_images
+        wanted = SHOWN
+    return _first(options, truth, names, wanted)
+
+
+def _first(options: Options, x: np.ndarray, names: list[str], default: int) -> tuple[np.ndarray, list[str]]:
+    """The first of the images, as many as are asked for."""
+    from tfg_jax.checks import check_count
+
+    wanted = default if options.num_images is None else options.num_images
     check_count("num_images", wanted)
-    if wanted > len(truth):
-        raise ValueError(f"num_images={wanted} is more than the {len(truth)} images there are; lower it")
-    return truth[:wanted], names[:wanted]
+    if wanted > len(x):
+        raise ValueError(f"num_images={wanted} is more than the {len(x)} images there are; lower it")
+    return x[:wanted], names[:wanted]
 
 
 def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -177,7 +253,7 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 def _evaluator(options: Options) -> Any:
     """The network of perceptual distances, or None."""
-    if options.evaluator is None:
+    if options.evaluator is None or options.measured:
         return None
     from tfg_jax.objectives.classifier import Classifier
     from tfg_jax.tasks.scoring import load_as
@@ -199,7 +275,7 @@ def _scored(
     held = np.where(finite, x, 0.0).astype(np.float32)  # failed samples are left out of every mean
     return InverseRun(
         truth=truth,
-        pictures=as_picture(setting.measurements, truth.shape[1:]),
+        pictures=as_picture(setting.measurements, task.model.shape),
         x=x,
         residual=metrics.measurement_residual(task.operator, held, arrays["target"]),
         noise_std=task.noise_std,
@@ -209,8 +285,8 @@ def _scored(
         seconds=seconds,
         names=setting.names,
         features=None if evaluator is None else metrics.features(evaluator, held),
-        truth_features=None if evaluator is None else metrics.features(evaluator, truth),
-        path=arrays["objective"],
+        truth_features=None if evaluator is None or truth is None else metrics.features(evaluator, truth),
+        path=arrays["objective"] if arrays["objective"].shape[1] > 1 else None,  # end to end: the result's alone
         config=config,
     )
 

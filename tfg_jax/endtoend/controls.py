@@ -6,6 +6,7 @@
 in the straight-line coordinates of `tfg_jax.ode`, on the sampler's own time grid, h_i its steps in s. Gradients are
 those of the discrete solve: with a_i the costate of state i, dL/dz_i = h_i a_{i+1} + weight h_i z_i (Euler), and
 dL/dd_i = a_i + weight d_i: derivatives in each control, not the response to a constant shift of the field.
+With a diffrax solver the same discrete solve, its slope made to jump between the steps.
 Cost an evaluation: stages * steps forwards and pullbacks, 1 objective gradient; one solve more for the result.
 Reduces to: `Euler` (DDIM at eta = 0) from the same noise at controls of 0.
 """
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from tfg_jax import struct
+from tfg_jax import ode_diffrax, struct
 from tfg_jax.checks import check_choice, check_count, check_number
 from tfg_jax.endtoend.source import check_descent
 from tfg_jax.lookahead import Conditioned
@@ -28,8 +29,9 @@ from tfg_jax.ode import (
     SOLVERS,
     Points,
     Remat,
-    SolverName,
     Tableau,
+    by_scan,
+    check_no_adjoint,
     check_remat,
     margin_of,
     move,
@@ -53,9 +55,11 @@ class Controls:
         kind: "additive" to the slope (OC-Flow) or a "kick" of the state (FlowGrad).
         weight: of the control cost, >= 0 (traced).
         iterations, tolerance, optimizer, line_search, rate: as in `DFlow`.
-        solver: "euler" (the sampler's own), "midpoint", "heun", "ralston" or a `tfg_jax.ode.Tableau`.
+        solver: "euler" (the sampler's own), "midpoint", "heun", "ralston", a `tfg_jax.ode.Tableau`, or a diffrax solver
+            instance (Euler or an explicit Runge-Kutta).
         grid: where the steps are placed; None is `Uniform`.
-        remat: what the gradient keeps, as in `TruncatedSolve`.
+        remat: for scan solvers, what the gradient keeps, as in `TruncatedSolve`; None is "step".
+        adjoint: for diffrax solvers: RecursiveCheckpointAdjoint (None) or DirectAdjoint.
     """
 
     steps: int = struct.field(pytree_node=False, default=20)
@@ -65,31 +69,51 @@ class Controls:
     tolerance: ArrayLike = 1e-6
     optimizer: Any = struct.field(pytree_node=False, default=None)
     line_search: int | None = struct.field(pytree_node=False, default=None)
-    solver: SolverName | Tableau = struct.field(pytree_node=False, default="euler")
+    solver: Any = struct.field(pytree_node=False, default="euler")
     grid: Any = None
-    remat: Remat = struct.field(pytree_node=False, default="step")
+    remat: Remat | None = struct.field(pytree_node=False, default=None)
+    adjoint: Any = struct.field(pytree_node=False, default=None)
     rate: ArrayLike | None = None
 
     def check(self) -> None:
-        """Raise ValueError for bad counts, kinds or weights."""
+        """Raise ValueError for bad counts, kinds or weights, and for solvers or adjoints that cannot serve."""
         check_count("steps", self.steps)
         check_choice("kind", self.kind, ("additive", "kick"))
         check_number("weight", self.weight, low=0.0)
-        if not isinstance(self.solver, Tableau):
-            check_choice("solver", self.solver, SOLVERS)
-        check_remat(self.remat, self.steps)
         check_descent(self)
+        if not by_scan(self.solver):
+            ode_diffrax.check(self.solver, self.adjoint, self.steps)
+            ode_diffrax.check_jumps(self.adjoint)
+            if self.remat is not None:
+                raise ValueError(f"remat={self.remat!r} has no effect on diffrax solvers; pass adjoint= or drop remat")
+            return
+        if isinstance(self.solver, str):
+            check_choice("solver", self.solver, SOLVERS)
+        check_no_adjoint(self.solver, self.adjoint)
+        check_remat(self._policy, self.steps)
+
+    @property
+    def _policy(self) -> Remat:
+        return "step" if self.remat is None else self.remat
+
+    @property
+    def _counts(self) -> tuple[Cost, int]:
+        """Calls of one solve and its pullback, and the forwards that the pullback repeats."""
+        if not by_scan(self.solver):
+            return ode_diffrax.cost(self.solver, self.adjoint, self.steps, jumps=True)
+        calls = tableau_of(self.solver).stages * self.steps
+        return Cost(forwards=calls, pullbacks=calls), 0 if self._policy == "none" else calls
 
     @property
     def closure(self) -> Cost:
         """Calls of one loss with its gradient."""
-        calls = tableau_of(self.solver).stages * self.steps
-        return Cost(forwards=calls * (1 if self.remat == "none" else 2), pullbacks=calls, objective=1)
+        solve, repeated = self._counts
+        return Cost(forwards=solve.forwards + repeated, pullbacks=solve.pullbacks, objective=1)
 
     @property
     def final(self) -> Cost:
         """Calls of the result."""
-        return Cost(forwards=tableau_of(self.solver).stages * self.steps)
+        return Cost(forwards=self._counts[0].forwards)
 
     def problem(
         self, denoise: Conditioned, levels: Level, z: Array
@@ -99,7 +123,10 @@ class Controls:
 
         def solve(controls: Array) -> tuple[Array, Array]:
             start = (levels.scale[0] / (levels.alpha[0] + levels.sigma[0])).astype(z.dtype) * z
-            y = controlled(denoise, start, levels, controls, self.kind, tableau_of(self.solver), self.remat)
+            if by_scan(self.solver):
+                y = controlled(denoise, start, levels, controls, self.kind, tableau_of(self.solver), self._policy)
+            else:
+                y = controlled_by_diffrax(denoise, start, levels, controls, self.kind, self.solver, self.adjoint)
             lengths = 1.0 if self.kind == "kick" else jnp.diff(levels.s).astype(z.dtype)
             squares = jnp.sum(controls.reshape(steps, -1) ** 2, axis=-1)
             penalty = 0.5 * self.weight * jnp.sum(lengths * squares)
@@ -135,3 +162,19 @@ def controlled(
         return move(tableau, y, slope(y, start), later, length), None
 
     return scan_steps(step, y, (lengths, start, inner, controls), remat)
+
+
+def controlled_by_diffrax(
+    denoise: Conditioned, y: Float[Array, "*shape"], levels: Level, controls: Float[Array, "steps *shape"],
+    kind: Kind, solver: Any, adjoint: Any,
+) -> Float[Array, "*shape"]:  # fmt: skip
+    """As `controlled`, by a diffrax solver. Kicks are a shifted argument of the slope, and a shift at the end."""
+    dtype = y.dtype
+    gap = (levels.sigma / (levels.alpha + levels.sigma)).astype(dtype)
+    starts = (levels.t[:-1], levels.s[:-1].astype(dtype), gap[:-1])
+    kicks = jnp.cumsum(controls, axis=0) if kind == "kick" else None
+    y = ode_diffrax.solve_with_jumps(
+        denoise, denoise.schedule, starts, gap[:-1] - gap[1:], y, kicks, None if kind == "kick" else controls,
+        margin_of(denoise.schedule, dtype), solver, adjoint,
+    )  # fmt: skip
+    return y if kicks is None else y + kicks[-1]

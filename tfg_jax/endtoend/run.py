@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +66,55 @@ def end_to_end(
     Raises:
         ValueError: arguments of wrong shape or range, or without effect.
     """
+    checked = _checked(model, method, objective, num_samples, target, cond, start, blend, chunk, index_offset)
+    return _run(typed_key(key), model, method, *checked, blend, index_offset, n=num_samples, chunk=chunk)
+
+
+class Preview(NamedTuple):
+    """What a run will take.
+
+    ``cost`` counts the calls of one sample, at most; ``memory`` is the bytes of arguments, results and temporaries of
+    the compiled program, which holds a chunk's solves at once, or None where the device does not tell.
+    """
+
+    cost: Cost
+    memory: int | None
+
+
+def preview_end_to_end(
+    model: Denoiser,
+    method: DFlow | Controls,
+    *,
+    objective: Objective | Callable[..., Array],
+    num_samples: int,
+    target: PyTree = None,
+    cond: PyTree = None,
+    start: Float[Array, "n *shape"] | None = None,
+    chunk: int | None = None,
+) -> Preview:
+    """Network calls and memory of `end_to_end` with these arguments: its program is compiled and not run.
+
+    Raises:
+        ValueError: as `end_to_end`.
+    """
+    checked = _checked(model, method, objective, num_samples, target, cond, start, None, chunk, 0)
+    lowered = _run.lower(jax.random.key(0), model, method, *checked, None, 0, n=num_samples, chunk=chunk)
+    return Preview(upper_end_to_end_cost(method), memory_of(lowered.compile()))
+
+
+def memory_of(compiled: Any) -> int | None:
+    """Bytes of arguments, results and temporaries of a compiled program; None where the device does not tell."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return None
+    return found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+
+
+def _checked(
+    model: Denoiser, method: DFlow | Controls, objective: Any, num_samples: int, target: PyTree, cond: PyTree,
+    start: Any, blend: Any, chunk: int | None, index_offset: Any,
+) -> tuple[Objective, dict]:  # fmt: skip
+    """The objective and the samples' own data, once all arguments are found to fit each other."""
     objective = as_objective(objective)
     method.check()
     arguments.check_counts(num_samples, chunk, index_offset)
@@ -82,8 +131,7 @@ def end_to_end(
     elif blend is not None:
         raise ValueError("blend has no effect without start; pass start=, e.g. tfg.invert(model, x).x, or drop blend")
     check_number("blend", blend, low=0.0, high=1.0)
-    data = {"cond": cond, "target": target, "start": start}
-    return _run(typed_key(key), model, method, objective, data, blend, index_offset, n=num_samples, chunk=chunk)
+    return objective, {"cond": cond, "target": target, "start": start}
 
 
 def upper_end_to_end_cost(method: DFlow | Controls) -> Cost:

@@ -17,9 +17,11 @@ from tfg_jax.objectives.classifier import (
 from tfg_jax.objectives.compose import Sum, Through, Weighted, through, total, weighted
 from tfg_jax.objectives.inverse import (
     GaussianLogLikelihood,
+    PhotonResidual,
     PoissonLogLikelihood,
     ResidualNorm,
     gaussian_log_likelihood,
+    photon_residual,
     poisson_log_likelihood,
     residual_norm,
 )
@@ -33,6 +35,7 @@ __all__ = [
     "Linear",
     "NoisyClassifier",
     "Objective",
+    "PhotonResidual",
     "PoissonLogLikelihood",
     "ResidualNorm",
     "Sum",
@@ -43,6 +46,7 @@ __all__ = [
     "gaussian_log_likelihood",
     "linear",
     "noisy_class_log_prob",
+    "photon_residual",
     "poisson_log_likelihood",
     "residual_norm",
     "through",

@@ -87,6 +87,26 @@ class ResidualNorm(_Residual):
         return -self.residual_norm(x0, target)
 
 
+@struct.dataclass
+class PhotonResidual(_Residual):
+    """Photon counts by their Gaussian approximation, in residuals; build it with `photon_residual`."""
+
+    operator: Callable[[Array], Array]
+    peak: ArrayLike
+    squared: bool = struct.field(pytree_node=False, default=False)
+
+    def residual_norm(self, x0: Array, target: Array) -> Float[Array, ""]:
+        """``||w (y - A(x0))||``, w as in `photon_residual`, with gradient 0 at 0."""
+        count = jnp.maximum(0.5 * self.peak * (target + 1.0), 0.0)
+        variance = count + 1.0
+        weight = jax.lax.rsqrt(variance * jnp.mean(1.0 / variance))
+        return safe_norm(weight * (target - self.operator(x0)))
+
+    def __call__(self, x0: Float[Array, "*shape"], target: Float[Array, "*measurement"]) -> Float[Array, ""]:
+        norm = self.residual_norm(x0, target)
+        return -0.5 * norm**2 if self.squared else -norm
+
+
 def gaussian_log_likelihood(operator: Callable[[Array], Array], noise_std: ArrayLike) -> GaussianLogLikelihood:
     """The log-likelihood of a measurement with Gaussian noise, up to a constant.
 
@@ -114,6 +134,25 @@ def poisson_log_likelihood(operator: Callable[[Array], Array], peak: ArrayLike) 
     check_number("peak", peak, low=0.0, strict=True)
     check_counts_photons(operator)
     return PoissonLogLikelihood(_as_pytree(operator), peak)
+
+
+def photon_residual(operator: Callable[[Array], Array], peak: ArrayLike, *, squared: bool = False) -> PhotonResidual:
+    """``-||w (y - A(x0))||`` for photon counts, w^2 proportional to one over each pixel's variance and of mean 1.
+
+    The variance of n photons is read off the measurement, n + 1: what a pixel that counted none may hide is not
+    nothing. In the units of `residual_norm`, whatever the peak, so strengths carry over.
+
+    Args:
+        operator: ``x0 -> y`` of one sample with measurements in [-1, 1], a pytree (a plain function is held static).
+        peak: expected count of a white pixel, > 0 (traced).
+        squared: half the square of the norm, for methods that divide by the norm themselves.
+
+    Raises:
+        ValueError: peak <= 0 or not finite, or an operator whose measurements are no images.
+    """
+    check_number("peak", peak, low=0.0, strict=True)
+    check_counts_photons(operator)
+    return PhotonResidual(_as_pytree(operator), peak, squared)
 
 
 def residual_norm(operator: Callable[[Array], Array]) -> ResidualNorm:

@@ -16,14 +16,15 @@ from tfg_jax.report.label_metrics import COSTS, flat_estimate
 class InverseRun:
     """What a run of restorations produced: m draws of each of n images; entry i of the draws belongs to image i // m.
 
-    Required: the truth, the measurements as pictures for people, the draws, each draw's measurement residual (root mean
-    square, in units of y), the noise's standard deviation, status codes (0 ok) and first bad steps (-1 none), counts
-    (`forwards`, `pullbacks`, `objective`), seconds, a name for each image.
+    Required: the truth (None if nobody knows it: what compares with it is left out), the measurements as pictures for
+    people, the draws, each draw's measurement residual (root mean square, in units of y), the noise's standard
+    deviation, status codes (0 ok) and first bad steps (-1 none), counts (`forwards`, `pullbacks`, `objective`),
+    seconds, a name for each image.
     Optional, and left out when None: an evaluator's features of the draws and of the truth, the norm of the residual at
     every step. `notes` are warnings shown on top of the page.
     """
 
-    truth: Float[AnyArray, "n H W C"]
+    truth: Float[AnyArray, "n H W C"] | None
     pictures: Float[AnyArray, "n H W C"]
     x: Float[AnyArray, "nm H W C"]
     residual: Float[AnyArray, "nm"]
@@ -42,7 +43,7 @@ class InverseRun:
     @property
     def draws(self) -> int:
         """m, draws of each image."""
-        return len(self.x) // len(self.truth)
+        return len(self.x) // len(self.pictures)
 
     def ok(self) -> Bool[np.ndarray, "nm"]:
         """Finished with finite pixels: nothing else may enter an average as if it had worked."""
@@ -53,14 +54,16 @@ class InverseRun:
         """Values of the draws as (n, m, ...), failed ones NaN."""
         values = np.asarray(values, np.float64)
         kept = np.where(self.ok().reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
-        return kept.reshape(len(self.truth), self.draws, *values.shape[1:])
+        return kept.reshape(len(self.pictures), self.draws, *values.shape[1:])
 
 
 def per_draw(run: InverseRun) -> dict[str, Float[np.ndarray, "nm"]]:
     """Metrics of every draw, NaN where it failed."""
-    truth = np.repeat(np.asarray(run.truth), run.draws, axis=0)
-    x = np.where(run.ok()[:, None, None, None], np.asarray(run.x), np.nan)
-    found = {"psnr": metrics.psnr(x, truth), "ssim": metrics.ssim(x, truth)}
+    found = {}
+    if run.truth is not None:
+        truth = np.repeat(np.asarray(run.truth), run.draws, axis=0)
+        x = np.where(run.ok()[:, None, None, None], np.asarray(run.x), np.nan)
+        found = {"psnr": metrics.psnr(x, truth), "ssim": metrics.ssim(x, truth)}
     found["residual"] = np.where(run.ok(), np.asarray(run.residual, np.float64), np.nan)
     if run.features is not None and run.truth_features is not None:
         features = np.repeat(np.asarray(run.truth_features), run.draws, axis=0)
@@ -78,9 +81,9 @@ def inverse_metrics(run: InverseRun) -> dict[str, Any]:
     """
     _check(run)
     ok = run.ok()
-    alive = ok.reshape(len(run.truth), run.draws).any(axis=1)
+    alive = ok.reshape(len(run.pictures), run.draws).any(axis=1)
     found: dict[str, Any] = {
-        "samples": len(run.x), "failed_samples": int((~ok).sum()), "images": len(run.truth),
+        "samples": len(run.x), "failed_samples": int((~ok).sum()), "images": len(run.pictures),
         "images_without_samples": int((~alive).sum()), "draws_per_image": run.draws, "noise_std": run.noise_std,
     }  # fmt: skip
     if alive.any():
@@ -88,10 +91,11 @@ def inverse_metrics(run: InverseRun) -> dict[str, Any]:
             found |= flat_estimate(name, metrics.mean_ci(np.nanmean(run.by_image(values)[alive], axis=1)))
         for end in ("", "_low", "_high"):
             found[f"residual_per_noise_std{end}"] = found[f"residual{end}"] / run.noise_std
+    if alive.any() and run.truth is not None:
         mean, truth = np.nanmean(run.by_image(run.x)[alive], axis=1), np.asarray(run.truth)[alive]
         found |= flat_estimate("psnr_of_mean", metrics.mean_ci(metrics.psnr(mean, truth)))
         found |= flat_estimate("ssim_of_mean", metrics.mean_ci(metrics.ssim(mean, truth)))
-    whole = ok.reshape(len(run.truth), run.draws).all(axis=1)
+    whole = ok.reshape(len(run.pictures), run.draws).all(axis=1)
     if run.draws > 1 and whole.any():
         spread = metrics.posterior_spread(run.by_image(run.x)[whole])
         found |= flat_estimate("posterior_spread", metrics.mean_ci(spread))
@@ -101,11 +105,12 @@ def inverse_metrics(run: InverseRun) -> dict[str, Any]:
 
 
 def _check(run: InverseRun) -> None:
-    n = len(run.truth)
+    n = len(run.pictures)
     if not n or len(run.x) % n or not len(run.x):
         raise ValueError(f"x must hold the same number of draws for each of {n} images, got {len(run.x)} draws.")
-    if len(run.pictures) != n or len(run.names) != n:
-        raise ValueError(f"pictures and names must have one entry for each of {n} images, got {len(run.pictures)} and "
+    truths = n if run.truth is None else len(run.truth)
+    if truths != n or len(run.names) != n:
+        raise ValueError(f"truth and names must have one entry for each of {n} pictures, got {truths} and "
                          f"{len(run.names)}.")  # fmt: skip
     per_sample = {"residual": run.residual, "status_code": run.status_code, "status_step": run.status_step,
                   "features": run.features, "path": run.path, **run.cost}  # fmt: skip

@@ -70,7 +70,7 @@ def as_picture(y: Float[AnyArray, "n *measurement"], shape: tuple[int, ...]) -> 
 
 
 def restoration_grid(run: InverseRun, scale: int = 3) -> images.Pixels:
-    """One row an image: truth, measurement, draws, their mean and the standard deviation of every pixel."""
+    """One row an image: truth (if known), measurement, draws, their mean and the standard deviation of every pixel."""
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", RuntimeWarning
@@ -78,13 +78,17 @@ def restoration_grid(run: InverseRun, scale: int = 3) -> images.Pixels:
         draws = run.by_image(run.x)
         mean = np.nanmean(draws, axis=1)
     shown = min(run.draws, MOST_DRAWS)
-    decibels = run.by_image(per_draw(run)["psnr"])
+    found = per_draw(run)
+    under_draws = run.by_image(found["psnr"] if run.truth is not None else found["residual"] / run.noise_std)
+    unit = "{:.1f} dB" if run.truth is not None else "{:.2f} noise"
     # 0 is black, and white a standard deviation of half the range.
     spread = 2.0 * np.minimum(spread_map(draws), 1.0) - 1.0 if run.draws > 1 else None
     rows, captions = [], []
-    for i in range(min(len(run.truth), MOST_ROWS)):
-        tiles = [np.asarray(run.truth[i]), np.asarray(run.pictures[i]), *draws[i, :shown]]
-        under = ["truth", "measured", *(f"{d:.1f} dB" if np.isfinite(d) else "failed" for d in decibels[i, :shown])]
+    for i in range(min(len(run.pictures), MOST_ROWS)):
+        tiles = [np.asarray(run.pictures[i]), *draws[i, :shown]]
+        under = ["measured", *(unit.format(d) if np.isfinite(d) else "failed" for d in under_draws[i, :shown])]
+        if run.truth is not None:
+            tiles, under = [np.asarray(run.truth[i]), *tiles], ["truth", *under]
         if spread is not None:
             tiles, under = [*tiles, mean[i], spread[i]], [*under, "mean", "std"]
         rows.append(np.stack([np.asarray(tile, np.float64) for tile in tiles]))
@@ -98,15 +102,17 @@ def _sections(run: InverseRun, found: Mapping[str, Any], picture: images.Pixels)
         f"{found['images']} images, {run.draws} draws each, {found['failed_samples']} failed; intervals of 95 % are "
         "over images. A residual / noise of 1 fits the measurement as well as the truth does."
     )
+    known = run.truth is not None
+    shown = "truth, measurement, draws with their PSNR" if known else "measurement, draws with their residual / noise"
     caption = (
-        f"One row an image (at most {MOST_ROWS}): truth, measurement, draws with their PSNR, their mean, and the "
+        f"One row an image (at most {MOST_ROWS}): {shown}, their mean, and the "
         "standard deviation of every pixel (black 0, white 1 or more). Red tiles failed."
     )
     summary: list[html.Block] = [html.Text(note, warning=True) for note in run.notes]
     summary += [html.Text(text), html.Numbers(headline(found))]
     sections = [
         html.Section("Summary", summary),
-        html.Section("Images", [html.Figure(picture, "Grid of truth, measurement, draws, mean and spread", caption)]),
+        html.Section("Images", [html.Figure(picture, "Grid of measurements and draws", caption)]),
         html.Section("By image", [html.Table(_rows(run), caption="Means over the draws of an image")]),
     ]
     if run.path is not None:
@@ -141,7 +147,9 @@ def _cards(run: InverseRun) -> list[html.Block]:
     cards = []
     for i in np.argsort(ok, kind="stable")[:MOST_CARDS].tolist():
         tile = images.to_pixels(x[i] if ok[i] else np.full_like(x[i], np.nan), 2)
-        facts: dict[str, Any] = {"PSNR": f"{values['psnr'][i]:.1f}", "SSIM": f"{values['ssim'][i]:.3f}"}
+        facts: dict[str, Any] = {"residual / noise": f"{values['residual'][i] / run.noise_std:.2f}"}
+        if run.truth is not None:
+            facts = {"PSNR": f"{values['psnr'][i]:.1f}", "SSIM": f"{values['ssim'][i]:.3f}"}
         flag = ""
         if not ok[i]:
             facts = dict.fromkeys(facts)

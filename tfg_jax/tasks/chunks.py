@@ -11,9 +11,8 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from tfg_jax.checks import check_count
-from tfg_jax.guidance.base import Guidance
 from tfg_jax.metrics.intervals import AnyArray
-from tfg_jax.result import Samples
+from tfg_jax.result import Cost, Samples
 
 
 @runtime_checkable
@@ -35,11 +34,15 @@ class Task(Protocol):
         """The sampler rule."""
         ...
 
+    def upper_cost(self, guidance: Any) -> Cost:
+        """Calls per sample before a run is made."""
+        ...
+
     def sample(
         self,
         key: PRNGKeyArray,
         targets: Any,
-        guidance: Guidance | None,
+        guidance: Any,
         *,
         conditional: bool = False,
         index_offset: int | Array = 0,
@@ -52,7 +55,7 @@ def run_chunked(
     task: Task,
     key: PRNGKeyArray,
     targets: Shaped[AnyArray, "n *target"],
-    guidance: Guidance | None,
+    guidance: Any,
     *,
     chunk: int,
     conditional: bool = False,
@@ -65,7 +68,7 @@ def run_chunked(
         task: what is sampled.
         key: root key.
         targets: the targets of the whole run, one a sample: classes (n,) or measurements (n, ...).
-        guidance: the method; None is unguided.
+        guidance: the method, of a kind that the task takes; None is unguided.
         chunk: shape of the compiled program, >= 1; shorter ranges are padded to it.
         conditional: also give the classes to the network itself.
         ranges: index ranges of at most `chunk` samples; default all of them in order.

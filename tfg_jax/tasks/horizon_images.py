@@ -19,7 +19,7 @@ from tfg_jax.denoiser import Denoiser
 from tfg_jax.endtoend.controls import Controls
 from tfg_jax.endtoend.run import end_to_end
 from tfg_jax.endtoend.source import DFlow
-from tfg_jax.result import Samples
+from tfg_jax.result import Cost, Samples
 from tfg_jax.sample import sample
 from tfg_jax.tasks.horizon_rows import LABEL, Row
 from tfg_jax.tasks.inverse import InverseTask, measure_images, problem_operator
@@ -113,6 +113,10 @@ class RowTask:
     def sampler(self) -> Any:
         """The row's sampler; None for end-to-end rows."""
         return self.row.sampler
+
+    def upper_cost(self, guidance: Any) -> Cost:
+        """Calls of one sample; the row's own, whatever its strength."""
+        return self.row.cost
 
     def sample(
         self, key: PRNGKeyArray, targets: Any, guidance: Any, *, conditional: bool = False,

@@ -17,15 +17,23 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tfg_jax import operators
 from tfg_jax.denoiser import Denoiser
+from tfg_jax.endtoend.controls import Controls
+from tfg_jax.endtoend.run import end_to_end, upper_end_to_end_cost
+from tfg_jax.endtoend.source import DFlow
 from tfg_jax.guidance.base import Guidance, StepContext
 from tfg_jax.guidance.dps import DPS
 from tfg_jax.guidance.pigdm import PiGDM
-from tfg_jax.lookahead import Clip
+from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.noise import typed_key
-from tfg_jax.objectives.inverse import gaussian_log_likelihood, residual_norm
-from tfg_jax.result import Samples
-from tfg_jax.sample import sample
+from tfg_jax.objectives.inverse import (
+    gaussian_log_likelihood,
+    photon_residual,
+    poisson_log_likelihood,
+    residual_norm,
+)
+from tfg_jax.result import Cost, Samples
+from tfg_jax.sample import sample, upper_cost
 from tfg_jax.samplers.loop import Record
 from tfg_jax.samplers.rules import DDIM
 
@@ -94,9 +102,12 @@ def measure_images(
         return operators.measure(operator, image, noise_std, own)  # type: ignore[arg-type]
 
     y = np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(images), jnp.arange(len(images))))
-    if peak is None:
-        return y, float(noise_std)  # type: ignore[arg-type]
-    return y, float(np.sqrt(np.mean(2.0 * np.maximum(y + 1.0, 1.0 / peak) / peak)))
+    return y, float(noise_std) if peak is None else poisson_noise_std(y, peak)  # type: ignore[arg-type]
+
+
+def poisson_noise_std(y: Float[AnyArray, "n *measurement"], peak: float) -> float:
+    """The root of the mean variance of photon counts, read off the measurements: ``mean(2 (y + 1) / peak)``."""
+    return float(np.sqrt(np.mean(2.0 * np.maximum(np.asarray(y) + 1.0, 1.0 / peak) / peak)))
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,8 @@ class InverseTask:
         sampler: the sampler rule, the same for every method.
         clip: clips clean estimates. Its gradient goes past the clip: a background at the edge of the range is
             saturated, and would get no gradient at all.
+        peak: photons of a white pixel, > 0, if the noise is Poisson's; None is Gaussian noise.
+        lookahead: the clean estimate that gradients go through; None is `Tweedie`.
     """
 
     model: Denoiser
@@ -117,35 +130,50 @@ class InverseTask:
     noise_std: float
     sampler: DDIM = DDIM()
     clip: Clip | None = Clip(gradient="outside")
+    peak: float | None = None
+    lookahead: Lookahead | None = None
     traced = ("model", "operator")
 
-    def objective(self, guidance: Guidance | None) -> Any:
+    def objective(self, guidance: Guidance | DFlow | Controls | None) -> Any:
         """What a method ascends.
 
-        PiGDM: the Gaussian likelihood. DPS, normalised by the residual: half the squared residual, whose scale drops
-        out. Every other: minus the residual's norm, the energy of the TFG benchmark.
+        End to end: the log-likelihood. PiGDM: that of Gaussian noise, of the mean variance if the noise is Poisson's.
+        DPS, normalised by the residual: half the squared residual, whose scale drops out. Every other: minus the
+        residual's norm, the energy of the TFG benchmark. Residuals of photon counts are weighted by their variances.
         """
-        if isinstance(guidance, PiGDM):
+        if isinstance(guidance, DFlow | Controls) and self.peak is not None:
+            return poisson_log_likelihood(self.operator, self.peak)
+        if isinstance(guidance, PiGDM | DFlow | Controls):
             return gaussian_log_likelihood(self.operator, self.noise_std)
-        if isinstance(guidance, DPS) and guidance.normalise == "residual":
-            return gaussian_log_likelihood(self.operator, 1.0)
-        return residual_norm(self.operator)
+        squared = isinstance(guidance, DPS) and guidance.normalise == "residual"
+        if self.peak is not None:
+            return photon_residual(self.operator, self.peak, squared=squared)
+        return gaussian_log_likelihood(self.operator, 1.0) if squared else residual_norm(self.operator)
+
+    def upper_cost(self, guidance: Guidance | DFlow | Controls | None) -> Cost:
+        """Calls per sample before a run is made; it can only be cheaper."""
+        if isinstance(guidance, DFlow | Controls):
+            return upper_end_to_end_cost(guidance)
+        return upper_cost(guidance, self.lookahead, self.sampler)
 
     def sample(
         self,
         key: PRNGKeyArray,
         targets: Float[AnyArray, "n *measurement"],
-        guidance: Guidance | None,
+        guidance: Guidance | DFlow | Controls | None,
         *,
         conditional: bool = False,
         index_offset: int | Array = 0,
     ) -> Samples:
         """One batch of samples; ``info["summary"]`` holds the norm of the residual at every step, (n, steps).
 
+        Methods that work end to end take neither sampler nor clip nor lookahead from the task, and have one residual:
+        that of the result, (n, 1).
+
         Args:
             key: root key.
             targets: measurements, one a sample.
-            guidance: the method; None is unguided.
+            guidance: the method, `DFlow` and `Controls` among them; None is unguided.
             conditional: not for this task.
             index_offset: global index of the first sample (traced).
         Raises:
@@ -153,9 +181,16 @@ class InverseTask:
         """
         if conditional:
             raise ValueError("conditional=True has no effect on an inverse problem, which asks for no class; drop it")
+        y, objective = jnp.asarray(targets), self.objective(guidance)
+        if isinstance(guidance, DFlow | Controls):
+            out = end_to_end(
+                key, self.model, guidance, objective=objective, num_samples=len(y), target=y, index_offset=index_offset
+            )
+            norms = jax.vmap(objective.residual_norm)(out.x, y)
+            return Samples(out.x, out.status, out.cost, {"summary": norms[:, None]})
         return sample(
-            key, self.model, num_samples=len(targets), objective=self.objective(guidance), target=jnp.asarray(targets),
-            guidance=guidance, sampler=self.sampler, clip=self.clip, record=Record(summary=_residual),
+            key, self.model, num_samples=len(y), objective=objective, target=y, guidance=guidance,
+            lookahead=self.lookahead, sampler=self.sampler, clip=self.clip, record=Record(summary=_residual),
             index_offset=index_offset,
         )  # fmt: skip
 

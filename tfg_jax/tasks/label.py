@@ -17,7 +17,7 @@ from tfg_jax.data.fashion_mnist import CLASS_NAMES
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.guidance.base import Guidance, StepContext
 from tfg_jax.guidance.classifier import ClassifierGuidance
-from tfg_jax.lookahead import Clip
+from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.objectives.classifier import (
     Classifier,
@@ -26,8 +26,8 @@ from tfg_jax.objectives.classifier import (
     class_log_prob,
     noisy_class_log_prob,
 )
-from tfg_jax.result import Samples
-from tfg_jax.sample import sample
+from tfg_jax.result import Cost, Samples
+from tfg_jax.sample import sample, upper_cost
 from tfg_jax.samplers.loop import Record
 from tfg_jax.samplers.rules import DDIM
 from tfg_jax.tasks.scoring import Judge, load_as, load_judge
@@ -45,6 +45,7 @@ class LabelTask:
         sampler: the sampler rule, the same for every method.
         clip: clips clean estimates, the same for every method; None does not.
         class_names: one name a class.
+        lookahead: the clean estimate that gradients go through; None is `Tweedie`.
     """
 
     model: Denoiser
@@ -54,6 +55,7 @@ class LabelTask:
     sampler: DDIM = DDIM()
     clip: Clip | None = Clip()
     class_names: tuple[str, ...] = CLASS_NAMES
+    lookahead: Lookahead | None = None
     traced = ("model", "guide", "noisy_guide")
 
     def objective(self, guidance: Guidance | None) -> ClassLogProb:
@@ -63,6 +65,10 @@ class LabelTask:
         if self.noisy_guide is None:
             raise ValueError("noisy_guide=None, but ClassifierGuidance needs a classifier of noisy images; load one")
         return noisy_class_log_prob(self.noisy_guide)
+
+    def upper_cost(self, guidance: Guidance | None) -> Cost:
+        """Calls per sample before a run is made; it can only be cheaper."""
+        return upper_cost(guidance, self.lookahead, self.sampler)
 
     def sample(
         self,
@@ -93,6 +99,7 @@ class LabelTask:
             objective=self.objective(guidance),
             target=targets,
             guidance=guidance,
+            lookahead=self.lookahead,
             sampler=self.sampler,
             clip=self.clip,
             record=Record(summary=_noisy_value if noisy else _value),

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
+from tfg_jax.endtoend.controls import Controls
+from tfg_jax.endtoend.source import DFlow
 from tfg_jax.guidance.base import Guidance
 from tfg_jax.guidance.classifier import ClassifierGuidance
 from tfg_jax.guidance.dps import DPS
@@ -17,6 +20,7 @@ from tfg_jax.guidance.mpgd import MPGD
 from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.guidance.tfg import TFG
 from tfg_jax.guidance.ugd import UGD
+from tfg_jax.truncated import TruncatedSolve
 
 LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
     {
@@ -33,12 +37,18 @@ LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
 # Few trials on 6 to 8 shipped images that the default run does not show, noise 0.05, judged by mean PSNR; more with
 # scripts/tune_inverse.py. On sr2 at 50 steps and on sr2 and box at 20: dps 1 to 16, pigdm 0.5 to 2, mpgd 0.25 to 16,
 # each best or within 0.3 dB of the best trial throughout. tfg: rho 2 or 4, mu 0.25 or 1, on sr2 at 20 steps alone.
-INVERSE_PRESETS: Mapping[str, Guidance] = MappingProxyType(
+# lgd, freedom, ugd, dflow and controls: not tuned.
+INVERSE_PRESETS: Mapping[str, Any] = MappingProxyType(
     {
         "dps": DPS(strength=4.0, normalise="residual"),
         "pigdm": PiGDM(strength=1.0),
+        "lgd": LGD(strength=4.0, n_mc=4),
+        "freedom": FreeDoM(strength=4.0),
+        "ugd": UGD(strength=4.0, n_iter=4),
         "mpgd": MPGD(strength=4.0),
         "tfg": TFG(rho=4.0, mu=0.25, n_iter=4),
+        "dflow": DFlow(TruncatedSolve(1.0, 6, "midpoint", remat="step"), iterations=10, regulariser=1.0, line_search=5),
+        "controls": Controls(12, weight=1.0, iterations=10, line_search=5),
     }
 )
 
@@ -53,8 +63,8 @@ def preset(name: str) -> Guidance:
     return LABEL_PRESETS[name]
 
 
-def inverse_preset(name: str) -> Guidance:
-    """The tuned guidance of a method for inverse problems: "dps", "pigdm", "mpgd" or "tfg".
+def inverse_preset(name: str) -> Any:
+    """The tuned method for inverse problems: "dps", "pigdm", "mpgd", "tfg", "dflow", "controls" and others.
 
     Raises ValueError for any other name.
     """
