@@ -116,11 +116,11 @@ def _posterior(page: Path, found: Sequence[Mapping[str, Any]]) -> list[str]:
             costs[row["row"]] = [[each] for each in (row["evaluations"], *point)]
         if row["horizon"] is not None and row["row"] != "two-step Euler":
             curve.append((row["horizon"], *point))
-    file = page.with_name(f"{page.stem}_posterior.png")
-    panels = {"every method": costs}
     text = ["## Sampling a posterior exactly known\n", POSTERIOR, markdown_table(rows), ""]
-    save_panels(file, panels, "network evaluations a sample", "sliced W2", log_x=True, log_y=True)
-    text.append(f"![distance against network evaluations]({file.name})\n")
+    if costs:
+        file = page.with_name(f"{page.stem}_posterior.png")
+        save_panels(file, {"every method": costs}, "network evaluations a sample", "sliced W2", log_x=True, log_y=True)
+        text.append(f"![distance against network evaluations]({file.name})\n")
     if curve:
         second = page.with_name(f"{page.stem}_posterior_horizon.png")
         save_panels(second, {"posterior": {"4 midpoint steps": np.array(sorted(curve)).T}}, "horizon", "sliced W2")
