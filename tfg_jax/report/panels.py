@@ -81,5 +81,5 @@ def save_panels(
 
 def _narrow(series: Mapping[str, Curve]) -> bool:
     """Whether a logarithmic axis has too few decades for the labels of decades alone."""
-    across = np.concatenate([np.asarray(vectors[0], np.float64) for vectors in series.values()])
+    across = np.concatenate([np.zeros(0), *(np.asarray(vectors[0], np.float64) for vectors in series.values())])
     return bool(across.size and across.max() < 20 * across.min())
