@@ -26,7 +26,7 @@ def tiny_study(weights) -> list[str]:
 @pytest.fixture(scope="module")
 def done(tiny_study, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("study") / "run"
-    for only in (["sr4", "DPS", "DFlow"], ["label", "two-step Euler"]):
+    for only in (["sr4", "DPS", "DFlow"], ["label", "conditional"]):
         assert main([*tiny_study, "--out", str(out), "--only", *only]) == 0
     return out
 
@@ -45,7 +45,7 @@ def test_a_run_leaves_tuned_rows_and_a_page(done):
     result = json.loads((done / "images/sr4/25/DFlow/result.json").read_text())
     assert len(result["trials"]) == 4 and result["kept"] in range(4) and result["seconds"] > 0
     assert result["report"]["evaluations"] == 25 and result["report"]["samples"] == 2
-    label = json.loads((done / "images/label/25/two-step-Euler/result.json").read_text())
+    label = json.loads((done / "images/label/25/conditional/result.json").read_text())
     assert 0 <= label["report"]["accuracy"][0] <= 1 and "frechet_distance" in label["report"]
     page = (done / "page.md").read_text()
     for said in ("### sr4", "### label", "Budget 25", "PSNR (dB)", "gain over DPS", "page_cost.png"):
