@@ -35,7 +35,7 @@ def release_programs() -> Iterator[None]:
     would crash inside the compiler.
     """
     yield
-    if MEMORY_MAPS.exists() and MEMORY_MAPS.read_bytes().count(b"\n") > 20_000:
+    if MEMORY_MAPS.exists() and MEMORY_MAPS.read_bytes().count(b"\n") > 30_000:
         jax.clear_caches()
         gc.collect()
 

@@ -1,16 +1,14 @@
 """Documentation that is run: the Python of the pages, the commands of the pages, a docstring for every public name."""
 
 import inspect
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import tfg_jax
+from tfg_jax.cli.main import main
 
 REPO = Path(__file__).parents[1]
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").rglob("*.md"))]
@@ -54,13 +52,11 @@ def test_python_of_the_page_runs(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("where", "arguments"), commands(), ids=lambda value: value if isinstance(value, str) else "")
-def test_commands_of_the_pages_are_understood(where, arguments, tmp_path):
+def test_commands_of_the_pages_are_understood(where, arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     dry_run = [] if "--dry-run" in arguments or "--help" in arguments else ["--dry-run"]
-    run = subprocess.run(
-        [sys.executable, "-c", "import sys; from tfg_jax.cli.main import main; sys.exit(main())", *arguments, *dry_run],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(REPO)},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, f"{where}\n{run.stdout}\n{run.stderr}"
+    try:
+        code = main([*arguments, *dry_run])
+    except SystemExit as stop:
+        code = stop.code or 0
+    assert code == 0, f"{where}\n{capsys.readouterr()}"
