@@ -73,7 +73,8 @@ def _invert(model: Model, x: Array, cond: PyTree, grid: Grid, *, steps: int, ord
     levels = model.schedule.level(times)
     seen = jnp.maximum(times, FIRST_SHARE * times[1])
     ends = (seen[:-1],) if order == 1 else (seen[:-1], seen[1:])
-    calls = jax.vmap(lambda t: jnp.asarray(model.calls(t, cond is not None), jnp.int32))(jnp.concatenate(ends))
+    # One time after another, as the solve itself goes: a mapped time would count both branches of a condition on it.
+    calls = jax.lax.map(lambda t: jnp.asarray(model.calls(t, cond is not None), jnp.int32), jnp.concatenate(ends))
     own, rebuild = split_per_sample(model)
 
     def one(data: dict) -> Samples:
