@@ -24,7 +24,7 @@ from tfg_jax import DPS, LGD, MPGD, TFG, UGD, FreeDoM, Unguided, metrics, report
 from tfg_jax.cli import runs, scoring, setup
 from tfg_jax.cli.methods import Method
 from tfg_jax.config import to_plain
-from tfg_jax.files import write_atomically
+from tfg_jax.files import slug, write_atomically
 from tfg_jax.guidance.base import Guidance
 from tfg_jax.host import keep_freed_memory
 from tfg_jax.report.label_report import LabelRun, label_metrics
@@ -187,7 +187,7 @@ def main(run: Run) -> None:
     few = run.ablation_per_class
     compared = [real_row(study.task, 10 * few)]
     for name in wanted:
-        method, folder = methods[name], f"report/{name.replace(', ', '-').replace(' ', '-')}"
+        method, folder = methods[name], f"report/{slug(name)}"
         scored, found = study.samples(folder, method, 0, few if name in changed else run.per_class)
         pictures[name], numbers[name] = np.asarray(scored.x[:20]), found
         (compared if name in changed else rows).append(row_of(name, method.guidance, found))

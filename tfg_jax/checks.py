@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -63,3 +64,14 @@ def safe_norm(x: Array) -> Array:
     total = jnp.sum(x * x)
     nonzero = total > 0
     return jnp.where(nonzero, jnp.sqrt(jnp.where(nonzero, total, 1.0)), 0.0)
+
+
+@jax.custom_batching.custom_vmap
+def is_batched(flag: Array) -> Array:
+    """Whether a vmap maps ``flag``: a condition on it then is a select, which computes both of its branches."""
+    return jnp.zeros_like(flag)
+
+
+@is_batched.def_vmap
+def _mapped(axis_size: int, in_batched: list, flag: Array) -> tuple[Array, bool]:
+    return jnp.ones(flag.shape[1:], flag.dtype), False

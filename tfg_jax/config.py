@@ -1,4 +1,4 @@
-"""Configurations to and from JSON: guidance, samplers, grids, schedules, clips and lookaheads, nested as they are.
+"""Configurations to and from JSON: methods, samplers, grids, schedules, clips and lookaheads, nested as they are.
 
     {"type": "TFG", "rho": 1.0, "mu": 0.25, "n_iter": 4, ...}
 
@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tfg_jax.endtoend.controls import Controls
+from tfg_jax.endtoend.source import DFlow
 from tfg_jax.guidance.base import Unguided
 from tfg_jax.guidance.classifier import ClassifierGuidance
 from tfg_jax.guidance.dps import DPS
@@ -34,9 +36,9 @@ from tfg_jax.truncated import Reach, TruncatedSolve
 
 CLASSES: tuple[type, ...] = (
     Unguided, ClassifierGuidance, DPS, FreeDoM, GradientGuidance, NaiveGradientGuidance, InnerSteps, LGD, MPGD, PiGDM,
-    TFG, UGD, Clip, Tweedie, TruncatedSolve, Reach, DDIM, DDPM, Churn, Euler, Heun, DPMSolverPP2M, EDM, VE, Discrete,
-    RectifiedFlow, VPCosine, VPLinear, VPTruncatedCosine, Explicit, Karras, Leading, Linspace, Trailing, Uniform,
-    UniformLogSNR, CosineLogSNR,
+    TFG, UGD, DFlow, Controls, Clip, Tweedie, TruncatedSolve, Reach, DDIM, DDPM, Churn, Euler, Heun, DPMSolverPP2M,
+    EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, VPTruncatedCosine, Explicit, Karras, Leading, Linspace,
+    Trailing, Uniform, UniformLogSNR, CosineLogSNR,
 )  # fmt: skip
 """The configuration classes that JSON may name."""
 

@@ -48,6 +48,19 @@ def write_atomically(file: Path, write: Callable[[BinaryIO], Any]) -> str:
     return digest
 
 
+def read_json(file: Path) -> Any:
+    """The value of a JSON file; None if it is missing or cannot be read."""
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def slug(name: str) -> str:
+    """The name of a row of a table as that of a file: "tfg, n_recur 4" is "tfg-n_recur-4"."""
+    return name.replace(", ", "-").replace(" ", "-")
+
+
 def lock(folder: Path) -> None:
     """Create the lock file of `folder`, or take over that of a process of this host that is no more.
 

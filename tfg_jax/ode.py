@@ -63,15 +63,6 @@ def by_scan(solver: Any) -> bool:
     return isinstance(solver, str | Tableau)
 
 
-def check_no_adjoint(solver: Any, adjoint: Any) -> None:
-    """Raise ValueError if a scan is given an adjoint."""
-    if adjoint is not None:
-        raise ValueError(
-            f"adjoint={type(adjoint).__name__} has no effect on solver={solver!r}, which is a scan; "
-            "pass remat=, or a diffrax solver such as diffrax.Midpoint()"
-        )
-
-
 def check_remat(remat: Any, steps: int) -> None:
     """Raise ValueError unless ``remat`` is "none", "step" or a block length that divides ``steps``."""
     if isinstance(remat, str):

@@ -15,8 +15,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from tfg_jax.checks import check_choice
 from tfg_jax.denoiser import Clean
-from tfg_jax.ode import points_at, slope_of
+from tfg_jax.ode import SOLVERS, by_scan, check_remat, points_at, slope_of
 from tfg_jax.result import Cost
 
 FIX = "use RecursiveCheckpointAdjoint, DirectAdjoint or BacksolveAdjoint"
@@ -62,6 +63,32 @@ def check(solver: Any, adjoint: Any, steps: int, *, forward_mode: bool = False) 
         raise ValueError(
             f"adjoint.checkpoints={checkpoints} would repeat steps more than twice; give more for steps={steps}"
         )
+
+
+def check_solver(solver: Any, adjoint: Any, remat: Any, steps: int, *, forward_mode: bool = False) -> None:
+    """Raise ValueError for a solver, of ours or of diffrax, that is unknown, and for options that it does not take.
+
+    Args:
+        solver: a name or `tfg_jax.ode.Tableau`, solved by a scan, or a diffrax solver instance.
+        adjoint: a diffrax adjoint, of diffrax solvers; None is their default.
+        remat: memory policy, of scans; None is their default.
+        steps: number of steps.
+        forward_mode: as in `check`.
+    """
+    if not by_scan(solver):
+        check(solver, adjoint, steps, forward_mode=forward_mode)
+        if remat is not None:
+            raise ValueError(f"remat={remat!r} has no effect on diffrax solvers; pass adjoint= or drop remat")
+        return
+    if isinstance(solver, str):
+        check_choice("solver", solver, SOLVERS)
+    if adjoint is not None:
+        raise ValueError(
+            f"adjoint={type(adjoint).__name__} has no effect on solver={solver!r}, which is a scan; "
+            "pass remat=, or a diffrax solver such as diffrax.Midpoint()"
+        )
+    if remat is not None:
+        check_remat(remat, steps)
 
 
 def calls(solver: Any, steps: int, *, jumps: bool = False) -> tuple[int, int]:

@@ -53,17 +53,6 @@ class Cost:
         return jax.tree.map(lambda a: jnp.asarray(a, jnp.int32), self)
 
 
-@jax.custom_batching.custom_vmap
-def is_batched(flag: Array) -> Array:
-    """Whether a vmap maps ``flag``: a condition on it then is a select, which computes both of its branches."""
-    return jnp.zeros_like(flag)
-
-
-@is_batched.def_vmap
-def _mapped(axis_size: int, in_batched: list, flag: Array) -> tuple[Array, bool]:
-    return jnp.ones(flag.shape[1:], flag.dtype), False
-
-
 @struct.dataclass
 class Samples:
     """The result of `tfg_jax.sample`.

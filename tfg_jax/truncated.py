@@ -24,11 +24,8 @@ from tfg_jax.checks import check_choice, check_count, check_number, is_concrete
 from tfg_jax.denoiser import Clean
 from tfg_jax.lookahead import Look, Tweedie
 from tfg_jax.ode import (
-    SOLVERS,
     Remat,
     by_scan,
-    check_no_adjoint,
-    check_remat,
     integrate,
     margin_of,
     tableau_of,
@@ -117,15 +114,8 @@ class TruncatedSolve:
         for name, value, none in (("remat", self.remat, "none"), ("adjoint", self.adjoint, None)):
             if self.jacobian != "full" and value != none:
                 raise ValueError(f"{name} has no effect with jacobian={self.jacobian!r}; drop it, or use 'full'")
-        if not self.by_scan:
-            ode_diffrax.check(self.solver, self.adjoint, self.steps, forward_mode=forward_mode)
-            if self.remat != "none":
-                raise ValueError(f"remat={self.remat!r} has no effect on diffrax solvers; pass adjoint= or drop remat")
-            return
-        if isinstance(self.solver, str):
-            check_choice("solver", self.solver, SOLVERS)
-        check_no_adjoint(self.solver, self.adjoint)
-        check_remat(self.remat, self.steps)
+        remat = None if self.remat == "none" else self.remat
+        ode_diffrax.check_solver(self.solver, self.adjoint, remat, self.steps, forward_mode=forward_mode)
         if self.horizon is None and not isinstance(self.remat, str):
             raise ValueError(f"remat={self.remat} does not fit a solve without tail; use 'step'")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfg_jax import report
+from tfg_jax.files import slug
 
 Part = Literal["toy", "trade-off", "rivals", "matched", "temperature", "p_uncond", "steps"]
 PARTS: tuple[Part, ...] = ("toy", "trade-off", "rivals", "matched", "temperature", "p_uncond", "steps")
@@ -63,7 +64,7 @@ def held(folder: Path, name: str, wait: bool = True) -> Iterator[bool]:
     """Work that one process does at a time: True if it is ours; a process that dies gives it back."""
     home = folder / "claims"
     home.mkdir(parents=True, exist_ok=True)
-    with (home / name.replace(", ", "-").replace(" ", "-")).open("w") as file:
+    with (home / slug(name)).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

@@ -18,6 +18,7 @@ from tfg_jax import metrics
 from tfg_jax.cli import runs, scoring, setup
 from tfg_jax.cli.methods import Method
 from tfg_jax.data import fashion_mnist
+from tfg_jax.files import slug
 from tfg_jax.report.label_report import label_metrics
 from tfg_jax.shards import config_hash, open_folder
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
@@ -62,7 +63,7 @@ class Study:
         options: Any = dataclasses.make_dataclass("Options", [("seed", int)])(0)
         plain = dataclasses.replace(self.task, model=base, sampler=sampler)
         config = setup.sample_config(options, plain, method, targets) | {"w": row.w, "temperature": row.temperature}
-        home = run.folder / "samples" / row.name.replace(", ", "-").replace(" ", "-")
+        home = run.folder / "samples" / slug(row.name)
         key = config_hash({"config": config, "samples": len(targets)})
         if (found := self.known.get(row.name, key)) is not None:
             return found

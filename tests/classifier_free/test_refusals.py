@@ -41,6 +41,7 @@ def test_a_model_without_null_condition_is_told_of_marginalisation():
 
 def test_guidance_off_takes_no_negative_condition():
     refused("negative has no effect with w=None", tfg.CFG(MODEL, None, negative=1))
+    refused("negative has no effect with w=0", tfg.CFG(MODEL, 0.0, negative=1))
     refused("others have no effect with w=None", tfg.PerpNeg(MODEL, jnp.array([0]), jnp.ones(1), w=None))
 
 

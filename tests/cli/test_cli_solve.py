@@ -19,7 +19,7 @@ from tfg_jax.cli.methods import RestorationName
 from tfg_jax.cli.solve import ProblemName
 from tfg_jax.result import Samples, Status
 from tfg_jax.shards import SampleFolder, read_folder
-from tfg_jax.tasks import PROBLEMS, inverse
+from tfg_jax.tasks import PROBLEMS, inverse, methods
 
 
 def shards(folder: Path) -> dict[str, bytes]:
@@ -152,9 +152,10 @@ def test_measurements_of_ones_own_have_no_truth(weights, tmp_path, capsys):
         assert said in capsys.readouterr().err
 
 
-def solved(key, model, method, *, objective, num_samples, target, index_offset):
+def solved(key, model, method, *, objective, num_samples, target, cond, index_offset):
     """Samples as `end_to_end` gives them, of a network that takes too long to compile for what this tells."""
     assert type(objective).__name__ == "GaussianLogLikelihood" and target.shape == (2, 14, 14, 1)
+    assert cond is None
     status = Status(jnp.zeros(num_samples, jnp.int32), jnp.full(num_samples, -1))
     cost = jax.tree.map(lambda leaf: jnp.full(num_samples, leaf), method.closure.as_arrays())
     return Samples(jnp.full((num_samples, *model.shape), 0.1), status, cost, {})
@@ -162,7 +163,7 @@ def solved(key, model, method, *, objective, num_samples, target, index_offset):
 
 def test_a_run_end_to_end(weights, tmp_path, monkeypatch):
     """What is asked for arrives at the method, and its samples and calls at the report."""
-    monkeypatch.setattr(inverse, "end_to_end", solved)
+    monkeypatch.setattr(methods, "end_to_end", solved)
     out = tmp_path / "run"
     args = ["--model", str(weights / "model"), "--evaluator", "None", "--num-images", "2", "--draws", "1",
             "--chunk", "2", "--method", "dflow", "--lookahead-steps", "2", "--solver", "euler", "--iterations", "2",

@@ -63,7 +63,9 @@ class Around:
         return self.at[1] + self.slope[1] * (t - self.t)
 
     def t_of_log_snr(self, log_snr):
-        raise NotImplementedError
+        """Where the straight continuation of alpha / sigma has this log-SNR."""
+        ratio = jnp.exp(0.5 * log_snr)
+        return self.t + (ratio * self.at[1] - self.at[0]) / (self.slope[0] - ratio * self.slope[1])
 
     def level(self, t):
         return tfg.Level(t, self.alpha(t), self.sigma(t))

@@ -147,3 +147,23 @@ def _flags(values: dict[str, Any]) -> list[str]:
         elif value is not None:
             flags += [f"--{name}", str(value)]
     return flags
+
+
+@dataclasses.dataclass(frozen=True)
+class StudySizes:
+    """How many samples the rows of a study on images have."""
+
+    images: int = 64
+    """Restored images a row at the smallest budget."""
+    costly_images: int = 32
+    """Restored images a row at the other budgets."""
+    label_samples: int = 100
+    """Label samples a row."""
+    trial_images: int = 8
+    """Images of each trial of a strength."""
+    trial_samples: int = 20
+    """Label samples of each trial."""
+    chunk: int = 8
+    """Restorations computed together."""
+    label_chunk: int = 20
+    """Label samples computed together."""

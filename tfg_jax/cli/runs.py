@@ -49,8 +49,7 @@ def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, 
         since = time.monotonic()
         for indices, samples in chunks:
             arrays = {**sample_arrays(samples), "target": targets[indices.start : indices.stop]}
-            if "summary" in samples.info:
-                arrays["objective"] = samples.info["summary"]
+            arrays["objective"] = samples.info["summary"]
             try:
                 folder.write(indices, arrays)
                 seconds[str(indices.start)] = time.monotonic() - since

@@ -102,6 +102,7 @@ def run(options: Options) -> int:
     import numpy as np
 
     from tfg_jax.cli import runs, scoring
+    from tfg_jax.config import to_plain
     from tfg_jax.shards import open_folder
 
     setting = _setting(options, lookahead)
@@ -110,7 +111,7 @@ def run(options: Options) -> int:
     if options.dry_run:
         print(runs.describe(task, {options.method: method}, targets, options.chunk))
         return OK
-    config = {"guidance": _plain(method.guidance), **setting.config}
+    config = {"guidance": to_plain(method.guidance), **setting.config}
     with open_folder(options.out, config, len(targets), options.chunk, options.overwrite) as folder:
         scoring.write_config(options.out, "solve", as_json(options), config)
         runs.fill(folder, task, method, targets, options.method)
@@ -123,16 +124,6 @@ def run(options: Options) -> int:
                   f"({type(error).__name__}: {error}); the same command tries again", file=sys.stderr)  # fmt: skip
             return SCORING_FAILED
     return runs.exit_code("solve", arrays)
-
-
-def _plain(method: Any) -> Any:
-    """A method as JSON values."""
-    from tfg_jax.config import to_plain
-
-    if type(method).__name__ not in ("DFlow", "Controls"):
-        return to_plain(method)
-    fields = {field.name: to_plain(getattr(method, field.name)) for field in dataclasses.fields(method)}
-    return {"type": type(method).__name__, **fields}
 
 
 def _setting(options: Options, lookahead: Any) -> Setting:
@@ -182,14 +173,10 @@ def _setting(options: Options, lookahead: Any) -> Setting:
         "problem": options.problem, "noise": {options.noise: amount}, "draws": options.draws, "seed": options.seed,
         "images_sha256": fingerprint(y if truth is None else truth), "operator_sha256": fingerprint(operator),
         "schedule": to_plain(model.schedule), "prediction": model.prediction,
-        "weights_sha256": {"model": fingerprint(model.params)},
+        "weights_sha256": {"model": fingerprint(model.params)}, "measured": options.measured,
     }  # fmt: skip
     if options.method not in END_TO_END:
-        config |= {"sampler": to_plain(sampler), "clip": to_plain(clip)}
-    # Only where they are not what they always were, so that folders of earlier versions can be resumed.
-    config |= {} if lookahead is None else {"lookahead": to_plain(lookahead)}
-    config |= {} if gaussian else {"objective": type(task.objective(None)).__name__}
-    config |= {"measured": True} if options.measured else {}
+        config |= {"sampler": to_plain(sampler), "clip": to_plain(clip), "lookahead": to_plain(lookahead)}
     return Setting(task, truth, names, y, config)
 
 

@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 import tyro
 
 from tfg_jax.cli.main import OK
+from tfg_jax.cli.options import StudySizes
 
 RATE = 400  # network evaluations a second on one core, for the estimate of a dry run
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(StudySizes):
     """How far should guidance look: the truncation horizon on mixtures with exact answers and on images.
 
     Every row has a folder of its own, so the same command resumes; page.md and its figures show all rows that are done.
@@ -30,20 +31,6 @@ class Options:
     """Images: restoration problems as in `solve`, and label."""
     budgets: tuple[int, ...] = (80, 320)
     """Images: network evaluations (forwards and pullbacks) a sample may cost, one column each."""
-    images: int = 64
-    """Restored images a row at the smallest budget."""
-    costly_images: int = 32
-    """Restored images a row at the other budgets."""
-    label_samples: int = 100
-    """Label samples a row."""
-    trial_images: int = 8
-    """Images of each trial of a strength."""
-    trial_samples: int = 20
-    """Label samples of each trial."""
-    chunk: int = 8
-    """Restorations computed together."""
-    label_chunk: int = 20
-    """Label samples computed together."""
     quick: bool = False
     """Mixtures: few states and samples, for a look."""
     model: str = "fashion-mnist"
@@ -65,14 +52,12 @@ def run(options: Options) -> int:
     from tfg_jax.checks import check_count
     from tfg_jax.cli import study_images
 
-    names = [f.name for f in dataclasses.fields(study_images.Sizes)]
-    for name in names:
-        check_count(name, getattr(options, name))
-    sizes = study_images.Sizes(**{name: getattr(options, name) for name in names})
+    for field in dataclasses.fields(StudySizes):
+        check_count(field.name, getattr(options, field.name))
     if not options.problems or not options.budgets:
         raise ValueError("problems and budgets must name at least one each; leave them out for the defaults")
-    every = study_images.plan(options.problems, options.budgets, sizes)
-    cells = study_images.plan(options.problems, options.budgets, sizes, options.only)
+    every = study_images.plan(options.problems, options.budgets, options)
+    cells = study_images.plan(options.problems, options.budgets, options, options.only)
     if options.dry_run:
         _describe(options, study_images.plan_rows(cells))
         return OK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -13,34 +12,16 @@ from typing import Any
 from tfg_jax.cli import runs
 from tfg_jax.cli.main import Interrupted
 from tfg_jax.cli.methods import Method
+from tfg_jax.cli.options import StudySizes
+from tfg_jax.files import read_json, slug
 from tfg_jax.report.files import write_json
 from tfg_jax.shards import fingerprint, open_folder
-from tfg_jax.tasks.horizon_images import NOISE_STD, REPORT, TRIAL, Networks, RowTask, score
+from tfg_jax.tasks.horizon_images import NOISE_STD, REPORT, TRIAL, Networks, row_task, score
 from tfg_jax.tasks.horizon_rows import LABEL, Row, image_rows
 from tfg_jax.tasks.inverse import PROBLEMS
 
 RESULT = "result.json"
 NUMBERS = ("strength", "rho", "mu", "rate")
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How many samples a cell has.
-
-    Attributes:
-        images: reported restorations at the smallest budget; costly_images at every other one.
-        label_samples: reported label samples.
-        trial_images, trial_samples: of each trial, restorations and label samples.
-        chunk, label_chunk: samples computed together.
-    """
-
-    images: int = 64
-    costly_images: int = 32
-    label_samples: int = 100
-    trial_images: int = 8
-    trial_samples: int = 20
-    chunk: int = 8
-    label_chunk: int = 20
 
 
 @dataclass(frozen=True)
@@ -58,7 +39,7 @@ class Cell:
     @property
     def slug(self) -> Path:
         """Its folder, inside that of the part."""
-        return Path(self.problem, str(self.budget), self.name.replace(", ", "-").replace(" ", "-"))
+        return Path(self.problem, str(self.budget), slug(self.name))
 
     @property
     def samples(self) -> int:
@@ -68,7 +49,7 @@ class Cell:
         return trials * whole(self.tried) + whole(self.reported)
 
 
-def plan(problems: Iterable[str], budgets: Iterable[int], sizes: Sizes, only: Iterable[str] = ()) -> list[Cell]:
+def plan(problems: Iterable[str], budgets: Iterable[int], sizes: StudySizes, only: Iterable[str] = ()) -> list[Cell]:
     """All cells, cheapest budget first.
 
     Args:
@@ -156,9 +137,6 @@ def _samples(
     networks: Networks, cell: Cell, home: Path, trial: int, seed: int, n: int, config: dict[str, Any]
 ) -> dict[str, Any]:
     problem = networks.problem(cell.problem, seed, n)
-    base = problem.task
-    if cell.row.sampler is not None:
-        base = dataclasses.replace(base, sampler=cell.row.sampler)
     method = cell.row.trials[trial]
     kept = {k: v for k, v in config.items() if k not in ("trials", "reported", "tried", "chunk")}
     own = {**kept, "setting": setting(method), "seed": seed}
@@ -167,8 +145,8 @@ def _samples(
     home = home / re.sub(r"[^\w.]+", "-", f"{kind} {setting(method)}").strip("-")
     name = f"{cell.problem} {cell.budget} {cell.name}, {home.name}"
     with open_folder(home, own, n, min(cell.chunk, n)) as folder:
-        task = RowTask(base, cell.row, method)
-        if runs.fill(folder, task, Method(None, cell.row.conditional), problem.targets, name):
+        task = row_task(problem, cell.row)
+        if runs.fill(folder, task, Method(method, cell.row.conditional), problem.targets, name):
             raise Interrupted(f"interrupted after {name}; the same command resumes")
         arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
     return {**score(networks, problem, arrays), "seconds": seconds}
@@ -182,7 +160,4 @@ def setting(method: Any) -> str:
 
 def read_result(home: Path) -> dict[str, Any] | None:
     """A cell's stored result; None if there is none that can be read."""
-    try:
-        return json.loads((home / RESULT).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
+    return read_json(home / RESULT)

@@ -26,13 +26,10 @@ from tfg_jax.checks import check_choice, check_count, check_number
 from tfg_jax.endtoend.source import check_descent
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.ode import (
-    SOLVERS,
     Points,
     Remat,
     Tableau,
     by_scan,
-    check_no_adjoint,
-    check_remat,
     margin_of,
     move,
     points_at,
@@ -81,16 +78,9 @@ class Controls:
         check_choice("kind", self.kind, ("additive", "kick"))
         check_number("weight", self.weight, low=0.0)
         check_descent(self)
+        ode_diffrax.check_solver(self.solver, self.adjoint, self.remat, self.steps)
         if not by_scan(self.solver):
-            ode_diffrax.check(self.solver, self.adjoint, self.steps)
             ode_diffrax.check_jumps(self.adjoint)
-            if self.remat is not None:
-                raise ValueError(f"remat={self.remat!r} has no effect on diffrax solvers; pass adjoint= or drop remat")
-            return
-        if isinstance(self.solver, str):
-            check_choice("solver", self.solver, SOLVERS)
-        check_no_adjoint(self.solver, self.adjoint)
-        check_remat(self._policy, self.steps)
 
     @property
     def _policy(self) -> Remat:

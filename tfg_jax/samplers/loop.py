@@ -15,11 +15,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
+from tfg_jax.checks import is_batched
 from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, step_cost
 from tfg_jax.lookahead import Clip, Conditioned, ForwardOnly, Lookahead
 from tfg_jax.noise import NoiseSource, NoiseTape
-from tfg_jax.result import NON_FINITE, OK, Cost, Status, is_batched
+from tfg_jax.result import NON_FINITE, OK, Cost, Status
 from tfg_jax.samplers.rules import Sampler, Step, renoise
 from tfg_jax.schedules import Level
 

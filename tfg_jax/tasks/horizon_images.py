@@ -9,18 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
 
 from tfg_jax import metrics
 from tfg_jax.data.sample import load_sample
 from tfg_jax.denoiser import Denoiser
-from tfg_jax.endtoend.controls import Controls
-from tfg_jax.endtoend.run import end_to_end
-from tfg_jax.endtoend.source import DFlow
-from tfg_jax.result import Cost, Samples
-from tfg_jax.sample import sample
 from tfg_jax.tasks.horizon_rows import LABEL, Row
 from tfg_jax.tasks.inverse import InverseTask, measure_images, problem_operator
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
@@ -92,51 +85,11 @@ def load_networks(model: str | os.PathLike[str], guide: str | os.PathLike[str], 
     return Networks(load_label_task(model, guide, evaluator))
 
 
-@dataclass(frozen=True)
-class RowTask:
-    """A problem seen by one row at one strength: what `run_chunked` samples.
-
-    The method is one of the row's trials, since end-to-end methods are no `Guidance` to hand to ``sample``.
-    """
-
-    base: InverseTask | LabelTask
-    row: Row
-    method: Any
-    traced = ()  # networks are those of the base
-
-    @property
-    def model(self) -> Denoiser:
-        """The diffusion model."""
-        return self.base.model
-
-    @property
-    def sampler(self) -> Any:
-        """The row's sampler; None for end-to-end rows."""
-        return self.row.sampler
-
-    def upper_cost(self, guidance: Any) -> Cost:
-        """Calls of one sample; the row's own, whatever its strength."""
-        return self.row.cost
-
-    def sample(
-        self, key: PRNGKeyArray, targets: Any, guidance: Any, *, conditional: bool = False,
-        index_offset: int | Array = 0,
-    ) -> Samples:  # fmt: skip
-        """One batch of samples by the row's method, without a record. Raises ValueError for another ``guidance``."""
-        if guidance is not None:
-            raise ValueError("guidance has no effect on a row of the study, which has its method; pass None")
-        method = self.method
-        target: Any = jnp.asarray(targets)
-        common: Any = {"num_samples": len(targets), "index_offset": index_offset}
-        if isinstance(method, DFlow | Controls):
-            out = end_to_end(key, self.model, method, objective=self.base.objective(None), target=target, **common)
-            return dataclasses.replace(out, info={})  # type: ignore[type-var]
-        if method is not None:
-            common |= {"objective": self.base.objective(method), "target": target, "lookahead": self.row.lookahead}
-        return sample(
-            key, self.model, guidance=method, sampler=self.row.sampler, clip=self.base.clip,
-            cond=target if conditional else None, **common,
-        )  # fmt: skip
+def row_task(problem: Problem, row: Row) -> InverseTask | LabelTask:
+    """The problem as a row sees it; rows that work end to end take neither sampler nor lookahead."""
+    if row.sampler is None:
+        return problem.task
+    return dataclasses.replace(problem.task, sampler=row.sampler, lookahead=row.lookahead)
 
 
 def score(networks: Networks, problem: Problem, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tfg_jax.files import write_atomically
+from tfg_jax.files import read_json, slug, write_atomically
 from tfg_jax.tasks.horizon_gradients import HORIZONS, SOLVERS, STEPS, adjoint_errors, gradient_errors
 from tfg_jax.tasks.horizon_posterior import Setup, methods, posterior_row
 
@@ -28,7 +28,7 @@ def plan_mixtures(quick: bool = False) -> dict[str, Callable[[], Any]]:
     }
     names = ["exact samples", *methods()]
     for name in ("exact samples", "unguided", "DPS (horizon 0)") if quick else names:
-        plan[f"posterior-{name.replace(', ', '-').replace(' ', '-')}"] = lambda name=name: posterior_row(name, setup)
+        plan[f"posterior-{slug(name)}"] = lambda name=name: posterior_row(name, setup)
     return plan
 
 
@@ -41,7 +41,7 @@ def run_mixtures(out: Path, quick: bool = False) -> Iterator[str]:
     out.mkdir(parents=True, exist_ok=True)
     for name, compute in plan_mixtures(quick).items():
         file = out / f"{name}.json"
-        known = _read(file)
+        known = read_json(file)
         if known is not None:
             if known["quick"] != quick:
                 raise ValueError(f"out={out} holds mixtures of other sizes (quick={known['quick']}); choose another")
@@ -55,7 +55,7 @@ def run_mixtures(out: Path, quick: bool = False) -> Iterator[str]:
 
 def read_mixtures(out: Path) -> dict[str, Any]:
     """Stored results by name, in the order of the plan."""
-    found = {name: _read(out / f"{name}.json") for name in plan_mixtures()}
+    found = {name: read_json(out / f"{name}.json") for name in plan_mixtures()}
     return {name: each for name, each in found.items() if each is not None}
 
 
@@ -69,10 +69,3 @@ def describe_mixtures(quick: bool = False) -> list[dict[str, Any]]:
         {"mixtures": "posterior", "what": f"{sampled} rows of {setup.measurements} x {setup.samples} samples, "
                                           f"{setup.steps} steps"},
     ]  # fmt: skip
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None

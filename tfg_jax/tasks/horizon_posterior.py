@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
 from tfg_jax import analytic, metrics
@@ -30,6 +29,7 @@ from tfg_jax.operators import matrix
 from tfg_jax.sample import sample
 from tfg_jax.samplers.rules import DDIM
 from tfg_jax.schedules import RectifiedFlow
+from tfg_jax.tasks.horizon_rows import ADAM
 from tfg_jax.truncated import TruncatedSolve
 
 MEASURED = ((0.4, 1.0),)
@@ -38,7 +38,6 @@ HORIZONS = (0.25, 0.5, 0.75, 0.9, 1.0)
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 ITERATIONS, SOLVE_STEPS = 20, 8
-ADAM: Any = optax.adam(1.0)
 
 
 @dataclass(frozen=True)

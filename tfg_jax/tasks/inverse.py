@@ -17,10 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tfg_jax import operators
 from tfg_jax.denoiser import Denoiser
-from tfg_jax.endtoend.controls import Controls
-from tfg_jax.endtoend.run import end_to_end, upper_end_to_end_cost
-from tfg_jax.endtoend.source import DFlow
-from tfg_jax.guidance.base import Guidance, StepContext
+from tfg_jax.guidance.base import StepContext
 from tfg_jax.guidance.dps import DPS
 from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.lookahead import Clip, Lookahead
@@ -33,9 +30,8 @@ from tfg_jax.objectives.inverse import (
     residual_norm,
 )
 from tfg_jax.result import Cost, Samples
-from tfg_jax.sample import sample, upper_cost
-from tfg_jax.samplers.loop import Record
 from tfg_jax.samplers.rules import DDIM
+from tfg_jax.tasks.methods import EndToEnd, Method, sample_task, upper_task_cost
 
 Shape = tuple[int, int, int]
 
@@ -134,33 +130,31 @@ class InverseTask:
     lookahead: Lookahead | None = None
     traced = ("model", "operator")
 
-    def objective(self, guidance: Guidance | DFlow | Controls | None) -> Any:
+    def objective(self, guidance: Method) -> Any:
         """What a method ascends.
 
         End to end: the log-likelihood. PiGDM: that of Gaussian noise, of the mean variance if the noise is Poisson's.
         DPS, normalised by the residual: half the squared residual, whose scale drops out. Every other: minus the
         residual's norm, the energy of the TFG benchmark. Residuals of photon counts are weighted by their variances.
         """
-        if isinstance(guidance, DFlow | Controls) and self.peak is not None:
+        if isinstance(guidance, EndToEnd) and self.peak is not None:
             return poisson_log_likelihood(self.operator, self.peak)
-        if isinstance(guidance, PiGDM | DFlow | Controls):
+        if isinstance(guidance, PiGDM | EndToEnd):
             return gaussian_log_likelihood(self.operator, self.noise_std)
         squared = isinstance(guidance, DPS) and guidance.normalise == "residual"
         if self.peak is not None:
             return photon_residual(self.operator, self.peak, squared=squared)
         return gaussian_log_likelihood(self.operator, 1.0) if squared else residual_norm(self.operator)
 
-    def upper_cost(self, guidance: Guidance | DFlow | Controls | None) -> Cost:
+    def upper_cost(self, guidance: Method) -> Cost:
         """Calls per sample before a run is made; it can only be cheaper."""
-        if isinstance(guidance, DFlow | Controls):
-            return upper_end_to_end_cost(guidance)
-        return upper_cost(guidance, self.lookahead, self.sampler)
+        return upper_task_cost(self, guidance)
 
     def sample(
         self,
         key: PRNGKeyArray,
         targets: Float[AnyArray, "n *measurement"],
-        guidance: Guidance | DFlow | Controls | None,
+        guidance: Method,
         *,
         conditional: bool = False,
         index_offset: int | Array = 0,
@@ -181,17 +175,9 @@ class InverseTask:
         """
         if conditional:
             raise ValueError("conditional=True has no effect on an inverse problem, which asks for no class; drop it")
-        y, objective = jnp.asarray(targets), self.objective(guidance)
-        if isinstance(guidance, DFlow | Controls):
-            out = end_to_end(
-                key, self.model, guidance, objective=objective, num_samples=len(y), target=y, index_offset=index_offset
-            )
-            norms = jax.vmap(objective.residual_norm)(out.x, y)
-            return Samples(out.x, out.status, out.cost, {"summary": norms[:, None]})
-        return sample(
-            key, self.model, num_samples=len(y), objective=objective, target=y, guidance=guidance,
-            lookahead=self.lookahead, sampler=self.sampler, clip=self.clip, record=Record(summary=_residual),
-            index_offset=index_offset,
+        return sample_task(
+            self, key, targets, guidance, summary=_residual, index_offset=index_offset,
+            reached=lambda objective, x0, y: objective.residual_norm(x0, y),
         )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from tfg_jax.checks import check_count
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
 from tfg_jax.denoiser import Denoiser
-from tfg_jax.guidance.base import Guidance, StepContext
+from tfg_jax.guidance.base import StepContext
 from tfg_jax.guidance.classifier import ClassifierGuidance
 from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.metrics.intervals import AnyArray
@@ -27,9 +27,8 @@ from tfg_jax.objectives.classifier import (
     noisy_class_log_prob,
 )
 from tfg_jax.result import Cost, Samples
-from tfg_jax.sample import sample, upper_cost
-from tfg_jax.samplers.loop import Record
 from tfg_jax.samplers.rules import DDIM
+from tfg_jax.tasks.methods import Method, sample_task, upper_task_cost
 from tfg_jax.tasks.scoring import Judge, load_as, load_judge
 
 
@@ -58,7 +57,7 @@ class LabelTask:
     lookahead: Lookahead | None = None
     traced = ("model", "guide", "noisy_guide")
 
-    def objective(self, guidance: Guidance | None) -> ClassLogProb:
+    def objective(self, guidance: Method) -> ClassLogProb:
         """The log-probability that the method ascends. Raises ValueError if the noisy guide is needed and missing."""
         if not isinstance(guidance, ClassifierGuidance):
             return class_log_prob(self.guide)
@@ -66,15 +65,15 @@ class LabelTask:
             raise ValueError("noisy_guide=None, but ClassifierGuidance needs a classifier of noisy images; load one")
         return noisy_class_log_prob(self.noisy_guide)
 
-    def upper_cost(self, guidance: Guidance | None) -> Cost:
+    def upper_cost(self, guidance: Method) -> Cost:
         """Calls per sample before a run is made; it can only be cheaper."""
-        return upper_cost(guidance, self.lookahead, self.sampler)
+        return upper_task_cost(self, guidance)
 
     def sample(
         self,
         key: PRNGKeyArray,
         targets: Int[AnyArray, " n"],
-        guidance: Guidance | None,
+        guidance: Method,
         *,
         conditional: bool = False,
         index_offset: int | Array = 0,
@@ -90,21 +89,11 @@ class LabelTask:
         Raises:
             ValueError: as `tfg_jax.sample`.
         """
-        noisy = isinstance(guidance, ClassifierGuidance)
-        return sample(
-            key,
-            self.model,
-            num_samples=len(targets),
-            cond=targets if conditional else None,
-            objective=self.objective(guidance),
-            target=targets,
-            guidance=guidance,
-            lookahead=self.lookahead,
-            sampler=self.sampler,
-            clip=self.clip,
-            record=Record(summary=_noisy_value if noisy else _value),
-            index_offset=index_offset,
-        )
+        return sample_task(
+            self, key, targets, guidance, cond=targets if conditional else None, index_offset=index_offset,
+            summary=_noisy_value if isinstance(guidance, ClassifierGuidance) else _value,
+            reached=lambda objective, x0, target: objective(x0, target),
+        )  # fmt: skip
 
 
 def _value(ctx: StepContext) -> Array:

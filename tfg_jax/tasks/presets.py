@@ -64,7 +64,8 @@ def preset(name: str) -> Guidance:
 
 
 def inverse_preset(name: str) -> Any:
-    """The tuned method for inverse problems: "dps", "pigdm", "mpgd", "tfg", "dflow", "controls" and others.
+    """The method for inverse problems: "dps", "pigdm", "mpgd" or "tfg", tuned; "lgd", "freedom", "ugd", "dflow" or
+    "controls", not tuned.
 
     Raises ValueError for any other name.
     """

@@ -50,6 +50,9 @@ class CFG(Transform):
         Transform.check(self, conditional, num_samples)
         if self.w is None and self.negative is not None:
             raise ValueError("negative has no effect with w=None; give w or drop negative")
+        # An array is data, and may hold a 0 among others.
+        if self.negative is not None and isinstance(self.w, int | float) and self.w == 0:
+            raise ValueError("negative has no effect with w=0, which is the conditional model; give w or drop negative")
         check_class("negative", self.negative, self.model)
 
     def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:

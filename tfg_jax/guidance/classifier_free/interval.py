@@ -21,10 +21,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import is_concrete
+from tfg_jax.checks import is_batched, is_concrete
 from tfg_jax.denoiser import Clean
 from tfg_jax.guidance.classifier_free.base import Transform
-from tfg_jax.result import is_batched
 
 
 @struct.dataclass
