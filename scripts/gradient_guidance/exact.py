@@ -11,8 +11,7 @@ import numpy as np
 
 import tfg_jax as tfg
 from gradient_guidance.common import Place
-from gradient_guidance.exact_page import DELTA, Found, figures, section
-from gradient_guidance.theory import NOISE
+from gradient_guidance.exact_page import DELTA, NOISE, Found, figures, section
 from tfg_jax import optimise
 from tfg_jax.optimise import problems
 
