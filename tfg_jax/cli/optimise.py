@@ -2,77 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Any
 
 from tfg_jax.cli.main import FAILED_SAMPLES, OK, Interrupted
+from tfg_jax.cli.optimise_options import Options
 from tfg_jax.cli.options import as_json
-
-UNITS: dict[str, tuple[float | None, float | None, float]] = {
-    "class": (None, 10.0, 1.0),
-    "brightness": (0.1, None, 0.003),
-}
-"""Default delta, goal and noise_std of each reward, in its units: log-odds, and mean pixel value in [-1, 1]."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Raise a reward of generated images by rounds of gradient guidance.
-
-    Each round asks for a goal, or for a little more reward than the last batch has, along its gradient. Writes a
-    sample folder with one shard a round that the same command resumes, metrics.json, grid.png and report.html.
-    """
-
-    reward: Literal["class", "brightness"] = "class"
-    """What is raised: the guide's log-odds of a class, or the mean pixel value."""
-    request: str | None = None
-    """reward class: the class, by number or name; default bag."""
-    rounds: int = 10
-    """Guided rounds, after one without guidance."""
-    batch: int = 16
-    """Images a round."""
-    delta: float | None = None
-    """Rise of reward asked for each round, > 0; default 0.1 of brightness, none of log-odds."""
-    goal: float | None = None
-    """Reward asked for in every round, in place of --delta; default 10 log-odds, none of brightness."""
-    method: Literal["look-ahead", "naive"] = "look-ahead"
-    """Gradient through the network, or at the clean estimate alone."""
-    noise_std: float | None = None
-    """Standard deviation of the reward's noise, > 0: smaller guides more; default 1 log-odds, or 0.003."""
-    beta: Literal["paper", "exact", "constant"] | None = None
-    """How strength depends on the noise level; default paper."""
-    beta_coef: float = 1.0
-    """Multiplies the strength; with --beta constant it is the strength."""
-    linearise: Literal["sample", "mean"] = "sample"
-    """Take the reward's gradient at each image, or at the batch's mean."""
-    learning_rate: float | None = None
-    """Fine-tune the model on each round's images with this step size of Adam; default: do not."""
-    same_start: bool = True
-    """Start every round from the same noise: with --eta 0 a round continues the images of the one before."""
-    steps: int = 50
-    """DDIM steps."""
-    eta: float = 0.0
-    """DDIM stochasticity in [0, 1]."""
-    clip: bool = True
-    """Clip clean estimates to [-1, 1]."""
-    seed: int = 0
-    """Root of all random numbers."""
-    model: str = "fashion-mnist"
-    """Diffusion model: released name or folder of weights."""
-    guide: str = "fashion-mnist-guide"
-    """Classifier whose log-odds are the reward: released name or folder."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/optimise")
-    """Folder of the results."""
-    config: Path | None = None
-    """JSON file of options, such as the config.json of an earlier run; options given here win."""
-    overwrite: bool = False
-    """Throw away what the folder holds."""
-    dry_run: bool = False
-    """Show shapes, network evaluations and memory; sample and write nothing."""
 
 
 def run(options: Options) -> int:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tfg_jax.checks import check_count, check_number
-from tfg_jax.cli.optimise import UNITS, Options
+from tfg_jax.cli.optimise_options import UNITS, Options
 from tfg_jax.config import to_plain
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
 from tfg_jax.denoiser import Denoiser

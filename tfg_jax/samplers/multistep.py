@@ -15,10 +15,8 @@ from tfg_jax import struct
 from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Clean
 from tfg_jax.guidance.base import Next
-from tfg_jax.noise import StepNoise
 from tfg_jax.result import Cost
-from tfg_jax.samplers.rules import Step, guided_shift, straight
-from tfg_jax.schedules import Level, Schedule
+from tfg_jax.samplers.rules import OneLook, Step, guided_shift, straight
 from tfg_jax.timesteps import Grid
 
 
@@ -31,7 +29,7 @@ class Memory:
 
 
 @struct.dataclass
-class DPMSolverPP2M:
+class DPMSolverPP2M(OneLook):
     """DPM-Solver++(2M); guidance is added after the rule.
 
     Attributes:
@@ -46,18 +44,9 @@ class DPMSolverPP2M:
         """Raise ValueError for bad steps."""
         check_count("steps", self.steps)
 
-    @property
-    def extra_cost(self) -> Cost:
-        """None beyond the look."""
-        return Cost()
-
     def init(self, x: Array) -> Memory:
         """Nothing behind the first node."""
         return Memory(jnp.zeros_like(x), jnp.asarray(jnp.inf, x.dtype))
-
-    def perturb(self, x: Array, now: Level, schedule: Schedule, noise: StepNoise) -> tuple[Array, Level]:
-        """No churn."""
-        return x, now
 
     def advance(self, step: Step, edited: Clean) -> Next:
         """One step to ``step.next``."""

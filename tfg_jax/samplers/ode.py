@@ -16,7 +16,7 @@ from tfg_jax.denoiser import Clean
 from tfg_jax.guidance.base import Next
 from tfg_jax.noise import StepNoise
 from tfg_jax.result import Cost
-from tfg_jax.samplers.rules import Step, guided_shift, straight
+from tfg_jax.samplers.rules import OneLook, Step, guided_shift, straight
 from tfg_jax.schedules import Level, Schedule
 from tfg_jax.timesteps import Grid
 
@@ -55,7 +55,7 @@ class Churn:
 
 
 @struct.dataclass
-class Euler:
+class Euler(OneLook):
     """First order. Cost a step: 1 forward.
 
     Attributes:
@@ -73,15 +73,6 @@ class Euler:
         check_count("steps", self.steps)
         if self.churn is not None:
             self.churn.check()
-
-    @property
-    def extra_cost(self) -> Cost:
-        """None beyond the look."""
-        return Cost()
-
-    def init(self, x: Array) -> None:
-        """No memory."""
-        return None
 
     def perturb(self, x: Array, now: Level, schedule: Schedule, noise: StepNoise) -> tuple[Array, Level]:
         """Churn, if any."""

@@ -98,8 +98,25 @@ def renoise(x_next: Array, now: Level, next: Level, z: Array) -> Array:
     return now.alpha / next.alpha * x_next + jnp.sqrt(fresh_variance(now, next)) * z
 
 
+class OneLook:
+    """What rules share that look once a step, remember nothing and do not raise the noise before it."""
+
+    @property
+    def extra_cost(self) -> Cost:
+        """None beyond the look."""
+        return Cost()
+
+    def init(self, x: Array) -> PyTree:
+        """No memory."""
+        return None
+
+    def perturb(self, x: Array, now: Level, schedule: Schedule, noise: StepNoise) -> tuple[Array, Level]:
+        """No churn."""
+        return x, now
+
+
 @struct.dataclass
-class DDIM:
+class DDIM(OneLook):
     """DDIM (Song et al., ICLR 2021, arXiv 2010.02502).
 
         x_next = alpha_next x0 + sqrt(sigma_next^2 - s^2) eps + s z
@@ -122,19 +139,6 @@ class DDIM:
         check_count("steps", self.steps)
         check_number("eta", self.eta, low=0.0, high=1.0)
 
-    @property
-    def extra_cost(self) -> Cost:
-        """None beyond the look."""
-        return Cost()
-
-    def init(self, x: Array) -> None:
-        """No memory."""
-        return None
-
-    def perturb(self, x: Array, now: Level, schedule: Schedule, noise: StepNoise) -> tuple[Array, Level]:
-        """No churn."""
-        return x, now
-
     def advance(self, step: Step, edited: Clean) -> Next:
         """One step to ``step.next``."""
         if self.eta is None:
@@ -148,7 +152,7 @@ class DDIM:
 
 
 @struct.dataclass
-class DDPM:
+class DDPM(OneLook):
     """Ancestral sampling (Ho et al., NeurIPS 2020, arXiv 2006.11239).
 
         x_next ~ N(mean of q(x_next | x, x0), small^(1 - v) large^v)
@@ -170,19 +174,6 @@ class DDPM:
         """Raise ValueError for bad steps or v."""
         check_count("steps", self.steps)
         check_number("v", self.v, low=0.0, high=1.0)
-
-    @property
-    def extra_cost(self) -> Cost:
-        """None beyond the look."""
-        return Cost()
-
-    def init(self, x: Array) -> None:
-        """No memory."""
-        return None
-
-    def perturb(self, x: Array, now: Level, schedule: Schedule, noise: StepNoise) -> tuple[Array, Level]:
-        """No churn."""
-        return x, now
 
     def advance(self, step: Step, edited: Clean) -> Next:
         """One step to ``step.next``."""
