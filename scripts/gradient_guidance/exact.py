@@ -20,14 +20,14 @@ NAIVE, LOOK = tfg.NaiveGradientGuidance(), tfg.GradientGuidance()
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How much is run; the defaults are the published ones but for `one_round` (40,000 in the reference numbers)."""
+    """How much is run; the defaults are the published ones."""
 
     rounds: int = 1000
     recentred: int = 300
     short: int = 50
-    one_round: int = 10_000
+    one_round: int = 40_000
     steps: int = 200
-    sphere_batch: int = 64  # published: 256
+    sphere_batch: int = 256
     sphere_rounds: int = 25
     deltas: tuple[float, ...] = (0.02, 0.1, 0.2, 0.52)
 
