@@ -54,7 +54,7 @@ class Store:
 
     def put(self, name: str, key: str, value: Any) -> Any:
         """Remember and return a result."""
-        with held(self.path.parent, self.path.stem):
+        with held(self.path.parent, self.path.name):  # work may be called as the file without its ending
             report.write_json(self.path, {**self.read(), name: {"key": key, "value": value}})
         return value
 
