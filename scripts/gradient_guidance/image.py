@@ -19,8 +19,8 @@ from tfg_jax.tasks.rewards import class_log_odds
 class Sizes:
     """How much is run."""
 
-    rounds: int = 12
-    batch: int = 16
+    rounds: int = 16
+    batch: int = 32
     steps: int = 25
     strengths: tuple[float, ...] = (0.25, 1.0, 4.0)  # multiplies the formula's strength
     wanted: str = "bag"
