@@ -25,7 +25,7 @@ NAIVE, LOOK = tfg.NaiveGradientGuidance(), tfg.GradientGuidance()
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How much is run: twenty-five minutes of one core. Published, but for the training batch of 32."""
+    """How much is run: twenty-five minutes of one core. As published, but for the training batch (32 there)."""
 
     data: int = 65_536
     epochs: int = 20

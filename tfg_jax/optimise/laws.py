@@ -16,14 +16,20 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from tfg_jax.checks import check_count, check_number
+from tfg_jax.checks import check_choice, check_count, check_number
 
 Points = Float[np.ndarray, "n D"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Reward:
-    """f and its gradient at points, and f at the regularised optimum for a lambda."""
+    """f at points (n, D) and its gradient there, and f at the regularised optimum ``max f(x) - lambda/2 |x|^2``.
+
+    Attributes:
+        value: (n, D) -> (n,).
+        slope: (n, D) -> (n, D).
+        optimum: lambda, > 0, -> f there, x in the subspace.
+    """
 
     value: Callable[[Points], Float[np.ndarray, " n"]]
     slope: Callable[[Points], Points]
@@ -31,7 +37,7 @@ class Reward:
 
 
 def parabola(basis: Float[np.ndarray, "D d"], theta: Float[np.ndarray, " D"]) -> Reward:
-    """f1; the regularised optimum lies ``c = 6 t / (2 t^2 + lambda)`` along theta's part inside, of length t."""
+    """``f1 = 10 - (theta^T x - 3)^2``; the optimum lies ``c = 6 t / (2 t^2 + lambda)`` along theta inside, of length t."""
     t = float(np.linalg.norm(basis.T @ theta))
     return Reward(
         lambda x: 10.0 - (x @ theta - 3.0) ** 2,
@@ -41,7 +47,7 @@ def parabola(basis: Float[np.ndarray, "D d"], theta: Float[np.ndarray, " D"]) ->
 
 
 def distance(basis: Float[np.ndarray, "D d"], b: Float[np.ndarray, " D"]) -> Reward:
-    """f2; b lies ``inside`` along the subspace and ``across`` off it."""
+    """``f2 = 5 - |x - b| / 2``; b lies ``inside`` along the subspace and ``across`` off it."""
     inside = float(np.linalg.norm(basis.T @ b))
     across = float(np.sqrt(max(b @ b - inside**2, 0.0)))
     far = lambda x: np.linalg.norm(x - b, axis=1)  # noqa: E731
@@ -78,19 +84,21 @@ def rewards(
         rounds: how many, >= 1.
         linearise: at the batch's ``"mean"``, or at each ``"sample"``.
         recentre: the law's mean moves to each batch's: Algorithm 2, idealised.
-        batch: samples a round.
-        noise_std: of the reward, > 0.
+        batch: samples a round, >= 1.
+        noise_std: of the reward, in its units, > 0.
         seed: of the draws.
 
+    Returns:
+        (rounds + 1,).
+
     Raises:
-        ValueError: a number out of its range.
+        ValueError: a number out of its range, or an unknown ``linearise``.
     """
     check_count("rounds", rounds)
     check_count("batch", batch)
     for name, value in (("delta", delta), ("noise_std", noise_std)):
         check_number(name, value, low=0.0, strict=True)
-    if linearise not in ("mean", "sample"):
-        raise ValueError(f'linearise={linearise!r} must be "mean" or "sample"')
+    check_choice("linearise", linearise, ("mean", "sample"))
     rng, rank = np.random.default_rng(seed), basis.shape[1]
     mu, u = np.zeros(rank), rng.standard_normal((batch, rank))
     history = [f.value(u @ basis.T).mean()]
