@@ -37,7 +37,7 @@ class Reward:
 
 
 def parabola(basis: Float[np.ndarray, "D d"], theta: Float[np.ndarray, " D"]) -> Reward:
-    """``f1 = 10 - (theta^T x - 3)^2``; the optimum lies ``c = 6 t / (2 t^2 + lambda)`` along theta inside, of length t."""
+    """``f1 = 10 - (theta^T x - 3)^2``; the optimum: ``c = 6 t / (2 t^2 + lambda)`` along theta inside, of length t."""
     t = float(np.linalg.norm(basis.T @ theta))
     return Reward(
         lambda x: 10.0 - (x @ theta - 3.0) ** 2,
