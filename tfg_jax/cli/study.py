@@ -66,7 +66,6 @@ def run(options: Options) -> int:
 
         for done in run_mixtures(options.out / "mixtures", options.quick):
             print(done, flush=True)
-            _page(options, every)
     if options.part != "mixtures":
         from tfg_jax.tasks.horizon_images import load_networks
 

@@ -106,12 +106,12 @@ def gradient_errors(
 
 
 def adjoint_errors(
-    n: int = 200, repeats: int = 5, steps: int = ADJOINT_STEPS, with_diffrax: bool = True
+    n: int = 200, repeats: int = 5, steps: int = ADJOINT_STEPS, remat_alone: bool = False
 ) -> list[dict[str, Any]]:
     """Adjoints of the whole solve by midpoint steps: gradient error, seconds and temporary memory of ``n`` states."""
-    by_scan: Mapping[str, Any] = {"none": "none", "step": "step", "blocks of 4": 4}
+    by_scan: Mapping[str, Any] = {"step": "step"} if remat_alone else {"none": "none", "step": "step", "blocks of 4": 4}
     looks = {f"scan, remat {k}": TruncatedSolve(1.0, steps, "midpoint", remat=v) for k, v in by_scan.items()}
-    if with_diffrax:
+    if not remat_alone:
         import diffrax
 
         adjoints = (diffrax.RecursiveCheckpointAdjoint(), diffrax.DirectAdjoint(), diffrax.BacksolveAdjoint())

@@ -24,10 +24,10 @@ def plan_mixtures(quick: bool = False) -> dict[str, Callable[[], Any]]:
     setup = QUICK if quick else Setup()
     plan: dict[str, Callable[[], Any]] = {
         "gradients": lambda: gradient_errors(20, ("midpoint",), (2,), False) if quick else gradient_errors(),
-        "adjoints": lambda: adjoint_errors(20, 1, 4, with_diffrax=False) if quick else adjoint_errors(),
+        "adjoints": lambda: adjoint_errors(20, 1, 4, remat_alone=True) if quick else adjoint_errors(),
     }
     names = ["exact samples", *methods()]
-    for name in ("exact samples", "unguided", "DPS (horizon 0)") if quick else names:
+    for name in ("exact samples", "DPS (horizon 0)") if quick else names:
         plan[f"posterior-{slug(name)}"] = lambda name=name: posterior_row(name, setup)
     return plan
 

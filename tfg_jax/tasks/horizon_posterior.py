@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -98,10 +99,14 @@ def measurements(seed: int, n: int) -> Float[Array, "n 1"]:
 
 def exact_samples(y: Float[Array, "n 1"], seed: int, each: int) -> Float[np.ndarray, "n each 2"]:
     """Samples of the exact posterior of every measurement."""
+    return np.asarray(_exact_samples(y, jax.random.key(seed), each))
+
+
+@partial(jax.jit, static_argnames="each")
+def _exact_samples(y: Array, key: Array, each: int) -> Array:
     data, A = plane_mixture(), jnp.asarray(MEASURED)
-    keys = jax.random.split(jax.random.key(seed), len(y))
     draw = lambda y, key: data.posterior(A, y, NOISE_STD).sample(key, each)  # noqa: E731
-    return np.asarray(jax.jit(jax.vmap(draw))(y, keys))
+    return jax.vmap(draw)(y, jax.random.split(key, len(y)))
 
 
 def method_samples(
