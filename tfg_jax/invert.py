@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import arguments
-from tfg_jax.batch import map_samples
+from tfg_jax.batch import map_samples, on_any_mesh
 from tfg_jax.checks import check_choice, check_count
 from tfg_jax.denoiser import Model, split_per_sample
 from tfg_jax.result import NON_FINITE, OK, Cost, Samples, Status
@@ -58,13 +58,14 @@ def invert(
     arguments.check_samples("x", x, (len(x), *model.shape))
     arguments.check_cond(model, cond, len(x))
     arguments.check_model(model, None, None, cond, len(x))
-    if jax.eval_shape(model.begin, x[0]) is not None:
+    if jax.eval_shape(model.begin, jax.ShapeDtypeStruct(x.shape[1:], x.dtype)) is not None:
         raise ValueError(f"model={type(model).__name__} has memory, so it has no flow to invert; drop its memory")
     arguments.check_counts(len(x), chunk, 0)
     check_count("steps", steps)
     arguments.check_grid(grid, model.schedule, steps)
     check_choice("order", order, (1, 2))  # type: ignore[arg-type]
-    return _invert(model, x, cond, grid or Uniform(), steps=steps, order=order, chunk=chunk)
+    inverted = on_any_mesh(partial(_invert, steps=steps, order=order, chunk=chunk), (x, cond))
+    return inverted(model, x, cond, grid or Uniform())
 
 
 @partial(jax.jit, static_argnames=("steps", "order", "chunk"))

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
-from tfg_jax.batch import map_samples
+from tfg_jax.batch import map_samples, on_any_mesh
 from tfg_jax.denoiser import Model, split_per_sample
 from tfg_jax.guidance.base import Guidance, Unguided, step_cost
 from tfg_jax.lookahead import Clip, Lookahead, Tweedie
@@ -69,7 +69,7 @@ def sample(
         window: (low, high) log-SNRs between which guidance acts; outside, its work is skipped.
         record: what to keep of the way; by default nothing.
         index_offset: global index of the first sample, >= 0 (traced).
-        chunk: samples computed together; the last chunk is padded. None is all at once.
+        chunk: samples computed together, of all devices; chunks are padded to one shape. None is all at once.
 
     Returns:
         `Samples`: x (n, *shape), per-sample status and cost, info.
@@ -84,9 +84,8 @@ def sample(
         model, n, cond, objective, target, guidance, lookahead, sampler, clip, start, noise, window, index_offset, chunk
     )
     run = _Run(model, objective, guidance or Unguided(), lookahead or Tweedie(), sampler, clip, window)
-    return _sample(
-        typed_key(key), run, cond, target, start, noise, index_offset, num_samples=n, chunk=chunk, record=record
-    )
+    drawn = on_any_mesh(partial(_sample, num_samples=n, chunk=chunk, record=record), (cond, target, start, noise))
+    return drawn(typed_key(key), run, cond, target, start, noise, index_offset)
 
 
 def sampling_times(

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
-from tfg_jax.batch import map_samples
+from tfg_jax.batch import map_samples, on_any_mesh
 from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.endtoend.controls import Controls
@@ -66,8 +66,9 @@ def end_to_end(
     Raises:
         ValueError: arguments of wrong shape or range, or without effect.
     """
-    checked = _checked(model, method, objective, num_samples, target, cond, start, blend, chunk, index_offset)
-    return _run(typed_key(key), model, method, *checked, blend, index_offset, n=num_samples, chunk=chunk)
+    checked, data = _checked(model, method, objective, num_samples, target, cond, start, blend, chunk, index_offset)
+    optimised = on_any_mesh(partial(_run, n=num_samples, chunk=chunk), data)
+    return optimised(typed_key(key), model, method, checked, data, blend, index_offset)
 
 
 class Preview(NamedTuple):
