@@ -33,7 +33,7 @@ from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 from tfg_jax.tasks.presets import LABEL_PRESETS
 
 NONE, CONDITIONAL = Method(None, False), Method(None, True)
-# Brackets around the best of earlier rounds of trials, eight for every method, on a less trained model.
+# Brackets around the best of earlier rounds of trials, eight for every method, on less trained models.
 TRIPLES = (  # rho, mu, smoothing
     (0.5, None, 1.0), (1.0, None, 1.0), (2.0, None, 1.0), (1.0, None, 0.5), (1.0, 0.02, 1.0), (1.0, 0.05, 1.0),
 )  # fmt: skip
@@ -45,7 +45,7 @@ TRIALS: dict[str, list[Guidance]] = {
     "ugd": [UGD(s, n_iter=4) for s in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)],
     "tfg": [TFG(rho, mu, smoothing) for rho, mu, smoothing in TRIPLES],
     # Each recurrence guides again, so four of them want less strength each.
-    "tfg4": [TFG(rho, None, 1.0, n_recur=4) for rho in (0.25, 0.4, 0.6)],
+    "tfg4": [TFG(rho, None, 1.0, n_mc=n_mc, n_recur=4) for n_mc in (1, 4) for rho in (0.25, 0.4, 0.6)],
 }
 
 
@@ -115,7 +115,8 @@ def setting(guidance: Guidance | None) -> str:
 
 def strengths(guidance: Guidance) -> list[float]:
     """The numbers that tuning varies."""
-    return [getattr(guidance, name) for name in ("strength", "rho", "mu", "smoothing") if hasattr(guidance, name)]
+    names = ("strength", "rho", "mu", "smoothing", "n_mc")
+    return [getattr(guidance, name) for name in names if hasattr(guidance, name)]
 
 
 def ablations(tfg: TFG) -> dict[str, TFG]:
@@ -225,8 +226,7 @@ def write_page(run: Run, rows: list, compared: list, trials: list, pictures: dic
         "distances compare within this table alone.\n",
         report.markdown_table(compared),
         f"\nThe first twenty samples of each row, same seeds, every class twice:\n\n![samples]({picture.name})\n",
-        f"\n## Tuning\n\n{len(TRIALS['tfg'])} trials a method ({len(TRIALS['tfg4'])} for TFG at n_recur 4), "
-        f"{10 * run.trial_per_class} samples each, on seed 1. "
+        f"\n## Tuning\n\n{len(TRIALS['tfg'])} trials a method, {10 * run.trial_per_class} samples each, on seed 1. "
         "Score: accuracy - 0.25 log2(distance / distance of conditional samples at that n).\n",
         report.markdown_table(trials),
         f"\nPresets shipped as `tfg_jax.tasks.presets`: {json.dumps(presets)}\n",
