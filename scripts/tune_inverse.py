@@ -21,7 +21,7 @@ TRIALS = {
     "pigdm": [PiGDM(s) for s in (0.5, 1.0, 1.5, 2.0)],
     "mpgd": [MPGD(s) for s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)],
     "tfg": [TFG(rho=rho, mu=mu, n_iter=4) for rho in (2.0, 4.0) for mu in (0.25, 1.0)],
-    "lgd": [LGD(s, n_mc=4) for s in (1.0, 2.0, 4.0, 8.0, 16.0)],
+    "lgd": [LGD(s, n_mc=4) for s in (2.0, 4.0, 8.0, 16.0, 32.0)],
     "freedom": [FreeDoM(s) for s in (1.0, 2.0, 4.0, 8.0, 16.0)],
     "ugd": [UGD(s, n_iter=4) for s in (1.0, 2.0, 4.0, 8.0, 16.0)],
     "dflow": [inverse_preset("dflow").replace(regulariser=w) for w in (0.01, 0.1, 1.0, 10.0)],

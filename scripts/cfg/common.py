@@ -27,7 +27,7 @@ class Run:
     chunk: int = 20  # small arrays stay in the cache of a CPU core
     p_uncond: tuple[float, ...] = (0.1, 0.2, 0.5)
     p_samples: int = 500  # a row of part p_uncond
-    train_steps: int = 2000  # updates of each model of part p_uncond
+    train_steps: int = 1000  # updates of each model of part p_uncond
     toy_samples: int = 20_000
     parts: tuple[Part, ...] = PARTS  # computed in the order of the page; none writes the page again from what is known
     only: str = ""  # of the image rows, those whose name holds this text

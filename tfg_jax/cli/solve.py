@@ -51,7 +51,7 @@ class Options(CommonOptions, LookaheadOptions, MethodOptions):
     """Restorations of each image."""
     method: RestorationName = "dps"
     """How the measurement guides; dflow optimises the noise and controls the way through the whole solve, at tens of
-    times the cost. Settings default to tuned values for dps, pigdm, mpgd and tfg."""
+    times the cost. Settings default to values that are tuned, but for dflow and controls."""
     iterations: int | None = None
     """dflow, controls: updates of the optimiser at most, >= 1."""
     line_search: int | None = None

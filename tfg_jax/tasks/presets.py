@@ -35,16 +35,16 @@ LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
 )
 
 # Few trials on 6 to 8 shipped images that the default run does not show, noise 0.05, judged by mean PSNR; more with
-# scripts/tune_inverse.py. On sr2 at 50 steps and on sr2 and box at 20: dps 1 to 16, pigdm 0.5 to 2, mpgd 0.25 to 16,
-# each best or within 0.3 dB of the best trial throughout. tfg: rho 2 or 4, mu 0.25 or 1, on sr2 at 20 steps alone.
-# lgd, freedom, ugd, dflow and controls: not tuned.
+# scripts/tune_inverse.py. On sr2 at 50 steps and on sr2 and box at 20: dps 1 to 16, pigdm 0.5 to 2, mpgd 0.25 to 16; on
+# sr2 and box at 50: lgd 2 to 32, freedom 1 to 16, ugd 1 to 16; each best or within 0.3 dB of the best trial throughout.
+# tfg: rho 2 or 4, mu 0.25 or 1, on sr2 at 20 steps alone. dflow and controls: not tuned.
 INVERSE_PRESETS: Mapping[str, Any] = MappingProxyType(
     {
         "dps": DPS(strength=4.0, normalise="residual"),
         "pigdm": PiGDM(strength=1.0),
-        "lgd": LGD(strength=4.0, n_mc=4),
+        "lgd": LGD(strength=16.0, n_mc=4),
         "freedom": FreeDoM(strength=4.0),
-        "ugd": UGD(strength=4.0, n_iter=4),
+        "ugd": UGD(strength=2.0, n_iter=4),
         "mpgd": MPGD(strength=4.0),
         "tfg": TFG(rho=4.0, mu=0.25, n_iter=4),
         "dflow": DFlow(TruncatedSolve(1.0, 6, "midpoint", remat="step"), iterations=10, regulariser=1.0, line_search=5),
@@ -64,7 +64,7 @@ def preset(name: str) -> Guidance:
 
 
 def inverse_preset(name: str) -> Any:
-    """The method for inverse problems: "dps", "pigdm", "mpgd" or "tfg", tuned; "lgd", "freedom", "ugd", "dflow" or
+    """The method for inverse problems: "dps", "pigdm", "lgd", "freedom", "ugd", "mpgd" or "tfg", tuned; "dflow" or
     "controls", not tuned.
 
     Raises ValueError for any other name.
