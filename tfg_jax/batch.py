@@ -47,6 +47,13 @@ def on_any_mesh(fn: Callable[..., PyTree], per_sample: PyTree) -> Callable[..., 
 
     Such a mesh wants the sharding of every intermediate array. Here the compiler finds them, as on meshes with
     automatic axes, and only the results' is said: split as the first leaf of ``per_sample`` that is.
+
+    Args:
+        fn: a function of arrays and pytrees, to be called with all of them as arguments, none closed over.
+        per_sample: those of its arguments with leaves (n, ...), one entry a sample.
+
+    Returns:
+        ``fn`` itself where nothing is split over explicit axes.
     """
     shardings = [jax.typeof(leaf).sharding for leaf in jax.tree.leaves(per_sample)]
     split = next((each for each in shardings if each.spec and each.spec[0] is not None), None)

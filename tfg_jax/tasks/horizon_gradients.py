@@ -108,7 +108,10 @@ def gradient_errors(
 def adjoint_errors(
     n: int = 200, repeats: int = 5, steps: int = ADJOINT_STEPS, remat_alone: bool = False
 ) -> list[dict[str, Any]]:
-    """Adjoints of the whole solve by midpoint steps: gradient error, seconds and temporary memory of ``n`` states."""
+    """Adjoints of the whole solve by midpoint steps: gradient error, seconds and temporary memory of ``n`` states.
+
+    ``remat_alone`` leaves all out but the scan that recomputes every step.
+    """
     by_scan: Mapping[str, Any] = {"step": "step"} if remat_alone else {"none": "none", "step": "step", "blocks of 4": 4}
     looks = {f"scan, remat {k}": TruncatedSolve(1.0, steps, "midpoint", remat=v) for k, v in by_scan.items()}
     if not remat_alone:
