@@ -32,8 +32,8 @@ class Run:
     """What is run and where it goes."""
 
     samples: int = 5000  # conditional samples, and real images at equal n
-    unconditional: int = 1000
-    untrained: int = 500
+    unconditional: int = 5000
+    untrained: int = 5000
     steps: int = 50
     chunk: int = 20
     seed: int = 0
@@ -68,9 +68,11 @@ def real(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
 def main(run: Run) -> None:
     """Sample, measure, write the page."""
     task = load_label_task(steps=run.steps)
+    short = run.unconditional != run.samples
+    fewer = {"training images, fewer": (*real("train", run.unconditional), True)} if short else {}
     sets = {
         "training images": (*real("train", run.samples), True),
-        "training images, fewer": (*real("train", run.unconditional), True),
+        **fewer,
         "conditional samples": (*sampled(run, task, "conditional", run.samples, True), True),
         "unconditional samples": (*sampled(run, task, "unconditional", run.unconditional, False), False),
         "untrained network": (*sampled(run, untrained(task), "untrained", run.untrained, True), True),

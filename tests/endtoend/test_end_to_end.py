@@ -223,6 +223,16 @@ def test_a_rate_is_the_step_size_and_traced():
         np.testing.assert_allclose(variable, 1.0 + (start - 1.0) * (1.0 - 2.0 * size) ** 3, rtol=1e-5)
 
 
+@pytest.mark.parametrize("method", [tfg.DFlow(iterations=3), tfg.Controls(4, iterations=3)])
+def test_a_rate_alone_is_adam(method):
+    """And a run costs one evaluation an iteration."""
+    found, plain = run(method.replace(rate=0.1)), run(method.replace(optimizer=optax.adam(0.1)))
+    np.testing.assert_allclose(found.x, plain.x, rtol=1e-5, atol=1e-6)
+    once = method.closure * 4 + method.final
+    assert tfg.upper_end_to_end_cost(method.replace(rate=0.1)) == once
+    np.testing.assert_array_equal(found.cost.forwards, once.forwards)
+
+
 def test_what_is_refused():
     bad = tfg.DFlow(tfg.TruncatedSolve(2.0))
     cases: Any = (
@@ -230,10 +240,10 @@ def test_what_is_refused():
         (tfg.DFlow(tfg.TruncatedSolve(jacobian="identity")), {}, "does not reach the source; use 'full'"),
         (tfg.DFlow(iterations=0), {}, "iterations=0 must be"),
         (tfg.DFlow(regulariser=-1.0), {}, "regulariser=-1.0? must be"),
-        (tfg.DFlow(optimizer=SGD, line_search=3), {}, "line_search=3 has no effect on your own optimizer"),
+        (tfg.DFlow(optimizer=SGD, line_search=3), {}, "line_search=3 is of L-BFGS, which optimizer replaces"),
         (tfg.DFlow(optimizer="adam"), {}, "optimizer='adam' is not an optax optimiser"),
         (tfg.DFlow(optimizer=STORING), {}, "store_grad=True; make it with store_grad=False"),
-        (tfg.DFlow(rate=0.1), {}, "rate=0.1 has no effect on L-BFGS"),
+        (tfg.DFlow(rate=0.1, line_search=3), {}, "line_search=3 is of L-BFGS, which rate replaces"),
         (tfg.Controls(optimizer=lbfgs(3), rate=0.1), {}, "no effect on an optimizer with a line search"),
         (tfg.Controls(optimizer=SGD, rate=-1.0), {}, "rate=-1.0? must be"),
         (tfg.Controls(0), {}, "steps=0 must be"),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
@@ -17,13 +18,15 @@ from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.endtoend.controls import Controls
 from tfg_jax.endtoend.descend import lbfgs, minimise
-from tfg_jax.endtoend.source import DFlow
+from tfg_jax.endtoend.source import DFlow, searches
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.noise import KeyNoise, sample_key, typed_key
 from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.result import NON_FINITE, OK, Cost, Samples, Status
 from tfg_jax.sample import sampling_times
 from tfg_jax.samplers.ode import Euler
+
+ADAM = optax.adam(1.0)
 
 
 def end_to_end(
@@ -140,7 +143,7 @@ def upper_end_to_end_cost(method: DFlow | Controls) -> Cost:
 
     With your own optimizer it holds for one evaluation an iteration, as all optimisers without a line search make.
     """
-    each = 1 if method.optimizer is not None else 2 * (method.line_search or 20)
+    each = 2 * (method.line_search or 20) if searches(method) else 1
     return method.closure * (1 + method.iterations * each) + method.final
 
 
@@ -152,7 +155,10 @@ def _run(
     controls = isinstance(method, Controls)
     sampler = Euler(method.steps, method.grid) if controls else Euler(1)
     levels = model.schedule.level(sampling_times(model, sampler))
-    optimizer = lbfgs(method.line_search or 20) if method.optimizer is None else method.optimizer
+    if searches(method):
+        optimizer = lbfgs(method.line_search or 20)
+    else:
+        optimizer = ADAM if method.optimizer is None else method.optimizer
     start = data["start"]
     dtype = jnp.float32 if start is None else jnp.promote_types(start.dtype, jnp.float32)
 

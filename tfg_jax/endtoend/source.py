@@ -35,9 +35,11 @@ class DFlow:
         iterations: updates of the optimiser at most, >= 1.
         regulariser: weight of R, >= 0 (traced); None leaves it out.
         tolerance: stops where the gradient's root mean square is not above it, >= 0 (traced).
-        optimizer: any optax optimiser, made once (a fresh one compiles anew); None is L-BFGS.
+        optimizer: any optax optimiser, made once (a fresh one compiles anew); None is Adam where rate is given, else
+            L-BFGS.
         line_search: evaluations an L-BFGS iteration may take, >= 1; default 20.
-        rate: scales the updates of your own optimizer, >= 0 (traced), so that a sweep of step sizes compiles once.
+        rate: learning rate of Adam, or what scales the updates of your own optimizer, >= 0 (traced): a sweep of step
+            sizes compiles once.
     """
 
     solve: TruncatedSolve = TruncatedSolve(1.0, steps=8, remat="step")
@@ -87,20 +89,22 @@ def chi_energy(z: Float[Array, "*shape"]) -> Float[Array, ""]:
     return 0.5 * square - 0.5 * (z.size - 1) * jnp.log(square)
 
 
+def searches(method: Any) -> bool:
+    """Whether an end-to-end method descends by L-BFGS, whose line search finds each step."""
+    return method.optimizer is None and method.rate is None
+
+
 def check_descent(method: Any) -> None:
     """The arguments of the descent that all end-to-end methods share."""
     check_count("iterations", method.iterations)
     check_number("tolerance", method.tolerance, low=0.0)
     check_number("rate", method.rate, low=0.0)
-    if method.rate is not None and method.optimizer is None:
-        raise ValueError(
-            f"rate={method.rate} has no effect on L-BFGS, which searches its step; drop it, or pass an optimizer"
-        )
     if method.line_search is not None:
         check_count("line_search", method.line_search)
-        if method.optimizer is not None:
+        owner = "rate" if method.optimizer is None else "optimizer"
+        if not searches(method):
             raise ValueError(
-                f"line_search={method.line_search} has no effect on your own optimizer; drop it, or drop optimizer"
+                f"line_search={method.line_search} is of L-BFGS, which {owner} replaces; drop it, or drop {owner}"
             )
     if method.optimizer is not None and not (hasattr(method.optimizer, "init") and hasattr(method.optimizer, "update")):
         raise ValueError(f"optimizer={method.optimizer!r} is not an optax optimiser; pass e.g. optax.adam(1e-2)")

@@ -30,7 +30,6 @@ from tfg_jax.operators import matrix
 from tfg_jax.sample import sample
 from tfg_jax.samplers.rules import DDIM
 from tfg_jax.schedules import RectifiedFlow
-from tfg_jax.tasks.horizon_rows import ADAM
 from tfg_jax.truncated import TruncatedSolve
 
 MEASURED = ((0.4, 1.0),)
@@ -83,8 +82,8 @@ def methods() -> dict[str, Method]:
     for horizon in HORIZONS:
         look = midpoint.replace(horizon=horizon)  # type: ignore[attr-defined]
         rows[f"horizon {horizon:g}, 4 midpoint"] = Method(dps, FACTORS, look, horizon)
-    source = DFlow(TruncatedSolve(1.0, SOLVE_STEPS, "midpoint"), ITERATIONS, 1.0, optimizer=ADAM)
-    controls = Controls(SOLVE_STEPS, weight=1.0, iterations=ITERATIONS, optimizer=ADAM, solver="midpoint", remat="none")
+    source = DFlow(TruncatedSolve(1.0, SOLVE_STEPS, "midpoint"), ITERATIONS, 1.0)
+    controls = Controls(SOLVE_STEPS, weight=1.0, iterations=ITERATIONS, solver="midpoint", remat="none")
     rows["DFlow"] = Method(lambda f: source.replace(rate=f), RATES)  # type: ignore[attr-defined]
     rows["Controls"] = Method(lambda f: controls.replace(rate=f), RATES)  # type: ignore[attr-defined]
     return rows

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import optax
-
 from tfg_jax.endtoend.controls import Controls
 from tfg_jax.endtoend.run import upper_end_to_end_cost
 from tfg_jax.endtoend.source import DFlow
@@ -33,8 +31,6 @@ RESTORING, CLASSIFYING, PSEUDOINVERSE = (0.1, 0.3, 1.0, 3.0), (0.3, 0.8, 2.0, 5.
 RATES = (0.03, 0.1, 0.3, 1.0)
 # A row of averages over k x k pixels has length 1 / k, and so has the normalised gradient of its residual.
 REACH = MappingProxyType({"sr2": 2.0, "sr2-bicubic": 2.0, "sr4": 4.0, "sr4-bicubic": 4.0})
-# One optimiser for all: a fresh one would compile anew.
-ADAM: Any = optax.adam(1.0)
 
 
 @dataclass(frozen=True)
@@ -143,12 +139,12 @@ def _sampled(
 
 
 def _source(budget: int, steps: int) -> Row:
-    method = DFlow(TruncatedSolve(1.0, steps, "euler"), 1, optimizer=ADAM, rate=1.0)
+    method = DFlow(TruncatedSolve(1.0, steps, "euler"), 1, rate=1.0)
     return _descended(budget, method, f"{steps + 1} evaluations")
 
 
 def _controls(budget: int, steps: int) -> Row:
-    return _descended(budget, Controls(steps, iterations=1, optimizer=ADAM, remat="none", rate=1.0), f"{steps} steps")
+    return _descended(budget, Controls(steps, iterations=1, remat="none", rate=1.0), f"{steps} steps")
 
 
 def _descended(budget: int, method: Any, words: str) -> Row:
