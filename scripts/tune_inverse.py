@@ -16,7 +16,7 @@ from tfg_jax import DDIM, DPS, LGD, MPGD, TFG, UGD, Controls, DFlow, FreeDoM, Pi
 from tfg_jax.data.sample import load_sample
 from tfg_jax.tasks import PROBLEMS, InverseTask, measure_images, problem_operator
 
-LOOK = TruncatedSolve(1.0, 6, "midpoint", remat="step")
+LOOK = TruncatedSolve(1.0, 12, "euler", remat="step")
 TRIALS = {
     "dps": [DPS(s, normalise="residual") for s in (1.0, 2.0, 4.0, 8.0, 16.0)],
     "pigdm": [PiGDM(s) for s in (0.5, 1.0, 1.5, 2.0)],
@@ -25,8 +25,8 @@ TRIALS = {
     "lgd": [LGD(s, n_mc=4) for s in (2.0, 4.0, 8.0, 16.0, 32.0)],
     "freedom": [FreeDoM(s) for s in (1.0, 2.0, 4.0, 8.0, 16.0)],
     "ugd": [UGD(s, n_iter=4) for s in (1.0, 2.0, 4.0, 8.0, 16.0)],
-    "dflow": [DFlow(LOOK, 30, w, rate=r) for w in (0.1, 1.0) for r in (0.03, 0.1, 0.3)],
-    "controls": [Controls(12, weight=w, iterations=30, rate=r) for w in (0.1, 1.0, 10.0) for r in (0.03, 0.1, 0.3)],
+    "dflow": [DFlow(LOOK, 60, w, rate=r) for w in (1.0, 10.0) for r in (0.03, 0.1, 0.2, 0.4)],
+    "controls": [Controls(12, weight=w, iterations=30, rate=r) for w in (1.0, 10.0, 30.0) for r in (0.03, 0.1, 0.2)],
 }
 IMAGES = [10 * c + k for c in (0, 3, 5, 8) for k in (8, 9)]
 

@@ -20,6 +20,9 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
+# Tracing makes millions of short-lived objects: at the default thresholds a fifth of the run is garbage collection.
+gc.set_threshold(200_000, 20, 100)
+
 # Only modules imported after this line are checked, so no test helper may import tfg_jax before.
 install_import_hook("tfg_jax", "beartype_calls.check_calls")
 

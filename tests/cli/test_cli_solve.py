@@ -174,6 +174,7 @@ def test_a_run_end_to_end(weights, tmp_path, monkeypatch):
     np.testing.assert_array_equal(arrays["cost_forwards"], 3 + 2)
     config = json.loads((out / "config.json").read_text())["resolved"]
     assert config["guidance"]["solve"]["steps"] == 2 and "sampler" not in config
+    assert config["guidance"]["rate"] is None and config["guidance"]["line_search"] == 2
     assert "Residual against sampling step" not in (out / "report.html").read_text()
 
 
@@ -228,6 +229,7 @@ def test_failing_metrics_lose_no_sample(run, small, monkeypatch, capsys):
         (["--method", "controls", "--no-clip"], "--no-clip has no effect on --method controls"),
         (["--method", "controls", "--horizon", "1"], "--horizon has no effect on --method controls; drop it (--steps"),
         (["--method", "controls", "--iterations", "0"], "iterations=0 must be"),
+        (["--method", "controls", "--rate", "0.1", "--line-search", "3"], "line_search=3 is of L-BFGS, which rate"),
         (["--images", "no-such-folder"], "images=no-such-folder does not exist"),
         (["--model", "no-such-model"], "'no-such-model' is neither a released name"),
         (["--evaluator", "no-such-model"], "'no-such-model' is neither a released name"),

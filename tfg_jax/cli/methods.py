@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 SETTINGS = (
     "rho", "mu", "smoothing", "strength", "n_iter", "n_recur", "n_mc",
     "rho_structure", "mu_structure", "smoothing_structure", "structure", "data_std", "weighting",
-    "iterations", "line_search", "regulariser", "weight", "kind",
+    "iterations", "rate", "line_search", "regulariser", "weight", "kind",
 )  # fmt: skip
 """Settings that can be given on the command line: fields of the methods' own classes."""
 
@@ -56,6 +56,8 @@ def build(name: str, settings: Mapping[str, Any], preset: Callable[[str], Any] |
     if guidance is not None:
         if name == "tfg":
             given = _without_zero_terms(given)
+        if "line_search" in given:
+            given = {"rate": None, **given}  # asks for L-BFGS in the place of Adam
         guidance = guidance.replace(**given)  # type: ignore[attr-defined]
         guidance.check()
     return Method(guidance, name == "conditional")

@@ -51,11 +51,13 @@ class Options(CommonOptions, LookaheadOptions, MethodOptions):
     """Restorations of each image."""
     method: RestorationName = "dps"
     """How the measurement guides; dflow optimises the noise and controls the way through the whole solve, at tens of
-    times the cost. Settings default to values that are tuned, but for dflow and controls."""
+    times the cost. Settings default to values that are tuned."""
     iterations: int | None = None
     """dflow, controls: updates of the optimiser at most, >= 1."""
+    rate: float | None = None
+    """dflow, controls: learning rate of Adam, >= 0."""
     line_search: int | None = None
-    """dflow, controls: evaluations of one update at most, >= 1."""
+    """dflow, controls: L-BFGS in the place of Adam, with so many evaluations of one update at most, >= 1."""
     regulariser: float | None = None
     """dflow: weight of the noise's log-density, >= 0."""
     weight: float | None = None

@@ -37,7 +37,8 @@ LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
 # Few trials on 6 to 8 shipped images that the default run does not show, noise 0.05, judged by mean PSNR; more with
 # scripts/tune_inverse.py. On sr2 at 50 steps and on sr2 and box at 20: dps 1 to 16, pigdm 0.5 to 2, mpgd 0.25 to 16; on
 # sr2 and box at 50: lgd 2 to 32, freedom 1 to 16, ugd 1 to 16; each best or within 0.3 dB of the best trial throughout.
-# tfg: rho 2 or 4, mu 0.25 or 1, on sr2 at 20 steps alone. dflow and controls: not tuned.
+# tfg: rho 2 or 4, mu 0.25 or 1, on sr2 at 20 steps alone. dflow and controls, by Adam, on four of the images: rates 0.01 to
+# 0.4, regulariser 0.1 to 10, weight 0.1 to 100.
 INVERSE_PRESETS: Mapping[str, Any] = MappingProxyType(
     {
         "dps": DPS(strength=4.0, normalise="residual"),
@@ -47,8 +48,8 @@ INVERSE_PRESETS: Mapping[str, Any] = MappingProxyType(
         "ugd": UGD(strength=2.0, n_iter=4),
         "mpgd": MPGD(strength=4.0),
         "tfg": TFG(rho=4.0, mu=0.25, n_iter=4),
-        "dflow": DFlow(TruncatedSolve(1.0, 6, "midpoint", remat="step"), iterations=10, regulariser=1.0, line_search=5),
-        "controls": Controls(12, weight=1.0, iterations=10, line_search=5),
+        "dflow": DFlow(TruncatedSolve(1.0, 12, "euler", remat="step"), iterations=60, regulariser=1.0, rate=0.1),
+        "controls": Controls(12, weight=10.0, iterations=30, rate=0.1),
     }
 )
 
@@ -64,8 +65,8 @@ def preset(name: str) -> Guidance:
 
 
 def inverse_preset(name: str) -> Any:
-    """The method for inverse problems: "dps", "pigdm", "lgd", "freedom", "ugd", "mpgd" or "tfg", tuned; "dflow" or
-    "controls", not tuned.
+    """The tuned method for inverse problems: "dps", "pigdm", "lgd", "freedom", "ugd", "mpgd", "tfg", "dflow" or
+    "controls".
 
     Raises ValueError for any other name.
     """
