@@ -37,8 +37,8 @@ LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
 # Few trials on 6 to 8 shipped images that the default run does not show, noise 0.05, judged by mean PSNR; more with
 # scripts/tune_inverse.py. On sr2 at 50 steps and on sr2 and box at 20: dps 1 to 16, pigdm 0.5 to 2, mpgd 0.25 to 16; on
 # sr2 and box at 50: lgd 2 to 32, freedom 1 to 16, ugd 1 to 16; each best or within 0.3 dB of the best trial throughout.
-# tfg: rho 2 or 4, mu 0.25 or 1, on sr2 at 20 steps alone. dflow and controls, by Adam, on four of the images: rates 0.01 to
-# 0.4, regulariser 0.1 to 10, weight 0.1 to 100.
+# tfg: rho 2 or 4, mu 0.25 or 1, on sr2 at 20 steps alone. dflow and controls by Adam, on four of the images: rates 0.03
+# to 0.4, regulariser 1 or 10, weight 0.1 to 100.
 INVERSE_PRESETS: Mapping[str, Any] = MappingProxyType(
     {
         "dps": DPS(strength=4.0, normalise="residual"),
