@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Compiled to bytecode when imported: most of what is installed never is.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # Two workers: compilation dominates, and a file kept on one worker reuses its compiled functions.
 PYTEST ?= -q -n 2 --dist loadfile
 OUT ?= runs/demo

@@ -38,7 +38,7 @@ def release_programs() -> Iterator[None]:
     would crash inside the compiler.
     """
     yield
-    if MEMORY_MAPS.exists() and MEMORY_MAPS.read_bytes().count(b"\n") > 30_000:
+    if MEMORY_MAPS.exists() and MEMORY_MAPS.read_bytes().count(b"\n") > 40_000:
         jax.clear_caches()
         gc.collect()
 
