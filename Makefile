@@ -15,8 +15,8 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/pyright --pythonpath $(BIN)/python & types=$$!; \
+	$(BIN)/python -m pytest $(PYTEST) && { wait $$types || { echo "pyright found errors, see above"; exit 1; }; }
 
 bench: $(VENV)/.installed
 	$(BIN)/python scripts/bench.py
