@@ -26,8 +26,6 @@ from tfg_jax.result import NON_FINITE, OK, Cost, Samples, Status
 from tfg_jax.sample import sampling_times
 from tfg_jax.samplers.ode import Euler
 
-ADAM = optax.adam(1.0)
-
 
 def end_to_end(
     key: PRNGKeyArray,
@@ -158,7 +156,7 @@ def _run(
     if searches(method):
         optimizer = lbfgs(method.line_search or 20)
     else:
-        optimizer = ADAM if method.optimizer is None else method.optimizer
+        optimizer = optax.adam(1.0) if method.optimizer is None else method.optimizer
     start = data["start"]
     dtype = jnp.float32 if start is None else jnp.promote_types(start.dtype, jnp.float32)
 
