@@ -28,25 +28,50 @@ from tfg_jax.files import slug, write_atomically
 from tfg_jax.guidance.base import Guidance
 from tfg_jax.host import keep_freed_memory
 from tfg_jax.report.label_report import LabelRun, label_metrics
+from tfg_jax.samplers.rules import DDPM
 from tfg_jax.shards import open_folder
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 from tfg_jax.tasks.presets import LABEL_PRESETS
 
-NONE, CONDITIONAL = Method(None, False), Method(None, True)
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """A way to sample: a method, and what differs from the study's sampler and guide."""
+
+    guidance: Guidance | None
+    conditional: bool = False
+    v: float | None = None  # variance of the sampler's noise as in `DDPM`; None is the study's DDIM, v = 0
+    narrow: bool = False  # guided by the classifier that has seen little noise
+
+    @property
+    def setting(self) -> str:
+        """The numbers of the method, as short text."""
+        if self.guidance is None:
+            return "-"
+        plain = {key: value for key, value in to_plain(self.guidance).items() if key != "type" and value is not None}
+        more = ([f"v {self.v}"] if self.v is not None else []) + (["narrow guide"] if self.narrow else [])
+        return ", ".join([f"{key} {value}" for key, value in plain.items()] + more)
+
+
 # Brackets around the best of earlier rounds of trials, eight for every method, on less trained models.
 TRIPLES = (  # rho, mu, smoothing
-    (0.5, None, 1.0), (1.0, None, 1.0), (2.0, None, 1.0), (1.0, None, 0.5), (1.0, 0.02, 1.0), (1.0, 0.05, 1.0),
+    (0.25, None, 1.0), (0.5, None, 1.0), (1.0, None, 1.0), (0.5, None, 0.5), (0.5, 0.02, 1.0), (0.5, 0.05, 1.0),
 )  # fmt: skip
-TRIALS: dict[str, list[Guidance]] = {
+GUIDANCES: dict[str, list[Guidance]] = {
     "dps": [DPS(s) for s in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)],
-    "lgd": [LGD(s, n_mc=4) for s in (1.0, 2.0, 3.0, 4.0, 8.0, 16.0)],
-    "freedom": [FreeDoM(s) for s in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)],
+    "lgd": [LGD(s, n_mc=4) for s in (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)],
+    "freedom": [FreeDoM(s) for s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)],
     "mpgd": [MPGD(s) for s in (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)],
     "ugd": [UGD(s, n_iter=4) for s in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)],
     "tfg": [TFG(rho, mu, smoothing) for rho, mu, smoothing in TRIPLES],
-    # Each recurrence guides again, so four of them want less strength each.
-    "tfg4": [TFG(rho, None, 1.0, n_mc=n_mc, n_recur=4) for n_mc in (1, 4) for rho in (0.25, 0.4, 0.6)],
 }
+# Each recurrence guides again, so four of them want less strength each; and it takes away some of the samples' variety,
+# which more noise of the sampler gives back.
+GENTLE = [
+    Way(TFG(rho, None, 1.0, n_mc=n_mc, n_recur=4), v=v)
+    for rho, n_mc, v in ((0.3, 1, None), (0.2, 1, 0.5), (0.3, 1, 0.5), (0.45, 1, 0.5), (0.3, 1, 1.0), (0.3, 4, 0.5))
+]
+TRIALS = {name: [Way(guidance) for guidance in tried] for name, tried in GUIDANCES.items()} | {"tfg4": GENTLE}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +79,7 @@ class Run:
     """What is run and where it goes."""
 
     per_class: int = 128  # reported samples a class
-    ablation_per_class: int = 128  # of the rows that change one thing of TFG
+    ablation_per_class: int = 64  # of the rows that change one thing of TFG
     trial_per_class: int = 10  # tuning samples a class
     steps: int = 50
     chunk: int = 20  # small arrays stay in the cache of a CPU core
@@ -68,34 +93,38 @@ class Study:
     """The task, and samples of any method on any seed, kept in folders."""
 
     task: LabelTask
+    narrow: LabelTask  # with the guide that has seen little noise
     run: Run
 
     def samples(
-        self, name: str, method: Method, seed: int, per_class: int, first: int | None = None
+        self, name: str, way: Way, seed: int, per_class: int, first: int | None = None
     ) -> tuple[LabelRun, dict[str, Any]]:
-        """Samples and metrics of a method (of the ``first`` of them); only what is missing on disk is computed."""
+        """Samples and metrics of a way (of the ``first`` of them); only what is missing on disk is computed."""
+        task, method = self.narrow if way.narrow else self.task, Method(way.guidance, way.conditional)
+        if way.v is not None:
+            task = dataclasses.replace(task, sampler=DDPM(self.run.steps, way.v))
         targets = balanced_targets(10 * per_class)
         options: Any = dataclasses.make_dataclass("Options", [("seed", int)])(seed)
-        config = setup.sample_config(options, self.task, method, targets)
+        config = setup.sample_config(options, task, method, targets)
         home = self.run.folder / name
         with open_folder(home, config, len(targets), min(self.run.chunk, len(targets))) as folder:
-            runs.fill(folder, self.task, method, targets, name)
+            runs.fill(folder, task, method, targets, name)
             arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
         arrays = {key: array[:first] for key, array in arrays.items()}
-        scored = scoring.label_run(self.task.judge, self.task.class_names, arrays, seconds, config)
+        scored = scoring.label_run(task.judge, task.class_names, arrays, seconds, config)
         return scored, label_metrics(scored)
 
-    def tune(self, name: str, reference: float) -> tuple[Guidance, list[dict[str, Any]]]:
+    def tune(self, name: str, reference: float) -> tuple[Way, list[dict[str, Any]]]:
         """The best of a method's trials on the tuning seed, and all of them as rows."""
         rows = []
-        for guidance in TRIALS[name]:
-            trial = f"tune/{name}-{'-'.join(map(str, strengths(guidance)))}"
-            _, found = self.samples(trial, Method(guidance, False), 1, self.run.trial_per_class)
+        for way in TRIALS[name]:
+            trial = f"tune/{name}-{'-'.join(map(str, strengths(way)))}"
+            _, found = self.samples(trial, way, 1, self.run.trial_per_class)
             score = found["evaluator_accuracy"] - 0.25 * math.log2(found["frechet_distance"] / reference)
             rows.append(
                 {
                     "method": name,
-                    "setting": setting(guidance),
+                    "setting": way.setting,
                     "accuracy": round(found["evaluator_accuracy"], 3),
                     "Fréchet distance": round(found["frechet_distance"], 1),
                     "score": round(score, 3),
@@ -105,23 +134,16 @@ class Study:
         return TRIALS[name][best], [{**row, "kept": "yes" if i == best else ""} for i, row in enumerate(rows)]
 
 
-def setting(guidance: Guidance | None) -> str:
-    """The numbers of a method, as short text."""
-    if guidance is None:
-        return "-"
-    plain = {key: value for key, value in to_plain(guidance).items() if key != "type" and value is not None}
-    return ", ".join(f"{key} {value}" for key, value in plain.items())
-
-
-def strengths(guidance: Guidance) -> list[float]:
+def strengths(way: Way) -> list[float]:
     """The numbers that tuning varies."""
     names = ("strength", "rho", "mu", "smoothing", "n_mc")
-    return [getattr(guidance, name) for name in names if hasattr(guidance, name)]
+    found = [getattr(way.guidance, name) for name in names if hasattr(way.guidance, name)]
+    return found + ([way.v] if way.v is not None else [])
 
 
-def ablations(tfg: TFG) -> dict[str, TFG]:
+def ablations(tfg: TFG) -> dict[str, Way]:
     """TFG at its tuned strengths with one thing changed at a time."""
-    change = lambda **options: tfg.replace(**options)  # type: ignore[attr-defined]  # noqa: E731
+    change = lambda **options: Way(tfg.replace(**options))  # type: ignore[attr-defined]  # noqa: E731
     terms = [term for term in ("rho", "mu") if getattr(tfg, term) is not None]
     both = lambda kind: change(**{f"{term}_structure": kind for term in terms})  # noqa: E731
     return {
@@ -130,14 +152,15 @@ def ablations(tfg: TFG) -> dict[str, TFG]:
         "tfg, n_mc 4": change(n_mc=4),
         "tfg, constant": both("constant"),
         "tfg, decrease": both("decrease"),
+        "tfg, narrow guide": Way(tfg, narrow=True),
     }
 
 
-def row_of(name: str, guidance: Guidance | None, found: dict[str, Any]) -> dict[str, Any]:
+def row_of(name: str, way: Way, found: dict[str, Any]) -> dict[str, Any]:
     """One line of the main table."""
     return {
         "method": name,
-        "setting": setting(guidance),
+        "setting": way.setting,
         "evaluator accuracy": scoring.estimate(found, "evaluator_accuracy"),
         "Fréchet distance": scoring.estimate(found, "frechet_distance"),
         "high frequencies / real": scoring.estimate(found, "high_frequency_ratio"),
@@ -169,19 +192,20 @@ def real_row(task: LabelTask, n: int) -> dict[str, Any]:
 
 def main(run: Run) -> None:
     """Tune, sample, report."""
-    study = Study(load_label_task(steps=run.steps), run)
+    study = Study(load_label_task(steps=run.steps), load_label_task(guide="fashion-mnist-guide", steps=run.steps), run)
     changed = ("none, n_recur 4", *ablations(TFG()))
     wanted = run.only or ("none", "conditional", *TRIALS, *changed)
-    trial = study.samples("tune/conditional", CONDITIONAL, 1, run.trial_per_class)[1]["frechet_distance"]
-    methods, trials = {"none": NONE, "conditional": CONDITIONAL, changed[0]: Method(Unguided(n_recur=4), False)}, []
+    conditional = Way(None, conditional=True)
+    trial = study.samples("tune/conditional", conditional, 1, run.trial_per_class)[1]["frechet_distance"]
+    methods, trials = {"none": Way(None), "conditional": conditional, changed[0]: Way(Unguided(n_recur=4))}, []
     for name in TRIALS:
         if not any(row.split(",")[0] == name for row in wanted):
             continue
         tuned, tried = study.tune(name, trial)
-        methods[name] = Method(tuned, False)
+        methods[name] = tuned
         trials += tried
         if name == "tfg":
-            methods |= {row: Method(other, False) for row, other in ablations(tuned).items()}  # type: ignore[arg-type]
+            methods |= ablations(tuned.guidance)  # type: ignore[arg-type]
     print(report.text_table(trials), flush=True)
 
     rows, pictures, numbers = [real_row(study.task, 10 * run.per_class)], {}, {}
@@ -191,10 +215,10 @@ def main(run: Run) -> None:
         method, folder = methods[name], f"report/{slug(name)}"
         scored, found = study.samples(folder, method, 0, few if name in changed else run.per_class)
         pictures[name], numbers[name] = np.asarray(scored.x[:20]), found
-        (compared if name in changed else rows).append(row_of(name, method.guidance, found))
+        (compared if name in changed else rows).append(row_of(name, method, found))
         if name in ("none", "conditional", "tfg", "tfg4"):
             _, found = study.samples(folder, method, 0, run.per_class, first=10 * few)
-            compared.append(row_of(name, method.guidance, found))
+            compared.append(row_of(name, method, found))
         print(report.text_table([(compared if name in changed else rows)[-1]]), flush=True)
         if not run.only:
             report.write_json(run.folder / "numbers.json", numbers)
@@ -210,7 +234,7 @@ def write_page(run: Run, rows: list, compared: list, trials: list, pictures: dic
     points = {row["method"]: (row["Fréchet distance"], row["evaluator accuracy"]) for row in rows}
     chart = run.page.with_name(f"{run.page.stem}_scatter.png")
     report.save_scatter(chart, points, "Fréchet distance (lower is better)", "evaluator accuracy")
-    presets = {name: setting(preset) for name, preset in LABEL_PRESETS.items()}
+    presets = {name: Way(preset).setting for name, preset in LABEL_PRESETS.items()}
     findings = run.page.with_name(f"{run.page.stem}_findings.md")
     text = [
         "# Label guidance on Fashion-MNIST",

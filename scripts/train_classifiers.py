@@ -1,6 +1,6 @@
-"""Trains and releases the Fashion-MNIST classifiers: `guide`, `evaluator` or `noisy` (see `--help`).
+"""Trains and releases the Fashion-MNIST classifiers: `guide`, `guide-robust`, `evaluator` or `noisy` (see `--help`).
 
-The guide and the noisy guide learn from one half of the training images, the evaluator from the other half. A run can
+The guides and the noisy guide learn from one half of the training images, the evaluator from the other half. A run can
 be stopped and started again; at its end it measures test accuracy and writes weights, model card and manifest entry.
 """
 
@@ -28,6 +28,7 @@ from tfg_jax.weights import cards, manifest, store
 LICENCE = "Apache-2.0 (weights), MIT (data)"
 NETWORKS = {
     "guide": ("GuideNet", "classifier", classifiers.GuideNet, classifiers.GuideConfig, "guide half"),
+    "guide-robust": ("GuideNet", "classifier", classifiers.GuideNet, classifiers.GuideConfig, "guide half"),
     "evaluator": (
         "EvaluatorNet",
         "classifier",
@@ -46,8 +47,16 @@ NETWORKS = {
 FLIPPED = (0, 1, 2, 3, 4, 6)  # garments; shoes and bags have a side
 AUGMENTATION = {
     "guide": "mirrored garments, shifts up to 1 pixel, noise of standard deviation up to 0.1, label smoothing 0.05",
+    "guide-robust": "mirrored garments, shifts up to 1 pixel, noise of standard deviation up to 0.1 for half of the "
+    "images and up to 1 for the others, label smoothing 0.05",
     "evaluator": "mirrored garments, shifts up to 1 pixel, label smoothing 0.05",
     "noisy": "mirrored garments, shifts up to 1 pixel; noise of VPCosine at t uniform in [0, 0.999]",
+}
+# Standard deviation of the noise on a guide's images, from u uniform in [0, 1]. Smoothed guidance asks the guide about
+# clean estimates with noise of standard deviation up to 1: the robust guide has seen that.
+NOISE: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "guide": lambda u: 0.1 * u,
+    "guide-robust": lambda u: jnp.where(u < 0.5, 0.2 * u, 2.0 * u - 1.0),
 }
 NOISY_TIMES = (0.0, 0.2, 0.4, 0.6, 0.8)
 
@@ -74,8 +83,9 @@ def make_loss(which: str, apply: Callable[..., jax.Array]) -> Callable:
         x, y = jnp.asarray(batch["image"]), jnp.asarray(batch["label"])
         x = shift(shift_key, random_flip(flip_key, x, jnp.isin(y, jnp.array(FLIPPED))))
         rest = ()
-        if which == "guide":
-            x += 0.1 * jax.random.uniform(level_key, (len(x), 1, 1, 1)) * jax.random.normal(noise_key, x.shape)
+        if which in NOISE:
+            u = jax.random.uniform(level_key, (len(x), 1, 1, 1))
+            x += NOISE[which](u) * jax.random.normal(noise_key, x.shape)
         if which == "noisy":
             x, *rest = corrupt(noise_key, x, stratified_times(level_key, len(x), 0.0, VPCosine().t_start))
         logits = apply(params, x, *rest)

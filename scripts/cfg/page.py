@@ -95,8 +95,9 @@ def note(run: Run, part: str) -> str:
         "p_uncond": f"Models of the shipped architecture trained here for {run.train_steps} updates of 64 images each, "
         f"a small part of the shipped model's training; {run.p_samples} samples a row, so that distances compare "
         "within this table alone.",
-        "rivals": "`classifier` is the noisy-image classifier at a strength; `TFG` the shipped preset with the guide, "
-        "a training-free method. Unconditional rows never give the class to the network.",
+        "rivals": "`classifier` is the noisy-image classifier at a strength; `TFG` rho 1, mu 0.05, smoothing 1 "
+        "with the guide `fashion-mnist-guide`, a training-free method. "
+        "Unconditional rows never give the class to the network.",
     }[part]
 
 

@@ -46,7 +46,7 @@ class Study:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.known = Store(run.folder / "rows.json")
-        self.task = load_label_task(noisy_guide="fashion-mnist-noisy")
+        self.task = load_label_task(guide="fashion-mnist-guide", noisy_guide="fashion-mnist-noisy")
         images, _ = test_images(2 * run.samples)
         self.real = np.asarray(metrics.features(self.task.judge.evaluator, images))
         for n in {run.samples, run.p_samples}:

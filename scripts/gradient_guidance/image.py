@@ -33,7 +33,7 @@ TINY = Sizes(rounds=2, batch=2, steps=3, strengths=(0.5, 1.0))
 
 def run(place: Place, sizes: Sizes, seed: int) -> None:
     """Rounds at every strength from the same starting noise, as in the paper; judged by the evaluator, too."""
-    task = load_label_task(steps=sizes.steps)
+    task = load_label_task(guide="fashion-mnist-guide", steps=sizes.steps)
     wanted = CLASS_NAMES.index(sizes.wanted)
     reward = class_log_odds(task.guide, wanted)
     initial = jax.random.normal(jax.random.key(seed), (sizes.batch, *task.model.shape))

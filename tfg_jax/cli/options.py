@@ -95,7 +95,7 @@ class RunOptions(CommonOptions, SamplerOptions):
     """Requested classes, by number or name; default all."""
     per_class: int = 8
     """Samples of each class."""
-    guide: str = "fashion-mnist-guide"
+    guide: str = "fashion-mnist-guide-robust"
     """Classifier that guides: released name or folder."""
     noisy_guide: str = "fashion-mnist-noisy"
     """Classifier of noisy images, for the method `classifier` alone."""

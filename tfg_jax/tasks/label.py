@@ -27,7 +27,7 @@ from tfg_jax.objectives.classifier import (
     noisy_class_log_prob,
 )
 from tfg_jax.result import Cost, Samples
-from tfg_jax.samplers.rules import DDIM
+from tfg_jax.samplers.rules import DDIM, Sampler
 from tfg_jax.tasks.methods import Method, sample_task, upper_task_cost
 from tfg_jax.tasks.scoring import Judge, load_as, load_judge
 
@@ -51,7 +51,7 @@ class LabelTask:
     guide: Classifier
     judge: Judge
     noisy_guide: NoisyClassifier | None = None
-    sampler: DDIM = DDIM()
+    sampler: Sampler = DDIM()
     clip: Clip | None = Clip()
     class_names: tuple[str, ...] = CLASS_NAMES
     lookahead: Lookahead | None = None
@@ -114,7 +114,7 @@ def balanced_targets(num_samples: int, classes: Sequence[int] = range(10)) -> In
 
 def load_label_task(
     model: str | os.PathLike[str] = "fashion-mnist",
-    guide: str | os.PathLike[str] = "fashion-mnist-guide",
+    guide: str | os.PathLike[str] = "fashion-mnist-guide-robust",
     evaluator: str | os.PathLike[str] = "fashion-mnist-evaluator",
     noisy_guide: str | os.PathLike[str] | None = None,
     *,
