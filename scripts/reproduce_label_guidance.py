@@ -193,11 +193,12 @@ def real_row(task: LabelTask, n: int) -> dict[str, Any]:
 def main(run: Run) -> None:
     """Tune, sample, report."""
     study = Study(load_label_task(steps=run.steps), load_label_task(guide="fashion-mnist-guide", steps=run.steps), run)
-    changed = ("none, n_recur 4", *ablations(TFG()))
+    recurrent = {f"none, n_recur 4{more}": Way(Unguided(n_recur=4), v=v) for more, v in (("", None), (", v 0.5", 0.5))}
+    changed = (*recurrent, *ablations(TFG()))
     wanted = run.only or ("none", "conditional", *TRIALS, *changed)
     conditional = Way(None, conditional=True)
     trial = study.samples("tune/conditional", conditional, 1, run.trial_per_class)[1]["frechet_distance"]
-    methods, trials = {"none": Way(None), "conditional": conditional, changed[0]: Way(Unguided(n_recur=4))}, []
+    methods, trials = {"none": Way(None), "conditional": conditional} | recurrent, []
     for name in TRIALS:
         if not any(row.split(",")[0] == name for row in wanted):
             continue

@@ -25,12 +25,12 @@ from tfg_jax.truncated import TruncatedSolve
 LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
     {
         "classifier": ClassifierGuidance(strength=1.0),
-        "dps": DPS(strength=0.5),
-        "lgd": LGD(strength=4.0, n_mc=4),
-        "freedom": FreeDoM(strength=4.0),
+        "dps": DPS(strength=2.0),
+        "lgd": LGD(strength=2.0, n_mc=4),
+        "freedom": FreeDoM(strength=2.0),
         "mpgd": MPGD(strength=16.0),
         "ugd": UGD(strength=2.0, n_iter=4),
-        "tfg": TFG(rho=1.0, mu=0.05, smoothing=1.0),
+        "tfg": TFG(rho=1.0, smoothing=1.0),
     }
 )
 
