@@ -30,7 +30,7 @@ LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
         "freedom": FreeDoM(strength=2.0),
         "mpgd": MPGD(strength=16.0),
         "ugd": UGD(strength=2.0, n_iter=4),
-        "tfg": TFG(rho=1.0, smoothing=1.0),
+        "tfg": TFG(rho=1.0, mu=None, smoothing=1.0),
     }
 )
 
