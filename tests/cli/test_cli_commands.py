@@ -50,7 +50,7 @@ def test_methods_and_presets_are_the_same_names():
 
 
 def test_a_term_of_strength_zero_is_absent():
-    guidance = build("tfg", {"rho": 0.0, "n_iter": 2}).guidance
+    guidance = build("tfg", {"rho": 0.0, "mu": 0.5, "n_iter": 2}).guidance
     assert guidance.rho is None and guidance.n_iter == 2  # type: ignore[union-attr]
     guidance = build("tfg", {"mu": 0.0}).guidance
     assert guidance.mu is None and guidance.n_iter is None and guidance.rho  # type: ignore[union-attr]

@@ -131,6 +131,18 @@ def test_config_json_repeats_a_run_and_typed_options_win(finished, tmp_path):
     assert main(["sample", *config, "--out", str(out), "--eta", "0.5"]) == 2
 
 
+def test_a_window_and_the_noise_of_the_sampler_are_part_of_a_run(tiny, finished, tmp_path):
+    out = tmp_path / "run"
+    assert main(["sample", *tiny, "--window", "-30", "-2", "--v", "0.5", "--out", str(out)]) == 0
+    config = json.loads((out / "config.json").read_text())
+    assert config["resolved"]["window"] == [-30, -2] and config["resolved"]["sampler"]["v"] == 0.5
+    assert (read_folder(out).read_all()["cost_pullbacks"] == 1).all()  # one of two steps is that noisy
+    assert "window" not in json.loads((finished / "config.json").read_text())["resolved"]
+    again = ["--config", str(out / "config.json"), "--out", str(tmp_path / "again")]
+    assert main(["sample", *again]) == 0
+    assert shards(tmp_path / "again") == shards(out)
+
+
 def test_a_dry_run_tells_the_cost_and_writes_nothing(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["sample", *tiny, "--n-recur", "3", "--dry-run"]) == 0
@@ -201,6 +213,10 @@ def test_a_full_disk_is_resumable(tiny, tmp_path, monkeypatch, capsys):
         (["--method", "none", "--n-mc", "1"], "--n-mc has no effect"),
         (["--method", "classifier", "--horizon", "1"], "--horizon has no effect on --method classifier"),
         (["--solver", "heun"], "--solver has no effect without --horizon"),
+        (["--method", "conditional", "--window", "-30", "2"], "--window has no effect on --method conditional"),
+        (["--window", "2", "-30"], "must be (low, high) with low < high"),
+        (["--v", "1.5"], "v=1.5"),
+        (["--v", "0.5", "--eta", "0"], "eta=0.0 has no effect with v=0.5"),
         (["--mu", "0", "--n-iter", "3"], "n_iter=3 has no effect"),
         (["--model", "no-such-model"], "'no-such-model' is neither a released name"),
         (["--config", "no-such-file.json"], "no-such-file.json"),

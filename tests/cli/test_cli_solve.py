@@ -226,6 +226,8 @@ def test_failing_metrics_lose_no_sample(run, small, monkeypatch, capsys):
         (["--iterations", "3"], "--iterations has no effect on --method dps"),
         (["--method", "dflow"], "--steps has no effect on --method dflow; drop it (--horizon, --lookahead-steps and"),
         (["--method", "controls", "--eta", "0.5"], "--eta has no effect on --method controls"),
+        (["--method", "controls", "--window", "-9", "2"], "--window has no effect on --method controls"),
+        (["--method", "none", "--window", "-9", "2"], "--window has no effect on --method none"),
         (["--method", "controls", "--no-clip"], "--no-clip has no effect on --method controls"),
         (["--method", "controls", "--horizon", "1"], "--horizon has no effect on --method controls; drop it (--steps"),
         (["--method", "controls", "--iterations", "0"], "iterations=0 must be"),

@@ -1,5 +1,7 @@
 """Targets, chunks and the objective of the label task, on a model that needs no training."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,6 +99,20 @@ def test_the_source_can_be_optimised_through_the_whole_solve(task):
     reached = jax.vmap(task.objective(source))(out.x, targets)
     np.testing.assert_allclose(out.info["summary"][:, 0], reached, rtol=1e-5)
     assert (np.asarray(out.cost.forwards) <= task.upper_cost(source).forwards).all()
+
+
+def test_a_window_spares_the_steps_outside_it(task):
+    key, targets = jax.random.key(3), balanced_targets(3, range(3))
+    low, high = (float(value) for value in task.model.schedule.level(jnp.asarray([0.999, 0.5])).log_snr)
+    windowed = dataclasses.replace(task, window=(low, high))
+    found = windowed.sample(key, targets, preset("dps"))
+    assert (
+        found.cost.pullbacks.tolist()
+        == [2] * 3
+        == (task.sample(key, targets, preset("dps")).cost.pullbacks - 1).tolist()
+    )
+    with pytest.raises(ValueError, match="no effect on DFlow"):
+        windowed.sample(key, targets, tfg.DFlow())
 
 
 def test_missing_noisy_guide_and_unknown_presets_are_named(task):

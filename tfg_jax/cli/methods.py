@@ -83,6 +83,17 @@ def look_ahead(name: str, horizon: float | None, steps: int | None, solver: str 
     return found
 
 
+def check_acting(name: str, window: tuple[float, float] | None) -> None:
+    """Refuse a window of guidance that is none, or that has no effect. Raises ValueError."""
+    if window is None:
+        return
+    if name in ("none", "conditional"):
+        raise ValueError(f"--window has no effect on --method {name}, which is not guided; drop it")
+    from tfg_jax.arguments import check_window
+
+    check_window(window)
+
+
 def end_to_end_method(method: Method, options: Any) -> Method:
     """A method that works end to end, with the solve that the options ask for.
 
@@ -90,7 +101,7 @@ def end_to_end_method(method: Method, options: Any) -> Method:
         ValueError: an option without effect, or a bad value.
     """
     name, found = options.method, method.guidance
-    unused = {"--eta": options.eta, "--no-clip": None if options.clip else True}
+    unused = {"--eta": options.eta, "--window": options.window, "--no-clip": None if options.clip else True}
     if name == "dflow":
         unused["--steps"], hint = options.steps, "--horizon, --lookahead-steps and --solver say how it solves"
         asked = {"horizon": options.horizon, "steps": options.lookahead_steps, "solver": options.solver}

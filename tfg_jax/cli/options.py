@@ -46,8 +46,9 @@ class MethodOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class LookaheadOptions:
-    """How far the clean estimate that gradients go through looks ahead; by default one Tweedie step."""
+class GuidedOptions:
+    """What guided sampling alone takes: how far the clean estimate that gradients go through looks ahead, by default
+    one Tweedie step, and where guidance acts, by default everywhere."""
 
     horizon: float | None = None
     """Share in [0, 1] of the way to the data that is solved before the Tweedie step; 0 is Tweedie at full price."""
@@ -55,6 +56,9 @@ class LookaheadOptions:
     """Steps of that solve, >= 1; default 4."""
     solver: Solver | None = None
     """How it steps; default midpoint."""
+    window: tuple[float, float] | None = None
+    """Log-SNRs (low, high) between which guidance acts, from noisy (about -10) to clean (about 10); outside, steps are
+    unguided and cheaper."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +69,9 @@ class SamplerOptions:
     """DDIM steps."""
     eta: float = 1.0
     """DDIM stochasticity in [0, 1]."""
+    v: float | None = None
+    """More noise than eta 1, in [0, 1]: between the posterior's variance (0, as eta 1) and the forward process's (1),
+    in logarithm. With n_recur > 1 about 0.5 keeps the samples' variety."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Annotated
 import tyro
 
 from tfg_jax.cli.main import OK, SCORING_FAILED
-from tfg_jax.cli.methods import SETTINGS, MethodName, build, look_ahead
-from tfg_jax.cli.options import LookaheadOptions, MethodOptions, RunOptions, as_json
+from tfg_jax.cli.methods import SETTINGS, MethodName, build, check_acting, look_ahead
+from tfg_jax.cli.options import GuidedOptions, MethodOptions, RunOptions, as_json
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(RunOptions, LookaheadOptions, MethodOptions):
+class Options(RunOptions, GuidedOptions, MethodOptions):
     """Sample what a classifier asks for, from a model that was never trained for it.
 
     Writes a sample folder that the same command resumes, grid.png, metrics.json and report.html.
@@ -31,12 +31,13 @@ def run(options: Options) -> int:
     """Sample, score and report."""
     method = build(options.method, {name: getattr(options, name, None) for name in SETTINGS})
     lookahead = look_ahead(options.method, options.horizon, options.lookahead_steps, options.solver)
+    check_acting(options.method, options.window)
 
     from tfg_jax.cli import runs, scoring, setup
     from tfg_jax.shards import open_folder
 
     task = setup.load_task(options, noisy=setup.needs_noisy_guide(method))
-    task = dataclasses.replace(task, lookahead=lookahead)
+    task = dataclasses.replace(task, lookahead=lookahead, window=options.window)
     targets = setup.targets_of(options, task.class_names)
     if options.dry_run:
         print(runs.describe(task, {options.method: method}, targets, options.chunk))

@@ -22,7 +22,7 @@ def load_task(options: RunOptions, noisy: bool) -> LabelTask:
     """The task with its networks; the noisy guide only if a method needs it."""
     return load_label_task(
         options.model, options.guide, options.evaluator, options.noisy_guide if noisy else None,
-        data=options.data, steps=options.steps, eta=options.eta, clip=options.clip,
+        data=options.data, steps=options.steps, eta=options.eta, v=options.v, clip=options.clip,
     )  # fmt: skip
 
 
@@ -48,8 +48,11 @@ def sample_config(options: RunOptions, task: LabelTask, method: Method, targets:
     networks = {"model": task.model.params}
     if method.guidance is not None:
         networks["guide"] = guiding.params  # type: ignore[union-attr]
-    look = {} if task.lookahead is None else {"lookahead": to_plain(task.lookahead)}
-    return look | {
+    # Absent when not asked for, so that folders written before there was such a choice are still known.
+    chosen = {
+        name: to_plain(getattr(task, name)) for name in ("lookahead", "window") if getattr(task, name) is not None
+    }
+    return chosen | {
         "guidance": to_plain(method.guidance),
         "conditional": method.conditional,
         "sampler": to_plain(task.sampler),

@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import tyro
 
 from tfg_jax.cli.main import OK, SCORING_FAILED
-from tfg_jax.cli.methods import END_TO_END, SETTINGS, RestorationName, build, end_to_end_method, look_ahead
-from tfg_jax.cli.options import CommonOptions, LookaheadOptions, MethodOptions, as_json
+from tfg_jax.cli.methods import (
+    END_TO_END,
+    SETTINGS,
+    RestorationName,
+    build,
+    check_acting,
+    end_to_end_method,
+    look_ahead,
+)
+from tfg_jax.cli.options import CommonOptions, GuidedOptions, MethodOptions, as_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +34,7 @@ ProblemName = Literal["box", "random", "sr2", "sr4", "sr2-bicubic", "sr4-bicubic
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(CommonOptions, LookaheadOptions, MethodOptions):
+class Options(CommonOptions, GuidedOptions, MethodOptions):
     """Degrade images, then restore them with a model that was never trained for it.
 
     Writes a sample folder that the same command resumes, grid.png (truth, measurement, draws, their mean and standard
@@ -100,6 +108,7 @@ def run(options: Options) -> int:
         lookahead = None
     else:
         lookahead = look_ahead(options.method, options.horizon, options.lookahead_steps, options.solver)
+        check_acting(options.method, options.window)
 
     import numpy as np
 
@@ -170,7 +179,8 @@ def _setting(options: Options, lookahead: Any) -> Setting:
         truth, names = _images(options, model.shape)
         y, noise_std = measure_images(operator, truth, key, **{level[2]: amount})
     clip = Clip(gradient="outside") if options.clip else None
-    task = InverseTask(model, operator, noise_std, sampler, clip, None if gaussian else amount, lookahead)
+    peak = None if gaussian else amount
+    task = InverseTask(model, operator, noise_std, sampler, clip, peak, lookahead, options.window)
     config = {
         "problem": options.problem, "noise": {options.noise: amount}, "draws": options.draws, "seed": options.seed,
         "images_sha256": fingerprint(y if truth is None else truth), "operator_sha256": fingerprint(operator),
@@ -179,6 +189,7 @@ def _setting(options: Options, lookahead: Any) -> Setting:
     }  # fmt: skip
     if options.method not in END_TO_END:
         config |= {"sampler": to_plain(sampler), "clip": to_plain(clip), "lookahead": to_plain(lookahead)}
+        config |= {} if options.window is None else {"window": to_plain(options.window)}
     return Setting(task, truth, names, y, config)
 
 

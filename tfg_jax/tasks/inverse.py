@@ -119,6 +119,7 @@ class InverseTask:
             saturated, and would get no gradient at all.
         peak: photons of a white pixel, > 0, if the noise is Poisson's; None is Gaussian noise.
         lookahead: the clean estimate that gradients go through; None is `Tweedie`.
+        window: log-SNRs (low, high) between which guidance acts; None is everywhere.
     """
 
     model: Denoiser
@@ -128,6 +129,7 @@ class InverseTask:
     clip: Clip | None = Clip(gradient="outside")
     peak: float | None = None
     lookahead: Lookahead | None = None
+    window: tuple[float, float] | None = None
     traced = ("model", "operator")
 
     def objective(self, guidance: Method) -> Any:

@@ -27,7 +27,7 @@ from tfg_jax.objectives.classifier import (
     noisy_class_log_prob,
 )
 from tfg_jax.result import Cost, Samples
-from tfg_jax.samplers.rules import DDIM, Sampler
+from tfg_jax.samplers.rules import DDIM, DDPM, Sampler
 from tfg_jax.tasks.methods import Method, sample_task, upper_task_cost
 from tfg_jax.tasks.scoring import Judge, load_as, load_judge
 
@@ -45,6 +45,7 @@ class LabelTask:
         clip: clips clean estimates, the same for every method; None does not.
         class_names: one name a class.
         lookahead: the clean estimate that gradients go through; None is `Tweedie`.
+        window: log-SNRs (low, high) between which guidance acts; None is everywhere.
     """
 
     model: Denoiser
@@ -55,6 +56,7 @@ class LabelTask:
     clip: Clip | None = Clip()
     class_names: tuple[str, ...] = CLASS_NAMES
     lookahead: Lookahead | None = None
+    window: tuple[float, float] | None = None
     traced = ("model", "guide", "noisy_guide")
 
     def objective(self, guidance: Method) -> ClassLogProb:
@@ -121,6 +123,7 @@ def load_label_task(
     data: str | os.PathLike[str] | None = None,
     steps: int = 50,
     eta: float = 1.0,
+    v: float | None = None,
     clip: bool = True,
 ) -> LabelTask:
     """The Fashion-MNIST task with the shipped weights, or with weights of your own.
@@ -129,12 +132,16 @@ def load_label_task(
         model, guide, evaluator, noisy_guide: released names or folders of weights.
         data: folder of the original files, see `load_judge`.
         steps: DDIM steps, >= 1. eta: DDIM stochasticity in [0, 1].
+        v: more noise than eta 1, in [0, 1], as `DDPM` has it; None is DDIM.
         clip: clip clean estimates to [-1, 1].
     Raises:
         FileNotFoundError: no such weights or data.
-        ValueError: damaged files, weights of the wrong kind, classes that do not match, bad steps or eta.
+        ValueError: damaged files, weights of the wrong kind, classes that do not match, bad steps, eta or v, or
+            both eta and v.
     """
-    sampler = DDIM(steps=steps, eta=eta)
+    if v is not None and eta != 1.0:
+        raise ValueError(f"eta={eta} has no effect with v={v}, which takes its place; drop one of them")
+    sampler = DDIM(steps, eta) if v is None else DDPM(steps, v)
     sampler.check()
     guiding = load_as(guide, Classifier)
     judge = load_judge(evaluator, guide=guiding, data=data)

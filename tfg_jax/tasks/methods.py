@@ -43,10 +43,11 @@ def sample_task(
 ) -> Samples:
     """One batch of samples of a task.
 
-    Methods that work end to end take neither sampler nor clip nor lookahead from the task, and have one summary.
+    Methods that work end to end take neither sampler nor clip nor lookahead from the task, have one summary, and refuse
+    a window.
 
     Args:
-        task: with ``model``, ``objective(method)``, ``sampler``, ``clip`` and ``lookahead``.
+        task: with ``model``, ``objective(method)``, ``sampler``, ``clip``, ``lookahead`` and ``window``.
         key: root key.
         targets: one a sample.
         method: the method; None is unguided.
@@ -63,10 +64,12 @@ def sample_task(
         "objective": objective, "num_samples": len(target), "target": target, "cond": cond, "index_offset": index_offset
     }  # fmt: skip
     if isinstance(method, EndToEnd):
+        if task.window is not None:
+            raise ValueError(f"window={task.window} has no effect on {type(method).__name__}; leave it out")
         out = end_to_end(key, task.model, method, **asked)
         found = jax.vmap(lambda x, target: reached(objective, x, target))(out.x, target)
         return Samples(out.x, out.status, out.cost, {"summary": found[:, None]})
     return sample(
         key, task.model, guidance=method, lookahead=task.lookahead, sampler=task.sampler, clip=task.clip,
-        record=Record(summary=summary), **asked,
+        window=task.window, record=Record(summary=summary), **asked,
     )  # fmt: skip
