@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,38 +26,40 @@ from tfg_jax.training.loop import fit, shuffled
 from tfg_jax.weights import cards, manifest, store
 
 LICENCE = "Apache-2.0 (weights), MIT (data)"
-NETWORKS = {
-    "guide": ("GuideNet", "classifier", classifiers.GuideNet, classifiers.GuideConfig, "guide half"),
-    "guide-robust": ("GuideNet", "classifier", classifiers.GuideNet, classifiers.GuideConfig, "guide half"),
-    "evaluator": (
-        "EvaluatorNet",
-        "classifier",
-        classifiers.EvaluatorNet,
-        classifiers.EvaluatorConfig,
-        "evaluator half",
-    ),
-    "noisy": (
-        "NoisyGuideNet",
-        "noisy-classifier",
-        classifiers.NoisyGuideNet,
-        classifiers.NoisyGuideConfig,
-        "guide half",
-    ),
-}
 FLIPPED = (0, 1, 2, 3, 4, 6)  # garments; shoes and bags have a side
-AUGMENTATION = {
-    "guide": "mirrored garments, shifts up to 1 pixel, noise of standard deviation up to 0.1, label smoothing 0.05",
-    "guide-robust": "mirrored garments, shifts up to 1 pixel, noise of standard deviation up to 0.1 for half of the "
-    "images and up to 1 for the others, label smoothing 0.05",
-    "evaluator": "mirrored garments, shifts up to 1 pixel, label smoothing 0.05",
-    "noisy": "mirrored garments, shifts up to 1 pixel; noise of VPCosine at t uniform in [0, 0.999]",
-}
-# Standard deviation of the noise on a guide's images, from u uniform in [0, 1]. Smoothed guidance asks the guide about
-# clean estimates with noise of standard deviation up to 1: the robust guide has seen that.
-NOISE: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "guide": lambda u: 0.1 * u,
-    "guide-robust": lambda u: jnp.where(u < 0.5, 0.2 * u, 2.0 * u - 1.0),
-}
+MOVED = "mirrored garments, shifts up to 1 pixel"
+
+
+class Recipe(NamedTuple):
+    """How one classifier is made."""
+
+    module: Callable[..., Any]
+    config: Callable[[], Any]
+    half: str  # of the training images
+    augmentation: str  # in words, for its card
+    noise: Callable[[jax.Array], jax.Array] | None = None  # u uniform in [0, 1] -> its standard deviation
+    kind: str = "classifier"
+
+
+RECIPES = {
+    "guide": Recipe(
+        classifiers.GuideNet, classifiers.GuideConfig, "guide half",
+        f"{MOVED}, noise of standard deviation up to 0.1, label smoothing 0.05", lambda u: 0.1 * u,
+    ),
+    # Smoothed guidance asks about clean estimates with noise of standard deviation up to 1: this guide has seen that.
+    "guide-robust": Recipe(
+        classifiers.GuideNet, classifiers.GuideConfig, "guide half",
+        f"{MOVED}, noise of standard deviation up to 0.1 for half of the images and up to 1 for the others, "
+        "label smoothing 0.05", lambda u: jnp.where(u < 0.5, 0.2 * u, 2.0 * u - 1.0),
+    ),
+    "evaluator": Recipe(
+        classifiers.EvaluatorNet, classifiers.EvaluatorConfig, "evaluator half", f"{MOVED}, label smoothing 0.05"
+    ),
+    "noisy": Recipe(
+        classifiers.NoisyGuideNet, classifiers.NoisyGuideConfig, "guide half",
+        f"{MOVED}; noise of VPCosine at t uniform in [0, 0.999]", kind="noisy-classifier",
+    ),
+}  # fmt: skip
 NOISY_TIMES = (0.0, 0.2, 0.4, 0.6, 0.8)
 
 
@@ -83,9 +85,9 @@ def make_loss(which: str, apply: Callable[..., jax.Array]) -> Callable:
         x, y = jnp.asarray(batch["image"]), jnp.asarray(batch["label"])
         x = shift(shift_key, random_flip(flip_key, x, jnp.isin(y, jnp.array(FLIPPED))))
         rest = ()
-        if which in NOISE:
+        if (noise := RECIPES[which].noise) is not None:
             u = jax.random.uniform(level_key, (len(x), 1, 1, 1))
-            x += NOISE[which](u) * jax.random.normal(noise_key, x.shape)
+            x += noise(u) * jax.random.normal(noise_key, x.shape)
         if which == "noisy":
             x, *rest = corrupt(noise_key, x, stratified_times(level_key, len(x), 0.0, VPCosine().t_start))
         logits = apply(params, x, *rest)
@@ -126,8 +128,8 @@ def measure(which: str, net: nnx.Module, images: np.ndarray, labels: np.ndarray)
 
 def release(which: str, net: nnx.Module, command: str, test: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
     """Write weights, moments (evaluator), model card and manifest entry."""
-    network, kind, _, _, half = NETWORKS[which]
-    name = f"fashion-mnist-{which}"
+    recipe, name = RECIPES[which], f"fashion-mnist-{which}"
+    network, kind = recipe.module.__name__, recipe.kind
     folder = manifest.checkpoints_dir() / name
     config = {"kind": kind, "name": name, "network": network, "shape": list(fashion_mnist.SHAPE)}
     arrays = store.nnx_to_flat(net)
@@ -143,8 +145,8 @@ def release(which: str, net: nnx.Module, command: str, test: tuple[np.ndarray, n
             "count": np.array(len(rows), np.int64),
         }
         store.save_arrays(folder / "moments.safetensors", moments)
-    data = f"Fashion-MNIST training set, {half} (30,000 images)"
-    card = cards.classifier_card(name, kind, network, data, AUGMENTATION[which], LICENCE, command, metrics)
+    data = f"Fashion-MNIST training set, {recipe.half} (30,000 images)"
+    card = cards.classifier_card(name, kind, network, data, recipe.augmentation, LICENCE, command, metrics)
     (folder / "README.md").write_text(card, encoding="utf-8")
     manifest.add_to_manifest(name, kind=kind, licence=LICENCE, data=data, command=command, metrics=metrics)
     return metrics
@@ -152,7 +154,7 @@ def release(which: str, net: nnx.Module, command: str, test: tuple[np.ndarray, n
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("which", choices=list(NETWORKS))
+    parser.add_argument("which", choices=list(RECIPES))
     parser.add_argument("--epochs", type=float, default=6.0, help="passes over the 30,000 images")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak of the cosine schedule")
@@ -166,8 +168,8 @@ def main() -> None:
     guide_half, evaluator_half = fashion_mnist.halves(labels)
     half = evaluator_half if args.which == "evaluator" else guide_half
     images, labels = images[half], labels[half]
-    _, _, module, config, _ = NETWORKS[args.which]
-    net = module(config(), rngs=nnx.Rngs(args.seed))
+    recipe = RECIPES[args.which]
+    net = recipe.module(recipe.config(), rngs=nnx.Rngs(args.seed))
     graphdef, params = nnx.split(net)
     indices = shuffled(len(images), args.batch, args.seed)
     steps = max(1, round(args.epochs * (len(images) // args.batch)))
@@ -180,7 +182,7 @@ def main() -> None:
         steps=steps,
         folder=args.output / f"fashion-mnist-{args.which}",
         key=jax.random.key(args.seed),
-        config={**settings, "net": config().to_dict()},
+        config={**settings, "net": recipe.config().to_dict()},
         ema_decay=0.998,
         overwrite=args.overwrite,
     )
