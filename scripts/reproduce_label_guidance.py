@@ -33,6 +33,8 @@ from tfg_jax.shards import open_folder
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 from tfg_jax.tasks.presets import LABEL_PRESETS
 
+PURE_NOISE = -30.0  # a log-SNR below that of any first step
+
 
 @dataclasses.dataclass(frozen=True)
 class Way:
@@ -41,6 +43,7 @@ class Way:
     guidance: Guidance | None
     conditional: bool = False
     v: float | None = None  # variance of the sampler's noise as in `DDPM`; None is the study's DDIM, v = 0
+    until: float | None = None  # log-SNR up to which it guides; None is to the end
     narrow: bool = False  # guided by the classifier that has seen little noise
 
     @property
@@ -49,8 +52,9 @@ class Way:
         if self.guidance is None:
             return "-"
         plain = {key: value for key, value in to_plain(self.guidance).items() if key != "type" and value is not None}
-        more = ([f"v {self.v}"] if self.v is not None else []) + (["narrow guide"] if self.narrow else [])
-        return ", ".join([f"{key} {value}" for key, value in plain.items()] + more)
+        own = {"v": self.v, "until log-SNR": self.until}
+        settings = plain | {key: value for key, value in own.items() if value is not None}
+        return ", ".join([f"{key} {value}" for key, value in settings.items()] + ["narrow guide"] * self.narrow)
 
 
 # Brackets around the best of earlier rounds of trials, eight for every method, on less trained models.
@@ -65,12 +69,12 @@ GUIDANCES: dict[str, list[Guidance]] = {
     "ugd": [UGD(s, n_iter=4) for s in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)],
     "tfg": [TFG(rho, mu, smoothing) for rho, mu, smoothing in TRIPLES],
 }
-# Each recurrence guides again, so four of them want less strength each; and it takes away some of the samples' variety,
-# which more noise of the sampler gives back.
-GENTLE = [
-    Way(TFG(rho, None, 1.0, n_mc=n_mc, n_recur=4), v=v)
-    for rho, n_mc, v in ((0.3, 1, None), (0.2, 1, 0.5), (0.3, 1, 0.5), (0.45, 1, 0.5), (0.3, 1, 1.0), (0.3, 4, 0.5))
-]
+# Each recurrence guides again, so four of them want less strength each, and none once the outline is decided: then
+# they only repair. They take away some of the samples' variety, which more noise of the sampler gives back.
+GENTLER = (  # rho, v, until which log-SNR
+    (0.3, 0.5, 2.0), (0.4, 0.5, 2.0), (0.4, 0.7, 2.0), (0.4, 1.0, 2.0), (0.5, 0.7, 2.0), (0.4, 0.7, 3.0),
+)  # fmt: skip
+GENTLE = [Way(TFG(rho, None, 1.0, n_recur=4), v=v, until=until) for rho, v, until in GENTLER]
 TRIALS = {name: [Way(guidance) for guidance in tried] for name, tried in GUIDANCES.items()} | {"tfg4": GENTLE}
 
 
@@ -103,6 +107,8 @@ class Study:
         task, method = self.narrow if way.narrow else self.task, Method(way.guidance, way.conditional)
         if way.v is not None:
             task = dataclasses.replace(task, sampler=DDPM(self.run.steps, way.v))
+        if way.until is not None:
+            task = dataclasses.replace(task, window=(PURE_NOISE, way.until))
         targets = balanced_targets(10 * per_class)
         options: Any = dataclasses.make_dataclass("Options", [("seed", int)])(seed)
         config = setup.sample_config(options, task, method, targets)
@@ -134,11 +140,12 @@ class Study:
         return TRIALS[name][best], [{**row, "kept": "yes" if i == best else ""} for i, row in enumerate(rows)]
 
 
-def strengths(way: Way) -> list[float]:
-    """The numbers that tuning varies."""
+def strengths(way: Way) -> list[Any]:
+    """What tuning varies."""
     names = ("strength", "rho", "mu", "smoothing", "n_mc")
     found = [getattr(way.guidance, name) for name in names if hasattr(way.guidance, name)]
-    return found + ([way.v] if way.v is not None else [])
+    found += [kind] if (kind := getattr(way.guidance, "rho_structure", None)) else []
+    return found + [value for value in (way.v, way.until) if value is not None]
 
 
 def ablations(tfg: TFG) -> dict[str, Way]:
@@ -153,6 +160,21 @@ def ablations(tfg: TFG) -> dict[str, Way]:
         "tfg, constant": both("constant"),
         "tfg, decrease": both("decrease"),
         "tfg, narrow guide": Way(tfg, narrow=True),
+    }
+
+
+def parts_of_way(tuned: dict[str, Way]) -> dict[str, Way]:
+    """What the end of guidance and the sampler's noise do, by one of them changed."""
+    changes: dict[str, dict[str, Any]] = {
+        "lgd, until log-SNR 2": {"until": 2.0},
+        "tfg, until log-SNR 2": {"until": 2.0},
+        "tfg4, to the end": {"until": None},
+        "tfg4, v 0": {"v": None},
+    }
+    return {
+        name: dataclasses.replace(tuned[method], **change)
+        for name, change in changes.items()
+        if (method := name.split(",")[0]) in tuned
     }
 
 
@@ -194,7 +216,7 @@ def main(run: Run) -> None:
     """Tune, sample, report."""
     study = Study(load_label_task(steps=run.steps), load_label_task(guide="fashion-mnist-guide", steps=run.steps), run)
     recurrent = {f"none, n_recur 4{more}": Way(Unguided(n_recur=4), v=v) for more, v in (("", None), (", v 0.5", 0.5))}
-    changed = (*recurrent, *ablations(TFG()))
+    changed = (*recurrent, *ablations(TFG()), *parts_of_way({name: tried[0] for name, tried in TRIALS.items()}))
     wanted = run.only or ("none", "conditional", *TRIALS, *changed)
     conditional = Way(None, conditional=True)
     trial = study.samples("tune/conditional", conditional, 1, run.trial_per_class)[1]["frechet_distance"]
@@ -207,6 +229,7 @@ def main(run: Run) -> None:
         trials += tried
         if name == "tfg":
             methods |= ablations(tuned.guidance)  # type: ignore[arg-type]
+    methods |= parts_of_way(methods)
     print(report.text_table(trials), flush=True)
 
     rows, pictures, numbers = [real_row(study.task, 10 * run.per_class)], {}, {}
@@ -217,7 +240,7 @@ def main(run: Run) -> None:
         scored, found = study.samples(folder, method, 0, few if name in changed else run.per_class)
         pictures[name], numbers[name] = np.asarray(scored.x[:20]), found
         (compared if name in changed else rows).append(row_of(name, method, found))
-        if name in ("none", "conditional", "tfg", "tfg4"):
+        if name in ("none", "conditional", "lgd", "tfg", "tfg4"):
             _, found = study.samples(folder, method, 0, run.per_class, first=10 * few)
             compared.append(row_of(name, method, found))
         print(report.text_table([(compared if name in changed else rows)[-1]]), flush=True)
