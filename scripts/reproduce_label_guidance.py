@@ -22,6 +22,7 @@ import tyro
 
 from tfg_jax import DPS, LGD, MPGD, TFG, UGD, FreeDoM, Unguided, metrics, report
 from tfg_jax.cli import runs, scoring, setup
+from tfg_jax.cli.main import Interrupted
 from tfg_jax.cli.methods import Method
 from tfg_jax.config import to_plain
 from tfg_jax.files import slug, write_atomically
@@ -114,7 +115,8 @@ class Study:
         config = setup.sample_config(options, task, method, targets)
         home = self.run.folder / name
         with open_folder(home, config, len(targets), min(self.run.chunk, len(targets))) as folder:
-            runs.fill(folder, task, method, targets, name)
+            if runs.fill(folder, task, method, targets, name):
+                raise Interrupted(f"interrupted after {name}; the same command resumes")
             arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
         arrays = {key: array[:first] for key, array in arrays.items()}
         scored = scoring.label_run(task.judge, task.class_names, arrays, seconds, config)

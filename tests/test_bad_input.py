@@ -145,6 +145,16 @@ STRENGTHS = [
 ]  # fmt: skip
 
 
+def test_strengths_are_one_real_number():
+    for value, message in (
+        (jnp.array([0.0, 1.0]), r"has shape \(2,\), one number is needed; map over several with jax.vmap"),
+        ("1", "='1' must be a real number"),
+        (1j, "=.*j must be a real number"),
+    ):
+        for name, build in STRENGTHS:
+            refuse(f"{name} ?{message}", **{**GUIDED, "guidance": build(value)})
+
+
 @pytest.mark.parametrize("value", BAD, ids=str)
 def test_strengths(value):
     for name, build in STRENGTHS:
@@ -246,6 +256,8 @@ def test_options_without_effect():
     refuse("lookahead has no effect without guidance; pass guidance= or drop lookahead", lookahead=tfg.Tweedie())
     refuse("window has no effect without guidance; pass guidance= or drop window", window=(0.0, 1.0))
     refuse("window has no effect without guidance", window=(0.0, 1.0), guidance=tfg.Unguided())
+    refuse("objective has no effect without guidance; pass guidance=, e.g. TFG", **{**GUIDED, "guidance": None})
+    refuse("window has no effect without guidance", **{**GUIDED, "guidance": tfg.DPS(None), "window": (0.0, 1.0)})
     refuse("target has no effect without an objective; pass objective= or drop target", target=LABELS)
     refuse("guidance=TFG needs an objective; pass objective=", guidance=tfg.TFG())
     refuse(
@@ -271,6 +283,25 @@ def test_options_without_effect():
         ({**GUIDED, "window": 3.0}, "window=3.0 must be .low, high."),
         ({"record": tfg.Record(steps=(2,))}, r"record.steps holds 2, outside 0..1; name steps of this run"),
         ({"record": tfg.Record(steps=(-1,))}, "record.steps holds -1"),
+        ({"record": tfg.Record(steps=(0.5,))}, "record.steps holds 0.5"),  # type: ignore[arg-type]
+        ({"record": tfg.Record(steps=(1, 1))}, r"record.steps=\(1, 1\) names a step twice; name each once"),
+        ({"record": "all"}, "record='all' is no record of tfg_jax; pass Record"),
+        ({"clip": tfg.Clip(gradient="outisde")}, "clip.gradient='outisde' is unknown; choose one of inside, outside"),  # type: ignore[arg-type]
+        ({"clip": tfg.Clip(jnp.zeros(2), 1.0)}, r"clip.low has shape \(2,\), one number is needed"),
+        ({"clip": (-1.0, 1.0)}, r"clip=\(-1.0, 1.0\) is no clip of tfg_jax; pass Clip\(low, high\)"),
+        ({**GUIDED, "window": ("a", "b")}, "window's low='a' must be a real number"),
+        ({"index_offset": jnp.array(-1)}, "index_offset=-1 must lie in 0..2147483646"),
+        ({"index_offset": 2**33}, "index_offset=8589934592 must lie in 0..2147483646"),
+        ({"noise": {}}, r"noise=\{\} is no noise of tfg_jax; pass a NoiseTape"),
+        ({**GUIDED, "guidance": "tfg"}, r"guidance='tfg' is no guidance of tfg_jax; pass a method such as TFG\(\)"),
+        ({**GUIDED, "guidance": tfg.TFG}, "guidance=<class 'tfg_jax.guidance.tfg.TFG'> is no guidance"),
+        ({**GUIDED, "lookahead": "tweedie"}, "lookahead='tweedie' is no lookahead of tfg_jax"),
+        ({"sampler": "ddim"}, r"sampler='ddim' is no sampler of tfg_jax; pass a rule such as DDIM\(steps=50\)"),
+        ({"sampler": tfg.DDIM(2, grid="karras")}, "grid='karras' is no time grid; pass one such as Uniform"),  # type: ignore[arg-type]
+        ({"sampler": tfg.DDIM(2, eta=jnp.ones(2))}, r"eta has shape \(2,\), one number is needed; map over several"),
+        ({"sampler": tfg.DDIM(2, eta="1")}, "eta='1' must be a real number"),  # type: ignore[arg-type]
+        ({"sampler": tfg.DDPM(2, v=None)}, "v=None is no variance"),  # type: ignore[arg-type]
+        ({"sampler": tfg.Euler(2, churn=3)}, "churn=3 is no churn; pass Churn"),  # type: ignore[arg-type]
         (
             {"noise": tfg.NoiseTape(X, step=jnp.zeros((N, 3, 1, *SHAPE)))},
             r"noise.step has leading axes \(2, 3, 1\), the run needs",
@@ -316,10 +347,36 @@ def test_networks_that_cannot_be_meant():
         tfg.from_fn(eps, None, tfg.VPLinear(), prediction="eps", shape=SHAPE, null_cond=10)
 
 
+def test_keys_models_and_schedules_that_cannot_be_meant():
+    for key, model, message in (
+        (0, MODEL, r"key=0 is no key of tfg_jax; pass jax.random.key\(seed\)"),
+        (KEY, eps, "model=<function eps at .* is no model of tfg_jax; pass a model such as"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            inspect.unwrap(sample)(key, model, num_samples=N, sampler=STEPS)
+    for schedule in (tfg.VE(50.0, 0.01), tfg.VPLinear(-1.0, -5.0)):
+        model = tfg.from_fn(eps, None, schedule, prediction="eps", shape=SHAPE)
+        refuse("has no signal-to-noise ratio that falls with time; mend its numbers", model)
+
+
+def flat(params, x, *_):
+    return jnp.zeros(7)
+
+
+def test_networks_of_another_output():
+    model = tfg.from_fn(flat, None, tfg.VPLinear(), prediction="eps", shape=SHAPE)
+    refuse(r"the network returns shape \(7,\) for a sample of shape \(4, 4, 1\)", model)
+    wrong = tfg.objectives.class_log_prob(tfg.objectives.Classifier(None, flat, 3))
+    refuse(r"the classifier returns shape \(7,\), num_classes=3 needs \(3,\)", **{**GUIDED, "objective": wrong})
+    with pytest.raises(ValueError, match="has no num_classes; wrap it"):
+        inspect.unwrap(tfg.objectives.class_log_prob)(flat)
+
+
 def test_inversion():
     for options, message in (
         ({"x": jnp.zeros((N, 5, 4, 1))}, r"x has shape \(2, 5, 4, 1\), the model needs \(2, 4, 4, 1\)"),
         ({"x": np.zeros((N, *SHAPE), np.uint8)}, "x has dtype uint8"),
+        ({"x": 1.0}, "x has shape None, the model needs"),
         ({"steps": 0}, "steps=0 must be an integer >= 1"),
         ({"order": 3}, "order=3 is unknown; choose one of 1, 2"),
         ({"chunk": 0}, "chunk=0 must be an integer >= 1"),

@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count, check_number, is_concrete
+from tfg_jax.checks import check_count, check_number, check_numbers, is_concrete
 from tfg_jax.denoiser import Clean, Denoiser, Prediction, from_fn, path_velocity, unit_time
 from tfg_jax.schedules import Level, Schedule
 
@@ -248,9 +248,9 @@ def mixture(
             definite, or entries that are not finite.
     """
     w, m, c = (np.asarray(value, np.float64) for value in (weights, means, covs))
-    check_number("weights", w, low=0.0, strict=True)
-    check_number("means", m)
-    check_number("covs", c)
+    check_numbers("weights", w, low=0.0, strict=True)
+    check_numbers("means", m)
+    check_numbers("covs", c)
     if m.ndim != 2 or w.shape != m.shape[:1] or c.shape != (*m.shape, m.shape[1]):
         raise ValueError(f"weights {w.shape}, means {m.shape} and covs {c.shape} must be (K,), (K, D), (K, D, D)")
     if not np.allclose(c, np.swapaxes(c, 1, 2), rtol=1e-6, atol=0.0):

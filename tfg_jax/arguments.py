@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from tfg_jax.checks import check_count, check_number, is_concrete
+from tfg_jax.checks import check_choice, check_count, check_number, check_real, is_concrete
 from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Unguided
 from tfg_jax.guidance.pigdm import PiGDM
@@ -19,11 +19,32 @@ from tfg_jax.noise import NoiseTape
 from tfg_jax.objectives.base import check_leading
 from tfg_jax.objectives.classifier import check_classes
 from tfg_jax.schedules import Schedule
+from tfg_jax.timesteps import Uniform
 from tfg_jax.truncated import TruncatedSolve
+
+LAST_INDEX = 2**31  # indices of samples are int32
+
+
+def check_kinds(**given: Any) -> None:
+    """Each argument is an object of its kind; a name, a class or a bare number in its place is told what to give."""
+    wanted = {  # known by what each of its kind can do, so that a class of the user's own needs no base
+        "key": ("dtype", "jax.random.key(seed)"),
+        "model": ("at", "a model such as tfg.from_fn(...) or tfg.load(name)"),
+        "guidance": ("step", "a method such as TFG()"),
+        "sampler": ("advance", "a rule such as DDIM(steps=50)"),
+        "lookahead": ("cost", "one such as Tweedie()"),
+        "clip": ("gradient", "Clip(low, high)"),
+        "noise": ("at", "a NoiseTape"),
+        "record": ("summary", "Record(steps=..., summary=...)"),
+    }
+    for name, value in given.items():
+        part, fix = wanted[name]
+        if value is not None and (isinstance(value, type) or not hasattr(type(value), part)):
+            raise ValueError(f"{name}={value!r:.60} is no {name} of tfg_jax; pass {fix}")
 
 
 def check_guidance(
-    guidance: Any, objective: Any, target: PyTree, lookahead: Any, window: Any, shape: tuple, n: int
+    guidance: Any, objective: Any, target: PyTree, lookahead: Any, window: Any, record: Any, shape: tuple, n: int
 ) -> None:
     """The method, its objective and its options belong together."""
     if guidance is not None:
@@ -35,11 +56,14 @@ def check_guidance(
         raise ValueError(
             f"guidance={type(guidance).__name__} needs an objective; pass objective=, e.g. class_log_prob(classifier)"
         )
-    if not guided:
-        # An objective is no error here: it can be recorded without guiding.
+    if not guided or _absent(guidance):
         for name, value in (("lookahead", lookahead), ("window", window)):
             if value is not None:
                 raise ValueError(f"{name} has no effect without guidance; pass guidance= or drop {name}")
+    if guidance is None and objective is not None and (record is None or record.summary is None):
+        raise ValueError(
+            "objective has no effect without guidance; pass guidance=, e.g. TFG(), or a record= with a summary of it"
+        )
     if target is not None and objective is None:
         raise ValueError("target has no effect without an objective; pass objective= or drop target")
     if objective is None:
@@ -59,6 +83,12 @@ def check_guidance(
         )
     objective.check(target, n, shape)
     check_scalar(objective, target, shape)
+
+
+def _absent(guidance: Any) -> bool:
+    """Whether all terms of a method are left out with None."""
+    terms = [name for name in ("rho", "mu", "strength") if hasattr(guidance, name)]
+    return bool(terms) and all(getattr(guidance, name) is None for name in terms)
 
 
 def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
@@ -148,14 +178,18 @@ def check_noise(noise: NoiseTape, shape: tuple[int, ...], steps: int, n_recur: i
 
 def check_grid(grid: Any, schedule: Schedule, steps: int) -> None:
     """The grid's times decrease inside [0, 1], start where there is signal, and belong to the schedule's table."""
-    if grid is None:  # `Uniform` fits every schedule
+    if grid is None:
+        _check_schedule(schedule, steps)
         return
+    usable: bool = callable(grid) and not isinstance(grid, type)
+    if not usable:
+        raise ValueError(f"grid={grid!r:.60} is no time grid; pass one such as Uniform()")
     nodes = getattr(schedule, "num_nodes", None)
     if nodes is not None and getattr(grid, "num_nodes", nodes) != nodes:
         raise ValueError(
             f"grid has num_nodes={grid.num_nodes}, the schedule's table has {nodes}; pass num_nodes={nodes}"
         )
-    times = grid(schedule, steps)
+    times: Any = grid(schedule, steps)
     alpha = schedule.alpha(times[0])
     if not (is_concrete(times) and is_concrete(alpha)):
         return
@@ -173,6 +207,17 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> None:
         )
 
 
+def _check_schedule(schedule: Schedule, steps: int) -> None:
+    """`Uniform` fits every schedule whose signal-to-noise ratio falls with time, as parameters in range make it."""
+    levels = schedule.level(Uniform()(schedule, steps))
+    if not all(is_concrete(value) for value in (levels.alpha, levels.sigma)):
+        return
+    alpha, sigma = (np.asarray(value, np.float64) for value in (levels.alpha, levels.sigma))
+    if not (np.all(alpha > 0) and np.all(sigma >= 0) and np.all(np.diff(sigma / alpha) <= 0)):
+        name = type(schedule).__name__
+        raise ValueError(f"schedule={name}(...) has no signal-to-noise ratio that falls with time; mend its numbers")
+
+
 def check_counts(num_samples: Any, chunk: Any, index_offset: Any) -> None:
     """Whole numbers in range."""
     check_count("num_samples", num_samples)
@@ -184,12 +229,15 @@ def check_counts(num_samples: Any, chunk: Any, index_offset: Any) -> None:
         raise ValueError(
             f"index_offset has shape {index_offset.shape} and dtype {index_offset.dtype}; give one integer >= 0"
         )
+    if is_concrete(index_offset) and not 0 <= int(index_offset) <= LAST_INDEX - num_samples:
+        raise ValueError(f"index_offset={int(index_offset)} must lie in 0..{LAST_INDEX - num_samples}")
 
 
 def check_clip(clip: Clip | None) -> None:
     """A range with low < high."""
     if clip is None:
         return
+    check_choice("clip.gradient", clip.gradient, ("inside", "outside"))
     check_number("clip.low", clip.low)
     check_number("clip.high", clip.high)
     if is_concrete(clip.low) and is_concrete(clip.high) and not np.asarray(clip.low) < np.asarray(clip.high):
@@ -202,5 +250,7 @@ def check_window(window: Any) -> None:
         return
     if not isinstance(window, tuple | list) or len(window) != 2:
         raise ValueError(f"window={window!r} must be (low, high), log-SNRs between which guidance acts")
+    for name, bound in zip(("low", "high"), window, strict=True):
+        check_real(f"window's {name}", bound)
     if all(is_concrete(bound) for bound in window) and not np.asarray(window[0]) < np.asarray(window[1]):
         raise ValueError(f"window={window!r} must be (low, high) with low < high")

@@ -22,8 +22,31 @@ def is_concrete(value: Any) -> bool:
 def check_number(
     name: str, value: Any, *, low: float | None = None, high: float | None = None, strict: bool = False
 ) -> None:
+    """Raise ValueError unless ``value`` is one real number, and if concrete finite and in [low, high]
+    (``strict``: > low); None passes."""
+    if value is None:
+        return
+    check_real(name, value)
+    if np.shape(value) != ():
+        raise ValueError(f"{name} has shape {np.shape(value)}, one number is needed; map over several with jax.vmap")
+    check_numbers(name, value, low=low, high=high, strict=strict)
+
+
+def check_real(name: str, value: Any) -> None:
+    """Raise ValueError unless ``value`` is a real number or an array of them."""
+    dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+    if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
+        raise ValueError(f"{name}={_show(value)} must be a real number")
+
+
+def check_numbers(
+    name: str, value: Any, *, low: float | None = None, high: float | None = None, strict: bool = False
+) -> None:
     """Raise ValueError unless all concrete entries of ``value`` are finite and in [low, high] (``strict``: > low)."""
-    if value is None or not is_concrete(value):
+    if value is None:
+        return
+    check_real(name, value)
+    if not is_concrete(value):
         return
     numbers = np.asarray(value, np.float64)
     bound = "a finite number" if low is None else f"a finite number {'>' if strict else '>='} {low:g}"

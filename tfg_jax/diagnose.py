@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import arguments, struct
 from tfg_jax.batch import map_samples
-from tfg_jax.checks import check_number, safe_norm
+from tfg_jax.checks import check_numbers, safe_norm
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.objectives.base import Objective, as_objective
@@ -88,7 +88,7 @@ def diagnose_horizon(
     objective = as_objective(objective)
     if objective.noisy:
         raise ValueError("objective must be one of clean samples: a noisy one is not seen through a lookahead")
-    check_number("horizons", horizons, low=0.0, high=1.0)
+    check_numbers("horizons", horizons, low=0.0, high=1.0)
     if np.ndim(horizons) != 1:
         raise ValueError(f"horizons has shape {np.shape(horizons)}; give a list of numbers in [0, 1]")
     arguments.check_start((x, t), model.shape, len(x))

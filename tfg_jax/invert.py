@@ -55,12 +55,14 @@ def invert(
     Raises:
         ValueError: samples of another shape than the model's, bad counts or order.
     """
-    arguments.check_samples("x", x, (len(x), *model.shape))
-    arguments.check_cond(model, cond, len(x))
-    arguments.check_model(model, None, None, cond, len(x))
+    arguments.check_kinds(model=model)
+    n = x.shape[0] if getattr(x, "ndim", 0) else 0
+    arguments.check_samples("x", x, (n, *model.shape))
+    arguments.check_cond(model, cond, n)
+    arguments.check_model(model, None, None, cond, n)
     if jax.eval_shape(model.begin, jax.ShapeDtypeStruct(x.shape[1:], x.dtype)) is not None:
         raise ValueError(f"model={type(model).__name__} has memory, so it has no flow to invert; drop its memory")
-    arguments.check_counts(len(x), chunk, 0)
+    arguments.check_counts(n, chunk, 0)
     check_count("steps", steps)
     arguments.check_grid(grid, model.schedule, steps)
     check_choice("order", order, (1, 2))  # type: ignore[arg-type]

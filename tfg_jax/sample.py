@@ -78,11 +78,22 @@ def sample(
         ValueError: an argument of wrong shape, dtype or range, or one that cannot have an effect; the message names it.
     """
     sampler = DDIM() if sampler is None else sampler
+    arguments.check_kinds(
+        key=key,
+        model=model,
+        guidance=guidance,
+        sampler=sampler,
+        lookahead=lookahead,
+        clip=clip,
+        noise=noise,
+        record=record,
+    )
     objective = None if objective is None else as_objective(objective)
     n = _count(num_samples, cond, target, start, noise)
     _check(
-        model, n, cond, objective, target, guidance, lookahead, sampler, clip, start, noise, window, index_offset, chunk
-    )
+        model, n, cond, objective, target, guidance, lookahead, sampler, clip, start, noise, window, index_offset,
+        chunk, record,
+    )  # fmt: skip
     run = _Run(model, objective, guidance or Unguided(), lookahead or Tweedie(), sampler, clip, window)
     drawn = on_any_mesh(partial(_sample, num_samples=n, chunk=chunk, record=record), (cond, target, start, noise))
     return drawn(typed_key(key), run, cond, target, start, noise, index_offset)
@@ -219,16 +230,18 @@ def _count(num_samples: int | None, cond: PyTree, target: PyTree, start: Any, no
 
 def _check(
     model: Model, n: int, cond: PyTree, objective: Any, target: PyTree, guidance: Any, lookahead: Any, sampler: Any,
-    clip: Any, start: Any, noise: Any, window: Any, index_offset: Any, chunk: Any,
+    clip: Any, start: Any, noise: Any, window: Any, index_offset: Any, chunk: Any, record: Record | None,
 ) -> None:  # fmt: skip
     arguments.check_counts(n, chunk, index_offset)
     sampler.check()
+    if record is not None:
+        record.check(sampler.steps)
     arguments.check_grid(sampler.grid, model.schedule, sampler.steps)
     arguments.check_clip(clip)
     arguments.check_window(window)
     arguments.check_cond(model, cond, n)
     arguments.check_model(model, guidance, sampler, cond, n, lookahead)
-    arguments.check_guidance(guidance, objective, target, lookahead, window, model.shape, n)
+    arguments.check_guidance(guidance, objective, target, lookahead, window, record, model.shape, n)
     if start is not None:
         arguments.check_start(start, model.shape, n)
     if noise is not None:

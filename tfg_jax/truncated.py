@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
 from tfg_jax import ode_diffrax, struct
-from tfg_jax.checks import check_choice, check_count, check_number, is_concrete
+from tfg_jax.checks import check_choice, check_count, check_number, check_numbers, is_concrete
 from tfg_jax.denoiser import Clean
 from tfg_jax.lookahead import Look, Tweedie
 from tfg_jax.ode import (
@@ -105,7 +105,7 @@ class TruncatedSolve:
     def check(self, *, forward_mode: bool = False) -> None:
         """Raise ValueError for a horizon outside [0, 1], bad counts, and solvers or adjoints that cannot serve."""
         if callable(self.horizon):
-            check_number("horizon", self._sampled_horizon(), low=0.0, high=1.0)
+            check_numbers("horizon", self._sampled_horizon(), low=0.0, high=1.0)
         else:
             check_number("horizon", self.horizon, low=0.0, high=1.0)
         check_count("steps", self.steps)

@@ -56,7 +56,7 @@ def weights(tmp_path_factory) -> Path:
 def tiny(weights) -> list[str]:
     """The options that make a sampling command tiny: 5 samples in 3 shards."""
     return [
-        "--model", str(weights / "model"), "--guide", str(weights / "guide"), "--noisy-guide", str(weights / "noisy"),
+        "--model", str(weights / "model"), "--guide", str(weights / "guide"),
         "--evaluator", str(weights / "evaluator"), "--steps", "2", "--classes", "0", "3", "trouser", "7", "9",
         "--per-class", "1", "--chunk", "2",
     ]  # fmt: skip

@@ -131,6 +131,12 @@ def test_config_json_repeats_a_run_and_typed_options_win(finished, tmp_path):
     assert main(["sample", *config, "--out", str(out), "--eta", "0.5"]) == 2
 
 
+def test_guidance_by_a_classifier_of_noisy_images(tiny, weights, tmp_path):
+    out, noisy = tmp_path / "run", str(weights / "noisy")
+    assert main(["sample", *tiny, "--method", "classifier", "--noisy-guide", noisy, "--out", str(out)]) == 0
+    assert (read_folder(out).read_all()["cost_pullbacks"] == 0).all()
+
+
 def test_a_window_and_the_noise_of_the_sampler_are_part_of_a_run(tiny, finished, tmp_path):
     out = tmp_path / "run"
     assert main(["sample", *tiny, "--window", "-30", "-2", "--v", "0.5", "--out", str(out)]) == 0
@@ -216,6 +222,7 @@ def test_a_full_disk_is_resumable(tiny, tmp_path, monkeypatch, capsys):
         (["--method", "conditional", "--window", "-30", "2"], "--window has no effect on --method conditional"),
         (["--window", "2", "-30"], "must be (low, high) with low < high"),
         (["--v", "1.5"], "v=1.5"),
+        (["--noisy-guide", "fashion-mnist-noisy"], "--noisy-guide has no effect without the method classifier"),
         (["--v", "0.5", "--eta", "0"], "eta=0.0 has no effect with v=0.5"),
         (["--mu", "0", "--n-iter", "3"], "n_iter=3 has no effect"),
         (["--model", "no-such-model"], "'no-such-model' is neither a released name"),

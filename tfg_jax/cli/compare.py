@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from tfg_jax.cli.main import FAILED_SAMPLES, OK
+from tfg_jax.cli.main import FAILED_SAMPLES, OK, Interrupted
 from tfg_jax.cli.methods import MethodName, build
 from tfg_jax.cli.options import RunOptions, as_json
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tfg_jax.report.images import Pixels
 
 SHOWN = 10
+FREE = ("methods", "evaluator", "data", "chunk", "out")  # options that leave what was sampled as it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,8 @@ def run(options: Options) -> int:
         return OK
     if (options.out / MANIFEST).exists():
         raise ValueError(f"out={options.out} is the sample folder of another command; choose another folder")
+    # More methods join those that are there, and are scored and reported together.
+    scoring.claim_output(options.out, as_json(options), options.overwrite, free=FREE)
     notes = setup.dependence_notes(task.guide, task.judge.evaluator)
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)
@@ -60,7 +63,8 @@ def run(options: Options) -> int:
         home = options.out / name
         with open_folder(home, configs[name], len(targets), options.chunk, options.overwrite) as folder:
             scoring.write_config(options.out, "compare", as_json(options), configs)
-            runs.fill(folder, task, method, targets, name)
+            if runs.fill(folder, task, method, targets, name) and name != options.methods[-1]:
+                raise Interrupted(f"interrupted after {name}, which is kept in {options.out}; the same command resumes")
             arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
         scored[name] = scoring.label_run(task.judge, task.class_names, arrays, seconds, configs[name])
     _report(options.out, scored, configs, notes)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 OK, SCORING_FAILED, USAGE, FAILED_SAMPLES, RESUMABLE = 0, 1, 2, 3, 75
 
@@ -54,7 +57,8 @@ def _run(name: str, arguments: list[str]) -> int:
     keep_freed_memory()
     command = importlib.import_module(f"tfg_jax.cli.{name}")
     try:
-        return command.run(parse(command.Options, f"tfg-jax {name}", arguments))
+        with _terminated_as_interrupted():
+            return command.run(parse(command.Options, f"tfg-jax {name}", arguments))
     except SystemExit as stop:  # tyro has printed its help or its complaint; a training loop its last line
         return stop.code if isinstance(stop.code, int) else OK if stop.code is None else USAGE
     except Interrupted as stop:
@@ -67,6 +71,20 @@ def _run(name: str, arguments: list[str]) -> int:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return _say(name, "the device is out of memory; lower --chunk", USAGE)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does, also while it loads or scores. Only the main thread can listen."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _say(name: str, message: object, code: int) -> int:
@@ -82,6 +100,7 @@ def _usage() -> str:
             "",
             *lines,
             "",
-            "exit codes: 0 ok, 2 usage, 3 some samples failed, 75 interrupted (the same command resumes)",
+            "exit codes: 0 ok, 1 scoring failed, 2 usage, 3 some samples failed, "
+            "75 interrupted (the same command resumes)",
         ]
     )

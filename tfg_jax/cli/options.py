@@ -104,8 +104,8 @@ class RunOptions(CommonOptions, SamplerOptions):
     """Samples of each class."""
     guide: str = "fashion-mnist-guide-robust"
     """Classifier that guides: released name or folder."""
-    noisy_guide: str = "fashion-mnist-noisy"
-    """Classifier of noisy images, for the method `classifier` alone."""
+    noisy_guide: str | None = None
+    """Classifier of noisy images, for the method `classifier` alone: released name or folder; default the shipped."""
     evaluator: str = "fashion-mnist-evaluator"
     """Classifier that scores: released name or folder."""
     data: Path | None = None

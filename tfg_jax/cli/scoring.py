@@ -88,8 +88,11 @@ def write_config(out: Path, command: str, options: Mapping[str, Any], resolved: 
     )
 
 
-def claim_output(out: Path, options: Mapping[str, Any], overwrite: bool) -> None:
-    """Raise ValueError if `out` holds the results of other options, or cannot be written, unless told to overwrite."""
+def claim_output(out: Path, options: Mapping[str, Any], overwrite: bool, free: Sequence[str] = ()) -> None:
+    """Raise ValueError if `out` holds the results of other options, or cannot be written, unless told to overwrite.
+
+    ``free`` names options that may differ.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         names = sorted(entry.name for entry in out.iterdir())
@@ -98,7 +101,12 @@ def claim_output(out: Path, options: Mapping[str, Any], overwrite: bool) -> None
         raise ValueError(f"out={out} is no writable folder ({error.strerror}); choose another") from None
     except (ValueError, KeyError, TypeError):
         known = {}
-    if overwrite or known == json.loads(json.dumps(options)):
+    given = json.loads(json.dumps(options))
+    fixed = [
+        {key: value for key, value in each.items() if key not in free} if isinstance(each, dict) else each
+        for each in (known, given)
+    ]
+    if overwrite or fixed[0] == fixed[1]:
         return
     if names:
         raise ValueError(f"out={out} holds other results ({', '.join(names[:3])}); choose another or pass --overwrite")

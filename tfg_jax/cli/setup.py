@@ -17,11 +17,18 @@ from tfg_jax.metrics import check_independent
 from tfg_jax.shards import fingerprint
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 
+NOISY_GUIDE = "fashion-mnist-noisy"
+
 
 def load_task(options: RunOptions, noisy: bool) -> LabelTask:
-    """The task with its networks; the noisy guide only if a method needs it."""
+    """The task with its networks; the noisy guide only if a method needs it.
+
+    Raises ValueError for a noisy guide that no method needs.
+    """
+    if options.noisy_guide is not None and not noisy:
+        raise ValueError("--noisy-guide has no effect without the method classifier; drop it")
     return load_label_task(
-        options.model, options.guide, options.evaluator, options.noisy_guide if noisy else None,
+        options.model, options.guide, options.evaluator, (options.noisy_guide or NOISY_GUIDE) if noisy else None,
         data=options.data, steps=options.steps, eta=options.eta, v=options.v, clip=options.clip,
     )  # fmt: skip
 

@@ -90,17 +90,24 @@ class ClassLogProb:
         check_classes("target", target, num_samples, self.classifier.num_classes)
 
     def __call__(self, x: Float[Array, "*shape"], target: Int[Array, ""], *level: Level) -> Float[Array, ""]:
-        return jax.nn.log_softmax(self.classifier(x, *level))[jnp.asarray(target).astype(jnp.int32)]
+        logits = self.classifier(x, *level)
+        if logits.shape != (self.classifier.num_classes,):
+            raise ValueError(
+                f"the classifier returns shape {logits.shape}, num_classes={self.classifier.num_classes} needs "
+                f"({self.classifier.num_classes},); give the number of its logits"
+            )
+        return jax.nn.log_softmax(logits)[jnp.asarray(target).astype(jnp.int32)]
 
 
 def class_log_prob(classifier: Classifier) -> ClassLogProb:
     """The objective ``log p(target | x0)`` of a classifier of clean samples; targets are (n,) class indices.
 
     Raises:
-        ValueError: the classifier is one of noisy samples.
+        ValueError: the classifier is one of noisy samples, or none.
     """
     if isinstance(classifier, NoisyClassifier):
         raise ValueError(f"classifier {classifier.name!r} reads noisy samples; use noisy_class_log_prob")
+    _check_classifier(classifier)
     return ClassLogProb(classifier)
 
 
@@ -108,11 +115,19 @@ def noisy_class_log_prob(classifier: NoisyClassifier) -> ClassLogProb:
     """The objective ``log p(target | x_t, t)`` of a time-dependent classifier, for `ClassifierGuidance`.
 
     Raises:
-        ValueError: the classifier is one of clean samples.
+        ValueError: the classifier is one of clean samples, or none.
     """
     if isinstance(classifier, Classifier):
         raise ValueError(f"classifier {classifier.name!r} reads clean samples; use class_log_prob")
+    _check_classifier(classifier)
     return ClassLogProb(classifier, noisy=True)
+
+
+def _check_classifier(classifier: Any) -> None:
+    if not hasattr(classifier, "num_classes"):
+        raise ValueError(
+            f"classifier={classifier!r:.60} has no num_classes; wrap it, e.g. Classifier(params, apply, 10)"
+        )
 
 
 def check_classes(name: str, value: Any, num_samples: int, num_classes: int, *, each: tuple[int, ...] = ()) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number
+from tfg_jax.checks import check_numbers
 
 
 @struct.dataclass
@@ -25,7 +25,7 @@ class Linear:
         for name, value, expected in (("g", target[0], (num_samples, *shape)), ("y", target[1], (num_samples,))):
             if np.shape(value) != expected:
                 raise ValueError(f"target's {name} has shape {np.shape(value)}, {expected} is needed; one a sample")
-            check_number(f"target's {name}", value)
+            check_numbers(f"target's {name}", value)
 
     def __call__(self, x0: Float[Array, "*shape"], target: Any) -> Float[Array, ""]:
         g, y = target

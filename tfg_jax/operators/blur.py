@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Complex, Float
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number
+from tfg_jax.checks import check_number, check_numbers
 from tfg_jax.operators.base import check_image_shape, expect
 from tfg_jax.operators.linear import Separable, separable
 
@@ -133,7 +133,7 @@ def convolution(shape: tuple[int, int, int], kernel: ArrayLike | Sequence[Any]) 
     """
     height, width, channels = check_image_shape(shape)
     values = np.asarray(kernel, np.float64)
-    check_number("kernel", values)
+    check_numbers("kernel", values)
     if values.ndim != 2 or not values.shape[0] % 2 or not values.shape[1] % 2:
         raise ValueError(f"kernel has shape {values.shape}; give a matrix with odd sides, its centre in the middle")
     if values.shape[0] > height or values.shape[1] > width:

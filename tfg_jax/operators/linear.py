@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tfg_jax import struct
-from tfg_jax.checks import check_choice, check_count, check_number
+from tfg_jax.checks import check_choice, check_count, check_number, check_numbers
 from tfg_jax.operators.base import check_image_shape, expect
 
 
@@ -238,7 +238,7 @@ def separable(rows: ArrayLike | Sequence[Any], columns: ArrayLike | Sequence[Any
     check_count("channels", channels)
     left, right = (np.asarray(value, np.float64) for value in (rows, columns))
     for name, value in (("rows", left), ("columns", right)):
-        check_number(name, value)
+        check_numbers(name, value)
         if value.ndim != 2:
             raise ValueError(f"{name} has shape {value.shape}; give a matrix (out, in)")
     (row_gains, row_axes), (column_gains, column_axes) = (_eigen(value) for value in (left, right))
@@ -258,7 +258,7 @@ def matrix(A: ArrayLike | Sequence[Any]) -> Matrix:
         ValueError: A is no finite matrix.
     """
     values = np.asarray(A, np.float64)
-    check_number("A", values)
+    check_numbers("A", values)
     if values.ndim != 2:
         raise ValueError(f"A has shape {values.shape}; give a matrix (M, D)")
     gains, axes = _eigen(values)

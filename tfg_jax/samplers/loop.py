@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
@@ -37,6 +38,16 @@ class Record:
 
     steps: tuple[int, ...] = struct.field(pytree_node=False, default=())
     summary: Callable[[StepContext], PyTree] | None = struct.field(pytree_node=False, default=None)
+
+    def check(self, steps: int) -> None:
+        """Raise ValueError unless the steps are distinct ones of a run of so many."""
+        for step in self.steps:
+            if isinstance(step, bool) or not isinstance(step, int | np.integer) or not 0 <= step < steps:
+                raise ValueError(f"record.steps holds {step!r}, outside 0..{steps - 1}; name steps of this run")
+        if len(set(self.steps)) < len(self.steps):
+            raise ValueError(f"record.steps={self.steps} names a step twice; name each once")
+        if not (self.summary is None or callable(self.summary)):
+            raise ValueError(f"record.summary={self.summary!r:.60} is no function of a step's context; pass one")
 
 
 class Plan(NamedTuple):
@@ -70,7 +81,7 @@ def sample_one(
     steps = plan.levels.t.shape[0] - 1
     per_step, state = plan.guidance.prepare(plan.levels)
     now, next = jax.tree.map(lambda a: a[:-1], plan.levels), jax.tree.map(lambda a: a[1:], plan.levels)
-    slots = _slots(plan.record, steps)
+    slots = _slots(plan.record)
     kept = {} if not slots else {name: jnp.zeros((len(slots), *x.shape), x.dtype) for name in ("x", "x0")}
     status = Status(jnp.asarray(OK, jnp.int32), jnp.asarray(-1, jnp.int32))
     carry = _Carry(x, plan.sampler.init(x), state, plan.denoiser.begin(x), status, Cost().as_arrays(), kept)
@@ -189,10 +200,5 @@ def _like(level: Level, x: Array) -> Level:
     return Level(level.t, level.alpha.astype(x.dtype), level.sigma.astype(x.dtype))
 
 
-def _slots(record: Record | None, steps: int) -> tuple[int, ...]:
-    if record is None:
-        return ()
-    for step in record.steps:
-        if not 0 <= step < steps:
-            raise ValueError(f"record.steps holds {step}, outside 0..{steps - 1}; name steps of this run")
-    return tuple(record.steps)
+def _slots(record: Record | None) -> tuple[int, ...]:
+    return () if record is None else tuple(record.steps)

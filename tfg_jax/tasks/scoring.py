@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from tfg_jax.data import fashion_mnist
 from tfg_jax.data.sample import load_sample
-from tfg_jax.metrics import Moments, classify, features, moments
+from tfg_jax.metrics import Moments, check_independent, classify, features, moments
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.objectives.classifier import Classifier
 from tfg_jax.weights.released import load, load_moments
@@ -63,7 +63,7 @@ def load_judge(
 
     Args:
         evaluator: released name, or folder of weights.
-        guide: the classifier that guided.
+        guide: the classifier that guided; the library warns (UserWarning) if it is the evaluator itself.
         data: folder of the original Fashion-MNIST files: all its test images stand for real ones, in place of the
             hundred that are shipped, and give the moments of an evaluator that comes without.
     Raises:
@@ -71,6 +71,8 @@ def load_judge(
         ValueError: damaged files, or weights of another kind.
     """
     network = load_as(evaluator, Classifier)
+    if guide is not None:
+        check_independent(guide, network)
     images = load_sample()[0] if data is None else fashion_mnist.load("test", data)[0]
     reference = None
     try:

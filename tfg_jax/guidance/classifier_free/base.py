@@ -11,7 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
-from tfg_jax.checks import check_number, is_concrete
+from tfg_jax.checks import check_numbers, is_concrete
 from tfg_jax.denoiser import Clean, Denoiser, Model, PerSample
 from tfg_jax.schedules import Level
 
@@ -123,7 +123,7 @@ def check_weight(name: str, w: Any, num_samples: int) -> None:
             raise ValueError(f"{name}=PerSample(shape {np.shape(w.values)}) needs one entry for {num_samples} samples")
         w = w.values
     if w is not None and not callable(w):
-        check_number(name, w)
+        check_numbers(name, w)
 
 
 def check_class(name: str, value: Any, model: Model) -> None:
