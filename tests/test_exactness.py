@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.typing import ArrayLike
+from scipy.stats import norm
 
 import tfg_jax as tfg
 from tfg_jax import analytic, struct
@@ -147,6 +148,30 @@ def test_samples_follow_the_exact_chain():
     x = np.asarray(tfg.sample(jax.random.key(3), data.denoiser(tfg.VPLinear()), num_samples=20_000, sampler=sampler).x)
     np.testing.assert_allclose(x.mean(0), mean, atol=5 * np.sqrt(cov.max() / len(x)))
     np.testing.assert_allclose(np.cov(x.T), cov, atol=7 * cov.max() / np.sqrt(len(x)))
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        lambda steps, grid: tfg.DDIM(steps, 1.0, grid),
+        lambda steps, grid: tfg.DDPM(steps, 0.5, grid),
+        lambda steps, grid: tfg.Euler(steps, grid, tfg.Churn(20.0, noise_scale=1.0)),
+    ],
+    ids=["ddim eta=1", "ddpm v=0.5", "euler with churn"],
+)
+def test_stochastic_rules_sample_a_mixture(sampler):
+    """No rule is affine here: the whole law is compared, weights of the modes and shapes alike."""
+    weights, means, stds = [0.3, 0.7], [-1.2, 0.8], [0.2, 0.4]
+    data = analytic.mixture(weights, [[m] for m in means], [[[s**2]] for s in stds])
+    steps, n = 200, 4000
+    grid = tfg.Explicit(jnp.append(times(tfg.VPLinear(), 1.0, 0.001, steps - 1), 0.0))
+    out = tfg.sample(jax.random.key(5), data.denoiser(tfg.VPLinear()), num_samples=n, sampler=sampler(steps, grid))
+    x = np.sort(np.asarray(out.x)[:, 0])
+    exact = sum(w * norm.cdf(x, m, s) for w, m, s in zip(weights, means, stds, strict=True))
+    distance = max(np.max(np.arange(1, n + 1) / n - exact), np.max(exact - np.arange(n) / n))
+    # Kolmogorov's distance of n exact samples exceeds 1.95 / sqrt(n) = 0.031 once in a thousand keys. The rules' own
+    # bias, of order one in the step, is at most 0.01 at 200 steps, as 100,000 samples show; at 20 it is over 0.04.
+    assert out.status.ok.all() and distance < 1.95 / np.sqrt(n), distance
 
 
 # --- one path, many schedules -----------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
-"""What a user installs: the wheel alone, weights included, samples in a clean environment."""
+"""What a user installs: the wheel alone, weights and command included, samples in a clean environment."""
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -28,8 +29,15 @@ print("sampled")
 """
 
 
+# The smallest run: a dry run compiles the program it describes.
+DRY_RUN = "sample --method none --classes bag --per-class 1 --steps 2 --chunk 1 --dry-run".split()
+
+
 def run(*command: object, cwd: Path) -> str:
-    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True)
+    # Neither PYTHONPATH nor settings of pip may offer the repository or a network.
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
+    words = [str(word) for word in command]
+    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -54,14 +62,29 @@ def test_the_wheel_carries_the_package_and_the_weights(wheel):
     assert not [name for name in inside if not name.startswith(("tfg_jax/", "tfg_jax-"))]
 
 
-def test_the_wheel_samples_away_from_the_repository(wheel, tmp_path):
-    """Dependencies are borrowed from this environment by a path file, so that nothing is downloaded."""
-    home = tmp_path / "env"
-    venv.create(home, with_pip=False, symlinks=True)
-    python = home / "bin" / "python"
-    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip())
-    with zipfile.ZipFile(wheel) as archive:  # a pure wheel is installed by unpacking it
-        archive.extractall(site)
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """Programs of a clean environment with the wheel installed.
+
+    Dependencies are borrowed from this environment by a path file, so that nothing is downloaded.
+    """
+    home = tmp_path_factory.mktemp("clean")
+    venv.create(home / "env", with_pip=False, symlinks=True)
+    bin = home / "env" / "bin"
+    # Another environment's pip spares the seconds that installing one takes.
+    pip = (sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "--python", bin / "python")
+    run(*pip, "install", "--no-deps", "--no-index", "--no-compile", wheel, cwd=home)
+    site = Path(run(bin / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=home).strip())
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    # -I: neither the working directory nor PYTHONPATH may offer the repository.
-    assert run(python, "-I", "-c", SAMPLE, cwd=tmp_path).strip().endswith("sampled")
+    return bin
+
+
+def test_the_wheel_samples_away_from_the_repository(installed, tmp_path):
+    # -I: nor may the working directory offer the repository.
+    assert run(installed / "python", "-I", "-c", SAMPLE, cwd=tmp_path).strip().endswith("sampled")
+
+
+def test_the_wheel_brings_the_command(installed, tmp_path):
+    said = run(installed / "tfg-jax", *DRY_RUN, cwd=tmp_path)
+    assert "28 x 28 x 1" in said and "Nothing was sampled or written" in said
+    assert not list(tmp_path.iterdir())

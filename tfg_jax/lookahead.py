@@ -72,6 +72,7 @@ class Tweedie:
 
     @property
     def cost(self) -> Cost:
+        """One network forward a look, one network pullback a pullback."""
         return Cost(forwards=1, pullbacks=1)
 
     def __call__(self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level) -> Look:
@@ -89,6 +90,7 @@ class ForwardOnly:
 
     @property
     def cost(self) -> Cost:
+        """One network forward a look."""
         return Cost(forwards=1)
 
     def __call__(self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level) -> Look:

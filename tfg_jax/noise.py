@@ -104,6 +104,10 @@ class NoiseTape:
 
     # Overlaps StepNoise's names on purpose: a tape is the record of those draws.
     def at(self, step: ArrayLike, recurrence: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike) -> StepNoise:
+        """The recorded draws of ``step`` and ``recurrence``, both counted from 0.
+
+        A draw raises ValueError when it is not on the tape or has another shape than the run needs.
+        """
         records = {
             STREAM_STEP: ("step", self.step), STREAM_RENOISE: ("renoise", self.renoise),
             STREAM_MC: ("mc", self.mc), STREAM_CHURN: ("churn", self.churn),

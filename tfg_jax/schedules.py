@@ -87,10 +87,23 @@ class _Path:
 
     t_start: float = 1.0
 
+    # The first three are each schedule's own; they stand here for their docstrings, which the schedules inherit.
+    def alpha(self, t: ArrayLike) -> Array:
+        """Signal scale at time ``t`` in [0, 1], any shape: 1 at t = 0, never below 0."""
+        raise NotImplementedError
+
+    def sigma(self, t: ArrayLike) -> Array:
+        """Noise scale at time ``t`` in [0, 1], any shape: 0 at t = 0, increasing relative to alpha."""
+        raise NotImplementedError
+
+    def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
+        """The time in [0, 1] at which ``log(alpha^2 / sigma^2)`` is ``log_snr``, any shape; inverse of `log_snr`."""
+        raise NotImplementedError
+
     def level(self, t: ArrayLike) -> Level:
         """The path's point at time ``t`` in [0, 1], any shape."""
         t = _float(t)
-        return Level(t, self.alpha(t), self.sigma(t))  # type: ignore[attr-defined]
+        return Level(t, self.alpha(t), self.sigma(t))
 
     def log_snr(self, t: ArrayLike) -> Array:
         """``log(alpha^2 / sigma^2)`` at time ``t``; decreasing in t, +inf at t = 0."""
@@ -99,7 +112,7 @@ class _Path:
     def t_of_s(self, s: ArrayLike) -> Array:
         """The time whose straight-line coordinate ``alpha / (alpha + sigma)`` is ``s`` in (0, 1]."""
         s = _float(s)
-        return self.t_of_log_snr(2.0 * (jnp.log(s) - jnp.log1p(-s)))  # type: ignore[attr-defined]
+        return self.t_of_log_snr(2.0 * (jnp.log(s) - jnp.log1p(-s)))
 
 
 @struct.dataclass

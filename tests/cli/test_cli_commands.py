@@ -1,8 +1,12 @@
 """The other commands: compare, evaluate, inspect, cite, and the front door."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -88,6 +92,31 @@ def test_compare_resumes_and_takes_more_methods(compared, tiny, monkeypatch):
     assert main(["compare", *tiny, "--methods", "none", "none"]) == 2
 
 
+def test_compare_keeps_to_its_options_and_folders(compared, tiny, tmp_path, capsys):
+    before = (compared / "config.json").read_bytes()
+    assert main(["compare", *tiny, "--methods", "dps", "--seed", "5", "--out", str(compared)]) == 2
+    assert "holds other results" in capsys.readouterr().err
+    assert (compared / "config.json").read_bytes() == before and not (compared / "dps").exists()
+    (tmp_path / "report.html").write_text("of something else")
+    assert main(["compare", *tiny, "--methods", "none", "--out", str(tmp_path)]) == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_compare_stops_between_methods(tiny, tmp_path, monkeypatch, capsys):
+    out, write = tmp_path / "run", SampleFolder.write
+
+    def interrupted(self, indices, arrays):
+        write(self, indices, arrays)
+        if not self.missing():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SampleFolder, "write", interrupted)
+        assert main(["compare", *tiny, "--methods", "none", "mpgd", "--out", str(out)]) == 75
+    assert "interrupted after none" in capsys.readouterr().err and not (out / "mpgd").exists()
+    assert main(["compare", *tiny, "--methods", "none", "mpgd", "--out", str(out)]) == 0
+
+
 def test_methods_share_their_seeds(compared, finished):
     """Unguided and guided samples of one index start from the same noise: mpgd without strength would be none."""
     from tfg_jax.shards import read_folder
@@ -136,6 +165,74 @@ def test_evaluate_reads_images(weights, tmp_path, capsys):
     (tmp_path / "text.npz").write_text("no archive")
     assert main(["evaluate", str(tmp_path / "text.npz"), *args]) == 2
     assert main(["evaluate", str(tmp_path / "nothing"), *args]) == 2
+
+
+def damage(file: Path) -> None:
+    """One byte of the images changed: the archive's checksum tells."""
+    np.savez(file, x=np.zeros((1, 28, 28, 1), np.float32), target=np.zeros(1, int))
+    data = bytearray(file.read_bytes())
+    data[1000] ^= 1
+    file.write_bytes(data)
+
+
+def put_text(file: Path) -> None:
+    """Members that are no arrays."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for member in ("x.npy", "target.npy"):
+            archive.writestr(member, "no array")
+
+
+def put_huge(file: Path) -> None:
+    """An array whose header claims far more than there is."""
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000000000000,)}"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+        archive.writestr("target.npy", "")
+
+
+def put_images(shape=(28, 28, 1), value: object = 0.0) -> Callable[[Path], None]:
+    x = np.full((2, *shape), value)
+    return lambda file: np.savez(file, x=x, target=np.zeros(2, int))
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (put_images((32, 32, 1)), "holds images of 32 x 32 x 1, evaluator="),
+        (put_images((28, 28, 3)), "needs 28 x 28 x 1; resize or crop them"),
+        (put_images(value=np.nan), "holds NaN or infinity in x; clean it first"),
+        (put_images(value=1e300), "holds NaN or infinity in x; clean it first"),
+        (put_images(value=None), "holds Python objects; save arrays of numbers with numpy.savez"),
+        (damage, "is damaged (BadZipFile); copy it again"),
+        (put_text, "holds x as a file that is no array"),
+        (put_huge, "is damaged ("),
+        (lambda file: file.mkdir(), "holds no manifest.json; give a folder of `tfg-jax sample` or an .npz file"),
+        (lambda file: None, "does not exist"),
+        (lambda file: (file.mkdir(), (file / "manifest.json").touch()), "has a damaged manifest.json; run the command"),
+    ],
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_evaluate_refuses_what_it_cannot_score(write, said, dry, weights, tmp_path, capsys):
+    file, out = tmp_path / "bad.npz", tmp_path / "out"
+    write(file)
+    assert main(["evaluate", str(file), "--evaluator", str(weights / "evaluator"), "--out", str(out), *dry]) == 2
+    heard = capsys.readouterr().err
+    assert said in heard and f"source={file}" in heard and len(heard.strip().splitlines()) == 1
+    assert not out.exists()
+
+
+def test_evaluate_refuses_networks_of_another_shape(finished, weights, tmp_path, capsys):
+    """In both roles, for sample folders too."""
+    from tfg_jax.weights import store
+
+    config, arrays = store.read_weights(weights / "guide")
+    config |= {"shape": [27, 27, 1], "net": config["net"] | {"side": 27}}  # the same arrays: 27 / 2 is rounded up
+    store.save_weights(tmp_path / "other", config, arrays)
+    for role, rest in (("evaluator", []), ("guide", ["--evaluator", str(weights / "evaluator")])):
+        args = [f"--{role}", str(tmp_path / "other"), *rest, "--out", str(tmp_path / "out")]
+        assert main(["evaluate", str(finished), *args]) == 2
+        assert f"{role}={tmp_path / 'other'} needs 27 x 27 x 1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_inspect_shows_weights_and_folders(weights, finished, tmp_path, capsys):

@@ -86,6 +86,18 @@ def test_sample_can_be_jitted():
     np.testing.assert_array_equal(out.info["x"][:, 0], out.x)
 
 
+def test_the_program_does_not_grow_with_the_steps():
+    def program(steps):
+        run = lambda key, model: draw(noise=None, num_samples=2, sampler=tfg.DDIM(steps=steps), model=model).x  # noqa: E731
+        return jax.jit(run).lower(jax.random.key(0), MODEL)
+
+    few, many = program(20), program(200)
+    assert len(few.as_text().splitlines()) == len(many.as_text().splitlines())
+    sizes = [lowered.compile().memory_analysis() for lowered in (few, many)]
+    if None not in sizes:  # the grid itself is a few numbers a step
+        assert sizes[1].temp_size_in_bytes - sizes[0].temp_size_in_bytes < 180 * 100
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_gradient_through_sample(method, x64):
     """d(samples)/d(strength) is finite and equal to central differences; `TFG` also in eta and smoothing."""

@@ -1,6 +1,8 @@
 """Released weights: what is loaded is what was saved, as the object the library works with; shipped files match."""
 
+import inspect
 import json
+import math
 from typing import Any
 
 import jax
@@ -13,6 +15,7 @@ from tfg_jax import denoiser, schedules
 from tfg_jax.models import classifiers
 from tfg_jax.models.pack import pack, unpack
 from tfg_jax.models.unet2d import UNet2D, UNet2DConfig
+from tfg_jax.objectives.classifier import Classifier
 from tfg_jax.weights import manifest, released, store
 
 ALL_SCHEDULES = [
@@ -28,6 +31,12 @@ NETS = {
     "EvaluatorNet": (classifiers.EvaluatorNet, classifiers.EvaluatorConfig(side=12, width=4, depths=(1, 1))),
     "NoisyGuideNet": (classifiers.NoisyGuideNet, classifiers.NoisyGuideConfig(side=12, widths=(4,), blocks=(1,))),
 }
+
+NET = NETS["GuideNet"][1].to_dict()
+UNET = UNet2DConfig(
+    in_channels=4, out_channels=4, down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
+    block_out_channels=(8,), layers_per_block=1, norm_num_groups=4, attention_head_dim=8, num_class_embeds=4,
+)  # fmt: skip
 
 
 def random_module(build) -> Any:
@@ -57,7 +66,26 @@ def test_schedules_survive_json(schedule):
     np.testing.assert_array_equal(again.sigma(t), schedule.sigma(t))
 
 
-@pytest.mark.parametrize("values", [{}, {"kind": "Magic"}, {"kind": "EDM", "sigma_min": 1.0}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"kind": "Magic"},
+        {"kind": ["EDM"]},
+        {"kind": "EDM", "sigma_min": 1.0},
+        {"kind": "EDM", "sigma_max": True},
+        {"kind": "EDM", "sigma_max": math.nan},
+        {"kind": "EDM", "sigma_max": 0},
+        {"kind": "VE", "sigma_min": 2.0, "sigma_max": 1.0},
+        {"kind": "VPLinear", "beta_min": 0.0},
+        {"kind": "VPTruncatedCosine", "log_snr_min": None},
+        {"kind": "RectifiedFlow", "t_start": 1.0},
+        {"kind": "Discrete"},
+        {"kind": "Discrete", "log_alpha": [0.0, "x"]},
+        {"kind": "Discrete", "log_alpha": [0.0, -1.0, -0.5]},
+        {"kind": "Discrete", "log_alpha": [0.0, -1.0], "offset": 1.0},
+    ],
+)
 def test_unknown_schedules_are_refused(values):
     with pytest.raises(ValueError, match="schedule"):
         released.schedule_from_dict(values)
@@ -85,15 +113,19 @@ def test_a_noisy_classifier_comes_back_and_works_on_any_schedule(tmp_path):
     np.testing.assert_allclose(jax.jit(lambda x: loaded(x, level))(x), expected[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def diffusion():
+    """Configuration and arrays of a small diffusion model."""
+    options = {"prediction": "v", "network_time": "thousand", "shape": (8, 8, 1), "num_classes": 3}
+    head = released.diffusion_config("mine", UNET, schedules.VPCosine(), null_class=3, pack=2, **options)
+    return head, random_module(lambda: UNet2D(UNET, rngs=nnx.Rngs(0)))[1]
+
+
 def test_a_diffusion_model_comes_back(tmp_path):
-    config = UNet2DConfig(
-        in_channels=4, out_channels=4, down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
-        block_out_channels=(8,), layers_per_block=1, norm_num_groups=4, attention_head_dim=8, num_class_embeds=4,
-    )  # fmt: skip
-    module, flat = random_module(lambda: UNet2D(config, rngs=nnx.Rngs(0)))
+    module, flat = random_module(lambda: UNet2D(UNET, rngs=nnx.Rngs(0)))
     schedule = schedules.VPCosine()
     options = {"prediction": "v", "shape": (8, 8, 1), "num_classes": 3}
-    head = released.diffusion_config("mine", config, schedule, network_time="thousand", null_class=3, pack=2, **options)
+    head = released.diffusion_config("mine", UNET, schedule, network_time="thousand", null_class=3, pack=2, **options)
     store.save_weights(tmp_path, head, flat)
     loaded = released.load(tmp_path)
     assert (loaded.shape, loaded.num_classes, loaded.null_cond) == ((8, 8, 1), 3, 3)
@@ -113,11 +145,23 @@ def test_a_diffusion_model_comes_back(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "oracle"}, "kind 'oracle'"),
-        ({"network": "VGG"}, "network 'VGG'"),
+        ({"kind": "oracle"}, "kind='oracle' must be one of"),
+        ({"kind": "noisy-classifier"}, "does not fit network='GuideNet'"),
+        ({"network": "VGG"}, "network='VGG' must be one of"),
+        ({"network": ["GuideNet"]}, "must be one of"),
         ({"net": {"depth": 3}}, "no field 'depth'"),
-        ({"net": None}, "lacks or misuses"),
+        ({"net": None}, "net=None must be an object"),
+        ({"net": {**NET, "num_classes": "10"}}, "net.num_classes='10' must be of type int"),
+        ({"net": {**NET, "num_classes": 1}}, "net.num_classes=1 must be 2 or more"),
+        ({"net": {**NET, "widths": 4}}, r"net.widths=4 must be of type list\[int, ...\]"),
+        ({"net": {**NET, "channels": True}}, "net.channels=True must be of type int"),
+        ({"net": {**NET, "blocks": [10**9]}}, "asks for 1000000000 layers"),
+        ({"shape": "abc"}, "shape='abc' must be a list of three positive integers"),
+        ({"shape": [12, 12, 3]}, r"shape=\[12, 12, 3\] must be \[12, 12, 1\]"),
+        ({"shape": [12, 12]}, "list of three"),
+        ({"shape": ...}, "lacks or misuses 'shape'"),
         ({"name": ...}, "lacks or misuses 'name'"),
+        ({"name": 3}, "name=3 must be a text"),
         ({"net": {"side": 12, "widths": [4, 4], "blocks": [1, 1]}}, "weights"),
     ],
 )
@@ -126,8 +170,68 @@ def test_foreign_configurations_are_refused(tmp_path, change, message):
     config, arrays = store.read_weights(tmp_path)
     config = {k: v for k, v in (config | change).items() if v is not ...}
     store.save_weights(tmp_path, config, arrays)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"config\.json.*{message}"):
         released.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pack": "2"}, "pack='2' must be an integer >= 1; correct it"),
+        ({"pack": 0}, "pack=0 must be an integer"),
+        ({"pack": -2}, "pack=-2 must be an integer"),
+        ({"pack": 3}, r"pack=3 must be a divisor of both sides of shape=\[8, 8, 1\]"),
+        ({"pack": 4}, "in_channels=4 must be 16"),
+        ({"shape": "abc"}, "shape='abc' must be a list of three"),
+        ({"shape": [8, 8, 3]}, "in_channels=4 must be 12, the channels of shape="),
+        ({"shape": [8, 8, 1.0]}, "list of three"),
+        ({"num_classes": "10"}, "num_classes='10' must be an integer"),
+        ({"num_classes": 5}, "num_classes=5 must be between 1 and unet.num_class_embeds=4"),
+        ({"num_classes": None}, "num_classes=None must be between"),
+        ({"null_class": 4}, "null_class=4 must be below unet.num_class_embeds=4"),
+        ({"null_class": -1}, "null_class=-1 must be an integer >= 0"),
+        ({"schedule": {"kind": "VPCosine", "offset": "x"}}, "schedule.offset='x' must be a finite number"),
+        ({"schedule": {"kind": "VPCosine", "offset": -1}}, "must be VPCosine with offset >= 0"),
+        ({"schedule": None}, "schedule=None must be an object"),
+        ({"network_time": ["unit"]}, "must be one of"),
+        ({"network_time": "index"}, "needs a Discrete schedule, not VPCosine"),
+        ({"prediction": "magic"}, "prediction='magic' must be one of"),
+        ({"unet": []}, r"unet=\[\] must be an object"),
+        ({"unet": {**UNET.to_dict(), "flip_sin_to_cos": "no"}}, "unet.flip_sin_to_cos='no' must be of type bool"),
+        ({"unet": {**UNET.to_dict(), "norm_eps": 10**400}}, "unet.norm_eps=1000.* must be of type float"),
+        ({"unet": {**UNET.to_dict(), "layers_per_block": 10**9}}, "asks for 1000000000 layers"),
+        ({"unet": {**UNET.to_dict(), "num_class_embeds": None}}, "num_classes=3 must be null"),
+    ],
+)
+def test_wrong_values_of_a_diffusion_model_are_refused(diffusion, tmp_path, change, message):
+    config, arrays = diffusion
+    store.save_weights(tmp_path, config | change, arrays)
+    with pytest.raises(ValueError, match=rf"config\.json: .*{message}"):
+        released.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", [3, None, b"fashion-mnist", ["fashion-mnist"]])
+def test_only_names_and_paths_are_looked_up(name):
+    for load in (released.load, released.load_moments):
+        with pytest.raises(ValueError, match="name_or_path=.* give a released name or a folder"):
+            inspect.unwrap(load)(name)
+
+
+def test_a_classifier_says_which_images_it_reads(tmp_path):
+    save_classifier(tmp_path, "GuideNet")
+    loaded = released.load(tmp_path)
+    assert released.input_shape(loaded) == (12, 12, 1)
+    assert released.input_shape(Classifier(None, lambda params, x: x, 2)) is None
+    for call in (loaded, loaded.features):
+        with pytest.raises(ValueError, match=r"reads samples of shape \(12, 12, 1\), got \(12, 12, 3\)"):
+            call(jnp.zeros((12, 12, 3)))
+
+
+def test_moments_of_other_shapes_are_refused(tmp_path):
+    moments = {"mean": np.zeros(2), "covariance": np.eye(3), "count": np.array(9, np.int64)}
+    store.save_arrays(tmp_path / "moments.safetensors", moments)
+    with pytest.raises(ValueError, match="holds arrays of shapes"):
+        released.load_moments(tmp_path)
 
 
 def test_released_names_are_checked_against_the_manifest(tmp_path, monkeypatch):
@@ -173,6 +277,7 @@ def test_shipped_weights_are_whole(name):
     """Every released folder reads back under its recorded hashes and has a model card."""
     entry, folder = manifest.load_manifest()[name], manifest.checkpoints_dir() / name
     config, arrays = store.read_weights(folder, manifest.sha256_of(entry))
+    assert released.load(name).num_classes == 10  # its configuration passes every check
     assert config["kind"] == entry["kind"] and all(np.isfinite(array).all() for array in arrays.values())
     assert (folder / "README.md").read_text("utf-8").startswith(f"# {name}")
     for file, facts in entry["files"].items():

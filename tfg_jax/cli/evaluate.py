@@ -14,6 +14,8 @@ from tfg_jax.cli.options import as_json
 if TYPE_CHECKING:
     import numpy as np
 
+    from tfg_jax.objectives.classifier import Classifier
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -47,7 +49,10 @@ def run(options: Options) -> int:
     guide = None if options.guide is None else load_as(options.guide, Classifier)
     judge = load_judge(options.evaluator, guide=guide, data=options.data)
     count = judge.evaluator.num_classes
-    check_classes("target", arrays["target"], len(arrays["x"]), count)
+    check_classes(f"target of source={options.source}", arrays["target"], len(arrays["x"]), count)
+    _check_shape(options, "evaluator", judge.evaluator, arrays["x"])
+    if guide is not None:
+        _check_shape(options, "guide", guide, arrays["x"])
     if options.dry_run:
         print(f"{len(arrays['x'])} samples of shape {arrays['x'].shape[1:]}; nothing was scored or written.")
         return OK
@@ -62,18 +67,39 @@ def run(options: Options) -> int:
 
 def _read_folder(path: Path) -> tuple[dict[str, np.ndarray], float, dict[str, Any]]:
     from tfg_jax.cli.runs import read_seconds
-    from tfg_jax.shards import read_folder
+    from tfg_jax.shards import MANIFEST, read_folder
 
-    folder = read_folder(path)
+    if not path.exists():
+        raise FileNotFoundError(f"source={path} does not exist; give a folder of `tfg-jax sample` or an .npz file")
+    if not (path / MANIFEST).is_file():
+        raise FileNotFoundError(f"source={path} holds no {MANIFEST}; give a folder of `tfg-jax sample` or an .npz file")
+    try:
+        folder = read_folder(path)
+    except ValueError:  # its advice, to overwrite, is meant for the command that writes the folder
+        raise ValueError(f"source={path} has a damaged {MANIFEST}; run the command that made it again") from None
     arrays = folder.read_all()
-    if "target" not in arrays:
+    if not {"x", "target"} <= set(arrays):
         raise ValueError(f"source={path} holds samples without targets; give a folder of `tfg-jax sample`")
     return arrays, sum(read_seconds(path).values()), folder.manifest["config"]
 
 
 def _read_npz(file: Path) -> tuple[dict[str, np.ndarray], float, dict[str, Any]]:
+    import numpy as np
+
     from tfg_jax.cli.inputs import as_images, read_npz
 
     arrays = read_npz("source", file, ("x", "target"))
     x = as_images(f"source={file}", arrays["x"])
+    if not np.isfinite(x).all():  # in a sample folder it marks failed samples, which are counted as such
+        raise ValueError(f"source={file} holds NaN or infinity in x; clean it first")
     return {"x": x, "target": arrays["target"]}, 0.0, {"source": str(file)}
+
+
+def _check_shape(options: Options, role: str, network: Classifier, x: np.ndarray) -> None:
+    """ValueError unless the network in that role reads samples of the shape of ``x``."""
+    from tfg_jax.weights.released import input_shape
+
+    if (needed := input_shape(network)) not in (None, x.shape[1:]):
+        size, wanted = (" x ".join(map(str, each)) for each in (x.shape[1:], needed))
+        raise ValueError(f"source={options.source} holds images of {size}, {role}={getattr(options, role)} needs "
+                         f"{wanted}; resize or crop them, or give another {role}")  # fmt: skip

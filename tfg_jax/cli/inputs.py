@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 MAX_BYTES = 8 * 2**30
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+# Of a zip archive or .npy header that is cut, altered, encrypted, or that claims a size no machine has.
+READ_ERRORS = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, TypeError, RuntimeError, MemoryError,
+    OverflowError,
+)  # fmt: skip
 
 
 def read_images(
@@ -52,14 +60,31 @@ def read_npz(name: str, file: Path, keys: Sequence[str]) -> dict[str, np.ndarray
     if not zipfile.is_zipfile(file):
         wanted = ", ".join({"x": "x=images", "target": "target=classes"}.get(key, key) for key in keys)
         raise ValueError(f"{name}={file} is no .npz file; write one with numpy.savez(file, {wanted})")
-    with zipfile.ZipFile(file) as archive:
-        if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-            raise ValueError(f"{name}={file} would unpack to more than {MAX_BYTES} bytes; split it")
-    with np.load(file, allow_pickle=False) as held:
-        if not set(keys) <= set(held.files):
-            words = " and ".join({"x": "the images x", "target": "the classes target"}.get(key, key) for key in keys)
-            raise ValueError(f"{name}={file} holds {sorted(held.files)}; name {words}")
-        return {key: held[key] for key in keys}
+    with _damage_named(name, file), zipfile.ZipFile(file) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > MAX_BYTES:
+        raise ValueError(f"{name}={file} would unpack to more than {MAX_BYTES} bytes; split it")
+    with _damage_named(name, file), np.load(file, allow_pickle=False) as held:
+        there = list(held.files)
+        arrays = {key: held[key] for key in keys if key in there}
+    if not set(keys) <= set(there):
+        words = " and ".join({"x": "the images x", "target": "the classes target"}.get(key, key) for key in keys)
+        raise ValueError(f"{name}={file} holds {sorted(there)}; name {words}")
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy hands out the bytes of a member that is no .npy file
+            raise ValueError(f"{name}={file} holds {key} as a file that is no array; write it with numpy.savez")
+    return arrays
+
+
+@contextmanager
+def _damage_named(name: str, file: Path) -> Iterator[None]:
+    """What zipfile and numpy raise while they read, as a ValueError that names option, file and fix."""
+    try:
+        yield
+    except READ_ERRORS as error:
+        if "allow_pickle" in str(error):
+            raise ValueError(f"{name}={file} holds Python objects; save arrays of numbers with numpy.savez") from None
+        raise ValueError(f"{name}={file} is damaged ({type(error).__name__}); copy it again or write it anew") from None
 
 
 def as_images(where: str, x: np.ndarray, *, bright: bool = True) -> np.ndarray:
@@ -72,7 +97,8 @@ def as_images(where: str, x: np.ndarray, *, bright: bool = True) -> np.ndarray:
     if x.ndim != 4 or not len(x) or not (x.dtype == np.uint8 or np.issubdtype(x.dtype, np.floating)):
         raise ValueError(f"{where} holds x of shape {x.shape} and type {x.dtype}; images are (n, H, W, C), "
                          "floats or bytes")  # fmt: skip
-    x = to_float(x) if x.dtype == np.uint8 else x.astype(np.float32)
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, which callers refuse
+        x = to_float(x) if x.dtype == np.uint8 else x.astype(np.float32)
     if bright and np.isfinite(x).all() and np.abs(x).max() > 1.5:
         raise ValueError(f"{where} holds values up to {np.abs(x).max():.4g}; scale images to [-1, 1]")
     return x

@@ -171,16 +171,20 @@ class Unguided:
     n_recur: int = struct.field(pytree_node=False, default=1)
 
     def check(self) -> None:
+        """Raise ValueError unless n_recur is an integer >= 1."""
         check_count("n_recur", self.n_recur)
 
     def cost(self, look: Cost) -> Cost:
+        """The lookahead's forwards alone: nothing is differentiated."""
         return Cost(forwards=look.forwards)
 
     def prepare(self, levels: Level) -> tuple[PyTree, PyTree]:
+        """Nothing per step, no state."""
         return None, None
 
     # Outside a window it stands in for any method, whose state it hands on.
     def step(self, ctx: StepContext, per_step: PyTree, state: PyTree) -> tuple[Next, PyTree]:
+        """The sampler's own step; ``state`` is handed on as it came."""
         return ctx.advance(ctx.clean), state
 
 

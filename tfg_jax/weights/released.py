@@ -6,7 +6,7 @@ A configuration names what it needs (kind, network, schedule); the names are tra
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,18 +14,16 @@ from flax import nnx
 from jaxtyping import Array, PyTree
 
 from tfg_jax import denoiser, schedules, struct
-from tfg_jax.denoiser import Denoiser
+from tfg_jax.checks import check_count
+from tfg_jax.denoiser import Denoiser, Prediction
 from tfg_jax.models import classifiers
 from tfg_jax.models.pack import pack, unpack
 from tfg_jax.models.unet2d import UNet2D, UNet2DConfig
 from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
-from tfg_jax.weights import store
+from tfg_jax.weights import configs, store
+from tfg_jax.weights.configs import schedule_from_dict, schedule_to_dict
 from tfg_jax.weights.manifest import checkpoints_dir, load_manifest, sha256_of
 
-SCHEDULES = (
-    schedules.VPLinear, schedules.VPCosine, schedules.VPTruncatedCosine, schedules.VE, schedules.EDM,
-    schedules.RectifiedFlow,
-)  # fmt: skip
 NETWORK_TIMES = {
     "unit": denoiser.unit_time,
     "thousand": denoiser.thousand_time,
@@ -49,22 +47,18 @@ def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES) -
         A `Denoiser`, `Classifier` or `NoisyClassifier`, as the configuration's kind says.
     Raises:
         FileNotFoundError: neither a released name nor a folder.
-        ValueError: damaged files, or a configuration this version does not know.
+        ValueError: damaged files, or a configuration this version does not know or whose values do not fit.
     """
-    config, arrays = _read(name_or_path, max_bytes)
+    check_count("max_bytes", max_bytes)
+    folder, expected = _find(name_or_path)
+    config, arrays = store.read_weights(folder, expected or None, max_bytes=max_bytes)
     try:
-        kind = config["kind"]
-        if kind == "diffusion":
-            return _denoiser(config, arrays)
-        if kind in ("classifier", "noisy-classifier"):
-            return _classifier(config, arrays)
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"the configuration of {str(name_or_path)!r} lacks or misuses {error}; fetch it again."
-        ) from None
-    raise ValueError(
-        f"{str(name_or_path)!r} is of kind {kind!r}; use diffusion, classifier or noisy-classifier weights."
-    )
+        configs.check_choice("kind", config["kind"], ("diffusion", "classifier", "noisy-classifier"))
+        return (_denoiser if config["kind"] == "diffusion" else _classifier)(config, arrays)
+    except (KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"{folder / store.CONFIG_FILE} lacks or misuses {error}; {configs.FIX}") from None
+    except ValueError as error:
+        raise ValueError(f"{folder / store.CONFIG_FILE}: {error}") from None
 
 
 def load_moments(name_or_path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, int]:
@@ -73,10 +67,19 @@ def load_moments(name_or_path: str | os.PathLike) -> tuple[np.ndarray, np.ndarra
     Raises as `load`; FileNotFoundError also if the weights come without moments.
     """
     folder, expected = _find(name_or_path)
-    arrays = store.load_arrays(folder / "moments.safetensors", expected.get("moments.safetensors"))
+    file = folder / "moments.safetensors"
+    arrays = store.load_arrays(file, expected.get(file.name))
     if set(arrays) != {"mean", "covariance", "count"}:
-        raise ValueError(f"{folder / 'moments.safetensors'} holds no mean, covariance and count; fetch it again.")
+        raise ValueError(f"{file} holds no mean, covariance and count; fetch it again.")
+    shapes, size = {key: array.shape for key, array in arrays.items()}, arrays["mean"].size
+    if shapes != {"mean": (size,), "covariance": (size, size), "count": ()}:
+        raise ValueError(f"{file} holds arrays of shapes {shapes}, (F,), (F, F) and () are needed; fetch it again.")
     return arrays["mean"], arrays["covariance"], int(arrays["count"])
+
+
+def input_shape(network: Any) -> tuple[int, ...] | None:
+    """Shape (H, W, C) of the one sample that a classifier of `load` reads; None for networks of another origin."""
+    return network.apply.shape if isinstance(network.apply, _OneSample) else None
 
 
 def diffusion_config(
@@ -109,28 +112,6 @@ def diffusion_config(
     }  # fmt: skip
 
 
-def schedule_to_dict(schedule: schedules.Schedule) -> dict[str, Any]:
-    """A schedule as JSON values; `schedule_from_dict` gives it back."""
-    if isinstance(schedule, schedules.Discrete):
-        return {"kind": "Discrete", "log_alpha": np.asarray(schedule.log_alpha, np.float64).tolist()}
-    if type(schedule) not in SCHEDULES:
-        raise ValueError(f"schedule={schedule!r} cannot be stored; use one of tfg_jax.schedules.")
-    values = {field: float(getattr(schedule, field)) for field in schedule.__dataclass_fields__}  # type: ignore
-    return {"kind": type(schedule).__name__, **values}
-
-
-def schedule_from_dict(values: dict[str, Any]) -> schedules.Schedule:
-    """The schedule of `schedule_to_dict`. Raises ValueError on an unknown name or parameter."""
-    parameters = dict(values)
-    kind = parameters.pop("kind", None)
-    if kind == "Discrete":
-        return schedules.Discrete(jnp.asarray(parameters["log_alpha"], float))
-    known = {schedule.__name__: schedule for schedule in SCHEDULES}
-    if kind not in known or set(parameters) - set(known[kind].__dataclass_fields__):
-        raise ValueError(f"schedule {values!r} is unknown; use one of {', '.join(known)} with its own parameters.")
-    return known[kind](**parameters)
-
-
 @struct.dataclass
 class _OneSample:
     """A method of a batched NNX network as a function `(params, *inputs)` of one sample; hashable, so jit caches it."""
@@ -138,16 +119,21 @@ class _OneSample:
     graphdef: Any = struct.field(pytree_node=False)
     method: str = struct.field(pytree_node=False, default="__call__")
     pack: int = struct.field(pytree_node=False, default=1)
+    shape: tuple[int, ...] | None = struct.field(pytree_node=False, default=None)  # None: the network takes any size
 
     def __call__(self, params: PyTree, x: Array, *rest: Any) -> Array:
+        if self.shape is not None and x.shape != self.shape:
+            raise ValueError(f"the network reads samples of shape {self.shape}, got {x.shape}; resize or crop them")
         x = pack(x, self.pack) if self.pack > 1 else x
         inputs = [jnp.asarray(leaf)[None] for leaf in (x, *rest) if leaf is not None]
         out = getattr(nnx.merge(self.graphdef, params), self.method)(*inputs)[0]
         return unpack(out, self.pack) if self.pack > 1 else out
 
 
-def _find(name_or_path: str | os.PathLike) -> tuple[Path, dict[str, str]]:
+def _find(name_or_path: Any) -> tuple[Path, dict[str, str]]:
     """Folder and expected hashes."""
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise ValueError(f"name_or_path={name_or_path!r:.60} is no text or path; give a released name or a folder.")
     try:
         root = checkpoints_dir()
         released = load_manifest(root)
@@ -163,11 +149,6 @@ def _find(name_or_path: str | os.PathLike) -> tuple[Path, dict[str, str]]:
     )
 
 
-def _read(name_or_path: str | os.PathLike, max_bytes: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    folder, expected = _find(name_or_path)
-    return store.read_weights(folder, expected or None, max_bytes=max_bytes)
-
-
 def _fill(build: Callable[[], nnx.Module], arrays: dict[str, np.ndarray]) -> tuple[Any, PyTree]:
     """Graph and parameters, without ever computing an initialisation."""
     module = store.fill_nnx(nnx.eval_shape(build), arrays)
@@ -177,29 +158,36 @@ def _fill(build: Callable[[], nnx.Module], arrays: dict[str, np.ndarray]) -> tup
 
 
 def _denoiser(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> Denoiser:
-    if config["network_time"] not in NETWORK_TIMES:
-        raise ValueError(f"network_time {config['network_time']!r} is unknown; use one of {', '.join(NETWORK_TIMES)}.")
-    unet = UNet2DConfig.from_dict(config["unet"])
+    network_time, schedule = config["network_time"], schedule_from_dict(config["schedule"])
+    configs.check_choice("network_time", network_time, NETWORK_TIMES)
+    configs.check_choice("prediction", config["prediction"], get_args(Prediction))
+    if network_time == "index" and not isinstance(schedule, schedules.Discrete):
+        raise ValueError(
+            f"network_time='index' needs a Discrete schedule, not {type(schedule).__name__}; {configs.FIX}"
+        )
+    unet = configs.unet_config(config, len(arrays))
     graphdef, params = _fill(lambda: UNet2D(unet, rngs=nnx.Rngs(0)), arrays)
     return denoiser.from_fn(
         _OneSample(graphdef, pack=config["pack"]),
         params,
-        schedule_from_dict(config["schedule"]),
+        schedule,
         prediction=config["prediction"],
         shape=tuple(config["shape"]),
-        network_time=NETWORK_TIMES[config["network_time"]],
+        network_time=NETWORK_TIMES[network_time],
         num_classes=config["num_classes"],
         null_cond=config["null_class"],
     )
 
 
 def _classifier(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> Classifier | NoisyClassifier:
-    if config["network"] not in CLASSIFIERS:
-        raise ValueError(f"network {config['network']!r} is unknown; use one of {', '.join(CLASSIFIERS)}.")
+    configs.check_choice("network", config["network"], CLASSIFIERS)
     network, network_config = CLASSIFIERS[config["network"]]
-    net_config = network_config.from_dict(config["net"])
-    graphdef, params = _fill(lambda: network(net_config, rngs=nnx.Rngs(0)), arrays)
-    common = {"params": params, "num_classes": net_config.num_classes, "name": config["name"]}
-    if config["kind"] == "noisy-classifier":
-        return NoisyClassifier(apply=_OneSample(graphdef), **common)
-    return Classifier(apply=_OneSample(graphdef), features_of=_OneSample(graphdef, method="features"), **common)
+    noisy = config["kind"] == "noisy-classifier"
+    if noisy != (network is classifiers.NoisyGuideNet):
+        raise ValueError(f"kind={config['kind']!r} does not fit network={config['network']!r}; {configs.FIX}")
+    net = configs.net_config(config, network_config, len(arrays))
+    graphdef, params = _fill(lambda: network(net, rngs=nnx.Rngs(0)), arrays)
+    common = {"params": params, "num_classes": net.num_classes, "name": config["name"]}
+    shape = tuple(config["shape"])
+    apply, features = (_OneSample(graphdef, method, shape=shape) for method in ("__call__", "features"))
+    return NoisyClassifier(apply=apply, **common) if noisy else Classifier(apply=apply, features_of=features, **common)
