@@ -257,7 +257,10 @@ def test_options_without_effect():
     refuse("window has no effect without guidance; pass guidance= or drop window", window=(0.0, 1.0))
     refuse("window has no effect without guidance", window=(0.0, 1.0), guidance=tfg.Unguided())
     refuse("objective has no effect without guidance; pass guidance=, e.g. TFG", **{**GUIDED, "guidance": None})
-    refuse("window has no effect without guidance", **{**GUIDED, "guidance": tfg.DPS(None), "window": (0.0, 1.0)})
+    refuse(
+        "window has no effect without guidance",
+        **{**GUIDED, "guidance": tfg.TFG(rho=None, mu=None), "window": (0.0, 1.0)},
+    )
     refuse("target has no effect without an objective; pass objective= or drop target", target=LABELS)
     refuse("guidance=TFG needs an objective; pass objective=", guidance=tfg.TFG())
     refuse(

@@ -87,7 +87,7 @@ def check_guidance(
 
 def _absent(guidance: Any) -> bool:
     """Whether all terms of a method are left out with None."""
-    terms = [name for name in ("rho", "mu", "strength") if hasattr(guidance, name)]
+    terms = [name for name in ("rho", "mu") if hasattr(guidance, name)]
     return bool(terms) and all(getattr(guidance, name) is None for name in terms)
 
 
