@@ -19,14 +19,15 @@ from typing import Any
 
 import numpy as np
 import tyro
+from label_guidance.classes import by_class, named
+from label_guidance.ways import PURE_NOISE, TRIALS, Way, ablations, parts_of_way, strengths
 
-from tfg_jax import DPS, LGD, MPGD, TFG, UGD, FreeDoM, Unguided, metrics, report
+from tfg_jax import TFG, Unguided, metrics, report
 from tfg_jax.cli import runs, scoring, setup
 from tfg_jax.cli.main import Interrupted
 from tfg_jax.cli.methods import Method
-from tfg_jax.config import to_plain
+from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug, write_atomically
-from tfg_jax.guidance.base import Guidance
 from tfg_jax.host import keep_freed_memory
 from tfg_jax.report.label_report import LabelRun, label_metrics
 from tfg_jax.samplers.rules import DDPM
@@ -34,49 +35,7 @@ from tfg_jax.shards import open_folder
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 from tfg_jax.tasks.presets import LABEL_PRESETS
 
-PURE_NOISE = -30.0  # a log-SNR below that of any first step
-
-
-@dataclasses.dataclass(frozen=True)
-class Way:
-    """A way to sample: a method, and what differs from the study's sampler and guide."""
-
-    guidance: Guidance | None
-    conditional: bool = False
-    v: float | None = None  # variance of the sampler's noise as in `DDPM`; None is the study's DDIM, v = 0
-    until: float | None = None  # log-SNR up to which it guides; None is to the end
-    narrow: bool = False  # guided by the classifier that has seen little noise
-
-    @property
-    def setting(self) -> str:
-        """The numbers of the method, as short text."""
-        if self.guidance is None:
-            return "-"
-        plain = {key: value for key, value in to_plain(self.guidance).items() if key != "type" and value is not None}
-        own = {"v": self.v, "until log-SNR": self.until}
-        settings = plain | {key: value for key, value in own.items() if value is not None}
-        return ", ".join([f"{key} {value}" for key, value in settings.items()] + ["narrow guide"] * self.narrow)
-
-
-# Brackets around the best of earlier rounds of trials, eight for every method, on less trained models.
-TRIPLES = (  # rho, mu, smoothing
-    (0.25, None, 1.0), (0.5, None, 1.0), (1.0, None, 1.0), (0.5, None, 0.5), (0.5, 0.02, 1.0), (0.5, 0.05, 1.0),
-)  # fmt: skip
-GUIDANCES: dict[str, list[Guidance]] = {
-    "dps": [DPS(s) for s in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)],
-    "lgd": [LGD(s, n_mc=4) for s in (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)],
-    "freedom": [FreeDoM(s) for s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)],
-    "mpgd": [MPGD(s) for s in (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)],
-    "ugd": [UGD(s, n_iter=4) for s in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)],
-    "tfg": [TFG(rho, mu, smoothing) for rho, mu, smoothing in TRIPLES],
-}
-# Each recurrence guides again, so four of them want less strength each, and none once the outline is decided: then
-# they only repair. They take away some of the samples' variety, which more noise of the sampler gives back.
-GENTLER = (  # rho, v, until which log-SNR
-    (0.3, 0.5, 2.0), (0.4, 0.5, 2.0), (0.4, 0.7, 2.0), (0.4, 1.0, 2.0), (0.5, 0.7, 2.0), (0.4, 0.7, 3.0),
-)  # fmt: skip
-GENTLE = [Way(TFG(rho, None, 1.0, n_recur=4), v=v, until=until) for rho, v, until in GENTLER]
-TRIALS = {name: [Way(guidance) for guidance in tried] for name, tried in GUIDANCES.items()} | {"tfg4": GENTLE}
+SHIFTED = ("none", "conditional", "lgd", "tfg4", "tfg4 ending", "none, n_recur 4, v 0.5")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +85,7 @@ class Study:
         """The best of a method's trials on the tuning seed, and all of them as rows."""
         rows = []
         for way in TRIALS[name]:
-            trial = f"tune/{name}-{'-'.join(map(str, strengths(way)))}"
+            trial = f"tune/{slug(name)}-{'-'.join(map(str, strengths(way)))}"
             _, found = self.samples(trial, way, 1, self.run.trial_per_class)
             score = found["evaluator_accuracy"] - 0.25 * math.log2(found["frechet_distance"] / reference)
             rows.append(
@@ -140,44 +99,6 @@ class Study:
             )
         best = int(np.argmax([row["score"] for row in rows]))
         return TRIALS[name][best], [{**row, "kept": "yes" if i == best else ""} for i, row in enumerate(rows)]
-
-
-def strengths(way: Way) -> list[Any]:
-    """What tuning varies."""
-    names = ("strength", "rho", "mu", "smoothing", "n_mc")
-    found = [getattr(way.guidance, name) for name in names if hasattr(way.guidance, name)]
-    found += [kind] if (kind := getattr(way.guidance, "rho_structure", None)) else []
-    return found + [value for value in (way.v, way.until) if value is not None]
-
-
-def ablations(tfg: TFG) -> dict[str, Way]:
-    """TFG at its tuned strengths with one thing changed at a time."""
-    change = lambda **options: Way(tfg.replace(**options))  # type: ignore[attr-defined]  # noqa: E731
-    terms = [term for term in ("rho", "mu") if getattr(tfg, term) is not None]
-    both = lambda kind: change(**{f"{term}_structure": kind for term in terms})  # noqa: E731
-    return {
-        "tfg, n_recur 2": change(n_recur=2),
-        "tfg, n_recur 4": change(n_recur=4),
-        "tfg, n_mc 4": change(n_mc=4),
-        "tfg, constant": both("constant"),
-        "tfg, decrease": both("decrease"),
-        "tfg, narrow guide": Way(tfg, narrow=True),
-    }
-
-
-def parts_of_way(tuned: dict[str, Way]) -> dict[str, Way]:
-    """What the end of guidance and the sampler's noise do, by one of them changed."""
-    changes: dict[str, dict[str, Any]] = {
-        "lgd, until log-SNR 2": {"until": 2.0},
-        "tfg, until log-SNR 2": {"until": 2.0},
-        "tfg4, to the end": {"until": None},
-        "tfg4, v 0": {"v": None},
-    }
-    return {
-        name: dataclasses.replace(tuned[method], **change)
-        for name, change in changes.items()
-        if (method := name.split(",")[0]) in tuned
-    }
 
 
 def row_of(name: str, way: Way, found: dict[str, Any]) -> dict[str, Any]:
@@ -196,8 +117,6 @@ def row_of(name: str, way: Way, found: dict[str, Any]) -> dict[str, Any]:
 
 def real_row(task: LabelTask, n: int) -> dict[str, Any]:
     """Real test images on the same scale, at equal n and class balance."""
-    from tfg_jax.data import fashion_mnist
-
     images, labels = fashion_mnist.load("test")
     chosen = np.concatenate([np.flatnonzero(labels == c)[: n // 10] for c in range(10)])
     scores = task.judge.score(images[chosen])
@@ -235,24 +154,29 @@ def main(run: Run) -> None:
     print(report.text_table(trials), flush=True)
 
     rows, pictures, numbers = [real_row(study.task, 10 * run.per_class)], {}, {}
+    shifts, real = [], named(study.task.judge, fashion_mnist.load("test")[0])
     few = run.ablation_per_class
     compared = [real_row(study.task, 10 * few)]
     for name in wanted:
         method, folder = methods[name], f"report/{slug(name)}"
         scored, found = study.samples(folder, method, 0, few if name in changed else run.per_class)
         pictures[name], numbers[name] = np.asarray(scored.x[:20]), found
+        if name in SHIFTED:
+            shifts.append({"method": name} | by_class(named(study.task.judge, np.asarray(scored.x[: 10 * few])), real))
         (compared if name in changed else rows).append(row_of(name, method, found))
-        if name in ("none", "conditional", "lgd", "tfg", "tfg4"):
+        if name in ("none", "conditional", "lgd", "tfg", "tfg4", "tfg4 ending"):
             _, found = study.samples(folder, method, 0, run.per_class, first=10 * few)
             compared.append(row_of(name, method, found))
         print(report.text_table([(compared if name in changed else rows)[-1]]), flush=True)
         if not run.only:
             report.write_json(run.folder / "numbers.json", numbers)
-            write_page(run, rows, compared, trials, pictures)
+            write_page(run, rows, compared, shifts, trials, pictures)
     print(report.text_table(rows), "\n", report.text_table(compared))
 
 
-def write_page(run: Run, rows: list, compared: list, trials: list, pictures: dict[str, np.ndarray]) -> None:
+def write_page(
+    run: Run, rows: list, compared: list, shifts: list, trials: list, pictures: dict[str, np.ndarray]
+) -> None:
     """The generated part of the page: tables and picture; findings.md beside it is written by hand and kept."""
     run.page.parent.mkdir(parents=True, exist_ok=True)
     picture = run.page.with_suffix(".png")
@@ -275,6 +199,10 @@ def write_page(run: Run, rows: list, compared: list, trials: list, pictures: dic
         f"\n## One thing changed at a time\n\n{10 * run.ablation_per_class} samples a row, the first of those above; "
         "distances compare within this table alone.\n",
         report.markdown_table(compared),
+        "\n## What the classes look like\n\nSquared distance in the evaluator's features between the mean of the "
+        f"first {10 * run.ablation_per_class} samples that it calls a class, whatever was requested, and the mean "
+        "of the test images that it calls so.\n",
+        report.markdown_table(shifts),
         f"\nThe first twenty samples of each row, same seeds, every class twice:\n\n![samples]({picture.name})\n",
         f"\n## Tuning\n\n{len(TRIALS['tfg'])} trials a method, {10 * run.trial_per_class} samples each, on seed 1. "
         "Score: accuracy - 0.25 log2(distance / distance of conditional samples at that n).\n",

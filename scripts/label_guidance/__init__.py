@@ -1,0 +1,1 @@
+"""Parts of scripts/reproduce_label_guidance.py."""

@@ -1,0 +1,100 @@
+"""The ways to sample that the study of label guidance compares, and the trials that tune them."""
+
+import dataclasses
+from typing import Any
+
+from tfg_jax import DPS, LGD, MPGD, TFG, UGD, FreeDoM
+from tfg_jax.config import to_plain
+from tfg_jax.guidance.base import Guidance
+
+PURE_NOISE = -30.0  # a log-SNR below that of any first step
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """A way to sample: a method, and what differs from the study's sampler and guide."""
+
+    guidance: Guidance | None
+    conditional: bool = False
+    v: float | None = None  # variance of the sampler's noise as in `DDPM`; None is the study's DDIM, v = 0
+    until: float | None = None  # log-SNR up to which it guides; None is to the end
+    narrow: bool = False  # guided by the classifier that has seen little noise
+
+    @property
+    def setting(self) -> str:
+        """The numbers of the method, as short text."""
+        if self.guidance is None:
+            return "-"
+        plain = {key: value for key, value in to_plain(self.guidance).items() if key != "type" and value is not None}
+        own = {"v": self.v, "until log-SNR": self.until}
+        settings = plain | {key: value for key, value in own.items() if value is not None}
+        return ", ".join([f"{key} {value}" for key, value in settings.items()] + ["narrow guide"] * self.narrow)
+
+
+# Brackets around the best of earlier rounds of trials, eight for every method, on less trained models.
+TRIPLES = (  # rho, mu, smoothing
+    (0.25, None, 1.0), (0.5, None, 1.0), (1.0, None, 1.0), (0.5, None, 0.5), (0.5, 0.02, 1.0), (0.5, 0.05, 1.0),
+)  # fmt: skip
+GUIDANCES: dict[str, list[Guidance]] = {
+    "dps": [DPS(s) for s in (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)],
+    "lgd": [LGD(s, n_mc=4) for s in (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)],
+    "freedom": [FreeDoM(s) for s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)],
+    "mpgd": [MPGD(s) for s in (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)],
+    "ugd": [UGD(s, n_iter=4) for s in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)],
+    "tfg": [TFG(rho, mu, smoothing) for rho, mu, smoothing in TRIPLES],
+}
+# Each recurrence guides again, so four of them want less strength each; and it takes away some of the samples' variety,
+# which more noise of the sampler gives back.
+GENTLE = [
+    Way(TFG(rho, None, 1.0, n_mc=n_mc, n_recur=4), v=v)
+    for rho, n_mc, v in ((0.3, 1, None), (0.2, 1, 0.5), (0.3, 1, 0.5), (0.45, 1, 0.5), (0.3, 1, 1.0), (0.3, 4, 0.5))
+]
+# The same, guided only until the outline is decided; from there recurrences are the model's own.
+ENDING = [
+    Way(TFG(rho, None, 1.0, n_recur=4), v=v, until=until)
+    for rho, v, until in (
+        (0.3, 0.5, 2.0), (0.4, 0.5, 2.0), (0.4, 0.7, 2.0), (0.4, 1.0, 2.0), (0.5, 0.7, 2.0), (0.4, 0.7, 3.0),
+    )
+]  # fmt: skip
+TRIALS = {name: [Way(guidance) for guidance in tried] for name, tried in GUIDANCES.items()} | {
+    "tfg4": GENTLE,
+    "tfg4 ending": ENDING,
+}
+
+
+def strengths(way: Way) -> list[Any]:
+    """What tuning varies."""
+    names = ("strength", "rho", "mu", "smoothing", "n_mc")
+    found = [getattr(way.guidance, name) for name in names if hasattr(way.guidance, name)]
+    found += [kind] if (kind := getattr(way.guidance, "rho_structure", None)) else []
+    return found + [value for value in (way.v, way.until) if value is not None]
+
+
+def ablations(tfg: TFG) -> dict[str, Way]:
+    """TFG at its tuned strengths with one thing changed at a time."""
+    change = lambda **options: Way(tfg.replace(**options))  # type: ignore[attr-defined]  # noqa: E731
+    terms = [term for term in ("rho", "mu") if getattr(tfg, term) is not None]
+    both = lambda kind: change(**{f"{term}_structure": kind for term in terms})  # noqa: E731
+    return {
+        "tfg, n_recur 2": change(n_recur=2),
+        "tfg, n_recur 4": change(n_recur=4),
+        "tfg, n_mc 4": change(n_mc=4),
+        "tfg, constant": both("constant"),
+        "tfg, decrease": both("decrease"),
+        "tfg, narrow guide": Way(tfg, narrow=True),
+    }
+
+
+def parts_of_way(tuned: dict[str, Way]) -> dict[str, Way]:
+    """What the end of guidance and the sampler's noise do, by one of them changed."""
+    changes: dict[str, dict[str, Any]] = {
+        "lgd, until log-SNR 2": {"until": 2.0},
+        "tfg, until log-SNR 2": {"until": 2.0},
+        "tfg4 ending, to the end": {"until": None},
+        "tfg4 ending, v 0": {"v": None},
+    }
+    return {
+        name: dataclasses.replace(tuned[method], **change)
+        for name, change in changes.items()
+        if (method := name.split(",")[0]) in tuned
+    }
