@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -98,13 +99,19 @@ def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None
     x0 = jax.ShapeDtypeStruct(shape, jnp.float32)
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), target)
     try:
-        out = jax.eval_shape(objective, x0, one)
+        out = _value.eval_shape(objective, x0, one)
     except (TypeError, ValueError) as error:
         raise ValueError(f"objective cannot read samples of shape {shape} and this target: {error}") from error
     if getattr(out, "shape", None) != ():
         raise ValueError(
             f"objective must return a scalar for one sample, got shape {getattr(out, 'shape', None)}; sum it"
         )
+
+
+@jax.jit
+def _value(objective: Any, x0: Any, target: PyTree) -> Any:
+    # One function for all objectives: its traces are remembered, so that only the first call of many is slow.
+    return objective(x0, target)
 
 
 def check_cond(model: Model, cond: Any, num_samples: int) -> None:
@@ -209,13 +216,17 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> None:
 
 def _check_schedule(schedule: Schedule, steps: int) -> None:
     """`Uniform` fits every schedule whose signal-to-noise ratio falls with time, as parameters in range make it."""
-    levels = schedule.level(Uniform()(schedule, steps))
-    if not all(is_concrete(value) for value in (levels.alpha, levels.sigma)):
-        return
-    alpha, sigma = (np.asarray(value, np.float64) for value in (levels.alpha, levels.sigma))
-    if not (np.all(alpha > 0) and np.all(sigma >= 0) and np.all(np.diff(sigma / alpha) <= 0)):
+    # Numbers on a device are not waited for: what they come to is seen in the samples' status.
+    if all(isinstance(leaf, int | float) for leaf in jax.tree.leaves(schedule)) and not _falls(schedule, steps):
         name = type(schedule).__name__
         raise ValueError(f"schedule={name}(...) has no signal-to-noise ratio that falls with time; mend its numbers")
+
+
+@lru_cache(maxsize=64)
+def _falls(schedule: Schedule, steps: int) -> bool:
+    levels = schedule.level(Uniform()(schedule, steps))
+    alpha, sigma = (np.asarray(value, np.float64) for value in (levels.alpha, levels.sigma))
+    return bool(np.all(alpha > 0) and np.all(sigma >= 0) and np.all(np.diff(sigma / alpha) <= 0))
 
 
 def check_counts(num_samples: Any, chunk: Any, index_offset: Any) -> None:

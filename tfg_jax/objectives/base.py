@@ -77,6 +77,16 @@ def as_objective(objective: Any) -> Any:
     return objective if hasattr(objective, "check") else Plain(objective)
 
 
+@jax.jit
+def _applied(fn: Any, x: Any) -> Any:
+    return fn(x)
+
+
+def output_shape(fn: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of what ``fn``, a pytree, makes of one sample; it is traced once, however often it is asked."""
+    return _applied.eval_shape(fn, jax.ShapeDtypeStruct(shape, "float32")).shape
+
+
 def check_leading(target: PyTree, num_samples: int) -> None:
     """Raise ValueError unless every leaf of ``target`` has one entry a sample on its first axis."""
     for leaf in jax.tree.leaves(target):

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number
+from tfg_jax.objectives.base import output_shape
 
 
 @struct.dataclass
@@ -66,8 +67,7 @@ class Through:
 
     def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
         """As the objective's, at the decoded shape."""
-        decoded = jax.eval_shape(self.decoder, jax.ShapeDtypeStruct(shape, jnp.float32)).shape
-        self.objective.check(target, num_samples, decoded)
+        self.objective.check(target, num_samples, output_shape(self.decoder, shape))
 
     def __call__(self, x0: Float[Array, "*shape"], target: Any) -> Float[Array, ""]:
         return self.objective(self.decoder(x0), target)

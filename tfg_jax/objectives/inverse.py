@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number, is_concrete, safe_norm
+from tfg_jax.objectives.base import output_shape
 from tfg_jax.operators.base import measurement_slope
 from tfg_jax.operators.noise import check_counts_photons
 
@@ -30,7 +31,7 @@ class _Residual:
 
     def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
         """The target must be (num_samples, *measurement) floats of the shape the operator gives."""
-        expected = (num_samples, *jax.eval_shape(self.operator, jax.ShapeDtypeStruct(shape, jnp.float32)).shape)
+        expected = (num_samples, *output_shape(self.operator, shape))
         got, dtype = getattr(target, "shape", None), getattr(target, "dtype", None)
         if got != expected or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
             raise ValueError(

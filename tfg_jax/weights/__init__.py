@@ -1,1 +1,1 @@
-"""Released weights: `store` (files), `manifest`, `cards`, `released.load`; `diffusers` state dicts."""
+"""Released weights: `store` (files), `configs` (what they may say), `manifest`, `cards`, `released`, `diffusers`."""
