@@ -66,15 +66,15 @@ class Schedule(Protocol):
         ...
 
     def alpha(self, t: ArrayLike) -> Array:
-        """Signal scale at time ``t`` in [0, 1]; alpha(0) = 1."""
+        """Signal scale at time ``t`` in [0, 1], any shape: 1 at t = 0, never below 0."""
         ...
 
     def sigma(self, t: ArrayLike) -> Array:
-        """Noise scale at time ``t`` in [0, 1]; sigma(0) = 0, increasing relative to alpha."""
+        """Noise scale at time ``t`` in [0, 1], any shape: 0 at t = 0, increasing relative to alpha."""
         ...
 
     def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
-        """The time at which ``log(alpha^2 / sigma^2)`` has the given value."""
+        """The time in [0, 1] at which ``log(alpha^2 / sigma^2)`` is ``log_snr``, any shape."""
         ...
 
     def level(self, t: ArrayLike) -> Level:
@@ -82,23 +82,10 @@ class Schedule(Protocol):
         ...
 
 
-class _Path:
+class _Path(Schedule):
     """Members shared by all schedules, written from alpha and sigma alone."""
 
     t_start: float = 1.0
-
-    # The first three are each schedule's own; they stand here for their docstrings, which the schedules inherit.
-    def alpha(self, t: ArrayLike) -> Array:
-        """Signal scale at time ``t`` in [0, 1], any shape: 1 at t = 0, never below 0."""
-        raise NotImplementedError
-
-    def sigma(self, t: ArrayLike) -> Array:
-        """Noise scale at time ``t`` in [0, 1], any shape: 0 at t = 0, increasing relative to alpha."""
-        raise NotImplementedError
-
-    def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
-        """The time in [0, 1] at which ``log(alpha^2 / sigma^2)`` is ``log_snr``, any shape; inverse of `log_snr`."""
-        raise NotImplementedError
 
     def level(self, t: ArrayLike) -> Level:
         """The path's point at time ``t`` in [0, 1], any shape."""
