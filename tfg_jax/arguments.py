@@ -17,7 +17,7 @@ from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.guidance.ugd import UGD
 from tfg_jax.lookahead import Clip
 from tfg_jax.noise import NoiseTape
-from tfg_jax.objectives.base import check_leading
+from tfg_jax.objectives.base import check_leading, output_of
 from tfg_jax.objectives.classifier import check_classes
 from tfg_jax.schedules import Schedule
 from tfg_jax.timesteps import Uniform
@@ -99,19 +99,13 @@ def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None
     x0 = jax.ShapeDtypeStruct(shape, jnp.float32)
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), target)
     try:
-        out = _value.eval_shape(objective, x0, one)
+        out = output_of(objective, x0, one)
     except (TypeError, ValueError) as error:
         raise ValueError(f"objective cannot read samples of shape {shape} and this target: {error}") from error
     if getattr(out, "shape", None) != ():
         raise ValueError(
             f"objective must return a scalar for one sample, got shape {getattr(out, 'shape', None)}; sum it"
         )
-
-
-@jax.jit
-def _value(objective: Any, x0: Any, target: PyTree) -> Any:
-    # One function for all objectives: its traces are remembered, so that only the first call of many is slow.
-    return objective(x0, target)
 
 
 def check_cond(model: Model, cond: Any, num_samples: int) -> None:

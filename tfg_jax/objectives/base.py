@@ -78,13 +78,18 @@ def as_objective(objective: Any) -> Any:
 
 
 @jax.jit
-def _applied(fn: Any, x: Any) -> Any:
-    return fn(x)
+def _applied(fn: Any, *values: Any) -> Any:
+    return fn(*values)
+
+
+def output_of(fn: Any, *values: Any) -> Any:
+    """Shapes and dtypes of what ``fn``, a pytree, makes of values of these; traced once, however often it is asked."""
+    return _applied.eval_shape(fn, *values)
 
 
 def output_shape(fn: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of what ``fn``, a pytree, makes of one sample; it is traced once, however often it is asked."""
-    return _applied.eval_shape(fn, jax.ShapeDtypeStruct(shape, "float32")).shape
+    """Shape of what ``fn``, a pytree, makes of one sample."""
+    return output_of(fn, jax.ShapeDtypeStruct(shape, "float32")).shape
 
 
 def check_leading(target: PyTree, num_samples: int) -> None:
