@@ -9,6 +9,7 @@ unconditional samples, training images, and samples of the same network untraine
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,10 +45,11 @@ class Run:
 
 def untrained(task: LabelTask) -> LabelTask:
     """The same network with weights drawn anew: normal, of the standard deviation of each trained array."""
-    leaves, tree = jax.tree.flatten(task.model.params)
+    model: Any = task.model
+    leaves, tree = jax.tree.flatten(model.params)
     keys = jax.random.split(jax.random.key(0), len(leaves))
     drawn = [jnp.std(leaf) * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    return dataclasses.replace(task, model=task.model.replace(params=jax.tree.unflatten(tree, drawn)))  # type: ignore[attr-defined]
+    return dataclasses.replace(task, model=model.replace(params=jax.tree.unflatten(tree, drawn)))
 
 
 def sampled(run: Run, task: LabelTask, name: str, count: int, conditional: bool) -> tuple[np.ndarray, np.ndarray]:

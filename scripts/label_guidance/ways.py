@@ -19,14 +19,16 @@ class Way:
     v: float | None = None  # variance of the sampler's noise as in `DDPM`; None is the study's DDIM, v = 0
     until: float | None = None  # log-SNR up to which it guides; None is to the end
     narrow: bool = False  # guided by the classifier that has seen little noise
+    longer: bool = False  # from the network that was trained for longer
+    w: float | None = None  # autoguidance of that network, away from its first stage
 
     @property
     def setting(self) -> str:
         """The numbers of the method, as short text."""
         if self.guidance is None:
-            return "-"
+            return "-" if self.w is None else f"w {self.w}"
         plain = {key: value for key, value in to_plain(self.guidance).items() if key != "type" and value is not None}
-        own = {"v": self.v, "until log-SNR": self.until}
+        own = {"v": self.v, "until log-SNR": self.until, "w": self.w}
         settings = plain | {key: value for key, value in own.items() if value is not None}
         return ", ".join([f"{key} {value}" for key, value in settings.items()] + ["narrow guide"] * self.narrow)
 
@@ -56,9 +58,25 @@ ENDING = [
         (0.3, 0.5, 2.0), (0.4, 0.5, 2.0), (0.4, 0.7, 2.0), (0.4, 1.0, 2.0), (0.5, 0.7, 2.0), (0.4, 0.7, 3.0),
     )
 ]  # fmt: skip
+# The same methods with the unconditional network guided away from a less trained one.
+AWAY = {
+    "lgd away": [Way(guidance, longer=True, w=1.0) for guidance in GUIDANCES["lgd"]],
+    "tfg away": [Way(guidance, longer=True, w=1.0) for guidance in GUIDANCES["tfg"]],
+    "tfg4 away": [
+        Way(TFG(rho, None, 1.0, n_recur=4), v=v, longer=True, w=1.0)
+        for rho, v in ((0.2, 0.5), (0.3, 0.5), (0.4, 0.5), (0.3, 0.7), (0.4, 0.7), (0.3, None))
+    ],
+}
+AWAY_FIXED = {
+    "none longer": Way(None, longer=True),
+    "conditional longer": Way(None, conditional=True, longer=True),
+    "none away": Way(None, longer=True, w=1.0),
+    "conditional away": Way(None, conditional=True, longer=True, w=1.0),
+}
 TRIALS = {name: [Way(guidance) for guidance in tried] for name, tried in GUIDANCES.items()} | {
     "tfg4": GENTLE,
     "tfg4 ending": ENDING,
+    **AWAY,
 }
 
 

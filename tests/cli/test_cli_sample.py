@@ -137,6 +137,18 @@ def test_guidance_by_a_classifier_of_noisy_images(tiny, weights, tmp_path):
     assert (read_folder(out).read_all()["cost_pullbacks"] == 0).all()
 
 
+def test_a_weaker_model_to_guide_away_from_is_part_of_a_run(tiny, weights, finished, tmp_path, capsys):
+    out, away = tmp_path / "run", ["--weak", str(weights / "model"), "--w", "0.5"]
+    assert main(["sample", *tiny, *away, "--out", str(out)]) == 0
+    config = json.loads((out / "config.json").read_text())["resolved"]
+    assert config["w"] == 0.5 and set(config["weights_sha256"]) == {"model", "weak", "guide"}
+    arrays, plain = read_folder(out).read_all(), read_folder(finished).read_all()
+    np.testing.assert_allclose(arrays["x"], plain["x"], atol=1e-3)  # away from itself
+    np.testing.assert_array_equal(arrays["cost_forwards"], 2 * plain["cost_forwards"])
+    assert main(["sample", *tiny, *away[:2], "--out", str(out)]) == 2
+    assert "w" in capsys.readouterr().err
+
+
 def test_a_window_and_the_noise_of_the_sampler_are_part_of_a_run(tiny, finished, tmp_path):
     out = tmp_path / "run"
     assert main(["sample", *tiny, "--window", "-30", "-2", "--v", "0.5", "--out", str(out)]) == 0
@@ -222,6 +234,8 @@ def test_a_full_disk_is_resumable(tiny, tmp_path, monkeypatch, capsys):
         (["--method", "conditional", "--window", "-30", "2"], "--window has no effect on --method conditional"),
         (["--window", "2", "-30"], "must be (low, high) with low < high"),
         (["--v", "1.5"], "v=1.5"),
+        (["--w", "1"], "w=1.0 has no effect without weak"),
+        (["--weak", "fashion-mnist-guide"], "'fashion-mnist-guide' holds a Classifier, a Denoiser is needed"),
         (["--noisy-guide", "fashion-mnist-noisy"], "--noisy-guide has no effect without the method classifier"),
         (["--v", "0.5", "--eta", "0"], "eta=0.0 has no effect with v=0.5"),
         (["--mu", "0", "--n-iter", "3"], "n_iter=3 has no effect"),

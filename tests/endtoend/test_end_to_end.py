@@ -184,6 +184,23 @@ def test_what_a_run_will_take_is_known_before():
         tfg.preview_end_to_end(MODEL, tfg.Controls(weight=-1.0), **given)
 
 
+def test_both_networks_of_a_transform_are_counted():
+    """Away from itself a model is itself, and each evaluation calls it twice."""
+    given: Any = {"objective": near, "target": jnp.zeros((2, D)), "num_samples": 2}
+    twice = tfg.Autoguidance(MODEL, MODEL, 0.5)
+    for method in (
+        tfg.DFlow(tfg.TruncatedSolve(1.0, 2), 1, optimizer=SGD),
+        tfg.Controls(2, iterations=1, optimizer=SGD),
+    ):
+        found, plain = (tfg.end_to_end(KEY, model, method, **given) for model in (twice, MODEL))
+        np.testing.assert_allclose(found.x, plain.x, rtol=1e-4, atol=1e-5)
+        for calls in ("forwards", "pullbacks"):
+            np.testing.assert_array_equal(getattr(found.cost, calls), 2 * getattr(plain.cost, calls))
+        bound = tfg.upper_end_to_end_cost(method, twice, conditional=False)
+        assert tfg.preview_end_to_end(twice, method, **given).cost == bound
+        np.testing.assert_array_equal(found.cost.forwards, bound.forwards)
+
+
 def test_any_optimiser_and_a_start_of_ones_own():
     """Gradient descent from an inversion: each step lowers the loss; blend 0 forgets the start."""
     solve = tfg.TruncatedSolve(1.0, 3, "heun")

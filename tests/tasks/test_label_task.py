@@ -101,6 +101,20 @@ def test_the_source_can_be_optimised_through_the_whole_solve(task):
     assert (np.asarray(out.cost.forwards) <= task.upper_cost(source).forwards).all()
 
 
+def test_a_model_can_be_guided_away_from_a_weaker_one(task):
+    """Both networks are counted, before the run and after it; a weight of 0 leaves the model as it is."""
+    key, targets = jax.random.key(3), balanced_targets(3, range(3))
+    weak = task.model.replace(params=jnp.asarray(0.5))
+    away = dataclasses.replace(task, model=tfg.Autoguidance(task.model, weak, 1.0))
+    off = dataclasses.replace(task, model=tfg.Autoguidance(task.model, weak, 0.0))
+    found, plain = away.sample(key, targets, preset("dps")), task.sample(key, targets, preset("dps"))
+    np.testing.assert_allclose(off.sample(key, targets, preset("dps")).x, plain.x, rtol=1e-5, atol=1e-6)
+    assert np.abs(found.x - plain.x).max() > 1e-3
+    np.testing.assert_array_equal(found.cost.forwards, 2 * plain.cost.forwards)
+    bound = away.upper_cost(preset("dps"))
+    assert bound == tfg.Cost(2 * 3, 2 * 3, 3) and (np.asarray(found.cost.forwards) <= bound.forwards).all()
+
+
 def test_a_window_spares_the_steps_outside_it(task):
     key, targets = jax.random.key(3), balanced_targets(3, range(3))
     low, high = (float(value) for value in task.model.schedule.level(jnp.asarray([0.999, 0.5])).log_snr)

@@ -104,6 +104,10 @@ class RunOptions(CommonOptions, SamplerOptions):
     """Samples of each class."""
     guide: str = "fashion-mnist-guide-robust"
     """Classifier that guides: released name or folder."""
+    weak: str | None = None
+    """A worse model of the same kind to guide away from (autoguidance): released name or folder; default none."""
+    w: float | None = None
+    """Weight of that, default 1; 0 leaves the model as it is."""
     noisy_guide: str | None = None
     """Classifier of noisy images, for the method `classifier` alone: released name or folder; default the shipped."""
     evaluator: str = "fashion-mnist-evaluator"

@@ -13,6 +13,7 @@ from tfg_jax.cli.methods import Method
 from tfg_jax.cli.options import RunOptions
 from tfg_jax.config import to_plain
 from tfg_jax.guidance.classifier import ClassifierGuidance
+from tfg_jax.guidance.classifier_free.autoguidance import Autoguidance
 from tfg_jax.metrics import check_independent
 from tfg_jax.shards import fingerprint
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
@@ -29,7 +30,8 @@ def load_task(options: RunOptions, noisy: bool) -> LabelTask:
         raise ValueError("--noisy-guide has no effect without the method classifier; drop it")
     return load_label_task(
         options.model, options.guide, options.evaluator, (options.noisy_guide or NOISY_GUIDE) if noisy else None,
-        data=options.data, steps=options.steps, eta=options.eta, v=options.v, clip=options.clip,
+        weak=options.weak, w=options.w, data=options.data, steps=options.steps, eta=options.eta, v=options.v,
+        clip=options.clip,
     )  # fmt: skip
 
 
@@ -52,20 +54,24 @@ def targets_of(options: RunOptions, names: Sequence[str]) -> np.ndarray:
 def sample_config(options: RunOptions, task: LabelTask, method: Method, targets: np.ndarray) -> dict[str, Any]:
     """All that decides the samples, as JSON: another value of any of it is another folder."""
     guiding = task.noisy_guide if needs_noisy_guide(method) else task.guide
-    networks = {"model": task.model.params}
-    if method.guidance is not None:
-        networks["guide"] = guiding.params  # type: ignore[union-attr]
+    model: Any = task.model.model if isinstance(task.model, Autoguidance) else task.model
+    networks = {"model": model.params}
     # Absent when not asked for, so that folders written before there was such a choice are still known.
     chosen = {
         name: to_plain(getattr(task, name)) for name in ("lookahead", "window") if getattr(task, name) is not None
     }
+    if isinstance(task.model, Autoguidance):
+        weak: Any = task.model.weak
+        chosen["w"], networks["weak"] = to_plain(task.model.w), weak.params
+    if method.guidance is not None:
+        networks["guide"] = guiding.params  # type: ignore[union-attr]
     return chosen | {
         "guidance": to_plain(method.guidance),
         "conditional": method.conditional,
         "sampler": to_plain(task.sampler),
         "clip": to_plain(task.clip),
-        "schedule": to_plain(task.model.schedule),
-        "prediction": task.model.prediction,
+        "schedule": to_plain(model.schedule),
+        "prediction": model.prediction,
         "classes": [int(c) for c in dict.fromkeys(targets.tolist())],
         "seed": options.seed,
         "weights_sha256": {name: fingerprint(params) for name, params in networks.items()},

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from tfg_jax import arguments
 from tfg_jax.batch import map_samples, on_any_mesh
 from tfg_jax.checks import check_number
-from tfg_jax.denoiser import Denoiser
+from tfg_jax.denoiser import Model
 from tfg_jax.endtoend.controls import Controls
 from tfg_jax.endtoend.descend import lbfgs, minimise
 from tfg_jax.endtoend.source import DFlow, searches
@@ -29,7 +29,7 @@ from tfg_jax.samplers.ode import Euler
 
 def end_to_end(
     key: PRNGKeyArray,
-    model: Denoiser,
+    model: Model,
     method: DFlow | Controls,
     *,
     objective: Objective | Callable[..., Array],
@@ -45,11 +45,11 @@ def end_to_end(
 
     A sample depends on (weights, configuration, key, index) alone. Samples of a chunk are computed until the slowest is
     done; a sample that is done costs no line search. ``cost`` counts a sample's own calls, with both branches of the
-    L-BFGS line search, which are both computed.
+    L-BFGS line search, which are both computed, and every network call of a transform such as `CFG`.
 
     Args:
         key: root key.
-        model: the diffusion or flow model.
+        model: the diffusion or flow model, or a transform of one.
         method: `DFlow` or `Controls`.
         objective: log-weight of a clean sample, higher is better.
         num_samples: how many.
@@ -84,7 +84,7 @@ class Preview(NamedTuple):
 
 
 def preview_end_to_end(
-    model: Denoiser,
+    model: Model,
     method: DFlow | Controls,
     *,
     objective: Objective | Callable[..., Array],
@@ -101,7 +101,7 @@ def preview_end_to_end(
     """
     checked = _checked(model, method, objective, num_samples, target, cond, start, None, chunk, 0)
     lowered = _run.lower(jax.random.key(0), model, method, *checked, None, 0, n=num_samples, chunk=chunk)
-    return Preview(upper_end_to_end_cost(method), memory_of(lowered.compile()))
+    return Preview(upper_end_to_end_cost(method, model, conditional=cond is not None), memory_of(lowered.compile()))
 
 
 def memory_of(compiled: Any) -> int | None:
@@ -113,7 +113,7 @@ def memory_of(compiled: Any) -> int | None:
 
 
 def _checked(
-    model: Denoiser, method: DFlow | Controls, objective: Any, num_samples: int, target: PyTree, cond: PyTree,
+    model: Model, method: DFlow | Controls, objective: Any, num_samples: int, target: PyTree, cond: PyTree,
     start: Any, blend: Any, chunk: int | None, index_offset: Any,
 ) -> tuple[Objective, dict]:  # fmt: skip
     """The objective and the samples' own data, once all arguments are found to fit each other."""
@@ -136,18 +136,24 @@ def _checked(
     return objective, {"cond": cond, "target": target, "start": start}
 
 
-def upper_end_to_end_cost(method: DFlow | Controls) -> Cost:
+def upper_end_to_end_cost(method: DFlow | Controls, model: Model | None = None, *, conditional: bool = True) -> Cost:
     """Calls per sample of a run before it is made; early stops can only make it cheaper.
 
     With your own optimizer it holds for one evaluation an iteration, as all optimisers without a line search make.
+
+    Args:
+        method: as in `end_to_end`.
+        model: a transform such as `CFG`, whose evaluations take several network forwards; None counts one each.
+        conditional: whether the run has a ``cond``; read with a model only.
     """
     each = 2 * (method.line_search or 20) if searches(method) else 1
-    return method.closure * (1 + method.iterations * each) + method.final
+    calls = 1 if model is None else model.calls(None, conditional)
+    return (method.closure * (1 + method.iterations * each) + method.final).networks(calls)
 
 
 @partial(jax.jit, static_argnames=("n", "chunk"))
 def _run(
-    key: PRNGKeyArray, model: Denoiser, method: Any, objective: Any, data: dict, blend: ArrayLike | None,
+    key: PRNGKeyArray, model: Model, method: Any, objective: Any, data: dict, blend: ArrayLike | None,
     index_offset: ArrayLike, *, n: int, chunk: int | None,
 ) -> Samples:  # fmt: skip
     controls = isinstance(method, Controls)
@@ -178,7 +184,8 @@ def _run(
             jnp.where(finite, found.status.code, NON_FINITE),
             jnp.where(finite | (found.status.code != OK), found.status.step, found.iterations),
         )
-        cost = method.closure.as_arrays() * found.evaluations + method.final.as_arrays()
+        calls = model.calls(None, data["cond"] is not None)
+        cost = (method.closure.as_arrays() * found.evaluations + method.final.as_arrays()).networks(calls)
         info = {"objective": penalty - found.value, "iterations": found.iterations, "variable": found.variable}
         return Samples(x, status, cost, info)
 

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -66,7 +66,7 @@ class Networks:
     @property
     def model(self) -> Denoiser:
         """The diffusion model."""
-        return self.label.model
+        return cast(Denoiser, self.label.model)  # loaded without a weaker model
 
     def problem(self, name: str, seed: int, n: int) -> Problem:
         """A problem of ``n`` samples on a seed; the mask of a random problem is another on another seed."""

@@ -14,9 +14,10 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from tfg_jax.checks import check_count
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
-from tfg_jax.denoiser import Denoiser
+from tfg_jax.denoiser import Denoiser, Model
 from tfg_jax.guidance.base import StepContext
 from tfg_jax.guidance.classifier import ClassifierGuidance
+from tfg_jax.guidance.classifier_free.autoguidance import Autoguidance
 from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.objectives.classifier import (
@@ -37,7 +38,8 @@ class LabelTask:
     """Everything of a label-guidance run but the method, the key and the targets.
 
     Attributes:
-        model: the diffusion model; used with its null class unless `sample` is told ``conditional=True``.
+        model: the diffusion model, or a transform of one such as `Autoguidance`; used with its null class unless
+            `sample` is told ``conditional=True``.
         guide: classifier of clean images that guides.
         judge: scores the samples.
         noisy_guide: classifier of noisy images, needed by `ClassifierGuidance` alone.
@@ -48,7 +50,7 @@ class LabelTask:
         window: log-SNRs (low, high) between which guidance acts; None is everywhere.
     """
 
-    model: Denoiser
+    model: Model
     guide: Classifier
     judge: Judge
     noisy_guide: NoisyClassifier | None = None
@@ -120,6 +122,8 @@ def load_label_task(
     evaluator: str | os.PathLike[str] = "fashion-mnist-evaluator",
     noisy_guide: str | os.PathLike[str] | None = None,
     *,
+    weak: str | os.PathLike[str] | None = None,
+    w: float | None = None,
     data: str | os.PathLike[str] | None = None,
     steps: int = 50,
     eta: float = 1.0,
@@ -130,15 +134,19 @@ def load_label_task(
 
     Args:
         model, guide, evaluator, noisy_guide: released names or folders of weights.
+        weak: a worse model of the same kind, which `model` is guided away from by `Autoguidance`; None is none.
+        w: the weight of that, as in `Autoguidance`; None is 1.
         data: folder of the original files, see `load_judge`.
         steps: DDIM steps, >= 1. eta: DDIM stochasticity in [0, 1].
         v: more noise than eta 1, in [0, 1], as `DDPM` has it; None is DDIM.
         clip: clip clean estimates to [-1, 1].
     Raises:
         FileNotFoundError: no such weights or data.
-        ValueError: damaged files, weights of the wrong kind, classes that do not match, bad steps, eta or v, or
-            both eta and v.
+        ValueError: damaged files, weights of the wrong kind, classes that do not match, bad steps, eta, v or w,
+            both eta and v, or w without a weak model.
     """
+    if w is not None and weak is None:
+        raise ValueError(f"w={w} has no effect without weak; name the model to be guided away from")
     if v is not None and eta != 1.0:
         raise ValueError(f"eta={eta} has no effect with v={v}, which takes its place; drop one of them")
     sampler = DDIM(steps, eta) if v is None else DDPM(steps, v)
@@ -153,4 +161,6 @@ def load_label_task(
         )
     count = counts.pop()
     names = CLASS_NAMES if count == len(CLASS_NAMES) else tuple(f"class {c}" for c in range(count))
-    return LabelTask(load_as(model, Denoiser), guiding, judge, noisy, sampler, Clip() if clip else None, names)
+    good = load_as(model, Denoiser)
+    away = good if weak is None else Autoguidance(good, load_as(weak, Denoiser), 1.0 if w is None else w)
+    return LabelTask(away, guiding, judge, noisy, sampler, Clip() if clip else None, names)

@@ -26,8 +26,8 @@ Method = Guidance | DFlow | Controls | None
 def upper_task_cost(task: Any, method: Method) -> Cost:
     """Calls per sample before a run of the task is made; it can only be cheaper."""
     if isinstance(method, EndToEnd):
-        return upper_end_to_end_cost(method)
-    return upper_cost(method, task.lookahead, task.sampler)
+        return upper_end_to_end_cost(method, task.model)
+    return upper_cost(method, task.lookahead, task.sampler, task.model)
 
 
 def sample_task(

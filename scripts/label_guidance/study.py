@@ -1,0 +1,123 @@
+"""What the study of label guidance runs: a way on a seed, kept in a folder; and the lines of its tables."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from label_guidance.ways import PURE_NOISE, TRIALS, Way, strengths
+from tfg_jax import metrics
+from tfg_jax.cli import runs, scoring, setup
+from tfg_jax.cli.main import Interrupted
+from tfg_jax.cli.methods import Method
+from tfg_jax.data import fashion_mnist
+from tfg_jax.files import slug
+from tfg_jax.report.label_report import LabelRun, label_metrics
+from tfg_jax.samplers.rules import DDPM
+from tfg_jax.shards import open_folder
+from tfg_jax.tasks.label import LabelTask, balanced_targets
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is run and where it goes."""
+
+    per_class: int = 128  # reported samples a class
+    ablation_per_class: int = 64  # of the rows that change one thing of TFG
+    trial_per_class: int = 10  # tuning samples a class
+    steps: int = 50
+    chunk: int = 20  # small arrays stay in the cache of a CPU core
+    only: tuple[str, ...] = ()  # rows to sample, without a page; () is all of them, and the page
+    folder: Path = Path("runs/label_guidance")  # samples, for resuming
+    page: Path = Path("docs/results/label_guidance.md")
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """The task, and samples of any method on any seed, kept in folders."""
+
+    task: LabelTask
+    narrow: LabelTask  # with the guide that has seen little noise
+    longer: LabelTask  # from the network that was trained for longer
+    away: LabelTask  # from that network, guided away from its first stage
+    run: Run
+
+    def task_of(self, way: Way) -> LabelTask:
+        """The task with the networks of a way."""
+        if way.w is not None:
+            return dataclasses.replace(self.away, model=self.away.model.replace(w=way.w))  # type: ignore[attr-defined]
+        return self.longer if way.longer else self.narrow if way.narrow else self.task
+
+    def samples(
+        self, name: str, way: Way, seed: int, per_class: int, first: int | None = None
+    ) -> tuple[LabelRun, dict[str, Any]]:
+        """Samples and metrics of a way (of the ``first`` of them); only what is missing on disk is computed."""
+        task, method = self.task_of(way), Method(way.guidance, way.conditional)
+        if way.v is not None:
+            task = dataclasses.replace(task, sampler=DDPM(self.run.steps, way.v))
+        if way.until is not None:
+            task = dataclasses.replace(task, window=(PURE_NOISE, way.until))
+        targets = balanced_targets(10 * per_class)
+        options: Any = dataclasses.make_dataclass("Options", [("seed", int)])(seed)
+        config = setup.sample_config(options, task, method, targets)
+        home = self.run.folder / name
+        with open_folder(home, config, len(targets), min(self.run.chunk, len(targets))) as folder:
+            if runs.fill(folder, task, method, targets, name):
+                raise Interrupted(f"interrupted after {name}; the same command resumes")
+            arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
+        arrays = {key: array[:first] for key, array in arrays.items()}
+        scored = scoring.label_run(task.judge, task.class_names, arrays, seconds, config)
+        return scored, label_metrics(scored)
+
+    def tune(self, name: str, reference: float) -> tuple[Way, list[dict[str, Any]]]:
+        """The best of a method's trials on the tuning seed, and all of them as rows."""
+        rows = []
+        for way in TRIALS[name]:
+            trial = f"tune/{slug(name)}-{'-'.join(map(str, strengths(way)))}"
+            _, found = self.samples(trial, way, 1, self.run.trial_per_class)
+            score = found["evaluator_accuracy"] - 0.25 * math.log2(found["frechet_distance"] / reference)
+            rows.append(
+                {
+                    "method": name,
+                    "setting": way.setting,
+                    "accuracy": round(found["evaluator_accuracy"], 3),
+                    "Fréchet distance": round(found["frechet_distance"], 1),
+                    "score": round(score, 3),
+                }
+            )
+        best = int(np.argmax([row["score"] for row in rows]))
+        return TRIALS[name][best], [{**row, "kept": "yes" if i == best else ""} for i, row in enumerate(rows)]
+
+
+def row_of(name: str, way: Way, found: dict[str, Any]) -> dict[str, Any]:
+    """One line of the main table."""
+    return {
+        "method": name,
+        "setting": way.setting,
+        "evaluator accuracy": scoring.estimate(found, "evaluator_accuracy"),
+        "Fréchet distance": scoring.estimate(found, "frechet_distance"),
+        "high frequencies / real": scoring.estimate(found, "high_frequency_ratio"),
+        "forwards": found["network_forwards_per_sample"],
+        "pullbacks": found["network_pullbacks_per_sample"],
+        "objective gradients": found["objective_gradients_per_sample"],
+    }
+
+
+def real_row(task: LabelTask, n: int) -> dict[str, Any]:
+    """Real test images on the same scale, at equal n and class balance."""
+    images, labels = fashion_mnist.load("test")
+    chosen = np.concatenate([np.flatnonzero(labels == c)[: n // 10] for c in range(10)])
+    scores = task.judge.score(images[chosen])
+    distance = metrics.frechet_with_ci(scores.features, task.judge.moments)  # type: ignore[arg-type]
+    return {
+        "method": "real test images",
+        "setting": "-",
+        "evaluator accuracy": metrics.accuracy(scores.evaluator_logits, labels[chosen]),
+        "Fréchet distance": distance,
+        "high frequencies / real": metrics.high_frequency_ratio(images[chosen], task.judge.images),  # type: ignore[arg-type]
+        "forwards": 0,
+        "pullbacks": 0,
+        "objective gradients": 0,
+    }
