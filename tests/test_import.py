@@ -10,6 +10,8 @@ import pytest
 SLOW = ["diffrax", "equinox", "matplotlib", "orbax", "tyro", "PIL"]
 # No backend of this name exists, so whatever asks for a device fails.
 NO_DEVICE = {"JAX_PLATFORMS": "no_such_platform"}
+LIST_MODULES = "print(json.dumps(sorted(sys.modules)))"
+IS_FUNCTION = "print(callable(tfg_jax.sample) and callable(tfg_jax.invert))"
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -22,15 +24,13 @@ def test_the_probe_notices_a_device():
     assert run.returncode != 0 and "no_such_platform" in run.stderr
 
 
-@pytest.mark.parametrize(
-    "then",
-    ["", "[getattr(tfg_jax, name) for name in tfg_jax.__all__]"],
-    ids=["the package", "every public name"],
-)
-def test_import_touches_no_device_and_no_slow_package(then):
-    run = python(f"import json, sys, tfg_jax\n{then}\nprint(json.dumps(sorted(sys.modules)))")
+def test_import_touches_no_device_and_no_slow_package():
+    """Neither the package nor any of its public names."""
+    names = "[getattr(tfg_jax, name) for name in tfg_jax.__all__]"
+    run = python(f"import json, sys, tfg_jax\n{LIST_MODULES}\n{names}\n{LIST_MODULES}")
     assert run.returncode == 0, run.stderr
-    assert not set(SLOW) & set(json.loads(run.stdout))
+    for listed in run.stdout.splitlines():
+        assert not set(SLOW) & set(json.loads(listed))
 
 
 IMPORT_EVERY_FILE = """
@@ -41,21 +41,17 @@ for module in pkgutil.walk_packages(tfg_jax.__path__, "tfg_jax."):
 """
 
 
-def test_no_file_touches_a_device():
-    run = python(IMPORT_EVERY_FILE)
-    assert run.returncode == 0, run.stderr
-
-
 @pytest.mark.parametrize(
-    "before", ["", "import tfg_jax.sample, tfg_jax.invert", "tfg_jax.best_of_n", IMPORT_EVERY_FILE]
+    "imports", [("import tfg_jax.sample, tfg_jax.invert", "tfg_jax.best_of_n"), (IMPORT_EVERY_FILE,)]
 )
-def test_a_function_is_not_hidden_by_the_file_of_its_name(before):
-    """Importing `tfg_jax.sample`, the file, must not replace `tfg_jax.sample`, the function."""
-    run = python(f"import tfg_jax\n{before}\nprint(callable(tfg_jax.sample), callable(tfg_jax.invert))")
-    assert run.stdout.split() == ["True", "True"], run.stdout + run.stderr
+def test_a_function_is_not_hidden_by_the_file_of_its_name(imports):
+    """Importing the file `tfg_jax.sample` must not replace the function of that name; no file touches a device."""
+    run = python("\n".join(["import tfg_jax", IS_FUNCTION, *(f"{each}\n{IS_FUNCTION}" for each in imports)]))
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == ["True"] * (1 + len(imports)), run.stdout
 
 
 def test_import_adds_at_most_a_second_to_jax():
-    """The one promise about time; the best of three runs, since a busy machine only ever adds."""
+    """The one promise about time; any of three runs may keep it, since a busy machine only ever adds."""
     code = "import jax, time; start = time.perf_counter(); import tfg_jax; print(time.perf_counter() - start)"
-    assert min(float(python(code).stdout) for _ in range(3)) < 1.0
+    assert any(float(python(code).stdout) < 1.0 for _ in range(3))
