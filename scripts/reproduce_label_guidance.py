@@ -27,7 +27,8 @@ from tfg_jax.tasks.label import load_label_task
 from tfg_jax.tasks.presets import LABEL_PRESETS
 
 SHIFTED = (
-    "none", "conditional", "lgd", "tfg4", "tfg4 ending", "none away", "tfg4 away", "none, n_recur 4, v 0.5",
+    "none", "conditional", "lgd", "tfg4", "tfg4 ending", "none away", "tfg away", "tfg4 away",
+    "tfg4 decrease away", "none, n_recur 4, v 0.5",
 )  # fmt: skip
 
 

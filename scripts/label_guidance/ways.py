@@ -66,6 +66,11 @@ AWAY = {
         Way(TFG(rho, None, 1.0, n_recur=4), v=v, longer=True, w=1.0)
         for rho, v in ((0.2, 0.5), (0.3, 0.5), (0.4, 0.5), (0.3, 0.7), (0.4, 0.7), (0.3, None))
     ],
+    # Strengths in the proportions of the exact conditional score: its shift of a step is 1 - a_t / a_next, too.
+    "tfg4 decrease away": [
+        Way(TFG(rho, None, 1.0, n_recur=4, rho_structure="decrease"), v=v, longer=True, w=1.0)
+        for rho, v in ((0.15, 0.5), (0.2, 0.5), (0.25, 0.5), (0.3, 0.5), (0.25, 0.7), (0.25, None))
+    ],
 }
 AWAY_FIXED = {
     "none longer": Way(None, longer=True),
