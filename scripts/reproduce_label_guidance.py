@@ -89,7 +89,7 @@ def write_page(
     run.page.parent.mkdir(parents=True, exist_ok=True)
     picture = run.page.with_suffix(".png")
     report.save_png(picture, report.grid(list(pictures.values()), row_labels=list(pictures), scale=2, gap=2))
-    points = {row["method"]: (row["Fréchet distance"], row["evaluator accuracy"]) for row in rows + away}
+    points = {row["method"]: (row["Fréchet distance"], row["evaluator accuracy"]) for row in rows}
     chart = run.page.with_name(f"{run.page.stem}_scatter.png")
     report.save_scatter(chart, points, "Fréchet distance (lower is better)", "evaluator accuracy")
     presets = {name: Way(preset).setting for name, preset in LABEL_PRESETS.items()}
