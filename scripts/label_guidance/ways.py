@@ -20,7 +20,7 @@ class Way:
     until: float | None = None  # log-SNR up to which it guides; None is to the end
     narrow: bool = False  # guided by the classifier that has seen little noise
     longer: bool = False  # from the network that was trained for longer
-    w: float | None = None  # autoguidance of that network, away from its first stage
+    w: float | None = None  # autoguidance of the longer trained network, away from its first stage
 
     @property
     def setting(self) -> str:
@@ -60,23 +60,23 @@ ENDING = [
 ]  # fmt: skip
 # The same methods with the unconditional network guided away from a less trained one.
 AWAY = {
-    "lgd away": [Way(guidance, longer=True, w=1.0) for guidance in GUIDANCES["lgd"]],
-    "tfg away": [Way(guidance, longer=True, w=1.0) for guidance in GUIDANCES["tfg"]],
+    "lgd away": [Way(guidance, w=1.0) for guidance in GUIDANCES["lgd"]],
+    "tfg away": [Way(guidance, w=1.0) for guidance in GUIDANCES["tfg"]],
     "tfg4 away": [
-        Way(TFG(rho, None, 1.0, n_recur=4), v=v, longer=True, w=1.0)
+        Way(TFG(rho, None, 1.0, n_recur=4), v=v, w=1.0)
         for rho, v in ((0.2, 0.5), (0.3, 0.5), (0.4, 0.5), (0.3, 0.7), (0.4, 0.7), (0.3, None))
     ],
     # Strengths in the proportions of the exact conditional score: its shift of a step is 1 - a_t / a_next, too.
     "tfg4 decrease away": [
-        Way(TFG(rho, None, 1.0, n_recur=4, rho_structure="decrease"), v=v, longer=True, w=1.0)
+        Way(TFG(rho, None, 1.0, n_recur=4, rho_structure="decrease"), v=v, w=1.0)
         for rho, v in ((0.15, 0.5), (0.2, 0.5), (0.25, 0.5), (0.3, 0.5), (0.25, 0.7), (0.25, None))
     ],
 }
 AWAY_FIXED = {
     "none longer": Way(None, longer=True),
     "conditional longer": Way(None, conditional=True, longer=True),
-    "none away": Way(None, longer=True, w=1.0),
-    "conditional away": Way(None, conditional=True, longer=True, w=1.0),
+    "none away": Way(None, w=1.0),
+    "conditional away": Way(None, conditional=True, w=1.0),
 }
 TRIALS = {name: [Way(guidance) for guidance in tried] for name, tried in GUIDANCES.items()} | {
     "tfg4": GENTLE,
