@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from label_guidance.ways import PURE_NOISE, TRIALS, Way, strengths
-from tfg_jax import metrics
+from label_guidance.ways import TRIALS, Way, strengths
+from tfg_jax import Autoguidance, Denoiser, metrics
 from tfg_jax.cli import runs, scoring, setup
 from tfg_jax.cli.main import Interrupted
 from tfg_jax.cli.methods import Method
@@ -17,7 +18,8 @@ from tfg_jax.files import slug
 from tfg_jax.report.label_report import LabelRun, label_metrics
 from tfg_jax.samplers.rules import DDPM
 from tfg_jax.shards import open_folder
-from tfg_jax.tasks.label import LabelTask, balanced_targets
+from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
+from tfg_jax.tasks.scoring import load_as
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,16 +41,25 @@ class Study:
     """The task, and samples of any method on any seed, kept in folders."""
 
     task: LabelTask
-    narrow: LabelTask  # with the guide that has seen little noise
-    longer: LabelTask  # from the network that was trained for longer
-    away: LabelTask  # from that network, guided away from its first stage
+    guided_by: Mapping[str, LabelTask]  # the same with the other guides
+    longer: Denoiser  # trained for longer than the task's
+    first: Denoiser  # the first stage of that
     run: Run
+
+    @classmethod
+    def load(cls, run: Run) -> "Study":
+        """With the released networks."""
+        guides = {"robust": "fashion-mnist-guide-robust", "narrow": "fashion-mnist-guide"}
+        tasks = {name: load_label_task(guide=guide, steps=run.steps) for name, guide in guides.items()}
+        longer, first = (load_as(f"fashion-mnist-{stage}", Denoiser) for stage in ("longer", "first"))
+        return cls(load_label_task(steps=run.steps), tasks, longer, first, run)
 
     def task_of(self, way: Way) -> LabelTask:
         """The task with the networks of a way."""
+        task = self.task if way.guide is None else self.guided_by[way.guide]
         if way.w is not None:
-            return dataclasses.replace(self.away, model=self.away.model.replace(w=way.w))  # type: ignore[attr-defined]
-        return self.longer if way.longer else self.narrow if way.narrow else self.task
+            return dataclasses.replace(task, model=Autoguidance(self.longer, self.first, way.w))
+        return dataclasses.replace(task, model=self.longer) if way.longer else task
 
     def samples(
         self, name: str, way: Way, seed: int, per_class: int, first: int | None = None
@@ -57,8 +68,6 @@ class Study:
         task, method = self.task_of(way), Method(way.guidance, way.conditional)
         if way.v is not None:
             task = dataclasses.replace(task, sampler=DDPM(self.run.steps, way.v))
-        if way.until is not None:
-            task = dataclasses.replace(task, window=(PURE_NOISE, way.until))
         targets = balanced_targets(10 * per_class)
         options: Any = dataclasses.make_dataclass("Options", [("seed", int)])(seed)
         config = setup.sample_config(options, task, method, targets)

@@ -7,8 +7,6 @@ from tfg_jax import DPS, LGD, MPGD, TFG, UGD, FreeDoM
 from tfg_jax.config import to_plain
 from tfg_jax.guidance.base import Guidance
 
-PURE_NOISE = -30.0  # a log-SNR below that of any first step
-
 
 @dataclasses.dataclass(frozen=True)
 class Way:
@@ -17,8 +15,7 @@ class Way:
     guidance: Guidance | None
     conditional: bool = False
     v: float | None = None  # variance of the sampler's noise as in `DDPM`; None is the study's DDIM, v = 0
-    until: float | None = None  # log-SNR up to which it guides; None is to the end
-    narrow: bool = False  # guided by the classifier that has seen little noise
+    guide: str | None = None  # "robust" to noise alone, or "narrow": has seen little of it; None is the study's guide
     longer: bool = False  # from the network that was trained for longer
     w: float | None = None  # autoguidance of the longer trained network, away from its first stage
 
@@ -28,9 +25,9 @@ class Way:
         if self.guidance is None:
             return "-" if self.w is None else f"w {self.w}"
         plain = {key: value for key, value in to_plain(self.guidance).items() if key != "type" and value is not None}
-        own = {"v": self.v, "until log-SNR": self.until, "w": self.w}
-        settings = plain | {key: value for key, value in own.items() if value is not None}
-        return ", ".join([f"{key} {value}" for key, value in settings.items()] + ["narrow guide"] * self.narrow)
+        settings = plain | {key: value for key, value in {"v": self.v, "w": self.w}.items() if value is not None}
+        words = [] if self.guide is None else [f"{self.guide} guide"]
+        return ", ".join([f"{key} {value}" for key, value in settings.items()] + words)
 
 
 # Brackets around the best of earlier rounds of trials, eight for every method, on less trained models.
@@ -47,28 +44,28 @@ GUIDANCES: dict[str, list[Guidance]] = {
 }
 # Each recurrence guides again, so four of them want less strength each; and it takes away some of the samples' variety,
 # which more noise of the sampler gives back.
-GENTLE = [
-    Way(TFG(rho, None, 1.0, n_mc=n_mc, n_recur=4), v=v)
-    for rho, n_mc, v in ((0.3, 1, None), (0.2, 1, 0.5), (0.3, 1, 0.5), (0.45, 1, 0.5), (0.3, 1, 1.0), (0.3, 4, 0.5))
-]
-# The same, guided only until the outline is decided; from there recurrences are the model's own.
-ENDING = [
-    Way(TFG(rho, None, 1.0, n_recur=4), v=v, until=until)
-    for rho, v, until in (
-        (0.3, 0.5, 2.0), (0.4, 0.5, 2.0), (0.4, 0.7, 2.0), (0.4, 1.0, 2.0), (0.5, 0.7, 2.0), (0.4, 0.7, 3.0),
-    )
-]  # fmt: skip
-# The same methods with the unconditional network guided away from a less trained one.
+RECURRENT = {
+    None: ((0.15, 4, 0.7), (0.2, 4, 0.5), (0.2, 4, 0.7), (0.2, 4, 1.0), (0.25, 4, 0.7), (0.2, 1, 0.7)),  # rho, n_mc, v
+    "robust": ((0.3, 1, None), (0.2, 1, 0.5), (0.3, 1, 0.5), (0.45, 1, 0.5), (0.3, 1, 1.0), (0.3, 4, 0.5)),
+}
+GENTLE = {
+    guide: [Way(TFG(rho, None, 1.0, n_mc=n_mc, n_recur=4), v=v, guide=guide) for rho, n_mc, v in tried]
+    for guide, tried in RECURRENT.items()
+}
+# The same, led by a classifier that has seen noise but no estimates.
+ROBUST = {f"{name} robust": [Way(guidance, guide="robust") for guidance in GUIDANCES[name]] for name in ("lgd", "tfg")}
+ROBUST["tfg4 robust"] = GENTLE["robust"]
+# And with the unconditional network guided away from a less trained one, too.
 AWAY = {
-    "lgd away": [Way(guidance, w=1.0) for guidance in GUIDANCES["lgd"]],
-    "tfg away": [Way(guidance, w=1.0) for guidance in GUIDANCES["tfg"]],
+    "lgd away": [Way(guidance, w=1.0, guide="robust") for guidance in GUIDANCES["lgd"]],
+    "tfg away": [Way(guidance, w=1.0, guide="robust") for guidance in GUIDANCES["tfg"]],
     "tfg4 away": [
-        Way(TFG(rho, None, 1.0, n_recur=4), v=v, w=1.0)
+        Way(TFG(rho, None, 1.0, n_recur=4), v=v, w=1.0, guide="robust")
         for rho, v in ((0.2, 0.5), (0.3, 0.5), (0.4, 0.5), (0.3, 0.7), (0.4, 0.7), (0.3, None))
     ],
     # Strengths in the proportions of the exact conditional score: its shift of a step is 1 - a_t / a_next, too.
     "tfg4 decrease away": [
-        Way(TFG(rho, None, 1.0, n_recur=4, rho_structure="decrease"), v=v, w=1.0)
+        Way(TFG(rho, None, 1.0, n_recur=4, rho_structure="decrease"), v=v, w=1.0, guide="robust")
         for rho, v in ((0.15, 0.5), (0.2, 0.5), (0.25, 0.5), (0.3, 0.5), (0.25, 0.7), (0.25, None))
     ],
 }
@@ -78,10 +75,10 @@ AWAY_FIXED = {
     "none away": Way(None, w=1.0),
     "conditional away": Way(None, conditional=True, w=1.0),
 }
+OTHERS = ROBUST | AWAY  # other guides and networks than the study's
 TRIALS = {name: [Way(guidance) for guidance in tried] for name, tried in GUIDANCES.items()} | {
-    "tfg4": GENTLE,
-    "tfg4 ending": ENDING,
-    **AWAY,
+    "tfg4": GENTLE[None],
+    **OTHERS,
 }
 
 
@@ -90,7 +87,7 @@ def strengths(way: Way) -> list[Any]:
     names = ("strength", "rho", "mu", "smoothing", "n_mc")
     found = [getattr(way.guidance, name) for name in names if hasattr(way.guidance, name)]
     found += [kind] if (kind := getattr(way.guidance, "rho_structure", None)) else []
-    return found + [value for value in (way.v, way.until) if value is not None]
+    return found + [value for value in (way.v,) if value is not None]
 
 
 def ablations(tfg: TFG) -> dict[str, Way]:
@@ -104,20 +101,6 @@ def ablations(tfg: TFG) -> dict[str, Way]:
         "tfg, n_mc 4": change(n_mc=4),
         "tfg, constant": both("constant"),
         "tfg, decrease": both("decrease"),
-        "tfg, narrow guide": Way(tfg, narrow=True),
-    }
-
-
-def parts_of_way(tuned: dict[str, Way]) -> dict[str, Way]:
-    """What the end of guidance and the sampler's noise do, by one of them changed."""
-    changes: dict[str, dict[str, Any]] = {
-        "lgd, until log-SNR 2": {"until": 2.0},
-        "tfg, until log-SNR 2": {"until": 2.0},
-        "tfg4 ending, to the end": {"until": None},
-        "tfg4 ending, v 0": {"v": None},
-    }
-    return {
-        name: dataclasses.replace(tuned[method], **change)
-        for name, change in changes.items()
-        if (method := name.split(",")[0]) in tuned
+        "tfg, robust guide": Way(tfg, guide="robust"),
+        "tfg, narrow guide": Way(tfg, guide="narrow"),
     }

@@ -102,7 +102,7 @@ class RunOptions(CommonOptions, SamplerOptions):
     """Requested classes, by number or name; default all."""
     per_class: int = 8
     """Samples of each class."""
-    guide: str = "fashion-mnist-guide-robust"
+    guide: str = "fashion-mnist-guide-estimates"
     """Classifier that guides: released name or folder."""
     weak: str | None = None
     """A worse model of the same kind to guide away from (autoguidance): released name or folder; default none."""

@@ -23,9 +23,9 @@ class Options:
     A classifier is released into checkpoints/ at its end; the diffusion model where --export says.
     """
 
-    network: Annotated[Literal["diffusion", "guide", "guide-robust", "evaluator", "noisy"], tyro.conf.Positional] = (
-        "diffusion"
-    )
+    network: Annotated[
+        Literal["diffusion", "guide", "guide-robust", "guide-estimates", "evaluator", "noisy"], tyro.conf.Positional
+    ] = "diffusion"
     """Which network."""
     minutes: float | None = None
     """diffusion: time budget of this call; default 60."""

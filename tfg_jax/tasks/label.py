@@ -118,7 +118,7 @@ def balanced_targets(num_samples: int, classes: Sequence[int] = range(10)) -> In
 
 def load_label_task(
     model: str | os.PathLike[str] = "fashion-mnist",
-    guide: str | os.PathLike[str] = "fashion-mnist-guide-robust",
+    guide: str | os.PathLike[str] = "fashion-mnist-guide-estimates",
     evaluator: str | os.PathLike[str] = "fashion-mnist-evaluator",
     noisy_guide: str | os.PathLike[str] | None = None,
     *,
