@@ -12,23 +12,37 @@ so that a doubled distance must buy 25 points of accuracy.
 """
 
 import json
+from typing import Any, NamedTuple
 
 import numpy as np
 import tyro
+from label_guidance import guides
 from label_guidance.classes import by_class, named
 from label_guidance.study import Run, Study, real_row, row_of
-from label_guidance.ways import AWAY_FIXED, OTHERS, TRIALS, Way, ablations
+from label_guidance.ways import AWAY, AWAY_FIXED, ESTIMATES, TRIALS, Way, ablations
 
-from tfg_jax import TFG, Unguided, report
+from tfg_jax import TFG, Unguided, load, report
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug, write_atomically
 from tfg_jax.host import keep_freed_memory
 from tfg_jax.tasks.presets import LABEL_PRESETS
 
 SHIFTED = (
-    "none", "conditional", "lgd", "tfg", "tfg4", "none away", "lgd robust", "tfg4 robust", "tfg4 away",
-    "tfg4 decrease away", "none, n_recur 4, v 0.5",
+    "none", "conditional", "lgd", "tfg4", "none away", "tfg away", "tfg4 away", "tfg4 decrease away",
+    "lgd estimates", "tfg estimates", "tfg4 estimates", "none, n_recur 4, v 0.5",
 )  # fmt: skip
+
+
+class Tables(NamedTuple):
+    """The tables of the page, row by row."""
+
+    rows: list[dict[str, Any]]
+    away: list[dict[str, Any]]
+    estimates: list[dict[str, Any]]
+    compared: list[dict[str, Any]]
+    shifts: list[dict[str, Any]]
+    reading: list[dict[str, Any]]
+    trials: list[dict[str, Any]]
 
 
 def main(run: Run) -> None:
@@ -36,8 +50,9 @@ def main(run: Run) -> None:
     study = Study.load(run)
     recurrent = {f"none, n_recur 4{more}": Way(Unguided(n_recur=4), v=v) for more, v in (("", None), (", v 0.5", 0.5))}
     changed = (*recurrent, *ablations(TFG()))
-    plain, other = [name for name in TRIALS if name not in OTHERS], (*AWAY_FIXED, *OTHERS)
-    wanted = run.only or ("none", "conditional", *plain, *other, *changed)
+    away = (*AWAY_FIXED, *AWAY)
+    plain = ("none", "conditional", *(name for name in TRIALS if name not in away and name not in ESTIMATES))
+    wanted = run.only or (*plain, *away, *ESTIMATES, *changed)
     conditional = Way(None, conditional=True)
     trial = study.samples("tune/conditional", conditional, 1, run.trial_per_class)[1]["frechet_distance"]
     methods, trials = {"none": Way(None), "conditional": conditional} | recurrent | AWAY_FIXED, []
@@ -51,17 +66,19 @@ def main(run: Run) -> None:
             methods |= ablations(tuned.guidance)  # type: ignore[arg-type]
     print(report.text_table(trials), flush=True)
 
-    rows, away, pictures, numbers = [real_row(study.task, 10 * run.per_class)], [], {}, {}
+    pictures, numbers, few = {}, {}, run.ablation_per_class
     shifts, real = [], named(study.task.judge, fashion_mnist.load("test")[0])
-    few = run.ablation_per_class
-    compared = [real_row(study.task, 10 * few)]
+    rows, compared = [real_row(study.task, 10 * run.per_class)], [real_row(study.task, 10 * few)]
+    reading = [] if run.only else guides.rows(study.task.model, study.guides, load("fashion-mnist-noisy"))
+    tables = Tables(rows, [], [], compared, shifts, reading, trials)
     for name in wanted:
         method, folder = methods[name], f"report/{slug(name)}"
         scored, found = study.samples(folder, method, 0, few if name in changed else run.per_class)
         pictures[name], numbers[name] = np.asarray(scored.x[:20]), found
         if name in SHIFTED:
             shifts.append({"method": name} | by_class(named(study.task.judge, np.asarray(scored.x[: 10 * few])), real))
-        table = compared if name in changed else away if name in other else rows
+        table = tables.compared if name in changed else tables.away if name in away else tables.rows
+        table = tables.estimates if name in ESTIMATES else table
         table.append(row_of(name, method, found))
         if name in ("none", "conditional", "lgd", "tfg", "tfg4"):
             _, found = study.samples(folder, method, 0, run.per_class, first=10 * few)
@@ -69,18 +86,16 @@ def main(run: Run) -> None:
         print(report.text_table([table[-1]]), flush=True)
         if not run.only:
             report.write_json(run.folder / "numbers.json", numbers)
-            write_page(run, rows, away, compared, shifts, trials, pictures)
-    print(*map(report.text_table, (rows, away, compared)), sep="\n")
+            write_page(run, tables, pictures)
+    print(*map(report.text_table, filter(None, tables)), sep="\n")
 
 
-def write_page(
-    run: Run, rows: list, away: list, compared: list, shifts: list, trials: list, pictures: dict[str, np.ndarray]
-) -> None:
+def write_page(run: Run, tables: Tables, pictures: dict[str, np.ndarray]) -> None:
     """The generated part of the page: tables and picture; findings.md beside it is written by hand and kept."""
     run.page.parent.mkdir(parents=True, exist_ok=True)
     picture = run.page.with_suffix(".png")
     report.save_png(picture, report.grid(list(pictures.values()), row_labels=list(pictures), scale=2, gap=2))
-    points = {row["method"]: (row["Fréchet distance"], row["evaluator accuracy"]) for row in rows}
+    points = {row["method"]: (row["Fréchet distance"], row["evaluator accuracy"]) for row in tables.rows}
     chart = run.page.with_name(f"{run.page.stem}_scatter.png")
     report.save_scatter(chart, points, "Fréchet distance (lower is better)", "evaluator accuracy")
     presets = {name: Way(preset).setting for name, preset in LABEL_PRESETS.items()}
@@ -93,24 +108,30 @@ def write_page(
         "n and class balance; brackets are 95 % intervals. The evaluator never guides.\n",
         findings.read_text() if findings.exists() else "",
         "## Table\n",
-        report.markdown_table(rows),
+        report.markdown_table(tables.rows),
         f"\n![accuracy against distance]({chart.name})\n",
-        "\n## Another guide, another network\n\nThe same seeds, n and moments, tuned like the rows above: guided by "
-        "`fashion-mnist-guide-robust` (`robust`); from the network that was trained for longer (`longer`); and, with "
-        "that guide, from that network guided away from its own first stage (`away`: `Autoguidance`, two forwards an "
-        "evaluation).\n",
-        report.markdown_table(away),
+        "\n## Away from a weaker model\n\nThe same seeds, n and moments, from the network that was trained for longer "
+        "(`longer`), and from that network guided away from its own first stage (`away`: `Autoguidance`, two forwards "
+        "an evaluation), tuned like the rows above.\n",
+        report.markdown_table(tables.away),
+        "\n## By a guide that knows estimates\n\nThe same again, guided by `fashion-mnist-guide-estimates`, which has "
+        "also seen images as a linear denoiser estimates them (`estimates`), in the place of "
+        "`fashion-mnist-guide-robust`, which guides every other row but one.\n",
+        report.markdown_table(tables.estimates),
         f"\n## One thing changed at a time\n\n{10 * run.ablation_per_class} samples a row, the first of those above; "
         "distances compare within this table alone.\n",
-        report.markdown_table(compared),
+        report.markdown_table(tables.compared),
         "\n## What the classes look like\n\nSquared distance in the evaluator's features between the mean of the "
         f"first {10 * run.ablation_per_class} samples that it calls a class, whatever was requested, and the mean "
         "of the test images that it calls so.\n",
-        report.markdown_table(shifts),
+        report.markdown_table(tables.shifts),
+        "\n## How the guides read estimates\n\nLoss in nats (accuracy) on the network's clipped clean estimates of "
+        "1,000 test images, by the log-SNR of what it saw; last, the classifier of noisy images on that itself.\n",
+        report.markdown_table(tables.reading),
         f"\nThe first twenty samples of each row, same seeds, every class twice:\n\n![samples]({picture.name})\n",
         f"\n## Tuning\n\n{len(TRIALS['tfg'])} trials a method, {10 * run.trial_per_class} samples each, on seed 1. "
         "Score: accuracy - 0.25 log2(distance / distance of conditional samples at that n).\n",
-        report.markdown_table(trials),
+        report.markdown_table(tables.trials),
         f"\nPresets shipped as `tfg_jax.tasks.presets`: {json.dumps(presets)}\n",
     ]
     write_atomically(run.page, lambda out: out.write("\n".join(text).encode()))

@@ -15,6 +15,7 @@ from tfg_jax.cli.main import Interrupted
 from tfg_jax.cli.methods import Method
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug
+from tfg_jax.objectives.classifier import Classifier
 from tfg_jax.report.label_report import LabelRun, label_metrics
 from tfg_jax.samplers.rules import DDPM
 from tfg_jax.shards import open_folder
@@ -49,10 +50,15 @@ class Study:
     @classmethod
     def load(cls, run: Run) -> "Study":
         """With the released networks."""
-        guides = {"robust": "fashion-mnist-guide-robust", "narrow": "fashion-mnist-guide"}
+        guides = {"estimates": "fashion-mnist-guide-estimates", "narrow": "fashion-mnist-guide"}
         tasks = {name: load_label_task(guide=guide, steps=run.steps) for name, guide in guides.items()}
         longer, first = (load_as(f"fashion-mnist-{stage}", Denoiser) for stage in ("longer", "first"))
-        return cls(load_label_task(steps=run.steps), tasks, longer, first, run)
+        return cls(load_label_task(guide="fashion-mnist-guide-robust", steps=run.steps), tasks, longer, first, run)
+
+    @property
+    def guides(self) -> dict[str, Classifier]:
+        """The classifiers of clean images, by their short names."""
+        return {"robust": self.task.guide} | {name: task.guide for name, task in self.guided_by.items()}
 
     def task_of(self, way: Way) -> LabelTask:
         """The task with the networks of a way."""

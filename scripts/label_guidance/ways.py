@@ -15,7 +15,7 @@ class Way:
     guidance: Guidance | None
     conditional: bool = False
     v: float | None = None  # variance of the sampler's noise as in `DDPM`; None is the study's DDIM, v = 0
-    guide: str | None = None  # "robust" to noise alone, or "narrow": has seen little of it; None is the study's guide
+    guide: str | None = None  # has seen "estimates", or "narrow": little noise; None is the study's, robust to noise
     longer: bool = False  # from the network that was trained for longer
     w: float | None = None  # autoguidance of the longer trained network, away from its first stage
 
@@ -44,41 +44,42 @@ GUIDANCES: dict[str, list[Guidance]] = {
 }
 # Each recurrence guides again, so four of them want less strength each; and it takes away some of the samples' variety,
 # which more noise of the sampler gives back.
-RECURRENT = {
-    None: ((0.15, 4, 0.7), (0.2, 4, 0.5), (0.2, 4, 0.7), (0.2, 4, 1.0), (0.25, 4, 0.7), (0.2, 1, 0.7)),  # rho, n_mc, v
-    "robust": ((0.3, 1, None), (0.2, 1, 0.5), (0.3, 1, 0.5), (0.45, 1, 0.5), (0.3, 1, 1.0), (0.3, 4, 0.5)),
-}
-GENTLE = {
-    guide: [Way(TFG(rho, None, 1.0, n_mc=n_mc, n_recur=4), v=v, guide=guide) for rho, n_mc, v in tried]
-    for guide, tried in RECURRENT.items()
-}
-# The same, led by a classifier that has seen noise but no estimates.
-ROBUST = {f"{name} robust": [Way(guidance, guide="robust") for guidance in GUIDANCES[name]] for name in ("lgd", "tfg")}
-ROBUST["tfg4 robust"] = GENTLE["robust"]
-# And with the unconditional network guided away from a less trained one, too.
+RECURRENT = [
+    Way(TFG(rho, None, 1.0, n_mc=n_mc, n_recur=4), v=v)
+    for rho, n_mc, v in ((0.3, 1, None), (0.2, 1, 0.5), (0.3, 1, 0.5), (0.45, 1, 0.5), (0.3, 1, 1.0), (0.3, 4, 0.5))
+]
+# The same methods with the unconditional network guided away from a less trained one.
 AWAY = {
-    "lgd away": [Way(guidance, w=1.0, guide="robust") for guidance in GUIDANCES["lgd"]],
-    "tfg away": [Way(guidance, w=1.0, guide="robust") for guidance in GUIDANCES["tfg"]],
+    "lgd away": [Way(guidance, w=1.0) for guidance in GUIDANCES["lgd"]],
+    "tfg away": [Way(guidance, w=1.0) for guidance in GUIDANCES["tfg"]],
     "tfg4 away": [
-        Way(TFG(rho, None, 1.0, n_recur=4), v=v, w=1.0, guide="robust")
+        Way(TFG(rho, None, 1.0, n_recur=4), v=v, w=1.0)
         for rho, v in ((0.2, 0.5), (0.3, 0.5), (0.4, 0.5), (0.3, 0.7), (0.4, 0.7), (0.3, None))
     ],
     # Strengths in the proportions of the exact conditional score: its shift of a step is 1 - a_t / a_next, too.
     "tfg4 decrease away": [
-        Way(TFG(rho, None, 1.0, n_recur=4, rho_structure="decrease"), v=v, w=1.0, guide="robust")
+        Way(TFG(rho, None, 1.0, n_recur=4, rho_structure="decrease"), v=v, w=1.0)
         for rho, v in ((0.15, 0.5), (0.2, 0.5), (0.25, 0.5), (0.3, 0.5), (0.25, 0.7), (0.25, None))
     ],
 }
+# Led by the classifier that has seen estimates, with which less strength is enough.
+ESTIMATES = {
+    f"{name} estimates": [Way(guidance, guide="estimates") for guidance in GUIDANCES[name]] for name in ("lgd", "tfg")
+}
+ESTIMATES["tfg4 estimates"] = [
+    Way(TFG(rho, None, 1.0, n_mc=n_mc, n_recur=4), v=v, guide="estimates")
+    for rho, n_mc, v in ((0.15, 4, 0.7), (0.2, 4, 0.5), (0.2, 4, 0.7), (0.2, 4, 1.0), (0.25, 4, 0.7), (0.2, 1, 0.7))
+]
 AWAY_FIXED = {
     "none longer": Way(None, longer=True),
     "conditional longer": Way(None, conditional=True, longer=True),
     "none away": Way(None, w=1.0),
     "conditional away": Way(None, conditional=True, w=1.0),
 }
-OTHERS = ROBUST | AWAY  # other guides and networks than the study's
 TRIALS = {name: [Way(guidance) for guidance in tried] for name, tried in GUIDANCES.items()} | {
-    "tfg4": GENTLE[None],
-    **OTHERS,
+    "tfg4": RECURRENT,
+    **AWAY,
+    **ESTIMATES,
 }
 
 
@@ -87,7 +88,7 @@ def strengths(way: Way) -> list[Any]:
     names = ("strength", "rho", "mu", "smoothing", "n_mc")
     found = [getattr(way.guidance, name) for name in names if hasattr(way.guidance, name)]
     found += [kind] if (kind := getattr(way.guidance, "rho_structure", None)) else []
-    return found + [value for value in (way.v,) if value is not None]
+    return found if way.v is None else [*found, way.v]
 
 
 def ablations(tfg: TFG) -> dict[str, Way]:
@@ -101,6 +102,5 @@ def ablations(tfg: TFG) -> dict[str, Way]:
         "tfg, n_mc 4": change(n_mc=4),
         "tfg, constant": both("constant"),
         "tfg, decrease": both("decrease"),
-        "tfg, robust guide": Way(tfg, guide="robust"),
         "tfg, narrow guide": Way(tfg, guide="narrow"),
     }
