@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from tfg_jax.analytic import Mixture, gaussian
 from tfg_jax.data import fashion_mnist
 from tfg_jax.host import keep_freed_memory
 from tfg_jax.models import classifiers
@@ -42,24 +43,15 @@ class Recipe(NamedTuple):
     kind: str = "classifier"
 
 
-class LinearDenoiser(NamedTuple):
-    """The denoiser of the Gaussian with the mean and covariance of some images: the best linear one for them."""
+def gaussian_of(images: np.ndarray) -> Mixture:
+    """The Gaussian with mean and covariance of images (n, H, W, C): its denoiser is the best linear one for them."""
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    return gaussian(flat.mean(0), np.cov(flat, rowvar=False))
 
-    mean: jax.Array  # (D,)
-    axes: jax.Array  # (D, D), a column each
-    variances: jax.Array  # (D,), along the axes
 
-    @classmethod
-    def of(cls, images: np.ndarray) -> "LinearDenoiser":
-        flat = images.reshape(len(images), -1).astype(np.float64)
-        variances, axes = np.linalg.eigh(np.cov(flat, rowvar=False))
-        return cls(*(jnp.asarray(a, jnp.float32) for a in (flat.mean(0), axes, np.maximum(variances, 0.0))))
-
-    def __call__(self, x: jax.Array, sigma: jax.Array) -> jax.Array:
-        """Clean estimates of x = x0 + sigma eps, (B, H, W, C), at sigma (B,)."""
-        gain = self.variances / (self.variances + sigma[:, None] ** 2)
-        centred = (x.reshape(len(x), -1) - self.mean) @ self.axes
-        return (self.mean + (gain * centred) @ self.axes.T).reshape(x.shape)
+def any_noise(u: jax.Array) -> jax.Array:
+    """Up to 0.1 for one half of u in [0, 1], up to 1 for the other."""
+    return jnp.where(u < 0.5, 0.2 * u, 2.0 * u - 1.0)
 
 
 RECIPES = {
@@ -71,7 +63,7 @@ RECIPES = {
     "guide-robust": Recipe(
         classifiers.GuideNet, classifiers.GuideConfig, "guide half",
         f"{MOVED}, noise of standard deviation up to 0.1 for half of the images and up to 1 for the others, "
-        "label smoothing 0.05", lambda u: jnp.where(u < 0.5, 0.2 * u, 2.0 * u - 1.0),
+        "label smoothing 0.05", any_noise,
     ),
     # At high noise clean estimates are averages over what the image could be, which no noise makes of an image.
     "guide-estimates": Recipe(
@@ -79,7 +71,7 @@ RECIPES = {
         f"{MOVED}, noise as for fashion-mnist-guide-robust; but 40 % of the images as the best linear denoiser of the "
         "training images estimates them from VPCosine's x_t, t in [0.2, 0.99], half of these with noise of standard "
         "deviation sqrt(1 - abar_t); label smoothing 0.05",
-        lambda u: jnp.where(u < 0.5, 0.2 * u, 2.0 * u - 1.0), estimates=0.4,
+        any_noise, estimates=0.4,
     ),
     "evaluator": Recipe(
         classifiers.EvaluatorNet, classifiers.EvaluatorConfig, "evaluator half", f"{MOVED}, label smoothing 0.05"
@@ -99,25 +91,29 @@ def shift(key: jax.Array, x: jax.Array, pixels: int = 1) -> jax.Array:
     return jax.vmap(lambda image, o: jax.lax.dynamic_slice(image, (o[0], o[1], 0), x.shape[1:]))(padded, offset)
 
 
+def per_image(values: jax.Array) -> jax.Array:
+    """(B,) numbers against images (B, H, W, C)."""
+    return values[:, None, None, None]
+
+
 def corrupt(key: jax.Array, x: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(x_t / scale, log-SNR) at times t (B,)."""
     level = VPCosine().level(t)
-    noisy = level.alpha[:, None, None, None] * x + level.sigma[:, None, None, None] * jax.random.normal(key, x.shape)
-    return noisy / level.scale[:, None, None, None], level.log_snr
+    noisy = per_image(level.alpha) * x + per_image(level.sigma) * jax.random.normal(key, x.shape)
+    return noisy / per_image(level.scale), level.log_snr
 
 
-def estimated(key: jax.Array, x: jax.Array, denoiser: LinearDenoiser) -> jax.Array:
-    """Clipped estimates of the images from x_t, t in [0.2, 0.99]; half of them with the noise that smoothing adds."""
+def estimated(key: jax.Array, x: jax.Array, data: Mixture) -> jax.Array:
+    """Clipped estimates of images (B, H, W, C) from x_t, t in [0.2, 0.99]; half of them with the noise of smoothing."""
     time_key, noise_key, smoothing_key, half_key = jax.random.split(key, 4)
     level = VPCosine().level(stratified_times(time_key, len(x), 0.2, 0.99))
-    sigma = level.sigma / level.alpha
-    noisy = x + sigma[:, None, None, None] * jax.random.normal(noise_key, x.shape)
-    width = jnp.where(jax.random.bernoulli(half_key, 0.5, sigma.shape), jnp.sqrt(1.0 - level.abar), 0.0)
-    estimate = jnp.clip(denoiser(noisy, sigma), -1.0, 1.0)
-    return estimate + width[:, None, None, None] * jax.random.normal(smoothing_key, x.shape)
+    noisy = per_image(level.alpha) * x + per_image(level.sigma) * jax.random.normal(noise_key, x.shape)
+    clean = jax.vmap(lambda x, level: data.clean(x.ravel(), level).x0)(noisy, level).reshape(x.shape)
+    width = jnp.where(jax.random.bernoulli(half_key, 0.5, (len(x),)), jnp.sqrt(1.0 - level.abar), 0.0)
+    return jnp.clip(clean, -1.0, 1.0) + per_image(width) * jax.random.normal(smoothing_key, x.shape)
 
 
-def make_loss(which: str, apply: Callable[..., jax.Array], denoiser: LinearDenoiser) -> Callable:
+def make_loss(which: str, apply: Callable[..., jax.Array], data: Mixture | None) -> Callable:
     recipe = RECIPES[which]
     smoothing = 0.0 if which == "noisy" else 0.05
 
@@ -129,10 +125,10 @@ def make_loss(which: str, apply: Callable[..., jax.Array], denoiser: LinearDenoi
         if recipe.noise is not None:
             u = jax.random.uniform(level_key, (len(x), 1, 1, 1))
             x += recipe.noise(u) * jax.random.normal(noise_key, x.shape)
-        if recipe.estimates:
+        if data is not None:
             estimate_key, chosen_key = jax.random.split(jax.random.fold_in(noise_key, 1))
             chosen = jax.random.bernoulli(chosen_key, recipe.estimates, (len(x), 1, 1, 1))
-            x = jnp.where(chosen, estimated(estimate_key, clean, denoiser), x)
+            x = jnp.where(chosen, estimated(estimate_key, clean, data), x)
         if which == "noisy":
             x, *rest = corrupt(noise_key, x, stratified_times(level_key, len(x), 0.0, VPCosine().t_start))
         logits = apply(params, x, *rest)
@@ -224,8 +220,9 @@ def main() -> None:
     settings = {
         k: v for k, v in vars(args).items() if k in ("which", "epochs", "batch", "learning_rate", "seed", "init")
     }
+    data = gaussian_of(images) if recipe.estimates else None
     state = fit(
-        make_loss(args.which, lambda p, *inputs: nnx.merge(graphdef, p)(*inputs), LinearDenoiser.of(images)),
+        make_loss(args.which, lambda p, *inputs: nnx.merge(graphdef, p)(*inputs), data),
         params,
         make_optimiser(steps, args.learning_rate),
         lambda step: {"image": images[indices(step)], "label": labels[indices(step)]},
