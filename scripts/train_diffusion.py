@@ -8,6 +8,7 @@ After a cool-down, `--minutes 0` (or the same command again) keeps the cooled we
 """
 
 import dataclasses
+import functools
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,7 @@ class Model:
     flip_classes: tuple[int, ...] = (0, 1, 2, 3, 4, 6)  # garments; shoes and bags have a side
     seed: int = 0
     init: str = ""  # folder of a released model of this architecture to go on from, its averaged weights; "" is fresh
+    teacher: str = ""  # folder of a released model of this architecture that gives the targets of dropped labels
 
     def unet(self) -> UNet2DConfig:
         """The network's configuration."""
@@ -106,14 +108,15 @@ def main(run: Run) -> None:
     if model.init:
         params = released_params(params, Path(model.init))
     print(f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters on {jax.devices()[0]}", flush=True)
-    loss = diffusion_loss(
-        apply,
-        SCHEDULE,
-        PREDICTION,
-        num_classes=fashion_mnist.NUM_CLASSES,
-        p_uncond=model.p_uncond,
-        flip_classes=model.flip_classes,
-    )
+    options = {
+        "num_classes": fashion_mnist.NUM_CLASSES,
+        "p_uncond": model.p_uncond,
+        "flip_classes": model.flip_classes,
+    }
+    loss = data_loss = diffusion_loss(apply, SCHEDULE, PREDICTION, **options)
+    if model.teacher:
+        teacher = functools.partial(apply, released_params(params, Path(model.teacher), "teacher"))
+        loss = diffusion_loss(apply, SCHEDULE, PREDICTION, teacher=teacher, **options)
     rate = learning_rate(model, run)
     optimiser = optax.chain(optax.clip_by_global_norm(model.clip), optax.adam(rate, b2=0.99))
     state = fit(
@@ -134,7 +137,7 @@ def main(run: Run) -> None:
         overwrite=run.overwrite,
     )
     if run.export is not None:
-        export(run, loss, state, run.export)
+        export(run, data_loss, state, run.export)
 
 
 def learning_rate(model: Model, run: Run) -> optax.Schedule:
@@ -161,14 +164,16 @@ def network(model: Model) -> tuple[Callable[..., Array], PyTree]:
     return apply, nnx.to_pure_dict(state)
 
 
-def released_params(params: PyTree, folder: Path) -> PyTree:
+def released_params(params: PyTree, folder: Path, name: str = "init") -> PyTree:
     """The weights of a released model in place of fresh ones of the same shapes."""
     arrays = store.read_weights(folder)[1]
     leaves, tree = jax.tree_util.tree_flatten_with_path(params)
     names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
     shapes = {name: leaf.shape for name, (_, leaf) in zip(names, leaves, strict=True)}
     if shapes != {name: array.shape for name, array in arrays.items()}:
-        raise ValueError(f"init={str(folder)!r} holds another architecture; give the model options it was trained with")
+        raise ValueError(
+            f"{name}={str(folder)!r} holds another architecture; give the model options it was trained with"
+        )
     return jax.tree.unflatten(tree, [jnp.asarray(arrays[name]) for name in names])
 
 
@@ -269,6 +274,8 @@ def straight_command(run: Run, step: int) -> str:
 
 def card(name: str, model: Model, command: str, metrics: dict[str, Any]) -> str:
     """Markdown of the model card; every number comes from the run."""
+    teacher = Path(model.teacher).name
+    taught = f"\n- Targets where the label is dropped: what {teacher} predicts with the label" if model.teacher else ""
     return f"""# {name}
 
 Class-conditional diffusion model of Fashion-MNIST, 28x28 grey images in [-1, 1]; a small model for experiments with
@@ -281,7 +288,7 @@ guidance, not for pictures of clothes. Class {fashion_mnist.NUM_CLASSES} stands 
 - Licence: {LICENCE}
 - Training: {metrics["updates"]:,} updates of {model.batch} images ({metrics["epochs"]} epochs), Adam; labels dropped
   with probability {model.p_uncond}{" (in the last of the stages below)" if model.init else ""}; released are the
-  averaged weights (decay {model.ema})
+  averaged weights (decay {model.ema}){taught}
 - Command: `{command}`
 - Denoising loss on the 10,000 test images: {metrics["test_loss"]}
 """

@@ -90,6 +90,20 @@ def test_labels_are_dropped_to_the_null_class(p_uncond, low, high):
     assert low <= np.mean(seen[0] == 10) <= high
 
 
+def test_a_teacher_gives_the_targets_of_dropped_labels_alone():
+    def apply(params, x, t, label):
+        return jnp.where((label == 10)[:, None, None, None], params, 0.0) * jnp.ones_like(x)
+
+    def teacher(x, t, label):
+        return jnp.broadcast_to(label[:, None, None, None] / 4.0, x.shape)  # the labels are 2
+
+    options = {"num_classes": 10, "p_uncond": 0.5, "teacher": teacher}
+    loss_fn = jax.jit(diffusion_loss(apply, schedules.VPCosine(), "v", **options))
+    slope = jax.jit(jax.grad(lambda params: loss_fn(params, batch(512), jax.random.key(0))[0]))
+    np.testing.assert_allclose(slope(0.5), 0.0, atol=1e-6)
+    np.testing.assert_allclose(slope(1.5), 2.0 * 0.5, atol=0.15)  # 2 (1.5 - 0.5), of about half of the batch
+
+
 def test_stratified_times_hit_every_part_once_and_are_uniform():
     t = np.asarray(stratified_times(jax.random.key(0), 64, 0.1, 0.9))
     np.testing.assert_array_equal(np.floor((t - 0.1) / 0.8 * 64), np.arange(64))
@@ -113,6 +127,7 @@ def test_flips_mirror_about_half_of_the_allowed_images():
         ({"prediction": "score"}, "prediction='score'"),
         ({"p_uncond": 1.5}, "p_uncond=1.5"),
         ({"flip_classes": (10,)}, "flip_classes"),
+        ({"p_uncond": 0.0, "teacher": lambda x, t, label: x}, "teacher has no effect with p_uncond=0"),
     ],
 )
 def test_bad_arguments(options, message):

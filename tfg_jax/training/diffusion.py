@@ -3,7 +3,9 @@
     x_t = alpha(t) x_0 + sigma(t) eps,    loss = mean_b w(t_b) mean_pixels |network(x_t, t, label) - target|^2
 
 The target is what the prediction type names; in VP coordinates a = alpha / scale, s = sigma / scale,
-scale = sqrt(alpha^2 + sigma^2), "v" is a eps - s x_0 (Salimans & Ho, arXiv 2202.00512).
+scale = sqrt(alpha^2 + sigma^2), "v" is a eps - s x_0 (Salimans & Ho, arXiv 2202.00512). With a teacher that knows the
+labels, the target where the label is dropped is teacher(x_t, t, label): its mean given x_t is the same as the target's,
+E[E[target | x_t, label] | x_t] = E[target | x_t], as far as the teacher is right, and its variance is only the label's.
 """
 
 from collections.abc import Callable
@@ -38,6 +40,7 @@ def diffusion_loss(
     t_min: float | None = None,
     time_law: CosineLogSNR | None = None,
     weighting: Callable[[Level], Array] | None = None,
+    teacher: Callable[[Array, Array, Array], Array] | None = None,
 ) -> LossFn:
     """Loss of a batched network, for `loop.fit`; its batches are `{"image": (B, H, W, C), "label": (B,)}`.
 
@@ -52,6 +55,8 @@ def diffusion_loss(
         t_min: times are uniform in [t_min, schedule.t_start]; default 1e-4.
         time_law: draws the times by log-SNR instead, as Ho & Salimans (arXiv 2207.12598).
         weighting: loss weight per time, a function of `Level`; None is 1.
+        teacher: `teacher(x, t_network, label) -> (B, H, W, C)`, a trained network of the same schedule, prediction and
+            time, gives the targets where labels are dropped; one forward more a batch. None: the data gives them.
 
     Returns: `loss_fn(params, batch, key) -> (loss, metrics)`; the metrics are the loss by quarters of the time axis.
 
@@ -63,6 +68,8 @@ def diffusion_loss(
         raise ValueError(f"p_uncond={p_uncond} is a probability: give a value in [0, 1]")
     if time_law is not None and t_min is not None:
         raise ValueError(f"t_min={t_min} has no effect with a time_law; set the law's log_snr_max or drop t_min")
+    if teacher is not None and p_uncond == 0.0:
+        raise ValueError("teacher has no effect with p_uncond=0: give a share of labels to drop, or drop the teacher")
     if any(not 0 <= c < num_classes for c in flip_classes):
         raise ValueError(f"flip_classes={flip_classes} must lie in 0 .. {num_classes - 1}")
 
@@ -79,13 +86,15 @@ def diffusion_loss(
         eps = jax.random.normal(noise_key, x0.shape, x0.dtype)
         level = schedule.level(t[:, None, None, None])
         dropped = jax.random.bernoulli(drop_key, p_uncond, label.shape)
-        label = jnp.where(dropped, num_classes, label)
-        raw = apply(params, level.alpha * x0 + level.sigma * eps, network_time(schedule, t), label)
+        x, t_network = level.alpha * x0 + level.sigma * eps, network_time(schedule, t)
+        raw = apply(params, x, t_network, jnp.where(dropped, num_classes, label))
         if prediction == "velocity":
             d_alpha, d_sigma = path_velocity(schedule, level.t)
             target = d_alpha * x0 + d_sigma * eps
         else:
             target = TARGETS[prediction](level, x0, eps)
+        if teacher is not None:
+            target = jnp.where(dropped[:, None, None, None], teacher(x, t_network, label), target)
         error = jnp.square(raw - target)
         per_sample = error.astype(jnp.promote_types(error.dtype, jnp.float32)).mean(axis=(1, 2, 3))
         if weighting is not None:
