@@ -43,8 +43,8 @@ class Study:
 
     task: LabelTask
     guided_by: Mapping[str, LabelTask]  # the same with the other guides
-    longer: Denoiser  # trained for longer than the task's
-    first: Denoiser  # the first stage of that
+    networks: Mapping[str, Denoiser]  # later stages of the task's
+    first: Denoiser  # the first stage of all
     run: Run
 
     @classmethod
@@ -52,8 +52,9 @@ class Study:
         """With the released networks."""
         guides = {"estimates": "fashion-mnist-guide-estimates", "narrow": "fashion-mnist-guide"}
         tasks = {name: load_label_task(guide=guide, steps=run.steps) for name, guide in guides.items()}
-        longer, first = (load_as(f"fashion-mnist-{stage}", Denoiser) for stage in ("longer", "first"))
-        return cls(load_label_task(guide="fashion-mnist-guide-robust", steps=run.steps), tasks, longer, first, run)
+        networks = {stage: load_as(f"fashion-mnist-{stage}", Denoiser) for stage in ("longer", "taught")}
+        first = load_as("fashion-mnist-first", Denoiser)
+        return cls(load_label_task(guide="fashion-mnist-guide-robust", steps=run.steps), tasks, networks, first, run)
 
     @property
     def guides(self) -> dict[str, Classifier]:
@@ -63,9 +64,10 @@ class Study:
     def task_of(self, way: Way) -> LabelTask:
         """The task with the networks of a way."""
         task = self.task if way.guide is None else self.guided_by[way.guide]
-        if way.w is not None:
-            return dataclasses.replace(task, model=Autoguidance(self.longer, self.first, way.w))
-        return dataclasses.replace(task, model=self.longer) if way.longer else task
+        if way.network is None:
+            return task
+        network = self.networks[way.network]
+        return dataclasses.replace(task, model=network if way.w is None else Autoguidance(network, self.first, way.w))
 
     def samples(
         self, name: str, way: Way, seed: int, per_class: int, first: int | None = None
