@@ -80,7 +80,6 @@ AWAY_FIXED = {
 TAUGHT = {
     "none taught": Way(None, network="taught"),
     "conditional taught": Way(None, conditional=True, network="taught"),
-    "conditional taught away": Way(None, conditional=True, network="taught", w=0.5),
     "tfg4 taught away": Way(TFG(0.2, None, 1.0, n_mc=4, n_recur=4), v=0.7, guide="estimates", network="taught", w=0.5),
 }
 TRIALS = {name: [Way(guidance) for guidance in tried] for name, tried in GUIDANCES.items()} | {
