@@ -13,6 +13,7 @@ import jax
 from jaxtyping import PyTree
 
 from tfg_jax.files import lock, unlock, write_atomically
+from tfg_jax.readers import load_json
 
 _STEP = re.compile(r"step_(\d{9})")
 
@@ -45,7 +46,12 @@ def claim(folder: Path, config: dict[str, Any], *, overwrite: bool = False) -> I
 def _record(folder: Path, config: dict[str, Any]) -> None:
     record = folder / "config.json"
     if record.exists():
-        known = json.loads(record.read_text(encoding="utf-8"))
+        try:
+            known = load_json("config", record)
+        except ValueError:
+            known = None
+        if not isinstance(known, dict):
+            raise ValueError(f"folder {str(folder)!r} has a damaged config.json: use --overwrite or another folder")
         changed = sorted(name for name in {*known, *config} if known.get(name) != config.get(name))
         if changed:
             detail = ", ".join(f"{name}: {known.get(name)!r} -> {config.get(name)!r}" for name in changed)

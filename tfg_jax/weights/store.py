@@ -18,6 +18,7 @@ import numpy as np
 from flax import nnx
 
 from tfg_jax.files import write_atomically
+from tfg_jax.readers import parse_json
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -212,15 +213,10 @@ def _is_sizes(value: Any) -> bool:
 
 def _parse_object(path: Path, data: bytes, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(data, unique=True)
+    except ValueError as error:
         raise ValueError(f"{path} has a corrupted {what} ({type(error).__name__}); fetch the file again.") from None
     if not isinstance(value, dict):
         raise ValueError(f"{path} has a {what} that is not a JSON object; fetch the file again.")
     return value
 
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) != len(pairs):
-        raise ValueError("a key appears twice")
-    return dict(pairs)
