@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import struct
 import tokenize
 import zipfile
@@ -39,6 +40,14 @@ def check_file(name: str, file: Path) -> None:
         raise ValueError(f"{name}={file} is no regular file; give one that can be read to its end")
 
 
+def read_bytes(file: Path, limit: int) -> bytes | None:
+    """The bytes of a file; None if there are more than ``limit``, of which no more is read than tells that."""
+    with file.open("rb") as stream:
+        # A read allocates what it is asked for, so it is asked for no more than there seems to be.
+        data = stream.read(min(os.fstat(stream.fileno()).st_size, limit) + 1)
+    return None if len(data) > limit else data
+
+
 def parse_json(text: str | bytes, unique: bool = False) -> Any:
     """The value of a JSON text.
 
@@ -63,9 +72,8 @@ def load_json(name: str, file: Path) -> Any:
         ValueError: no regular file, larger than 64 MiB, or no JSON.
     """
     check_file(name, file)
-    with file.open("rb") as stream:
-        data = stream.read(MAX_JSON_BYTES + 1)
-    if len(data) > MAX_JSON_BYTES:
+    data = read_bytes(file, MAX_JSON_BYTES)
+    if data is None:
         raise ValueError(f"{name}={file} is larger than {MAX_JSON_BYTES} bytes; it is refused unread")
     try:
         return parse_json(data)
@@ -112,7 +120,9 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, key: str) ->
     with archive.open(member) as stream:
         shape, dtype, start = _npy_header(stream, key)
     if dtype.hasobject:
-        raise _Unfit("holds Python objects; save arrays of numbers with numpy.savez, they are read with allow_pickle=False")
+        raise _Unfit(
+            "holds Python objects; save arrays of numbers with numpy.savez, they are read with allow_pickle=False"
+        )
     # numpy allocates what the header claims before it reads.
     if start + math.prod(shape) * dtype.itemsize != member.file_size:
         raise _Unfit(f"is damaged ({key} is not as large as its header says); copy it again or write it anew")

@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from tfg_jax.files import write_atomically
-from tfg_jax.readers import parse_json
+from tfg_jax.readers import parse_json, read_bytes
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -68,6 +68,8 @@ def read_weights(
     folder, expected = Path(folder), dict(expected_sha256 or {})
     config = _parse_config(folder / CONFIG_FILE, expected.get(CONFIG_FILE))
     digest = config.pop("weights_sha256", None)
+    if not isinstance(digest, str | None):
+        raise ValueError(f"{folder / CONFIG_FILE} has weights_sha256={digest!r:.60}, which is no hash; fetch it again.")
     arrays = load_arrays(folder / WEIGHTS_FILE, expected.get(WEIGHTS_FILE) or digest, max_bytes=max_bytes)
     if digest is not None and expected.get(WEIGHTS_FILE) not in (None, digest):
         raise ValueError(
@@ -155,14 +157,15 @@ def _name(path: tuple) -> str:
 
 
 def _read_bytes(path: Path, limit: int, limit_name: str) -> bytes:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{path} is no regular file; give one that can be read to its end.")
     try:
-        with path.open("rb") as stream:
-            data = stream.read(limit + 1)  # read once: what is hashed is what is parsed
+        data = read_bytes(path, limit)  # read once: what is hashed is what is parsed
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise FileNotFoundError(
             f"{path} does not exist; give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}."
         ) from None
-    if len(data) > limit:
+    if data is None:
         raise ValueError(f"{path} is larger than {limit_name}={limit} bytes; it is refused unread.")
     return data
 
