@@ -25,8 +25,8 @@ import numpy as np
 
 SECONDS, BYTES = 1.0, 256 * 2**20
 HOSTILE = [
-    None, True, -1, 0, 10**30, 1e308, float("nan"), "", "x" * 5000, [], {}, [[]], {"type": []}, {"type": "TFG"}, [1, "a"],
-    10**12, "../../etc/passwd", "<script>",
+    None, True, -1, 0, 10**30, 1e308, float("nan"), "", "x" * 5000, [], {}, [[]], {"type": []}, {"type": "TFG"},
+    [1, "a"], 10**12, "../../etc/passwd", "<script>",
 ]  # fmt: skip
 
 
@@ -47,12 +47,15 @@ class Failure(NamedTuple):
 
 def formats() -> dict[str, Format]:
     """Every format by name."""
-    from tfg_jax.cli import cite, evaluate, inputs, options, runs
+    from tfg_jax.cli import cite, evaluate, inputs, runs
+    from tfg_jax.cli.options import _flags
+    from tfg_jax.cli.options import _read as _read_options
     from tfg_jax.config import from_json
     from tfg_jax.files import read_json
     from tfg_jax.shards import read_folder
     from tfg_jax.training import checkpoint
-    from tfg_jax.weights import manifest, store
+    from tfg_jax.weights import store
+    from tfg_jax.weights.manifest import load_manifest
 
     def hashed(file: Path) -> None:
         line = f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n"
@@ -77,9 +80,9 @@ def formats() -> dict[str, Format]:
         "picture": Format(_picture, images),
         "weights": Format(_weights("model.safetensors"), lambda file: store.load_arrays(file)),
         "weights config": Format(_weights("config.json"), lambda file: store.read_weights(file.parent)),
-        "weights manifest": Format(_text("manifest.json", _manifest()), lambda file: manifest.load_manifest(file.parent)),
+        "weights manifest": Format(_text("manifest.json", _manifest()), lambda file: load_manifest(file.parent)),
         "configuration": Format(_text("c.json", _configuration()), lambda file: from_json(file.read_text("utf-8"))),
-        "options": Format(_text("o.json", {"steps": 5, "classes": ["1"]}), lambda file: options._flags(options._read(file))),
+        "options": Format(_text("o.json", {"steps": 5, "classes": ["1"]}), lambda file: _flags(_read_options(file))),
         "cited": Format(_text("config.json", {"type": "TFG"}), lambda file: list(cite._names(cite._read(file)))),
         "training state": Format(_text("config.json", {"steps": 3, "lr": 0.1}), claimed),
         "seconds": Format(_text("seconds.json", {"0": 1.5}), lambda file: runs.read_seconds(file.parent)),

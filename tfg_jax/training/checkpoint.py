@@ -54,7 +54,9 @@ def _record(folder: Path, config: dict[str, Any]) -> None:
             raise ValueError(f"folder {str(folder)!r} has a damaged config.json: use --overwrite or another folder")
         changed = sorted(name for name in {*known, *config} if known.get(name) != config.get(name))
         if changed:
-            detail = ", ".join(f"{name:.60}: {known.get(name)!r:.60} -> {config.get(name)!r:.60}" for name in changed[:5])
+            detail = ", ".join(
+                f"{name:.60}: {known.get(name)!r:.60} -> {config.get(name)!r:.60}" for name in changed[:5]
+            )
             raise ValueError(
                 f"folder {str(folder)!r} holds another configuration ({detail}): "
                 "use the same one, another folder, or --overwrite to start again"
