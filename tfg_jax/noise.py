@@ -17,6 +17,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tfg_jax import struct
 
+THREEFRY = "threefry2x32"
+
 STREAM_INITIAL, STREAM_STEP, STREAM_RENOISE, STREAM_MC, STREAM_CHURN = range(5)
 
 
@@ -132,3 +134,25 @@ def sample_key(root: PRNGKeyArray, index: ArrayLike) -> PRNGKeyArray:
 def typed_key(key: Array) -> PRNGKeyArray:
     """``key`` as a typed key; accepts ``jax.random.key`` and legacy ``jax.random.PRNGKey`` alike."""
     return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+
+
+def root_key(key: Array) -> PRNGKeyArray:
+    """``key`` as a typed key of `THREEFRY`, into which one of another type is folded word by word.
+
+    Under a vmap a hardware generator ("rbg") draws for all samples at once, so that a sample's draws would depend on
+    the samples it is computed with.
+    """
+    key = typed_key(key)
+    if jax.random.key_impl(key) == THREEFRY:
+        return key
+    root = jax.random.key(0, impl=THREEFRY)
+    for word in jax.random.key_data(key):
+        root = jax.random.fold_in(root, word)
+    return root
+
+
+def key_type() -> str:
+    """What ``jax.random.key(seed)`` makes now: the draws of a seed depend on it."""
+    whole = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
+    name = str(jax.config.jax_default_prng_impl)  # type: ignore[attr-defined]
+    return name if whole else f"{name}, not partitionable"
