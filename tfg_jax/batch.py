@@ -128,9 +128,7 @@ def on_any_mesh(fn: Callable[..., PyTree], *arguments: PyTree) -> Callable[..., 
 def _on_explicit_axes(tree: PyTree) -> list[NamedSharding]:
     found = []
     for leaf in jax.tree.leaves(tree):
-        if isinstance(leaf, jax.Array) and not (
-            is_concrete(leaf) and isinstance(leaf.sharding, SingleDeviceSharding)
-        ):
+        if isinstance(leaf, jax.Array) and not (is_concrete(leaf) and isinstance(leaf.sharding, SingleDeviceSharding)):
             sharding = jax.typeof(leaf).sharding
             if AxisType.Explicit in sharding.mesh.axis_types:
                 found.append(sharding)

@@ -81,7 +81,9 @@ def _invert(model: Model, grid: Grid, per_sample: dict[str, Any], *, steps: int,
     seen = jnp.maximum(times, FIRST_SHARE * times[1])
     ends = (seen[:-1],) if order == 1 else (seen[:-1], seen[1:])
     # One time after another, as the solve itself goes: a mapped time would count both branches of a condition on it.
-    calls = jax.lax.map(lambda t: jnp.asarray(model.calls(t, per_sample["cond"] is not None), jnp.int32), jnp.concatenate(ends))
+    calls = jax.lax.map(
+        lambda t: jnp.asarray(model.calls(t, per_sample["cond"] is not None), jnp.int32), jnp.concatenate(ends)
+    )
 
     def one(data: dict) -> Samples:
         denoise = with_own(model, data["model"])

@@ -131,23 +131,19 @@ def sample_key(root: PRNGKeyArray, index: ArrayLike) -> PRNGKeyArray:
     return jax.random.fold_in(root, index)
 
 
-def typed_key(key: Array) -> PRNGKeyArray:
-    """``key`` as a typed key; accepts ``jax.random.key`` and legacy ``jax.random.PRNGKey`` alike."""
-    return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
-
-
 def root_key(key: Array) -> PRNGKeyArray:
-    """``key`` as a typed key of `THREEFRY`, into which one of another type is folded word by word.
+    """``key``, typed or a legacy ``jax.random.PRNGKey``, as a key of `THREEFRY`; one of another type is folded into one.
 
-    Under a vmap a hardware generator ("rbg") draws for all samples at once, so that a sample's draws would depend on
-    the samples it is computed with.
+    Under a vmap a hardware generator ("rbg") draws for all samples at once, so that the draws of a sample would depend
+    on the samples it is computed with.
     """
-    key = typed_key(key)
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key, impl=THREEFRY if key.shape[-1] == 2 else "rbg")
     if jax.random.key_impl(key) == THREEFRY:
         return key
-    root = jax.random.key(0, impl=THREEFRY)
-    for word in jax.random.key_data(key):
-        root = jax.random.fold_in(root, word)
+    root, words = jax.random.key(0, impl=THREEFRY), jax.random.key_data(key)
+    for index in range(words.shape[-1]):
+        root = jax.random.fold_in(root, words[..., index])
     return root
 
 

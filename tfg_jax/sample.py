@@ -109,7 +109,9 @@ def sample(
     state, time = (None, None) if start is None else (start[0], number(start[1], dtype))
     data = {"cond": cond, "target": target, "noise": noise, "start": state, "model": own}
     per_sample = {"index": indices(n, index_offset, sharding), **placed(data, sharding)}
-    return in_chunks(partial(_sample, record=record), (root_key(key), run._replace(model=bare), window, time), per_sample, chunk)
+    return in_chunks(
+        partial(_sample, record=record), (root_key(key), run._replace(model=bare), window, time), per_sample, chunk
+    )
 
 
 def sampling_times(

@@ -20,8 +20,8 @@ from tfg_jax.denoiser import Model
 from tfg_jax.endtoend.controls import Controls
 from tfg_jax.endtoend.descend import lbfgs, minimise
 from tfg_jax.endtoend.source import DFlow, searches
-from tfg_jax.loops import as_varying, varying_over
 from tfg_jax.lookahead import Conditioned
+from tfg_jax.loops import as_varying, varying_over
 from tfg_jax.noise import KeyNoise, root_key, sample_key
 from tfg_jax.numbers import number, one_form
 from tfg_jax.objectives.base import Objective, as_objective
