@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
-from tfg_jax.noise import KeyNoise, sample_key, typed_key
+from tfg_jax.noise import KeyNoise, root_key, sample_key
 
 SHAPE, STEPS, N_RECUR, N_MC = (3,), 3, 2, 2
 
@@ -83,4 +83,4 @@ def test_draws_that_a_run_does_not_use_may_be_missing(tape):
 
 def test_keys_of_both_kinds():
     legacy, typed = jax.random.PRNGKey(3), jax.random.key(3)
-    assert jax.random.key_data(typed_key(legacy)).tolist() == jax.random.key_data(typed_key(typed)).tolist()
+    assert jax.random.key_data(root_key(legacy)).tolist() == jax.random.key_data(root_key(typed)).tolist()

@@ -20,8 +20,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number, check_numbers, check_steps, is_concrete
+from tfg_jax.checks import check_number, check_numbers, check_steps, is_concrete, readable
 from tfg_jax.denoiser import Clean, Denoiser, Prediction, from_fn, path_velocity, unit_time
+from tfg_jax.noise import root_key
 from tfg_jax.schedules import Level, Schedule
 
 FLOW_STEPS = 512
@@ -77,7 +78,7 @@ class Mixture:
 
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n D"]:
         """``n`` independent samples."""
-        key_component, key_normal = jax.random.split(key)
+        key_component, key_normal = jax.random.split(root_key(key))
         k = jax.random.categorical(key_component, self.log_weights, shape=(n,))
         z = jax.random.normal(key_normal, (n, self.means.shape[1]), self.means.dtype)
         return self.means[k] + jnp.einsum("nij,nj->ni", self.axes[k], jnp.sqrt(self.variances[k]) * z)
@@ -230,7 +231,7 @@ def gaussian(mean: ArrayLike | Sequence[Any], cov: ArrayLike | Sequence[Any]) ->
     Raises:
         ValueError: as `mixture`.
     """
-    return mixture([1.0], np.asarray(mean, np.float64)[None], np.asarray(cov, np.float64)[None])
+    return mixture([1.0], readable("mean", mean)[None], readable("cov", cov)[None])
 
 
 def mixture(
@@ -247,7 +248,7 @@ def mixture(
         ValueError: shapes that do not fit, weights that are not positive, covariances that are not symmetric positive
             definite, or entries that are not finite.
     """
-    w, m, c = (np.asarray(value, np.float64) for value in (weights, means, covs))
+    w, m, c = readable("weights", weights), readable("means", means), readable("covs", covs)
     check_numbers("weights", w, low=0.0, strict=True)
     check_numbers("means", m)
     check_numbers("covs", c)
@@ -274,7 +275,7 @@ def in_subspace(basis: ArrayLike | Sequence[Any], data: Mixture) -> Mixture:
     Raises:
         ValueError: columns that are not orthonormal, or not one a dimension of the data.
     """
-    columns = np.asarray(basis, np.float64)
+    columns = readable("basis", basis)
     d = data.means.shape[1]
     if columns.ndim != 2 or columns.shape[1] != d or columns.shape[0] < d:
         raise ValueError(f"basis has shape {columns.shape}, data of dimension {d} needs (D, {d}) with D >= {d}")

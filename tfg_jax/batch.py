@@ -1,63 +1,161 @@
 """The one place that maps the sample axis.
 
-Chunks have a fixed shape: they are padded, so the number of samples never changes numerics or triggers a new
-compilation of the network. Data whose sample axis is split over devices stays where it is: samples need nothing of each
+Chunks have a fixed shape and one compiled program: they are padded, so the number of samples never changes numerics or
+compiles the network anew. Data whose sample axis is split over devices stays where it is: samples need nothing of each
 other, and a chunk takes as many of each device's samples as of every other's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jaxtyping import Array, Int, PyTree
+
+from tfg_jax.checks import is_concrete
+from tfg_jax.loops import as_varying, varying_over
 
 
-def map_samples(fn: Callable[[PyTree], PyTree], per_sample: PyTree, num_samples: int, chunk: int | None) -> PyTree:
-    """``fn`` of every sample, ``chunk`` at a time.
+def map_samples(fn: Callable[[PyTree], PyTree], per_sample: PyTree, shared: PyTree = None) -> PyTree:
+    """``fn`` of every sample, all at once.
 
     Args:
         fn: a function of one sample's data.
-        per_sample: its data, leaves (num_samples, ...); None leaves are passed as None.
-        num_samples: number of samples, >= 1.
+        per_sample: its data, leaves (n, ...); None leaves are passed as None.
+        shared: what else gives samples their own course where `jax.shard_map` varies it over devices.
+
+    Returns:
+        The outputs with leading axis n.
+    """
+    # Of one type inside shard_map: a gradient in data that is the same everywhere would be summed over the devices.
+    return jax.vmap(fn)(as_varying(per_sample, varying_over((per_sample, shared))))
+
+
+def in_chunks(fn: Callable[..., PyTree], shared: tuple, per_sample: PyTree, chunk: int | None) -> PyTree:
+    """``fn(*shared, per_sample)``, a compiled function that maps all samples it is given, ``chunk`` of them at a time.
+
+    Args:
+        fn: a jitted function whose results have the sample axis first.
+        shared: its other arguments, the same for all samples; none is closed over.
+        per_sample: the samples' data, leaves (n, ...).
         chunk: samples computed together; None is all of them. A multiple of the devices, if the data is split.
 
     Returns:
-        The outputs with leading axis num_samples.
+        The results of all samples.
     """
     if chunk is None:
-        return jax.vmap(fn)(per_sample)
-    chunks = -(-num_samples // chunk)
-    padding = chunks * chunk - num_samples
+        return on_any_mesh(fn, *shared, per_sample)(*shared, per_sample)
+    n = jax.tree.leaves(per_sample)[0].shape[0]
+    if under_trace(shared, per_sample):
 
-    def split(leaf: jax.Array) -> jax.Array:
+        def mapped(*given: Any) -> PyTree:
+            return _join(jax.lax.map(lambda part: fn(*given[:-1], part), _split(given[-1], chunk)), n)
+
+        return on_any_mesh(mapped, *shared, per_sample)(*shared, per_sample)
+    results = []
+    for index in range(-(-n // chunk)):
+        pick = partial(_part, index=index, chunk=chunk)
+        part = on_any_mesh(pick, per_sample)(per_sample)
+        # One after another: chunks bound the memory.
+        results.append(jax.block_until_ready(on_any_mesh(fn, *shared, part)(*shared, part)))
+    return on_any_mesh(partial(_together, n=n), results)(results)
+
+
+def indices(num_samples: int, offset: int | Array, sharding: NamedSharding | None) -> Int[Array, " {num_samples}"]:
+    """The samples' global indices, split over the devices as ``sharding`` splits its first axis."""
+    return placed(jnp.arange(num_samples, dtype=jnp.int32) + offset, sharding)
+
+
+def check_sharding(sharding: Any, **counts: int | None) -> None:
+    """Raise ValueError unless ``sharding`` splits its first axis over devices, each with as many of all counts."""
+    if sharding is None:
+        return
+    axis = sharding.spec[0] if isinstance(sharding, NamedSharding) and sharding.spec else None
+    if axis is None:
+        raise ValueError(
+            f"sharding={sharding!r:.60} splits no samples; pass NamedSharding(mesh, PartitionSpec(axis)) of a mesh axis"
+        )
+    parts = prod(sharding.mesh.shape[name] for name in (axis if isinstance(axis, tuple) else (axis,)))
+    for name, count in counts.items():
+        if count is not None and count % parts:
+            raise ValueError(f"{name}={count} cannot be split over the {parts} devices of sharding; give a multiple")
+
+
+def placed(per_sample: PyTree, sharding: NamedSharding | None) -> PyTree:
+    """The samples' data split over the devices as ``sharding`` splits its first axis; as it is with None."""
+    if sharding is None:
+        return per_sample
+    first = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[:1]))
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, first), per_sample)
+
+
+def under_trace(*trees: PyTree) -> bool:
+    """Whether values of these are not known yet, or none that is computed now would be."""
+    return not all(is_concrete(leaf) for leaf in [*jax.tree.leaves(trees), jnp.zeros(())])
+
+
+def on_any_mesh(fn: Callable[..., PyTree], *arguments: PyTree) -> Callable[..., PyTree]:
+    """``fn``, whose results have the sample axis first, for arguments that may be split over a mesh of explicit axes.
+
+    Such a mesh wants the sharding of every intermediate array. Here the compiler finds them, as on meshes with
+    automatic axes, and only the results' is said: split as the first axis of the samples' data is.
+
+    Args:
+        fn: a function of arrays and pytrees, none closed over.
+        *arguments: what it will be called with; the last is the samples' data, one entry a sample.
+
+    Returns:
+        ``fn`` itself where nothing is on explicit axes.
+    """
+    *shared, per_sample = arguments
+    data = _on_explicit_axes(per_sample)
+    every = data or _on_explicit_axes(shared)
+    if not every:
+        return fn
+    mesh = every[0].mesh
+    explicit = tuple(
+        name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Explicit
+    )
+    axis = next((each.spec[0] for each in data if each.spec and each.spec[0] is not None), None)
+    return jax.sharding.auto_axes(fn, axes=explicit, out_sharding=NamedSharding(mesh, PartitionSpec(axis)))
+
+
+def _on_explicit_axes(tree: PyTree) -> list[NamedSharding]:
+    found = []
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.Array) and not (is_concrete(leaf) and isinstance(leaf.sharding, SingleDeviceSharding)):
+            sharding = jax.typeof(leaf).sharding
+            if AxisType.Explicit in sharding.mesh.axis_types:
+                found.append(sharding)
+    return found
+
+
+def _split(per_sample: PyTree, chunk: int) -> PyTree:
+    """Leaves (chunks, chunk, ...), each chunk with as many samples of each part of the data as of every other."""
+
+    def split(leaf: Array) -> Array:
+        chunks = -(-leaf.shape[0] // chunk)
+        padding = chunks * chunk - leaf.shape[0]
         padded = jnp.concatenate([leaf, jnp.repeat(leaf[:1], padding, axis=0)]) if padding else leaf
         return padded.reshape(chunk, chunks, *leaf.shape[1:]).swapaxes(0, 1)
 
-    def join(leaf: jax.Array) -> jax.Array:
-        return leaf.swapaxes(0, 1).reshape(chunk * chunks, *leaf.shape[2:])[:num_samples]
-
-    return jax.tree.map(join, jax.lax.map(jax.vmap(fn), jax.tree.map(split, per_sample)))
+    return jax.tree.map(split, per_sample)
 
 
-def on_any_mesh(fn: Callable[..., PyTree], per_sample: PyTree) -> Callable[..., PyTree]:
-    """``fn``, whose results have the sample axis first, for data that may be split over a mesh with explicit axes.
+def _join(results: PyTree, n: int) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:])[:n], results)
 
-    Such a mesh wants the sharding of every intermediate array. Here the compiler finds them, as on meshes with
-    automatic axes, and only the results' is said: split as the first leaf of ``per_sample`` that is.
 
-    Args:
-        fn: a function of arrays and pytrees, to be called with all of them as arguments, none closed over.
-        per_sample: those of its arguments with leaves (n, ...), one entry a sample.
+@partial(jax.jit, static_argnames="chunk")
+def _part(per_sample: PyTree, index: int | Array, *, chunk: int) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[index], _split(per_sample, chunk))
 
-    Returns:
-        ``fn`` itself where nothing is split over explicit axes.
-    """
-    shardings = [jax.typeof(leaf).sharding for leaf in jax.tree.leaves(per_sample)]
-    split = next((each for each in shardings if each.spec and each.spec[0] is not None), None)
-    if split is None:
-        return fn
-    axis = split.spec[0]
-    return jax.sharding.auto_axes(fn, axes=axis, out_sharding=NamedSharding(split.mesh, PartitionSpec(axis)))
+
+@partial(jax.jit, static_argnames="n")
+def _together(results: list[PyTree], *, n: int) -> PyTree:
+    return _join(jax.tree.map(lambda *parts: jnp.stack(parts), *results), n)

@@ -5,14 +5,17 @@ The score may be the guiding objective or any other log-weight of clean samples.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from tfg_jax.batch import in_chunks, map_samples, on_any_mesh
 from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Model
+from tfg_jax.numbers import one_form
 from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.result import Cost, Samples
 from tfg_jax.sample import sample
@@ -46,7 +49,7 @@ def best_of_n(
         cond: (num_samples,) class of each sample, for conditional models.
         objective: what guidance ascends; None samples without guidance.
         index_offset: global index of the first sample kept.
-        **options: as `tfg_jax.sample`; ``start`` and ``noise`` are not available here.
+        **options: as `tfg_jax.sample`; ``start`` and ``noise`` are not available here. ``chunk`` bounds scoring, too.
 
     Returns:
         `Samples` of the winners; ``cost`` counts all candidates, ``info["score"]`` holds (num_samples, n) scores.
@@ -61,16 +64,29 @@ def best_of_n(
             raise ValueError(f"{name} cannot be shared by n={n} candidates; call tfg_jax.sample and choose yourself")
     score = as_objective(score)
     score.check(target, num_samples, model.shape)
-    repeat = lambda tree: jax.tree.map(lambda leaf: jnp.repeat(leaf, n, axis=0), tree)  # noqa: E731
+    repeat = lambda tree: on_any_mesh(partial(_repeat, n=n), tree)(tree)  # noqa: E731
     drawn = sample(
         key, model, num_samples=num_samples * n, cond=repeat(cond), objective=objective,
         target=repeat(target) if objective is not None else None, index_offset=index_offset * n, **options,
     )  # fmt: skip
-    return _choose(drawn, score, repeat(target), n)
+    candidates = {"x": drawn.x, "target": repeat(target)}
+    values = in_chunks(_scored, (one_form(score, drawn.x.dtype),), candidates, options.get("chunk"))
+    return on_any_mesh(partial(_choose, n=n), (drawn, values))((drawn, values))
 
 
-def _choose(drawn: Samples, score: Objective, target: PyTree, n: int) -> Samples:
-    values: Float[Array, " all"] = jax.vmap(score)(drawn.x, target)
+@partial(jax.jit, static_argnames="n")
+def _repeat(tree: PyTree, *, n: int) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.repeat(leaf, n, axis=0), tree)
+
+
+@jax.jit
+def _scored(score: Objective, candidates: dict) -> Float[Array, " all"]:
+    return map_samples(lambda one: score(one["x"], one["target"]), candidates)
+
+
+@partial(jax.jit, static_argnames="n")
+def _choose(found: tuple[Samples, Float[Array, " all"]], *, n: int) -> Samples:
+    drawn, values = found
     values = jnp.where(drawn.status.ok & jnp.isfinite(values), values, -jnp.inf).reshape(-1, n)
     winner = jnp.argmax(values, axis=1)
 

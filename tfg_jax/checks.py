@@ -62,6 +62,16 @@ def check_numbers(
         raise ValueError(f"{name}={_show(value)} must be {bound}")
 
 
+def readable(name: str, value: Any) -> np.ndarray:
+    """``value`` as float64 numbers of the host; raise ValueError if it is traced."""
+    if not all(is_concrete(leaf) for leaf in jax.tree.leaves(value)):
+        raise ValueError(
+            f"{name} is traced, but its values are read when this is made; make it outside of jit, vmap and lax.map, "
+            "then pass it in or close over it"
+        )
+    return np.asarray(value, np.float64)
+
+
 def check_count(name: str, value: Any, low: int = 1, high: int | None = None) -> None:
     """Raise ValueError unless ``value`` is an integer >= ``low``, and <= ``high`` if that is given."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:

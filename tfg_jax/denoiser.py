@@ -110,16 +110,23 @@ class PerSample:
     values: Array
 
 
-def split_per_sample(model: Model) -> tuple[list[Array], Callable[[list[Array]], Model]]:
-    """The values of a model's `PerSample` numbers, and what makes the model of one sample from that sample's values."""
+@struct.dataclass
+class _Own:
+    """Where a model's `PerSample` number was, until `with_own` fills it."""
+
+
+def split_per_sample(model: Model) -> tuple[Model, list[Array]]:
+    """The model without the values of its `PerSample` numbers, and those values."""
     leaves, structure = jax.tree.flatten(model, is_leaf=lambda node: isinstance(node, PerSample))
     own = [leaf.values for leaf in leaves if isinstance(leaf, PerSample)]
+    return structure.unflatten([_Own() if isinstance(leaf, PerSample) else leaf for leaf in leaves]), own
 
-    def rebuild(values: list[Array]) -> Model:
-        rest = iter(values)
-        return structure.unflatten([next(rest) if isinstance(leaf, PerSample) else leaf for leaf in leaves])
 
-    return own, rebuild
+def with_own(model: Model, values: list[Array]) -> Model:
+    """The model of one sample, from its share of the values that `split_per_sample` took out."""
+    leaves, structure = jax.tree.flatten(model, is_leaf=lambda node: isinstance(node, _Own))
+    rest = iter(values)
+    return structure.unflatten([next(rest) if isinstance(leaf, _Own) else leaf for leaf in leaves])
 
 
 @struct.dataclass

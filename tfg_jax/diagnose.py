@@ -19,10 +19,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import arguments, struct
-from tfg_jax.batch import map_samples
+from tfg_jax.batch import in_chunks, map_samples
 from tfg_jax.checks import check_numbers, safe_norm
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.lookahead import Conditioned
+from tfg_jax.numbers import number, one_form
 from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.result import Cost
 from tfg_jax.truncated import TruncatedSolve
@@ -95,14 +96,16 @@ def diagnose_horizon(
     arguments.check_cond(model, cond, len(x))
     arguments.check_counts(len(x), chunk, 0)
     objective.check(target, len(x), model.shape)
-    return _diagnose(model, x, t, objective, target, jnp.asarray(horizons, x.dtype), solve, cond, chunk=chunk)
+    form = partial(one_form, dtype=x.dtype)
+    shared = (form(model), number(t, x.dtype), form(objective), jnp.asarray(horizons, x.dtype), form(solve))
+    found = in_chunks(_diagnose, shared, {"x": x, "cond": cond, "target": target}, chunk)
+    return HorizonCurve(shared[3], *found)
 
 
-@partial(jax.jit, static_argnames=("chunk",))
+@jax.jit
 def _diagnose(
-    model: Denoiser, x: Array, t: ArrayLike, objective: Any, target: PyTree, horizons: Array,
-    lookahead: TruncatedSolve, cond: PyTree, *, chunk: int | None,
-) -> HorizonCurve:  # fmt: skip
+    model: Denoiser, t: ArrayLike, objective: Any, horizons: Array, lookahead: TruncatedSolve, data: dict[str, Any]
+) -> tuple:
     level = model.schedule.level(t)
     every = jnp.append(horizons, 1.0)
     forward = type(lookahead.adjoint).__name__ == "ForwardMode"
@@ -123,7 +126,8 @@ def _diagnose(
 
         return jax.vmap(at)(every)
 
-    x0, value, slope = map_samples(one, {"x": x, "cond": cond, "target": target}, len(x), chunk)
+    x0, value, slope = map_samples(one, data)
+    x = data["x"]
     # Everything below is per state and horizon: norms run over the sample's own axes alone.
     norm = jax.vmap(jax.vmap(safe_norm))
     dot = jnp.sum((slope * slope[:, -1:]).reshape(*slope.shape[:2], -1), axis=-1)
@@ -134,8 +138,8 @@ def _diagnose(
     passes = x.size // x.shape[0]
     if forward:
         calls = Cost(forwards=lookahead.cost.forwards * (1 + passes), objective=1 + passes) * every.shape[0]
-    return HorizonCurve(
-        horizons, x0[:, :-1], value[:, :-1], norm(x0 - x0[:, -1:])[:, :-1],
+    return (
+        x0[:, :-1], value[:, :-1], norm(x0 - x0[:, -1:])[:, :-1],
         (level.scale.astype(x.dtype) * lengths)[:, :-1], cosine[:, :-1],
         jax.tree.map(lambda a: jnp.full(x.shape[0], a, jnp.int32), calls),
     )  # fmt: skip

@@ -9,16 +9,17 @@ Cost a step: 1 network forward (Euler) or 2 (Heun).
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from tfg_jax import arguments
-from tfg_jax.batch import map_samples, on_any_mesh
+from tfg_jax import arguments, loops
+from tfg_jax.batch import in_chunks, map_samples
 from tfg_jax.checks import check_choice, check_steps
-from tfg_jax.denoiser import Model, split_per_sample
+from tfg_jax.denoiser import Model, split_per_sample, with_own
+from tfg_jax.numbers import one_form
 from tfg_jax.result import NON_FINITE, OK, Cost, Samples, Status
 from tfg_jax.timesteps import Grid, Uniform
 
@@ -66,22 +67,26 @@ def invert(
     check_steps(steps)
     arguments.check_grid(grid, model.schedule, steps)
     check_choice("order", order, (1, 2))  # type: ignore[arg-type]
-    inverted = on_any_mesh(partial(_invert, steps=steps, order=order, chunk=chunk), (x, cond))
-    return inverted(model, x, cond, grid or Uniform())
+    bare, own = split_per_sample(one_form(model, x.dtype))
+    per_sample = {"x": x, "cond": cond, "model": own}
+    return in_chunks(
+        partial(_invert, steps=steps, order=order), (bare, one_form(grid or Uniform(), x.dtype)), per_sample, chunk
+    )
 
 
-@partial(jax.jit, static_argnames=("steps", "order", "chunk"))
-def _invert(model: Model, x: Array, cond: PyTree, grid: Grid, *, steps: int, order: int, chunk: int | None) -> Samples:
+@partial(jax.jit, static_argnames=("steps", "order"))
+def _invert(model: Model, grid: Grid, per_sample: dict[str, Any], *, steps: int, order: int) -> Samples:
     times = grid(model.schedule, steps)[::-1]
     levels = model.schedule.level(times)
     seen = jnp.maximum(times, FIRST_SHARE * times[1])
     ends = (seen[:-1],) if order == 1 else (seen[:-1], seen[1:])
     # One time after another, as the solve itself goes: a mapped time would count both branches of a condition on it.
-    calls = jax.lax.map(lambda t: jnp.asarray(model.calls(t, cond is not None), jnp.int32), jnp.concatenate(ends))
-    own, rebuild = split_per_sample(model)
+    calls = jax.lax.map(
+        lambda t: jnp.asarray(model.calls(t, per_sample["cond"] is not None), jnp.int32), jnp.concatenate(ends)
+    )
 
     def one(data: dict) -> Samples:
-        denoise = rebuild(data["model"])
+        denoise = with_own(model, data["model"])
 
         def slope(xbar: Array, t: Array) -> Array:
             level = model.schedule.level(jnp.maximum(t, FIRST_SHARE * times[1]))
@@ -104,8 +109,8 @@ def _invert(model: Model, x: Array, cond: PyTree, grid: Grid, *, steps: int, ord
         s = levels.s
         ends = (jnp.arange(steps, dtype=jnp.int32), times[:-1], times[1:], s[:-1], s[1:])
         start = levels.alpha[0] + levels.sigma[0]
-        (xbar, status), _ = jax.lax.scan(step, (data["x"] / start.astype(data["x"].dtype), status), ends)
+        (xbar, status), _ = loops.scan(step, (data["x"] / start.astype(data["x"].dtype), status), ends)
         last = (levels.alpha[-1] + levels.sigma[-1]).astype(xbar.dtype)
         return Samples(last * xbar, status, Cost(forwards=jnp.sum(calls)).as_arrays(), {})
 
-    return map_samples(one, {"x": x, "cond": cond, "model": own}, len(x), chunk)
+    return map_samples(one, per_sample)

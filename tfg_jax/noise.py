@@ -17,6 +17,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tfg_jax import struct
 
+THREEFRY = "threefry2x32"
+
 STREAM_INITIAL, STREAM_STEP, STREAM_RENOISE, STREAM_MC, STREAM_CHURN = range(5)
 
 
@@ -129,6 +131,24 @@ def sample_key(root: PRNGKeyArray, index: ArrayLike) -> PRNGKeyArray:
     return jax.random.fold_in(root, index)
 
 
-def typed_key(key: Array) -> PRNGKeyArray:
-    """``key`` as a typed key; accepts ``jax.random.key`` and legacy ``jax.random.PRNGKey`` alike."""
-    return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+def root_key(key: Array) -> PRNGKeyArray:
+    """``key``, typed or a legacy ``jax.random.PRNGKey``, as a key of `THREEFRY`; another type is folded into one.
+
+    Under a vmap a hardware generator ("rbg") draws for all samples at once, so that the draws of a sample would depend
+    on the samples it is computed with.
+    """
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key, impl=THREEFRY if key.shape[-1] == 2 else "rbg")
+    if jax.random.key_impl(key) == THREEFRY:
+        return key
+    root, words = jax.random.key(0, impl=THREEFRY), jax.random.key_data(key)
+    for index in range(words.shape[-1]):
+        root = jax.random.fold_in(root, words[..., index])
+    return root
+
+
+def key_type() -> str:
+    """What ``jax.random.key(seed)`` makes now: the draws of a seed depend on it."""
+    whole = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
+    name = str(jax.config.jax_default_prng_impl)  # type: ignore[attr-defined]
+    return name if whole else f"{name}, not partitionable"

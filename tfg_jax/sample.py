@@ -8,15 +8,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
-from tfg_jax.batch import map_samples, on_any_mesh
-from tfg_jax.denoiser import Model, split_per_sample
+from tfg_jax.batch import check_sharding, in_chunks, indices, map_samples, placed
+from tfg_jax.denoiser import Model, split_per_sample, with_own
 from tfg_jax.guidance.base import Guidance, Unguided, step_cost
 from tfg_jax.lookahead import Clip, Lookahead, Tweedie
-from tfg_jax.noise import KeyNoise, NoiseTape, sample_key, typed_key
+from tfg_jax.noise import KeyNoise, NoiseTape, root_key, sample_key
+from tfg_jax.numbers import number, one_form
 from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.objectives.classifier import ClassLogProb
 from tfg_jax.objectives.compose import Sum, Through, Weighted
@@ -45,6 +47,7 @@ def sample(
     record: Record | None = None,
     index_offset: int | Array = 0,
     chunk: int | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Samples:
     """Sample what the objective asks for.
 
@@ -53,7 +56,7 @@ def sample(
     jit (static: num_samples, chunk, record), grad and vmap.
 
     Args:
-        key: root key, ``jax.random.key(seed)``.
+        key: root key, ``jax.random.key(seed)``; draws are those of Threefry whatever its type, see `root_key`.
         model: the diffusion or flow model, or a transform of one such as `CFG`.
         num_samples: how many; may be left out if target, cond, start or noise say it.
         cond: (n,) class of each sample, for conditional models; None is unconditional.
@@ -69,7 +72,10 @@ def sample(
         window: (low, high) log-SNRs between which guidance acts; outside, its work is skipped.
         record: what to keep of the way; by default nothing.
         index_offset: global index of the first sample, >= 0 (traced).
-        chunk: samples computed together, of all devices; chunks are padded to one shape. None is all at once.
+        chunk: samples computed together, of all devices; chunks are padded to one shape, so that any number of samples
+            runs one compiled program. None is all at once.
+        sharding: splits the samples over the devices of a mesh as it splits the first axis; None leaves them where
+            their targets, conditions or starts are.
 
     Returns:
         `Samples`: x (n, *shape), per-sample status and cost, info.
@@ -94,9 +100,18 @@ def sample(
         model, n, cond, objective, target, guidance, lookahead, sampler, clip, start, noise, window, index_offset,
         chunk, record,
     )  # fmt: skip
-    run = _Run(model, objective, guidance or Unguided(), lookahead or Tweedie(), sampler, clip, window)
-    drawn = on_any_mesh(partial(_sample, num_samples=n, chunk=chunk, record=record), (cond, target, start, noise))
-    return drawn(typed_key(key), run, cond, target, start, noise, index_offset)
+    check_sharding(sharding, num_samples=n, chunk=chunk)
+    dtype = _dtype(start, noise)
+    run = _Run(model, objective, guidance or Unguided(), lookahead or Tweedie(), sampler, clip)
+    run = _Run(*(one_form(part, dtype) for part in run))
+    bare, own = split_per_sample(run.model)
+    window = None if window is None else (number(window[0], dtype), number(window[1], dtype))
+    state, time = (None, None) if start is None else (start[0], number(start[1], dtype))
+    data = {"cond": cond, "target": target, "noise": noise, "start": state, "model": own}
+    per_sample = {"index": indices(n, index_offset, sharding), **placed(data, sharding)}
+    return in_chunks(
+        partial(_sample, record=record), (root_key(key), run._replace(model=bare), window, time), per_sample, chunk
+    )
 
 
 def sampling_times(
@@ -142,45 +157,34 @@ class _Run(NamedTuple):
     lookahead: Lookahead
     sampler: Sampler
     clip: Clip | None
-    window: tuple[ArrayLike, ArrayLike] | None
 
 
-@partial(jax.jit, static_argnames=("num_samples", "chunk", "record"))
+@partial(jax.jit, static_argnames="record")
 def _sample(
     key: PRNGKeyArray,
     run: _Run,
-    cond: PyTree,
-    target: PyTree,
-    start: tuple[Array, ArrayLike] | None,
-    noise: NoiseTape | None,
-    index_offset: ArrayLike,
+    window: tuple[ArrayLike, ArrayLike] | None,
+    start_time: ArrayLike | None,
+    per_sample: dict[str, Any],
     *,
-    num_samples: int,
-    chunk: int | None,
     record: Record | None,
 ) -> Samples:
-    model, objective, guidance, lookahead, sampler, clip, window = run
-    times = sampling_times(model, sampler, None if start is None else start[1])
-    levels = model.schedule.level(times)
+    model, objective, guidance, lookahead, sampler, clip = run
+    levels = model.schedule.level(sampling_times(model, sampler, start_time))
     plan = Plan(model, guidance, sampler, lookahead, clip, objective, levels, window, record)
-    dtype = _dtype(start, noise)
+    state, noise = per_sample["start"], per_sample["noise"]
+    dtype = _dtype(None if state is None else (state, start_time), noise)
     first = jax.tree.map(lambda a: a[0].astype(dtype), levels)
-
-    own, rebuild = split_per_sample(model)
 
     def one(data: dict[str, Any]) -> Samples:
         source = KeyNoise(sample_key(key, data["index"])) if noise is None else data["noise"]
-        x = data["start"] if start is not None else first.scale * _initial(source, model.shape, dtype)
+        x = data["start"].astype(dtype) if state is not None else first.scale * _initial(source, model.shape, dtype)
         x, status, cost, info = sample_one(
-            plan._replace(denoiser=rebuild(data["model"])), x, data["cond"], data["target"], source
+            plan._replace(denoiser=with_own(model, data["model"])), x, data["cond"], data["target"], source
         )
         return Samples(x, _judge_input(status, model, objective, data), cost, info)
 
-    per_sample = {
-        "index": jnp.arange(num_samples) + index_offset, "cond": cond, "target": target, "noise": noise, "model": own,
-        "start": None if start is None else start[0].astype(dtype),
-    }  # fmt: skip
-    return map_samples(one, per_sample, num_samples, chunk)
+    return map_samples(one, per_sample, shared=objective)
 
 
 def _judge_input(status: Status, model: Model, objective: Any, data: dict[str, Any]) -> Status:

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count, check_number
+from tfg_jax.checks import check_count, check_number, readable
 
 T_OPEN = 0.999
 """Where sampling starts on schedules whose alpha vanishes at t = 1 (cosine, rectified flow)."""
@@ -288,7 +288,7 @@ def from_alphas_cumprod(alphas_cumprod: ArrayLike) -> Discrete:
     Raises:
         ValueError: the table is not one-dimensional, not inside (0, 1) or not decreasing.
     """
-    table = np.asarray(alphas_cumprod, np.float64)
+    table = readable("alphas_cumprod", alphas_cumprod)
     if table.ndim != 1 or table.size == 0:
         raise ValueError(
             f"alphas_cumprod must be a (T,) table, got shape {table.shape}; pass the checkpoint's 1-D array"

@@ -27,6 +27,7 @@ import numpy as np
 
 from tfg_jax.checks import check_count
 from tfg_jax.files import LOCK, lock, unlock, write_atomically
+from tfg_jax.noise import THREEFRY, key_type
 from tfg_jax.readers import MAX_ARRAYS, load_json, load_npz
 from tfg_jax.result import Cost, Samples, Status
 
@@ -247,6 +248,7 @@ def _manifest(config: Mapping[str, Any], num_samples: int, shard_size: int) -> d
         "config": plain,
         "num_samples": num_samples,
         "shard_size": shard_size,
+        "key_type": key_type(),
         "versions": versions(),
     }
 
@@ -274,7 +276,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _check_same(path: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
-    keys = ("config", "num_samples", "shard_size")
+    keys = ("config", "num_samples", "shard_size", "key_type")
+    there = {"key_type": THREEFRY, **there}  # earlier folders do not say
     old, new = (_flat({key: manifest[key] for key in keys}) for manifest in (there, wanted))
     differ = [f"{k}: {old.get(k)} -> {new.get(k)}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     if differ:

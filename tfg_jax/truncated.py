@@ -122,7 +122,8 @@ class TruncatedSolve:
     def _sampled_horizon(self) -> Any:
         if not all(is_concrete(leaf) for leaf in jax.tree.leaves(self.horizon)):
             return None
-        return np.asarray(jax.vmap(self.horizon)(jnp.linspace(0.0, 0.99, 12)))  # type: ignore[arg-type]
+        with jax.ensure_compile_time_eval():
+            return np.asarray(jax.vmap(self.horizon)(jnp.linspace(0.0, 0.99, 12)))  # type: ignore[arg-type]
 
     @property
     def _counts(self) -> tuple[Cost, int]:

@@ -15,6 +15,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
+from tfg_jax import loops
 from tfg_jax.result import NON_FINITE, OK, Status
 
 
@@ -116,7 +117,7 @@ def minimise(
         start, value, grad, optimizer.init(start), done, jnp.where(finite, OK, NON_FINITE).astype(jnp.int32),
         jnp.asarray(1, jnp.int32), jnp.asarray(0, jnp.int32),
     )  # fmt: skip
-    carry = jax.lax.while_loop(lambda c: (c.iterations < iterations) & ~c.done, body, carry)
+    carry = loops.while_loop(lambda c: (c.iterations < iterations) & ~c.done, body, carry)
     step = jnp.where(carry.code == OK, -1, jnp.maximum(carry.iterations - 1, 0))
     return Found(carry.z, carry.value, Status(carry.code, step), carry.evaluations, carry.iterations)
 

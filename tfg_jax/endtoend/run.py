@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.sharding import NamedSharding
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
-from tfg_jax.batch import map_samples, on_any_mesh
+from tfg_jax.batch import check_sharding, in_chunks, indices, map_samples, placed
 from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Model
 from tfg_jax.endtoend.controls import Controls
 from tfg_jax.endtoend.descend import lbfgs, minimise
 from tfg_jax.endtoend.source import DFlow, searches
 from tfg_jax.lookahead import Conditioned
-from tfg_jax.noise import KeyNoise, sample_key, typed_key
+from tfg_jax.loops import as_varying, varying_over
+from tfg_jax.noise import KeyNoise, root_key, sample_key
+from tfg_jax.numbers import number, one_form
 from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.result import NON_FINITE, OK, Cost, Samples, Status
 from tfg_jax.sample import sampling_times
@@ -40,6 +43,7 @@ def end_to_end(
     blend: ArrayLike | None = None,
     index_offset: int | Array = 0,
     chunk: int | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Samples:
     """Samples whose source or controls are optimised through the whole solve.
 
@@ -59,6 +63,7 @@ def end_to_end(
         blend: share in [0, 1] of the variance that ``start`` keeps, the rest is fresh noise; None is 1 (traced).
         index_offset: global index of the first sample, >= 0 (traced).
         chunk: samples computed together; None is all at once.
+        sharding: as in `tfg_jax.sample`.
 
     Returns:
         `Samples`: x (n, *shape); status, whose step is the iteration that went non-finite (x is then that of the last
@@ -68,8 +73,16 @@ def end_to_end(
         ValueError: arguments of wrong shape or range, or without effect.
     """
     checked, data = _checked(model, method, objective, num_samples, target, cond, start, blend, chunk, index_offset)
-    optimised = on_any_mesh(partial(_run, n=num_samples, chunk=chunk), data)
-    return optimised(typed_key(key), model, method, checked, data, blend, index_offset)
+    check_sharding(sharding, num_samples=num_samples, chunk=chunk)
+    shared = _shared(model, method, checked, blend, data)
+    per_sample = {"index": indices(num_samples, index_offset, sharding), **placed(data, sharding)}
+    return in_chunks(_run, (root_key(key), *shared), per_sample, chunk)
+
+
+def _shared(model: Model, method: Any, objective: Any, blend: ArrayLike | None, data: dict) -> tuple:
+    """What all samples share, its numbers in their one form."""
+    dtype = _dtype(data["start"])
+    return *(one_form(part, dtype) for part in (model, method, objective)), number(blend, dtype)
 
 
 class Preview(NamedTuple):
@@ -99,8 +112,12 @@ def preview_end_to_end(
     Raises:
         ValueError: as `end_to_end`.
     """
-    checked = _checked(model, method, objective, num_samples, target, cond, start, None, chunk, 0)
-    lowered = _run.lower(jax.random.key(0), model, method, *checked, None, 0, n=num_samples, chunk=chunk)
+    checked, data = _checked(model, method, objective, num_samples, target, cond, start, None, chunk, 0)
+    together = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((chunk or num_samples, *leaf.shape[1:]), leaf.dtype),
+        {"index": np.arange(num_samples, dtype=np.int32), **data},
+    )
+    lowered = _run.lower(root_key(jax.random.key(0)), *_shared(model, method, checked, None, data), together)
     return Preview(upper_end_to_end_cost(method, model, conditional=cond is not None), memory_of(lowered.compile()))
 
 
@@ -151,11 +168,10 @@ def upper_end_to_end_cost(method: DFlow | Controls, model: Model | None = None, 
     return (method.closure * (1 + method.iterations * each) + method.final).networks(calls)
 
 
-@partial(jax.jit, static_argnames=("n", "chunk"))
+@jax.jit
 def _run(
-    key: PRNGKeyArray, model: Model, method: Any, objective: Any, data: dict, blend: ArrayLike | None,
-    index_offset: ArrayLike, *, n: int, chunk: int | None,
-) -> Samples:  # fmt: skip
+    key: PRNGKeyArray, model: Model, method: Any, objective: Any, blend: ArrayLike | None, data: dict[str, Any]
+) -> Samples:
     controls = isinstance(method, Controls)
     sampler = Euler(method.steps, method.grid) if controls else Euler(1)
     levels = model.schedule.level(sampling_times(model, sampler))
@@ -164,7 +180,7 @@ def _run(
     else:
         optimizer = optax.adam(1.0) if method.optimizer is None else method.optimizer
     start = data["start"]
-    dtype = jnp.float32 if start is None else jnp.promote_types(start.dtype, jnp.float32)
+    dtype = _dtype(start)
 
     def one(own: dict) -> Samples:
         z = KeyNoise(sample_key(key, own["index"])).initial(model.shape, dtype)
@@ -172,6 +188,12 @@ def _run(
             kept = jnp.asarray(1.0 if blend is None else blend, dtype)
             z = jnp.sqrt(kept) * own["start"] / levels.scale[0].astype(dtype) + jnp.sqrt(1.0 - kept) * z
         first, solve = method.problem(Conditioned(model, own["cond"]), levels, z)
+        first = as_varying(first, axes := varying_over(z))
+        if axes and searches(method):
+            raise ValueError(
+                "method descends by optax's L-BFGS, which is not typed for jax.shard_map; give it a rate or an "
+                "optimizer, or pass check_vma=False to shard_map"
+            )
 
         def loss(variable: Array) -> Array:
             x, penalty = solve(variable)
@@ -189,4 +211,8 @@ def _run(
         info = {"objective": penalty - found.value, "iterations": found.iterations, "variable": found.variable}
         return Samples(x, status, cost, info)
 
-    return map_samples(one, {**data, "index": jnp.arange(n) + index_offset}, n, chunk)
+    return map_samples(one, data, shared=objective)
+
+
+def _dtype(start: Array | None) -> Any:
+    return jnp.float32 if start is None else jnp.promote_types(start.dtype, jnp.float32)

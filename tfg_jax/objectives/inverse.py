@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
@@ -38,7 +39,7 @@ class _Residual:
                 f"target must be float measurements of shape {expected}, got shape {got} and dtype {dtype}; "
                 "give operator(x0) of each sample"
             )
-        if is_concrete(target) and not bool(jnp.all(jnp.isfinite(target))):
+        if is_concrete(target) and not np.all(np.isfinite(np.asarray(target))):
             raise ValueError("target holds NaN or infinity; give finite measurements")
 
     def residual_norm(self, x0: Array, target: Array) -> Float[Array, ""]:

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Complex, Float
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number, check_numbers
+from tfg_jax.checks import check_number, check_numbers, readable
 from tfg_jax.operators.base import check_image_shape, expect
 from tfg_jax.operators.linear import Separable, separable
 
@@ -70,6 +70,7 @@ def gaussian_blur(shape: tuple[int, int, int], std: float, radius: int | None = 
     """
     height, width, channels = check_image_shape(shape)
     check_number("std", std, low=0.0, strict=True)
+    std = float(readable("std", std))
     most = min(height, width) - 1
     radius = min(math.ceil(3.0 * std), most) if radius is None else radius
     if isinstance(radius, bool) or not isinstance(radius, int | np.integer) or not 1 <= radius <= most:
@@ -110,6 +111,7 @@ def motion_kernel(length: float, angle: float = 0.0) -> Float[np.ndarray, "k k"]
     """
     check_number("length", length, low=1.0)
     check_number("angle", angle)
+    length, angle = float(readable("length", length)), float(readable("angle", angle))
     radius = max(1, math.ceil((length - 1.0) / 2.0))
     kernel = np.zeros((2 * radius + 1, 2 * radius + 1))
     turn = math.radians(angle)
@@ -132,7 +134,7 @@ def convolution(shape: tuple[int, int, int], kernel: ArrayLike | Sequence[Any]) 
         ValueError: a kernel of another shape.
     """
     height, width, channels = check_image_shape(shape)
-    values = np.asarray(kernel, np.float64)
+    values = readable("kernel", kernel)
     check_numbers("kernel", values)
     if values.ndim != 2 or not values.shape[0] % 2 or not values.shape[1] % 2:
         raise ValueError(f"kernel has shape {values.shape}; give a matrix with odd sides, its centre in the middle")

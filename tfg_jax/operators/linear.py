@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tfg_jax import struct
-from tfg_jax.checks import check_choice, check_count, check_number, check_numbers
+from tfg_jax.checks import check_choice, check_count, check_number, check_numbers, readable
 from tfg_jax.operators.base import check_image_shape, expect
 
 
@@ -138,7 +138,7 @@ def inpainting(mask: ArrayLike | Sequence[Any], channels: int | None = None) -> 
     Raises:
         ValueError: a mask of another shape, with other values, or that hides everything.
     """
-    values = np.asarray(mask, np.float64)
+    values = readable("mask", mask)
     if values.ndim == 2:
         check_count("channels", channels)
         values = np.repeat(values[:, :, None], int(channels), axis=2)  # type: ignore[arg-type]
@@ -196,7 +196,8 @@ def random_inpainting(key: PRNGKeyArray, shape: tuple[int, int, int], hidden: fl
     count = round(hidden * height * width)
     if not 0 < count < height * width:
         raise ValueError(f"hidden={hidden} hides {count} of {height * width} pixels; choose a share in between")
-    order = np.asarray(jax.random.permutation(key, height * width))
+    with jax.ensure_compile_time_eval():
+        order = readable("key", jax.random.permutation(key, height * width)).astype(int)
     mask = np.ones(height * width)
     mask[order[:count]] = 0.0
     return inpainting(mask.reshape(height, width), channels)
@@ -236,7 +237,7 @@ def separable(rows: ArrayLike | Sequence[Any], columns: ArrayLike | Sequence[Any
         ValueError: something that is no finite matrix.
     """
     check_count("channels", channels)
-    left, right = (np.asarray(value, np.float64) for value in (rows, columns))
+    left, right = readable("rows", rows), readable("columns", columns)
     for name, value in (("rows", left), ("columns", right)):
         check_numbers(name, value)
         if value.ndim != 2:
@@ -257,7 +258,7 @@ def matrix(A: ArrayLike | Sequence[Any]) -> Matrix:
     Raises:
         ValueError: A is no finite matrix.
     """
-    values = np.asarray(A, np.float64)
+    values = readable("A", A)
     check_numbers("A", values)
     if values.ndim != 2:
         raise ValueError(f"A has shape {values.shape}; give a matrix (M, D)")

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tfg_jax.checks import check_number
-from tfg_jax.noise import typed_key
+from tfg_jax.noise import root_key
 
 
 def measure(
@@ -30,7 +30,7 @@ def measure(
     """
     check_number("noise_std", noise_std, low=0.0, strict=True)
     y = operator(x0)
-    return (y + noise_std * _observed(operator) * jax.random.normal(typed_key(key), y.shape, y.dtype)).astype(y.dtype)
+    return (y + noise_std * _observed(operator) * jax.random.normal(root_key(key), y.shape, y.dtype)).astype(y.dtype)
 
 
 def measure_poisson(
@@ -50,7 +50,7 @@ def measure_poisson(
     check_number("peak", peak, low=0.0, strict=True)
     check_counts_photons(operator)
     y = operator(x0)
-    count = jax.random.poisson(typed_key(key), peak * jnp.maximum(0.5 * (y + 1.0), 0.0))
+    count = jax.random.poisson(root_key(key), peak * jnp.maximum(0.5 * (y + 1.0), 0.0))
     noisy = 2.0 * count / peak - 1.0
     return jnp.where(_observed(operator) > 0, noisy, y).astype(y.dtype)
 

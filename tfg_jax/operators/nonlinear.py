@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number
+from tfg_jax.checks import check_number, readable
 from tfg_jax.operators.base import check_image_shape, expect
 
 
@@ -79,4 +79,5 @@ def phase_retrieval(shape: tuple[int, int, int], oversampling: float = 2.0) -> P
     """
     height, width, channels = check_image_shape(shape)
     check_number("oversampling", oversampling, low=1.0, high=8.0)
-    return PhaseRetrieval((height, width, channels), (round(oversampling * height), round(oversampling * width)))
+    over = float(readable("oversampling", oversampling))
+    return PhaseRetrieval((height, width, channels), (round(over * height), round(over * width)))

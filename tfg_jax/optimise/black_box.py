@@ -53,7 +53,7 @@ class Autodiff:
     def __call__(
         self, key: PRNGKeyArray, objective: Any, points: Array, target: PyTree, seen: tuple[Array, Array]
     ) -> Array:
-        return map_samples(lambda at: jax.grad(objective)(at[0], at[1]), (points, target), len(points), None)
+        return map_samples(lambda at: jax.grad(objective)(at[0], at[1]), (points, target))
 
 
 @struct.dataclass
@@ -84,7 +84,7 @@ class Antithetic:
             rise = (value(x + radius * u) - value(x - radius * u)) / (2.0 * radius)
             return jnp.tensordot(rise, u, 1) / self.directions
 
-        return map_samples(one, (points, target, jnp.arange(len(points))), len(points), None)
+        return map_samples(one, (points, target, jnp.arange(len(points))))
 
 
 @struct.dataclass

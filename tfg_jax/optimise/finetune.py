@@ -220,7 +220,7 @@ def _eps_error(key: PRNGKeyArray, model: Any, points: Array, cond: PyTree, t_min
         x = (level.alpha * at["x0"] + level.sigma * at["eps"]).astype(points.dtype)
         return jnp.mean((model(x, at["t"], at["cond"]).eps - at["eps"]) ** 2)
 
-    return map_samples(one, {"x0": points, "eps": eps, "t": t, "cond": cond}, len(points), None).mean()
+    return map_samples(one, {"x0": points, "eps": eps, "t": t, "cond": cond}).mean()
 
 
 def _times(key: PRNGKeyArray, schedule: Schedule, count: int, t_min: ArrayLike) -> Array:

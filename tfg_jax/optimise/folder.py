@@ -15,7 +15,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from tfg_jax import struct
 from tfg_jax.config import to_plain
 from tfg_jax.guidance.gradient import noise_std_of
-from tfg_jax.noise import typed_key
+from tfg_jax.noise import root_key
 from tfg_jax.optimise.finetune import FineTune, params_of, with_params
 from tfg_jax.optimise.rounds import Batch
 from tfg_jax.shards import fingerprint
@@ -88,7 +88,7 @@ def describe(plan: Any, key: PRNGKeyArray) -> dict[str, Any]:
     arrays = {
         "model": jax.tree.leaves(plan.model), "objective": jax.tree.leaves(plan.objective), "target": plan.target,
         "cond": plan.cond, "initial": plan.initial, "basis": plan.basis, "gradient": jax.tree.leaves(plan.gradient),
-        "key": jax.random.key_data(typed_key(key)),
+        "key": jax.random.key_data(root_key(key)),
     }  # fmt: skip
     if isinstance(plan.adapt, FineTune):
         adapt = {

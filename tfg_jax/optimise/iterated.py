@@ -24,10 +24,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
+from tfg_jax.batch import under_trace
 from tfg_jax.checks import check_choice, check_count, check_number, is_concrete
 from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance, noise_std_of
 from tfg_jax.lookahead import Clip, Lookahead
-from tfg_jax.noise import typed_key
+from tfg_jax.noise import root_key
 from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.objectives.linear import linear
 from tfg_jax.optimise import folder as disk
@@ -121,6 +122,8 @@ def iterate(
         ValueError: an argument of wrong shape or range, one without effect, an objective that is no scalar, a model
             that gives no finite sample without guidance, or a folder of another configuration.
     """
+    if under_trace(key):
+        raise ValueError("key is traced, but rounds are run by the host; call iterate outside of jit, vmap and lax.map")
     objective = as_objective(objective)
     plan = _Plan(
         model, objective, target, guidance or GradientGuidance(), gradient or Autodiff(), adapt,
@@ -131,11 +134,11 @@ def iterate(
         for name, value in (("config", config), ("save_every", save_every), ("overwrite", overwrite or None)):
             if value is not None:
                 raise ValueError(f"{name} has no effect without a folder; pass folder= or drop {name}")
-        return _run(plan, typed_key(key), None, 1, on_round)
+        return _run(plan, root_key(key), None, 1, on_round)
     check_count("save_every", 1 if save_every is None else save_every)
     described = {**disk.describe(plan, key), **(config or {})}
     with disk.claim(Path(folder), described, overwrite=overwrite):
-        return _run(plan, typed_key(key), Path(folder), save_every or 10, on_round)
+        return _run(plan, root_key(key), Path(folder), save_every or 10, on_round)
 
 
 @dataclasses.dataclass(frozen=True)

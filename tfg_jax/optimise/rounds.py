@@ -66,7 +66,7 @@ def assess(
         linearise: "sample" or "mean".
     """
     count = len(z)
-    value = map_samples(lambda at: objective(*at), (z, target), count, None)
+    value = map_samples(lambda at: objective(*at), (z, target))
     good = ok & jnp.isfinite(value)
     if last is None:
         donor = jnp.argmax(good)
@@ -103,7 +103,7 @@ def _linear_model(
         many = 1 if target is None else count
         points = jnp.broadcast_to(z.mean(0), (many, *z.shape[1:]))
         g = gradient(key, objective, points, target, seen).mean(0, keepdims=True)
-        level = map_samples(lambda at: objective(*at), (points, target), many, None).mean(keepdims=True)
+        level = map_samples(lambda at: objective(*at), (points, target)).mean(keepdims=True)
         points = points[:1]
     along = jnp.sum((g * points).reshape(len(g), -1), axis=1)
     y = along + (jnp.asarray(ask.delta) if ask.delta is not None else jnp.asarray(ask.goal) - level)

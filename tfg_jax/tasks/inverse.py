@@ -22,7 +22,7 @@ from tfg_jax.guidance.dps import DPS
 from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.metrics.intervals import AnyArray
-from tfg_jax.noise import typed_key
+from tfg_jax.noise import root_key
 from tfg_jax.objectives.inverse import (
     gaussian_log_likelihood,
     photon_residual,
@@ -63,7 +63,7 @@ def problem_operator(name: str, shape: Shape, key: PRNGKeyArray) -> Any:
     """
     if name not in PROBLEMS:
         raise ValueError(f"problem={name!r} is unknown; choose one of {', '.join(PROBLEMS)}")
-    return PROBLEMS[name](shape, jax.random.fold_in(typed_key(key), STREAM_MASK))
+    return PROBLEMS[name](shape, jax.random.fold_in(root_key(key), STREAM_MASK))
 
 
 def measure_images(
@@ -89,7 +89,7 @@ def measure_images(
     """
     if (noise_std is None) == (peak is None):
         raise ValueError(f"noise_std={noise_std} and peak={peak}: give one of them, for Gaussian or for Poisson noise")
-    root = jax.random.fold_in(typed_key(key), STREAM_MEASURE)
+    root = jax.random.fold_in(root_key(key), STREAM_MEASURE)
 
     def one(image: Array, index: Array) -> Array:
         own = jax.random.fold_in(root, index)

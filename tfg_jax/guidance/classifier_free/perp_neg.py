@@ -43,7 +43,7 @@ class PerpNeg(Transform):
     """
 
     model: Model
-    others: ArrayLike | PerSample
+    others: PyTree
     weights: ArrayLike | PerSample
     w: Weight = 1.0
     num_others: int = struct.field(pytree_node=False, default=1)

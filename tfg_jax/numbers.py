@@ -1,0 +1,64 @@
+"""The one form of the numbers that configurations hold: 1, 1.0, np.float64(1) and jnp.asarray(1.0) are one program.
+
+A number is what a field annotated ``ArrayLike``, ``Weight`` or ``float`` holds. One that can be read becomes a Python
+number, which takes the precision of what it meets; an array, or a number under a trace, takes that of the samples. So
+no number changes the type of a sample.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from tfg_jax.checks import is_concrete
+from tfg_jax.denoiser import PerSample
+
+T = TypeVar("T")
+
+NUMBERS = {"ArrayLike", "Weight", "float"}
+OPAQUE = {"PyTree"}  # weights of networks and the like: an integer there may be an index
+
+
+def one_form(config: T, dtype: DTypeLike) -> T:
+    """``config`` with all its numbers in one form, those of the configurations it holds as well.
+
+    Args:
+        config: a model, method, sampler, objective, ..., or a tuple of them; all else is returned as it is.
+        dtype: precision of the samples.
+    """
+    if isinstance(config, tuple | list) and type(config) in (tuple, list):
+        return type(config)([one_form(part, dtype) for part in config])  # type: ignore[return-value]
+    if not (dataclasses.is_dataclass(config) and hasattr(type(config), "replace")) or isinstance(config, type):
+        return config
+    changed = {}
+    for field in dataclasses.fields(config):
+        words = set(re.findall(r"\w+", str(field.type)))
+        if words & OPAQUE or not field.metadata.get("pytree_node", True):
+            continue
+        value = getattr(config, field.name)
+        form = number if words & NUMBERS else one_form
+        new = form(value, dtype)
+        if new is not value:
+            changed[field.name] = new
+    return config.replace(**changed) if changed else config  # type: ignore[attr-defined]
+
+
+def number(value: Any, dtype: DTypeLike) -> Any:
+    """One number, or an array of them, in its one form; None, functions and all else as `one_form` makes them."""
+    if type(value) is float or value is None:
+        return value
+    if isinstance(value, PerSample):
+        return PerSample(number(value.values, dtype))
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.number | np.ndarray | jax.Array):
+        return one_form(value, dtype)
+    if not any(jnp.issubdtype(jnp.result_type(value), kind) for kind in (jnp.floating, jnp.integer)):
+        return value
+    if np.ndim(value) == 0 and is_concrete(value):
+        return float(value)
+    return jnp.asarray(value).astype(dtype)
