@@ -19,7 +19,7 @@ from tfg_jax import arguments
 from tfg_jax.batch import map_samples, on_any_mesh
 from tfg_jax.checks import check_choice, check_count
 from tfg_jax.denoiser import Model, split_per_sample
-from tfg_jax.result import NON_FINITE, OK, Cost, Samples, Status
+from tfg_jax.result import OK, Cost, Samples, Status, judged
 from tfg_jax.timesteps import Grid, Uniform
 
 FIRST_SHARE = 1e-2
@@ -95,10 +95,8 @@ def _invert(model: Model, x: Array, cond: PyTree, grid: Grid, *, steps: int, ord
             moved = xbar + gap * first
             if order == 2:
                 moved = xbar + 0.5 * gap * (first + slope(moved, t_next))
-            finite = jnp.all(jnp.isfinite(moved))
-            failed = (status.code == OK) & ~finite
-            status = Status(jnp.where(failed, NON_FINITE, status.code), jnp.where(failed, index, status.step))
-            return (jnp.where(status.code == OK, moved, xbar), status), None
+            status = status.after(judged(moved, jnp.hypot(s_next, 1.0 - s_next)), index)  # scale / (alpha + sigma)
+            return (jnp.where(status.ok, moved, xbar), status), None
 
         status = Status(jnp.asarray(OK, jnp.int32), jnp.asarray(-1, jnp.int32))
         s = levels.s

@@ -213,6 +213,24 @@ def test_any_optimiser_and_a_start_of_ones_own():
     assert (more.info["objective"] > noise.info["objective"]).all()
 
 
+def unbounded(x0, target):
+    return 1e6 * jnp.sum(x0) + target
+
+
+def flat(x0, target):
+    return 0.0 * jnp.sum(x0) + target
+
+
+@pytest.mark.parametrize("method", [tfg.DFlow(tfg.TruncatedSolve(1.0, 2), 4), tfg.Controls(2, iterations=4)])
+def test_divergence_and_no_gradient_are_said(method):
+    """An unbounded reward goes beyond the data's units; a flat one leaves the sample where it was."""
+    out = run(method, objective=unbounded, target=jnp.zeros(2))
+    assert out.status.code.tolist() == [3, 3] and (out.status.step >= 0).all() and not out.status.ok.any()
+    assert np.abs(out.info["variable"]).max() <= 1000.0 and np.abs(out.x).max() < 1e4
+    out = run(method, objective=flat, target=jnp.zeros(2))
+    assert out.status.code.tolist() == [4, 4] and out.status.ok.all() and out.info["iterations"].tolist() == [0, 0]
+
+
 def cliff(z):
     """A bowl with a wall of NaN for the second lane, whose minimum is beyond it."""
     return jnp.where(z[0] > 3.0, jnp.nan, jnp.sum((z - 1.0) ** 2))

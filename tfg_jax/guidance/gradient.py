@@ -155,4 +155,4 @@ def _advance(ctx: StepContext, shift: Array) -> Next:
     """
     clean = ctx.clean
     x0 = clean.x0 + (ctx.now.sigma / ctx.now.alpha * shift).astype(clean.x0.dtype)
-    return ctx.advance(Clean(x0, clean.eps - shift.astype(clean.eps.dtype)))
+    return ctx.advance(Clean(x0, clean.eps - shift.astype(clean.eps.dtype)), shift)

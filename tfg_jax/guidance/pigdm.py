@@ -68,5 +68,6 @@ class PiGDM:
         if self.weighting == "published":
             shift = self.strength * jnp.sqrt(now.abar) * variance * ctx.vp_shift(g)
             return ctx.advance(ctx.clean).shifted(shift), state
-        eps = ctx.clean.eps - self.strength * now.sigma * g
-        return ctx.advance(ctx.clipped(Clean((ctx.x - now.sigma * eps) / now.alpha, eps))), state
+        edit = self.strength * now.sigma * g
+        eps = ctx.clean.eps - edit
+        return ctx.advance(ctx.clipped(Clean((ctx.x - now.sigma * eps) / now.alpha, eps)), edit), state
