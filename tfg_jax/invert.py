@@ -64,7 +64,7 @@ def invert(
         raise ValueError(f"model={type(model).__name__} has memory, so it has no flow to invert; drop its memory")
     arguments.check_counts(n, chunk, 0)
     check_count("steps", steps)
-    arguments.check_grid(grid, model.schedule, steps)
+    arguments.check_signal(model, None, *arguments.check_grid(grid, model.schedule, steps))
     check_choice("order", order, (1, 2))  # type: ignore[arg-type]
     inverted = on_any_mesh(partial(_invert, steps=steps, order=order, chunk=chunk), (x, cond))
     return inverted(model, x, cond, grid or Uniform())

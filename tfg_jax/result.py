@@ -17,7 +17,7 @@ INVALID_INPUT = 2
 DIVERGED = 3
 UNGUIDED = 4
 
-LARGEST = 1000.0
+LARGEST = 1e4
 """A state with a larger entry, in units of the data, has diverged.
 
 Data is of order 1, images lie in [-1, 1], so the bound at noise level (alpha, sigma) is this times

@@ -128,7 +128,7 @@ def _checked(
         )
     objective.check(target, num_samples, model.shape)
     grid, steps = (method.grid, method.steps) if isinstance(method, Controls) else (None, 1)
-    arguments.check_grid(grid, model.schedule, steps)
+    arguments.check_signal(model, None, *arguments.check_grid(grid, model.schedule, steps))
     if start is not None:
         arguments.check_samples("start", start, (num_samples, *model.shape))
     elif blend is not None:

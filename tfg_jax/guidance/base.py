@@ -7,7 +7,8 @@ A method is a frozen pytree with
     prepare(levels) -> (per_step, state)      per-step arrays (leading axis steps) and the state it carries
     step(ctx, per_step, state) -> (Next, state)
 
-and static ``n_recur``; a method of noisy samples also says ``noisy = True``. Strengths act in variance-preserving
+and static ``n_recur``; a method of noisy samples also says ``noisy = True``, and one whose step divides by alpha
+``needs_signal = True``. Strengths act in variance-preserving
 coordinates ``x / sqrt(alpha^2 + sigma^2)``, so that one setting means the same on every schedule;
 `StepContext.vp_shift` converts.
 """

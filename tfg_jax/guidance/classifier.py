@@ -31,6 +31,7 @@ class ClassifierGuidance:
     strength: ArrayLike = 1.0
     n_recur = 1
     noisy = True  # its objective sees the noisy sample
+    needs_signal = True
 
     def check(self) -> None:
         """Raise ValueError for a bad strength."""

@@ -45,6 +45,11 @@ class PiGDM:
     n_recur = 1
     gaussian_measurement = True  # its objective is the likelihood of a Gaussian measurement
 
+    @property
+    def needs_signal(self) -> bool:
+        """Whether it edits eps."""
+        return self.weighting == "score"
+
     def check(self) -> None:
         """Raise ValueError for a bad strength, data_std or weighting."""
         check_number("strength", self.strength, low=0.0)

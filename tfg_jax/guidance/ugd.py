@@ -36,6 +36,7 @@ class UGD:
     strength: ArrayLike = 1.0
     n_iter: int = struct.field(pytree_node=False, default=4)
     n_recur: int = struct.field(pytree_node=False, default=1)
+    needs_signal = True
 
     def check(self) -> None:
         """Raise ValueError for a bad strength or count."""
