@@ -113,7 +113,9 @@ def test_published_values(x64):
         (np.array([0.5, 0.9]), "decrease"),
         (np.array([1.0, 0.5]), "decrease"),
         (np.array([0.5, np.nan]), "decrease"),
-        (np.array([0.5, 0.0]), "decrease"),
+        (np.array([0.5, 0.0, 0.0]), "decrease"),
+        (np.array([0.5, -0.1]), "decrease"),
+        (np.array([0.0]), "no node with signal"),
     ],
 )
 def test_bad_tables(table, message):

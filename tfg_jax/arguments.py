@@ -76,7 +76,15 @@ def check_guidance(
     if noisy_method and lookahead is not None:
         raise ValueError(f"lookahead has no effect on {type(guidance).__name__}, which sees x_t itself; drop lookahead")
     if getattr(guidance, "normalise", None) == "residual" and not hasattr(objective, "residual_norm"):
-        raise ValueError('normalise="residual" needs an objective with a measurement residual; use normalise="value"')
+        raise ValueError(
+            'normalise="residual" needs an objective with a measurement residual; use normalise="value" with one of '
+            "one sign, or FreeDoM"
+        )
+    if getattr(guidance, "normalise", None) == "value" and getattr(objective, "crosses_zero", False):
+        raise ValueError(
+            f'normalise="value" divides by the objective, and {type(objective).__name__} crosses 0; give one of one '
+            "sign such as a log-probability, or use FreeDoM"
+        )
     if getattr(guidance, "gaussian_measurement", False) and not hasattr(objective, "measurement_slope"):
         raise ValueError(
             f"guidance={type(guidance).__name__} needs the objective of a Gaussian measurement itself, not "
@@ -177,11 +185,13 @@ def check_noise(noise: NoiseTape, shape: tuple[int, ...], steps: int, n_recur: i
         check_samples("noise.initial", noise.initial, (num_samples, *shape))
 
 
-def check_grid(grid: Any, schedule: Schedule, steps: int) -> None:
-    """The grid's times decrease inside [0, 1], start where there is signal, and belong to the schedule's table."""
+def check_grid(grid: Any, schedule: Schedule, steps: int) -> tuple[str, Any]:
+    """The grid's times decrease inside [0, 1], and belong to the schedule's table.
+
+    Returns its name and its first time, None if that cannot be read now; for `check_signal`.
+    """
     if grid is None:
-        _check_schedule(schedule, steps)
-        return
+        return "schedule's t_start", schedule.t_start if _check_schedule(schedule, steps) else None
     usable: bool = callable(grid) and not isinstance(grid, type)
     if not usable:
         raise ValueError(f"grid={grid!r:.60} is no time grid; pass one such as Uniform()")
@@ -190,30 +200,73 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> None:
         raise ValueError(
             f"grid has num_nodes={grid.num_nodes}, the schedule's table has {nodes}; pass num_nodes={nodes}"
         )
+    name = f"grid={type(grid).__name__}"
     times: Any = grid(schedule, steps)
-    alpha = schedule.alpha(times[0])
-    if not (is_concrete(times) and is_concrete(alpha)):
-        return
+    if times.shape != (steps + 1,):
+        raise ValueError(
+            f"{name} gives times of shape {times.shape}, steps={steps} needs ({steps + 1},); its "
+            "parameters are one number each"
+        )
+    if not is_concrete(times):
+        return name, None
     t = np.asarray(times, np.float64)
     inside = np.all(np.isfinite(t)) and t[0] <= 1.0 + 1e-5 and np.all(t[:-1] > 0) and t[-1] >= 0
     if not inside or np.any(np.diff(t) > 0):
         raise ValueError(
-            f"grid={type(grid).__name__} gives the times {np.array2string(t, precision=4, threshold=6)}; they must "
+            f"{name} gives the times {np.array2string(t, precision=4, threshold=6)}; they must "
             "decrease from at most 1, and only the last may be 0"
         )
-    if not float(alpha) > 0:
+    return name, float(t[0])
+
+
+def check_signal(model: Model, guidance: Any, name: str, first: Any) -> None:
+    """Where the schedule has no signal, network and guidance can say what x0 is; whichever way the run starts there.
+
+    Args:
+        model: the model.
+        guidance: the method, or None.
+        name: what says when the run starts.
+        first: the time it starts at; None, or traced, if that cannot be read now.
+    """
+    if getattr(model, "needs_signal", True):
+        who, fix = "this network's prediction", "use one of v, x0 or velocity"
+    elif getattr(guidance, "needs_signal", False):
+        who, fix = f"the eps that guidance={type(guidance).__name__} edits", "use guidance of x0 or x_t such as TFG"
+    else:
+        return
+    schedule = model.schedule
+    if first is None or not all(is_concrete(leaf) for leaf in (first, *jax.tree.leaves(schedule))):
+        return
+    known = all(isinstance(leaf, int | float) for leaf in jax.tree.leaves(schedule))
+    if not (_has_signal_again if known else _has_signal)(schedule, float(first)):
         raise ValueError(
-            f"grid={type(grid).__name__} starts at t={t[0]:g}, where the schedule has no signal (alpha = 0); "
-            f"start at t_start={float(schedule.t_start):g}, e.g. with Uniform"
+            f"{name} starts at t={float(first):g}, where the schedule has no signal (alpha = 0): {who} does not tell "
+            f"x0 there; {fix}, or start at t_start={float(schedule.t_start):g}, e.g. with Uniform"
         )
 
 
-def _check_schedule(schedule: Schedule, steps: int) -> None:
-    """`Uniform` fits every schedule whose signal-to-noise ratio falls with time, as parameters in range make it."""
+def _has_signal(schedule: Schedule, t: float) -> bool:
+    with jax.ensure_compile_time_eval():
+        level = schedule.level(t)
+        # A cosine that vanishes is left with round-off.
+        return float(level.alpha) > 4.0 * float(jnp.finfo(level.alpha.dtype).eps) * float(level.sigma)
+
+
+_has_signal_again = lru_cache(maxsize=64)(_has_signal)
+
+
+def _check_schedule(schedule: Schedule, steps: int) -> bool:
+    """`Uniform` fits every schedule whose signal-to-noise ratio falls with time, as parameters in range make it.
+
+    Whether that could be looked at.
+    """
     # Numbers on a device are not waited for: what they come to is seen in the samples' status.
-    if all(isinstance(leaf, int | float) for leaf in jax.tree.leaves(schedule)) and not _falls(schedule, steps):
+    if not all(isinstance(leaf, int | float) for leaf in jax.tree.leaves(schedule)):
+        return False
+    if not _falls(schedule, steps):
         name = type(schedule).__name__
         raise ValueError(f"schedule={name}(...) has no signal-to-noise ratio that falls with time; mend its numbers")
+    return True
 
 
 @lru_cache(maxsize=64)
@@ -221,7 +274,7 @@ def _falls(schedule: Schedule, steps: int) -> bool:
     with jax.ensure_compile_time_eval():  # also where the first call of the process is one under a trace
         levels = schedule.level(Uniform()(schedule, steps))
     alpha, sigma = (np.asarray(value, np.float64) for value in (levels.alpha, levels.sigma))
-    return bool(np.all(alpha > 0) and np.all(sigma >= 0) and np.all(np.diff(sigma / alpha) <= 0))
+    return bool(np.all(alpha >= 0) and np.all(sigma >= 0) and np.all(np.diff(alpha / (alpha + sigma)) >= 0))
 
 
 def check_counts(num_samples: Any, chunk: Any, index_offset: Any) -> None:

@@ -101,6 +101,12 @@ def safe_abs(x: Array, floor: float = 1e-12) -> Array:
     return jnp.maximum(jnp.abs(x), floor)
 
 
+def safe_sqrt(x: Array) -> Array:
+    """``sqrt(x)``, with derivative 0 (not infinite, nor NaN for what does not depend on it) at x = 0."""
+    zero = x == 0
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, x)))
+
+
 def safe_norm(x: Array) -> Array:
     """Euclidean norm over all entries, with gradient 0 (not NaN) at x = 0."""
     total = jnp.sum(x * x)

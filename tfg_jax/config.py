@@ -85,7 +85,9 @@ def to_plain(config: Any) -> Any:
     if isinstance(config, tuple | list):
         return [to_plain(part) for part in config]
     if hasattr(config, "dtype") and not isinstance(config, type):
-        return np.asarray(config).tolist()
+        # JSON has no -inf, with which a table without signal at its end ends.
+        plain = np.asarray(config).tolist()
+        return [*plain[:-1], None] if np.ndim(config) == 1 and plain and plain[-1] == -np.inf else plain
     raise ValueError(
         f"{type(config).__name__} cannot be written to JSON; use the library's configuration classes and numbers"
     )
@@ -93,6 +95,8 @@ def to_plain(config: Any) -> Any:
 
 def from_plain(plain: Any) -> Any:
     """As `from_json`, from dicts, lists, numbers and text."""
+    if isinstance(plain, list) and len(plain) > 1 and plain[-1] is None:
+        plain = [*plain[:-1], -np.inf]
     if isinstance(plain, list):
         return (
             np.asarray(plain, np.float64)

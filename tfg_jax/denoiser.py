@@ -23,7 +23,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.schedules import Level, Schedule
+from tfg_jax.schedules import Level, Schedule, table_position
 
 Prediction = Literal["eps", "x0", "v", "score", "velocity", "edm"]
 
@@ -46,6 +46,7 @@ class Model(Protocol):
 
     A model with memory (momentum, a step counter) gives the first memory in ``begin``, is told the present one by
     ``at``, and says in ``Clean.memory`` what it would be after this evaluation; the loop moves it once a sampler step.
+    A model that can be asked where alpha = 0 says so by ``needs_signal = False``.
     """
 
     @property
@@ -160,6 +161,11 @@ class Denoiser:
     cond_shape = ()
     paired = True
 
+    @property
+    def needs_signal(self) -> bool:
+        """Whether x0 is found by dividing by alpha; the time of an edm network, log(sigma / alpha), needs it too."""
+        return self.prediction in ("eps", "score", "edm")
+
     def calls(self, t: ArrayLike | None, conditional: bool) -> int:
         """One network forward."""
         return 1
@@ -242,12 +248,13 @@ def unit_time(schedule: Schedule, t: Array) -> Array:
 
 def thousand_time(schedule: Schedule, t: Array) -> Array:
     """Networks trained on continuous time with the embedding scale of discrete ones: ``1000 t``."""
-    return 1000.0 * t
+    nodes = getattr(schedule, "num_nodes", None)
+    return 1000.0 * t if nodes is None else 1000.0 / nodes * table_position(nodes, t)
 
 
 def index_time(schedule: Schedule, t: Array) -> Array:
-    """Networks of discrete checkpoints: the table index k of ``t = (k + 1) / T``."""
-    return t * schedule.num_nodes - 1.0  # type: ignore[attr-defined]
+    """Networks of discrete checkpoints: the table index k of ``t = (k + 1) / T``, exactly an integer there."""
+    return table_position(schedule.num_nodes, t) - 1.0  # type: ignore[attr-defined]
 
 
 def log_sigma_time(schedule: Schedule, t: Array) -> Array:

@@ -20,7 +20,7 @@ from tfg_jax.batch import in_chunks, map_samples
 from tfg_jax.checks import check_choice, check_steps
 from tfg_jax.denoiser import Model, split_per_sample, with_own
 from tfg_jax.numbers import one_form
-from tfg_jax.result import NON_FINITE, OK, Cost, Samples, Status
+from tfg_jax.result import OK, Cost, Samples, Status, judged
 from tfg_jax.timesteps import Grid, Uniform
 
 FIRST_SHARE = 1e-2
@@ -65,7 +65,7 @@ def invert(
         raise ValueError(f"model={type(model).__name__} has memory, so it has no flow to invert; drop its memory")
     arguments.check_counts(n, chunk, 0)
     check_steps(steps)
-    arguments.check_grid(grid, model.schedule, steps)
+    arguments.check_signal(model, None, *arguments.check_grid(grid, model.schedule, steps))
     check_choice("order", order, (1, 2))  # type: ignore[arg-type]
     bare, own = split_per_sample(one_form(model, x.dtype))
     per_sample = {"x": x, "cond": cond, "model": own}
@@ -100,10 +100,8 @@ def _invert(model: Model, grid: Grid, per_sample: dict[str, Any], *, steps: int,
             moved = xbar + gap * first
             if order == 2:
                 moved = xbar + 0.5 * gap * (first + slope(moved, t_next))
-            finite = jnp.all(jnp.isfinite(moved))
-            failed = (status.code == OK) & ~finite
-            status = Status(jnp.where(failed, NON_FINITE, status.code), jnp.where(failed, index, status.step))
-            return (jnp.where(status.code == OK, moved, xbar), status), None
+            status = status.after(judged(moved, jnp.hypot(s_next, 1.0 - s_next)), index)  # scale / (alpha + sigma)
+            return (jnp.where(status.ok, moved, xbar), status), None
 
         status = Status(jnp.asarray(OK, jnp.int32), jnp.asarray(-1, jnp.int32))
         s = levels.s

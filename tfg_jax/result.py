@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree
 
 from tfg_jax import struct
@@ -11,23 +14,58 @@ from tfg_jax import struct
 OK = 0
 NON_FINITE = 1
 INVALID_INPUT = 2
+DIVERGED = 3
+UNGUIDED = 4
+
+LARGEST = 1e4
+"""A state with a larger entry, in units of the data, has diverged.
+
+Data is of order 1, images lie in [-1, 1], so the bound at noise level (alpha, sigma) is this times
+``sqrt(alpha^2 + sigma^2)``, the scale of the level: on variance-preserving schedules the number itself.
+"""
+
+
+def finished(code: Any) -> Any:
+    """Where a status code, array or number, is of a sample that finished: OK, or UNGUIDED."""
+    return (code == OK) | (code == UNGUIDED)
+
+
+def judged(x: Float[Array, "*shape"], scale: ArrayLike = 1.0) -> Int[Array, ""]:
+    """The code of one sample's state at a level of a scale: OK, NON_FINITE, or DIVERGED beyond `LARGEST`."""
+    peak = jnp.max(jnp.abs(jax.lax.stop_gradient(x)))
+    bad = jnp.where(jnp.isfinite(peak), DIVERGED, NON_FINITE)
+    return jnp.where(peak <= LARGEST * scale, OK, bad).astype(jnp.int32)
 
 
 @struct.dataclass
 class Status:
-    """How a sample ended: ``code`` is OK (0), NON_FINITE (1) or INVALID_INPUT (2).
+    """How a sample ended.
 
-    ``step`` is the sampling step (counted from 0, noisy to clean) that first went non-finite, -1 otherwise; the sample
-    then holds its last finite state.
+    | code              | meaning                                                                             |
+    |-------------------|-------------------------------------------------------------------------------------|
+    | 0 `OK`            | finished                                                                            |
+    | 1 `NON_FINITE`    | went NaN or infinite at ``step``                                                    |
+    | 2 `INVALID_INPUT` | its condition, target or start cannot be meant, noticed under jit                   |
+    | 3 `DIVERGED`      | an entry passed `LARGEST` in units of the data at ``step``                          |
+    | 4 `UNGUIDED`      | finished, but its guidance was exactly zero at every guided step: it did nothing    |
+
+    ``step`` is the sampling step (counted from 0, noisy to clean) that failed first, -1 if none did; the sample then
+    holds its last state before.
     """
 
     code: Int[Array, "*batch"]
     step: Int[Array, "*batch"]
 
     @property
-    def ok(self) -> Array:
-        """True where the sample finished."""
-        return self.code == OK
+    def ok(self) -> Any:
+        """True where the sample finished, guided or not: codes `OK` and `UNGUIDED`."""
+        return finished(self.code)
+
+    def after(self, code: Array, step: Array, guided: Array | None = None) -> Status:
+        """The status after a step that ended with ``code``; the first failure stays, and one step's guidance counts."""
+        failed = self.ok & (code != OK)
+        ended = self.code if guided is None else jnp.where(guided & (self.code == UNGUIDED), OK, self.code)
+        return Status(jnp.where(failed, code, ended), jnp.where(failed, step, self.step))
 
 
 @struct.dataclass
@@ -58,7 +96,7 @@ class Samples:
     """The result of `tfg_jax.sample`.
 
     Attributes:
-        x: (n, *shape) samples.
+        x: (n, *shape) samples, in units of the data and not cut to its range.
         status: per-sample `Status`.
         cost: per-sample `Cost`.
         info: what `record` asked for; empty otherwise.

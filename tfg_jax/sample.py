@@ -123,7 +123,8 @@ def sampling_times(
     """
     times = (sampler.grid or Uniform())(model.schedule, sampler.steps)
     if start_time is not None:
-        times = times * (jnp.asarray(start_time, times.dtype) / times[0])
+        start = jnp.asarray(start_time, times.dtype)
+        times = jnp.concatenate([start[None], (times * (start / times[0]))[1:]])
     return times
 
 
@@ -240,7 +241,7 @@ def _check(
     sampler.check()
     if record is not None:
         record.check(sampler.steps)
-    arguments.check_grid(sampler.grid, model.schedule, sampler.steps)
+    begins = arguments.check_grid(sampler.grid, model.schedule, sampler.steps)
     arguments.check_clip(clip)
     arguments.check_window(window)
     arguments.check_cond(model, cond, n)
@@ -248,6 +249,8 @@ def _check(
     arguments.check_guidance(guidance, objective, target, lookahead, window, record, model.shape, n)
     if start is not None:
         arguments.check_start(start, model.shape, n)
+        begins = ("start", start[1])
+    arguments.check_signal(model, guidance, *begins)
     if noise is not None:
         if start is None and noise.initial is None:
             raise ValueError("noise.initial=None but the run starts from noise; record it or pass start=")

@@ -2,12 +2,13 @@
 
 A schedule says one thing, the log-SNR ``log(alpha^2 / sigma^2)`` against time, in two forms: `alpha` and `sigma`, and
 the inverse `t_of_log_snr`. Everything else (straight-line coordinates, re-noising, VP-equivalent levels) follows from a
-`Level`. Schedules are frozen pytrees: their numbers are traced leaves.
+`Level`. Schedules are frozen pytrees: their numbers are traced leaves, in which everything can be differentiated. Where
+sigma begins as a root of t (VP, VE), its infinite slope in t at t = 0 is given as 0.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count, check_number, readable
+from tfg_jax.checks import check_count, check_number, is_concrete, readable, safe_sqrt
 
 T_OPEN = 0.999
 """Where sampling starts on schedules whose alpha vanishes at t = 1 (cosine, rectified flow)."""
@@ -121,7 +122,7 @@ class VPLinear(_Path):
         return jnp.exp(self._log_alpha(t))
 
     def sigma(self, t: ArrayLike) -> Array:
-        return jnp.sqrt(0.0 - jnp.expm1(2.0 * self._log_alpha(t)))
+        return safe_sqrt(0.0 - jnp.expm1(2.0 * self._log_alpha(t)))
 
     def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
         drop = jax.nn.softplus(-_float(log_snr))  # -2 log alpha
@@ -144,12 +145,13 @@ class VPCosine(_Path):
         return 0.5 * jnp.pi * (_float(t) + self.offset) / (1.0 + self.offset)
 
     def alpha(self, t: ArrayLike) -> Array:
-        return jnp.cos(self._angle(t)) / jnp.cos(self._angle(0.0))
+        rounded = jnp.cos(self._angle(t))  # below 0 by round-off at t = 1, where the slope is still wanted
+        return (rounded - jax.lax.stop_gradient(jnp.minimum(rounded, 0.0))) / jnp.cos(self._angle(0.0))
 
     def sigma(self, t: ArrayLike) -> Array:
         start, now = self._angle(0.0), self._angle(t)
         # 1 - alpha^2 = sin(now - start) sin(now + start) / cos(start)^2: exact 0 at t = 0, no cancellation near it.
-        return jnp.sqrt(jnp.maximum(jnp.sin(now - start) * jnp.sin(now + start), 0.0)) / jnp.cos(start)
+        return safe_sqrt(jnp.maximum(jnp.sin(now - start) * jnp.sin(now + start), 0.0)) / jnp.cos(start)
 
     def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
         log_snr = _float(log_snr)
@@ -199,7 +201,7 @@ class VE(_Path):
 
     def sigma(self, t: ArrayLike) -> Array:
         growth = 2.0 * jnp.log(self.sigma_max / jnp.asarray(self.sigma_min))
-        return _float(self.sigma_min) * jnp.sqrt(jnp.expm1(growth * _float(t)))
+        return _float(self.sigma_min) * safe_sqrt(jnp.expm1(growth * _float(t)))
 
     def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
         growth = 2.0 * jnp.log(self.sigma_max / jnp.asarray(self.sigma_min))
@@ -245,45 +247,71 @@ class RectifiedFlow(_Path):
 class Discrete(_Path):
     """A table ``alphas_cumprod`` of T entries; node k sits at ``t = (k + 1) / T`` exactly, ``t = 0`` has alpha = 1.
 
-    Between nodes log alpha is linear in t. Build it with `from_alphas_cumprod`.
+    Between nodes log alpha is linear in t; alpha is, where it falls to 0 at the last node (zero terminal SNR). Build it
+    with `from_alphas_cumprod`.
     """
 
     log_alpha: Float[Array, " T+1"]
-    """log alpha at t = 0, 1/T, ..., 1; starts at 0 and decreases."""
+    """log alpha at t = 0, 1/T, ..., 1; starts at 0 and decreases, to -inf if the last node has no signal."""
 
     @property
     def num_nodes(self) -> int:
         """T, the length of the table."""
         return self.log_alpha.shape[0] - 1
 
-    def _log_alpha(self, t: ArrayLike) -> Array:
-        nodes = _float(t) * self.num_nodes
-        # Times such as (k + 1) / T come back a round-off away from their node: snap, so that nodes are exact. The slope
-        # in t, which a velocity network needs, is not snapped.
-        off = nodes - jnp.round(nodes)
-        nodes = nodes - jax.lax.stop_gradient(jnp.where(jnp.abs(off) < 1e-3, off, 0.0))
+    @property
+    def t_start(self) -> Any:
+        """The last node with signal: t = 1, or the one before it for a table of zero terminal SNR."""
+        before = 1.0 - 1.0 / self.num_nodes
+        if is_concrete(self.log_alpha):
+            return before if np.isneginf(np.asarray(self.log_alpha)[-1]) else 1.0
+        return jnp.where(jnp.isneginf(self.log_alpha[-1]), before, 1.0)
+
+    def _at(self, t: ArrayLike) -> tuple[Array, Array, Array]:
+        """log alpha, its last interval held at the start where it has no end, how much of it is left, and whether."""
+        nodes = table_position(self.num_nodes, t)
         low = jnp.clip(jnp.floor(nodes).astype(int), 0, self.num_nodes - 1)
         part = nodes - low
         table = jnp.asarray(self.log_alpha)
-        return (1.0 - part) * table[low] + part * table[low + 1]
+        here, there = table[low], table[low + 1]
+        ends = jnp.isneginf(there)
+        return (1.0 - part) * here + part * jnp.where(ends, here, there), 1.0 - part, ends
 
     def alpha(self, t: ArrayLike) -> Array:
-        return jnp.exp(self._log_alpha(t))
+        log_alpha, left, ends = self._at(t)
+        return jnp.exp(log_alpha) * jnp.where(ends, left, 1.0)
 
     def sigma(self, t: ArrayLike) -> Array:
-        return jnp.sqrt(0.0 - jnp.expm1(2.0 * self._log_alpha(t)))
+        log_alpha, left, ends = self._at(t)
+        return safe_sqrt(jnp.where(ends, 1.0 - (jnp.exp(log_alpha) * left) ** 2, 0.0 - jnp.expm1(2.0 * log_alpha)))
 
     def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
         log_alpha = 0.5 * jax.nn.log_sigmoid(_float(log_snr))
         times = jnp.linspace(0.0, 1.0, self.num_nodes + 1)
-        return jnp.interp(-log_alpha, -jnp.asarray(self.log_alpha), times)
+        table = jnp.asarray(self.log_alpha)
+        ends = jnp.isneginf(table[-1])
+        between = jnp.interp(-log_alpha, -table.at[-1].set(jnp.where(ends, table[-2] - 1.0, table[-1])), times)
+        left = jnp.exp(jnp.minimum(log_alpha - table[-2], 0.0))
+        return jnp.where(ends & (log_alpha < table[-2]), 1.0 - left / self.num_nodes, between)
+
+
+def table_position(num_nodes: int, t: ArrayLike) -> Array:
+    """``t num_nodes``, exactly k + 1 at node k of a table.
+
+    Times such as (k + 1) / T come back a round-off away from their node. They are snapped to it, the slope in t is not.
+    """
+    nodes = _float(t) * num_nodes
+    off = nodes - jnp.round(nodes)
+    near = jnp.abs(off) < min(max(1e-3, 4.0 * num_nodes * float(jnp.finfo(nodes.dtype).eps)), 0.25)
+    return nodes - jax.lax.stop_gradient(jnp.where(near, off, 0.0))
 
 
 def from_alphas_cumprod(alphas_cumprod: ArrayLike) -> Discrete:
     """The schedule of a discrete checkpoint.
 
     Args:
-        alphas_cumprod: (T,) decreasing values in (0, 1), clean to noisy, as stored with the checkpoint.
+        alphas_cumprod: (T,) decreasing values in (0, 1), clean to noisy, as stored with the checkpoint; the last may be
+            0 (zero terminal SNR, Lin et al., arXiv 2305.08891), where only x0, v and velocity networks can be asked.
 
     Raises:
         ValueError: the table is not one-dimensional, not inside (0, 1) or not decreasing.
@@ -293,11 +321,15 @@ def from_alphas_cumprod(alphas_cumprod: ArrayLike) -> Discrete:
         raise ValueError(
             f"alphas_cumprod must be a (T,) table, got shape {table.shape}; pass the checkpoint's 1-D array"
         )
-    if not (np.all(table > 0) and np.all(table < 1) and np.all(np.diff(table) < 0)):
+    if not (np.all(table[:-1] > 0) and table[-1] >= 0 and np.all(table < 1) and np.all(np.diff(table) < 0)):
         raise ValueError(
-            "alphas_cumprod must decrease inside (0, 1), clean to noisy; check for betas or a reversed table"
+            "alphas_cumprod must decrease inside (0, 1), clean to noisy, only its last may be 0; check for betas or a "
+            "reversed table"
         )
-    return Discrete(_float(np.concatenate([[0.0], 0.5 * np.log(table)])))
+    if table.size == 1 and table[0] == 0:
+        raise ValueError("alphas_cumprod=[0] has no node with signal; give the checkpoint's whole table")
+    with np.errstate(divide="ignore"):
+        return Discrete(_float(np.concatenate([[0.0], 0.5 * np.log(table)])))
 
 
 def cosine_table(num_nodes: int, offset: float = 0.008, max_beta: float = 0.999) -> Float[np.ndarray, " T"]:

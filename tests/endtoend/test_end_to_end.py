@@ -16,6 +16,7 @@ from tfg_jax.endtoend.descend import lbfgs, minimise
 from tfg_jax.endtoend.source import chi_energy
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.ode import Tableau, tableau_of
+from tfg_jax.result import LARGEST
 
 D = 3
 LAM = (0.4, 1.3, 2.2)
@@ -211,6 +212,24 @@ def test_any_optimiser_and_a_start_of_ones_own():
     np.testing.assert_allclose(noise.x, run(tfg.DFlow(solve, 1, optimizer=SGD)).x, rtol=1e-5, atol=1e-6)
     more = run(tfg.DFlow(solve, 30, optimizer=SGD))
     assert (more.info["objective"] > noise.info["objective"]).all()
+
+
+def unbounded(x0, target):
+    return 1e6 * jnp.sum(x0) + target
+
+
+def flat(x0, target):
+    return 0.0 * jnp.sum(x0) + target
+
+
+@pytest.mark.parametrize("method", [tfg.DFlow(tfg.TruncatedSolve(1.0, 2), 4), tfg.Controls(2, iterations=4)])
+def test_divergence_and_no_gradient_are_said(method):
+    """An unbounded reward goes beyond the data's units; a flat one leaves the sample where it was."""
+    out = run(method, objective=unbounded, target=jnp.zeros(2))
+    assert out.status.code.tolist() == [3, 3] and (out.status.step >= 0).all() and not out.status.ok.any()
+    assert np.abs(out.info["variable"]).max() <= LARGEST and np.abs(out.x).max() < 10 * LARGEST
+    out = run(method, objective=flat, target=jnp.zeros(2))
+    assert out.status.code.tolist() == [4, 4] and out.status.ok.all() and out.info["iterations"].tolist() == [0, 0]
 
 
 def cliff(z):

@@ -43,6 +43,7 @@ def run(options: Options) -> int:
     methods = {name: build(name, {}) for name in options.methods}
 
     from tfg_jax.cli import runs, scoring, setup
+    from tfg_jax.result import finished
     from tfg_jax.shards import MANIFEST, open_folder
 
     task = setup.load_task(options, noisy=any(map(setup.needs_noisy_guide, methods.values())))
@@ -68,7 +69,7 @@ def run(options: Options) -> int:
             arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
         scored[name] = scoring.label_run(task.judge, task.class_names, arrays, seconds, configs[name])
     _report(options.out, scored, configs, notes)
-    return FAILED_SAMPLES if any(not (found.status_code == 0).all() for found in scored.values()) else OK
+    return FAILED_SAMPLES if any(not finished(found.status_code).all() for found in scored.values()) else OK
 
 
 def _report(out: Path, scored: Mapping[str, LabelRun], configs: Mapping[str, Any], notes: list[str]) -> None:

@@ -20,6 +20,7 @@ from tfg_jax.cli.methods import Method
 from tfg_jax.endtoend.run import memory_of
 from tfg_jax.files import read_json, write_atomically
 from tfg_jax.report.table import text_table
+from tfg_jax.result import finished
 from tfg_jax.shards import SampleFolder, sample_arrays
 from tfg_jax.tasks.chunks import Task, run_chunked
 
@@ -70,7 +71,7 @@ def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, 
 def exit_code(command: str, arrays: Mapping[str, np.ndarray]) -> int:
     """OK, or FAILED_SAMPLES with a word about them."""
     status = arrays["status_code"]
-    failed = int((status != 0).sum())
+    failed = int((~finished(status)).sum())
     if failed:
         print(
             f"tfg-jax {command}: {failed} of {len(status)} samples failed; the report shows them first", file=sys.stderr

@@ -16,15 +16,16 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from tfg_jax import loops
-from tfg_jax.result import NON_FINITE, OK, Status
+from tfg_jax.result import NON_FINITE, OK, Status, judged
 
 
 class Found(NamedTuple):
     """Where the descent ended.
 
-    ``variable`` is the last finite one, ``value`` its loss; ``evaluations`` counts losses with their gradient as
-    computed under a vmap (the values alone of a backtracking search are counted whole), ``iterations`` the optimiser's
-    updates; ``status.step`` is the iteration that went non-finite.
+    ``variable`` is the last finite one within the bound of `tfg_jax.result.LARGEST`, ``value`` its loss;
+    ``evaluations`` counts losses with their gradient as computed under a vmap (the values alone of a backtracking
+    search are counted whole), ``iterations`` the optimiser's updates; ``still`` says that the loss had no gradient to
+    begin with; ``status.step`` is the iteration that went non-finite or beyond the bound.
     """
 
     variable: Array
@@ -32,6 +33,7 @@ class Found(NamedTuple):
     status: Status
     evaluations: Array
     iterations: Array
+    still: Array
 
 
 class _Carry(NamedTuple):
@@ -83,9 +85,9 @@ def minimise(
 
     guarded.defvjp(forward, lambda grad, cotangent: (cotangent * grad, None))
 
-    def finished(z: Array, value: Array, grad: Array) -> tuple[Array, Array]:
-        finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(z)) & jnp.all(jnp.isfinite(grad))
-        return finite, ~finite | (jnp.sqrt(jnp.mean(grad**2)) <= tolerance)
+    def ended(z: Array, value: Array, grad: Array) -> tuple[Array, Array]:
+        code = jnp.where(jnp.isfinite(value) & jnp.all(jnp.isfinite(grad)), judged(z), NON_FINITE)
+        return code, (code != OK) | (jnp.sqrt(jnp.mean(grad**2)) <= tolerance)
 
     def body(carry: _Carry) -> _Carry:
         fn = lambda z: guarded(z, carry.done)  # noqa: E731
@@ -103,23 +105,24 @@ def minimise(
         else:
             value, grad = jax.value_and_grad(fn)(z)
             calls = 1 + searched
-        finite, done = finished(z, value, grad)
+        code, done = ended(z, value, grad)
         still = jnp.all(z == carry.z)
-        keep = lambda new, old: jnp.where(finite, new, old)  # noqa: E731
+        keep = lambda new, old: jnp.where(code == OK, new, old)  # noqa: E731
         return _Carry(
             keep(z, carry.z), keep(value, carry.value), keep(grad, carry.grad), state, done | still,
-            jnp.where(finite, OK, NON_FINITE).astype(jnp.int32), carry.evaluations + calls, carry.iterations + 1,
+            code.astype(jnp.int32), carry.evaluations + calls, carry.iterations + 1,
         )  # fmt: skip
 
     value, grad = jax.value_and_grad(typed)(start)
-    finite, done = finished(start, value, grad)
+    code, done = ended(start, value, grad)
+    still = jnp.all(grad == 0)
     carry = _Carry(
-        start, value, grad, optimizer.init(start), done, jnp.where(finite, OK, NON_FINITE).astype(jnp.int32),
-        jnp.asarray(1, jnp.int32), jnp.asarray(0, jnp.int32),
+        start, value, grad, optimizer.init(start), done, code.astype(jnp.int32), jnp.asarray(1, jnp.int32),
+        jnp.asarray(0, jnp.int32),
     )  # fmt: skip
     carry = loops.while_loop(lambda c: (c.iterations < iterations) & ~c.done, body, carry)
     step = jnp.where(carry.code == OK, -1, jnp.maximum(carry.iterations - 1, 0))
-    return Found(carry.z, carry.value, Status(carry.code, step), carry.evaluations, carry.iterations)
+    return Found(carry.z, carry.value, Status(carry.code, step), carry.evaluations, carry.iterations, still)
 
 
 def _line_search(state: Any) -> Any:

@@ -25,7 +25,7 @@ from tfg_jax.loops import as_varying, varying_over
 from tfg_jax.noise import KeyNoise, root_key, sample_key
 from tfg_jax.numbers import number, one_form
 from tfg_jax.objectives.base import Objective, as_objective
-from tfg_jax.result import NON_FINITE, OK, Cost, Samples, Status
+from tfg_jax.result import UNGUIDED, Cost, Samples, Status, judged
 from tfg_jax.sample import sampling_times
 from tfg_jax.samplers.ode import Euler
 
@@ -66,8 +66,9 @@ def end_to_end(
         sharding: as in `tfg_jax.sample`.
 
     Returns:
-        `Samples`: x (n, *shape); status, whose step is the iteration that went non-finite (x is then that of the last
-        finite variable); cost; info with the ``objective`` reached, the ``iterations`` made and the ``variable`` found.
+        `Samples`: x (n, *shape); status, whose step is the iteration in which the variable or the sample went
+        non-finite or diverged (x is then that of the last good variable), and which says UNGUIDED where the loss has no
+        gradient; cost; info with the ``objective`` reached, the ``iterations`` made and the ``variable`` found.
 
     Raises:
         ValueError: arguments of wrong shape or range, or without effect.
@@ -144,7 +145,7 @@ def _checked(
         )
     objective.check(target, num_samples, model.shape)
     grid, steps = (method.grid, method.steps) if isinstance(method, Controls) else (None, 1)
-    arguments.check_grid(grid, model.schedule, steps)
+    arguments.check_signal(model, None, *arguments.check_grid(grid, model.schedule, steps))
     if start is not None:
         arguments.check_samples("start", start, (num_samples, *model.shape))
     elif blend is not None:
@@ -201,11 +202,8 @@ def _run(
 
         found = minimise(loss, first, optimizer, method.iterations, method.tolerance, method.rate)
         x, penalty = solve(found.variable)
-        finite = jnp.all(jnp.isfinite(x))
-        status = Status(
-            jnp.where(finite, found.status.code, NON_FINITE),
-            jnp.where(finite | (found.status.code != OK), found.status.step, found.iterations),
-        )
+        begun = jnp.where(found.still & found.status.ok, UNGUIDED, found.status.code)
+        status = Status(begun, found.status.step).after(judged(x, levels.scale[-1]), found.iterations)
         calls = model.calls(None, data["cond"] is not None)
         cost = (method.closure.as_arrays() * found.evaluations + method.final.as_arrays()).networks(calls)
         info = {"objective": penalty - found.value, "iterations": found.iterations, "variable": found.variable}

@@ -7,7 +7,8 @@ A method is a frozen pytree with
     prepare(levels) -> (per_step, state)      per-step arrays (leading axis steps) and the state it carries
     step(ctx, per_step, state) -> (Next, state)
 
-and static ``n_recur``; a method of noisy samples also says ``noisy = True``. Strengths act in variance-preserving
+and static ``n_recur``; a method of noisy samples also says ``noisy = True``, and one whose step divides by alpha
+``needs_signal = True``. Strengths act in variance-preserving
 coordinates ``x / sqrt(alpha^2 + sigma^2)``, so that one setting means the same on every schedule;
 `StepContext.vp_shift` converts.
 """
@@ -34,15 +35,25 @@ from tfg_jax.schedules import Level
 
 @struct.dataclass
 class Next:
-    """The sampler's proposal for the next level: the sample, the rule's memory, calls made beyond the first look."""
+    """The sampler's proposal for the next level: the sample, the rule's memory, calls made beyond the first look.
+
+    ``guided`` says whether guidance changed it, None where that is not known.
+    """
 
     x: Array
     memory: PyTree
     cost: Cost
+    guided: Array | bool | None = None
 
     def shifted(self, shift: ArrayLike) -> Next:
         """The same proposal with the sample moved by ``shift``."""
-        return self.replace(x=self.x + shift)  # type: ignore[attr-defined]
+        guided = _acts(shift) if self.guided is None else _acts(shift) | self.guided
+        return self.replace(x=self.x + shift, guided=guided)  # type: ignore[attr-defined]
+
+
+def _acts(edit: PyTree) -> Array:
+    """Whether an entry of an edit is not exactly zero."""
+    return jnp.any(jnp.stack([jnp.any(jnp.asarray(leaf) != 0) for leaf in jax.tree.leaves(edit)]))
 
 
 class StepContext:
@@ -133,9 +144,14 @@ class StepContext:
         """A gradient in x at this level as a displacement at the next level, both taken in VP coordinates."""
         return self.now.scale * self.next.scale * gradient
 
-    def advance(self, clean: Clean) -> Next:
-        """The sampler rule applied to an estimate, `clean` itself or an edited one."""
-        return self._rule(self, clean)
+    def advance(self, clean: Clean, edit: PyTree = None) -> Next:
+        """The sampler rule applied to an estimate, `clean` itself or an edited one.
+
+        ``edit``, arrays of which one is not zero where guidance changed the estimate, tells the sample's status.
+        """
+        known = None if clean is self.clean else True
+        guided = known if edit is None else _acts(edit)
+        return self._rule(self, clean).replace(guided=guided)  # type: ignore[attr-defined]
 
 
 @runtime_checkable

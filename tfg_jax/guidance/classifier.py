@@ -31,6 +31,7 @@ class ClassifierGuidance:
     strength: ArrayLike = 1.0
     n_recur = 1
     noisy = True  # its objective sees the noisy sample
+    needs_signal = True
 
     def check(self) -> None:
         """Raise ValueError for a bad strength."""
@@ -46,5 +47,6 @@ class ClassifierGuidance:
 
     def step(self, ctx: StepContext, per_step: None, state: None) -> tuple[Next, None]:
         """One guided step of one sample."""
-        eps = ctx.clean.eps - self.strength * ctx.now.sigma * jax.grad(ctx.noisy_objective)(ctx.x)
-        return ctx.advance(Clean((ctx.x - ctx.now.sigma * eps) / ctx.now.alpha, eps)), state
+        edit = self.strength * ctx.now.sigma * jax.grad(ctx.noisy_objective)(ctx.x)
+        eps = ctx.clean.eps - edit
+        return ctx.advance(Clean((ctx.x - ctx.now.sigma * eps) / ctx.now.alpha, eps), edit), state

@@ -2,7 +2,8 @@
 
     x_next = rule(x_t, x0) + strength * grad_{x_t} f(x0(x_t)) / normaliser
 
-normalise="value": |f(x0)|, the TFG benchmark's baseline; "residual": the paper's norm of the measurement residual, with
+normalise="value": |f(x0)|, the TFG benchmark's baseline, for a log-weight of one sign such as a log-probability: where
+f crosses 0 the step has no bound, and samples diverge. "residual": the paper's norm of the measurement residual, with
 an objective such as -||y - A x0||^2 that has one.
 Cost a step: 1 network forward, 1 pullback, 1 objective gradient.
 Reduces to: TFG with rho_t = strength sqrt(a_t / a_next) / |f|, mu = None, smoothing = None, per sample.
@@ -27,7 +28,8 @@ class DPS:
 
     Attributes:
         strength: step size, >= 0, dimensionless (traced).
-        normalise: "value" or "residual", what divides the gradient.
+        normalise: "value" or "residual", what divides the gradient; "value" needs an objective of one
+            sign, away from 0, and cannot see that of your own function: a sample that diverges says so.
     """
 
     strength: ArrayLike = 1.0

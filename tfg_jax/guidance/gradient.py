@@ -48,6 +48,7 @@ class NaiveGradientGuidance:
     beta: Literal["paper", "constant"] = struct.field(pytree_node=False, default="paper")
     beta_coef: ArrayLike = 1.0
     n_recur = 1
+    needs_signal = True
 
     def check(self) -> None:
         """Raise ValueError for a bad strength, and for a noise_std that a constant beta would not use."""
@@ -89,6 +90,7 @@ class GradientGuidance:
     beta: Literal["paper", "exact", "constant"] = struct.field(pytree_node=False, default="paper")
     beta_coef: ArrayLike = 1.0
     n_recur = 1
+    needs_signal = True
 
     def check(self) -> None:
         """Raise ValueError for a bad strength, and for a noise_std that a constant beta would not use."""
@@ -155,4 +157,4 @@ def _advance(ctx: StepContext, shift: Array) -> Next:
     """
     clean = ctx.clean
     x0 = clean.x0 + (ctx.now.sigma / ctx.now.alpha * shift).astype(clean.x0.dtype)
-    return ctx.advance(Clean(x0, clean.eps - shift.astype(clean.eps.dtype)))
+    return ctx.advance(Clean(x0, clean.eps - shift.astype(clean.eps.dtype)), shift)

@@ -73,4 +73,4 @@ class InnerSteps:
         first = improved(ctx, None if optimizer is None else optimizer.init(jnp.zeros_like(ctx.x)))
         x, _ = jax.lax.fori_loop(0, self.n_inner - 1, lambda _, now: improved(ctx.at(now[0]), now[1]), first)
         there = ctx.at(x, ForwardOnly())
-        return there.advance(there.clean), state
+        return there.advance(there.clean, x - ctx.x), state

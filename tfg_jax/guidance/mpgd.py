@@ -47,4 +47,4 @@ class MPGD:
         """One guided step of one sample."""
         x0, _ = ctx.lookahead()
         edit = self.strength * jax.grad(ctx.objective)(x0)
-        return ctx.advance(Clean(ctx.clean.x0 + edit, ctx.raw.eps)), state
+        return ctx.advance(Clean(ctx.clean.x0 + edit, ctx.raw.eps), edit), state

@@ -45,6 +45,11 @@ class PiGDM:
     n_recur = 1
     gaussian_measurement = True  # its objective is the likelihood of a Gaussian measurement
 
+    @property
+    def needs_signal(self) -> bool:
+        """Whether it edits eps."""
+        return self.weighting == "score"
+
     def check(self) -> None:
         """Raise ValueError for a bad strength, data_std or weighting."""
         check_number("strength", self.strength, low=0.0)
@@ -68,5 +73,6 @@ class PiGDM:
         if self.weighting == "published":
             shift = self.strength * jnp.sqrt(now.abar) * variance * ctx.vp_shift(g)
             return ctx.advance(ctx.clean).shifted(shift), state
-        eps = ctx.clean.eps - self.strength * now.sigma * g
-        return ctx.advance(ctx.clipped(Clean((ctx.x - now.sigma * eps) / now.alpha, eps))), state
+        edit = self.strength * now.sigma * g
+        eps = ctx.clean.eps - edit
+        return ctx.advance(ctx.clipped(Clean((ctx.x - now.sigma * eps) / now.alpha, eps)), edit), state

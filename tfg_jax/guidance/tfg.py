@@ -101,7 +101,9 @@ class TFG:
         """Strengths spread over the whole grid."""
         rho = mu = width = None
         if self.rho is not None:
-            rho = spread(self.rho, self.rho_structure or "increase", levels) / jnp.sqrt(step_alpha(levels))
+            kept = step_alpha(levels)  # 0 from a level without signal, of which x0 does not depend on x
+            rho = spread(self.rho, self.rho_structure or "increase", levels)
+            rho = jnp.where(kept > 0, rho / jnp.sqrt(jnp.where(kept > 0, kept, 1.0)), 0.0)
         if self.mu is not None:
             mu = spread(self.mu, self.mu_structure or "increase", levels)
         if self.smoothing is not None:

@@ -36,6 +36,7 @@ class UGD:
     strength: ArrayLike = 1.0
     n_iter: int = struct.field(pytree_node=False, default=4)
     n_recur: int = struct.field(pytree_node=False, default=1)
+    needs_signal = True
 
     def check(self) -> None:
         """Raise ValueError for a bad strength or count."""
@@ -62,6 +63,7 @@ class UGD:
             body = lambda _, delta: delta + self.strength * slope_at(x0 + delta)  # noqa: E731
             delta = jax.lax.fori_loop(0, self.n_iter - 2, body, delta)
         # In VP coordinates grad_{x/k} = k grad_x, so sigma' grad_{x/k} = sigma grad_x.
-        eps = ctx.clean.eps - self.strength * ctx.now.sigma * pullback(slope) - ctx.now.alpha / ctx.now.sigma * delta
+        far = self.strength * ctx.now.sigma * pullback(slope)
+        eps = ctx.clean.eps - far - ctx.now.alpha / ctx.now.sigma * delta
         x0_edited = (ctx.x - ctx.now.sigma * eps) / ctx.now.alpha
-        return ctx.advance(Clean(x0_edited, eps)), state
+        return ctx.advance(Clean(x0_edited, eps), (far, delta)), state

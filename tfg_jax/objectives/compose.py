@@ -27,6 +27,11 @@ class Weighted:
         """As the objective's."""
         return self.objective.noisy
 
+    @property
+    def crosses_zero(self) -> bool:
+        """As the objective's."""
+        return getattr(self.objective, "crosses_zero", False)
+
     def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
         """As the objective's."""
         self.objective.check(target, num_samples, shape)
@@ -46,6 +51,11 @@ class Sum:
         """As the parts'."""
         return self.parts[0].noisy
 
+    @property
+    def crosses_zero(self) -> bool:
+        """Whether a part does."""
+        return any(getattr(part, "crosses_zero", False) for part in self.parts)
+
     def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
         """The target must be a tuple with one target a part."""
         if not isinstance(target, tuple | list) or len(target) != len(self.parts):
@@ -64,6 +74,11 @@ class Through:
     decoder: Callable[[Array], Array]
     objective: Any
     noisy = False
+
+    @property
+    def crosses_zero(self) -> bool:
+        """As the objective's."""
+        return getattr(self.objective, "crosses_zero", False)
 
     def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
         """As the objective's, at the decoded shape."""

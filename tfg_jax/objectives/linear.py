@@ -17,6 +17,7 @@ class Linear:
     """``g^T x0 - y``, the gap to the wanted value y of the linear reward; build it with `linear`."""
 
     noisy = False
+    crosses_zero = True  # 0 is what is wanted of it
 
     def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
         """The target must be (g, y) of shapes (num_samples, *shape) and (num_samples,), finite when concrete."""

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from tfg_jax import metrics
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.report.label_metrics import COSTS, flat_estimate
+from tfg_jax.result import finished
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class InverseRun:
     def ok(self) -> Bool[np.ndarray, "nm"]:
         """Finished with finite pixels: nothing else may enter an average as if it had worked."""
         finite = np.isfinite(np.asarray(self.x).reshape(len(self.x), -1)).all(axis=1)
-        return (np.asarray(self.status_code) == 0) & finite
+        return finished(np.asarray(self.status_code)) & finite
 
     def by_image(self, values: AnyArray) -> np.ndarray:
         """Values of the draws as (n, m, ...), failed ones NaN."""

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from tfg_jax import metrics
 from tfg_jax.metrics.intervals import AnyArray, Estimate
+from tfg_jax.result import finished
 
 COSTS = {
     "forwards": "network_forwards_per_sample",
@@ -46,7 +47,7 @@ class LabelRun:
 
     def ok(self) -> Bool[np.ndarray, "n"]:
         """Finished, with finite pixels, logits and features: nothing else may enter an average as if it had worked."""
-        ok = np.asarray(self.status_code) == 0
+        ok = finished(np.asarray(self.status_code))
         for value in (self.x, self.evaluator_logits, self.features):
             if value is not None:
                 ok &= np.isfinite(np.asarray(value).reshape(len(ok), -1)).all(axis=1)

@@ -138,7 +138,7 @@ def _sample_cards(run: LabelRun) -> list[html.Block]:
     return [html.Text(text), html.Cards(cards)]
 
 
-FAILURES = {1: "not finite", 2: "invalid input"}
+FAILURES = {1: "not finite", 2: "invalid input", 3: "diverged"}
 
 
 def step_curve(objective: AnyArray) -> tuple[np.ndarray, ...]:

@@ -1,7 +1,7 @@
 """The one loop: steps x recurrences of one sample, with status, cost and recording.
 
-Everything that happens to a sample happens here; methods and rules only propose. A sample that goes non-finite keeps
-its last finite state and a status, and its loop runs on without touching other samples.
+Everything that happens to a sample happens here; methods and rules only propose. A sample that goes non-finite or
+diverges keeps its last state before and a status, and its loop runs on without touching other samples.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, step_cost
 from tfg_jax.lookahead import Clip, Conditioned, ForwardOnly, Lookahead
 from tfg_jax.noise import NoiseSource, NoiseTape
-from tfg_jax.result import NON_FINITE, OK, Cost, Status
+from tfg_jax.result import OK, UNGUIDED, Cost, Status, judged
 from tfg_jax.samplers.rules import Sampler, Step, renoise
 from tfg_jax.schedules import Level
 
@@ -83,20 +83,16 @@ def sample_one(
     now, next = jax.tree.map(lambda a: a[:-1], plan.levels), jax.tree.map(lambda a: a[1:], plan.levels)
     slots = _slots(plan.record)
     kept = {} if not slots else {name: jnp.zeros((len(slots), *x.shape), x.dtype) for name in ("x", "x0")}
-    status = Status(jnp.asarray(OK, jnp.int32), jnp.asarray(-1, jnp.int32))
+    begun = OK if isinstance(plan.guidance, Unguided) else UNGUIDED  # until guidance has acted
+    status = Status(jnp.asarray(begun, jnp.int32), jnp.asarray(-1, jnp.int32))
     carry = _Carry(x, plan.sampler.init(x), state, plan.denoiser.begin(x), status, Cost().as_arrays(), kept)
     slot_of = jnp.asarray([slots.index(i) if i in slots else len(slots) for i in range(steps)], jnp.int32)
 
     def body(carry: _Carry, at: tuple) -> tuple[_Carry, PyTree]:
         index, now, next, per_step, slot = at
         moved, state, cost, x0, note, remembered = _step(plan, carry, index, now, next, per_step, cond, target, noise)
-        finite = jnp.all(jnp.isfinite(moved.x))
-        alive = (carry.status.code == OK) & finite
-        failed_now = (carry.status.code == OK) & ~finite
-        status = Status(
-            jnp.where(failed_now, NON_FINITE, carry.status.code), jnp.where(failed_now, index, carry.status.step)
-        )
-        x = jnp.where(alive, moved.x, carry.x)
+        status = carry.status.after(judged(moved.x, next.scale), index, moved.guided)
+        x = jnp.where(status.ok, moved.x, carry.x)
         kept = {
             name: carry.kept[name].at[slot].set(value, mode="drop")
             for name, value in zip(kept_names, (x, x0), strict=False)
@@ -129,6 +125,7 @@ def _step(
     A model's memory is the same for every evaluation of the step and moves with the last recurrence's first one.
     """
     model = plan.denoiser.at(carry.remembered)
+    unguided = isinstance(plan.guidance, Unguided)
 
     def calls(t: Array | None) -> int | Array:
         return model.calls(t, cond is not None)
@@ -148,7 +145,8 @@ def _step(
             ),
         )  # fmt: skip
         moved, new_state = method.step(ctx, per_step, state)
-        moved = moved.replace(x=moved.x.astype(x.dtype))  # type: ignore[attr-defined]
+        acted = None if unguided else jnp.asarray(guided if moved.guided is None else moved.guided)
+        moved = moved.replace(x=moved.x.astype(x.dtype), guided=acted)  # type: ignore[attr-defined]
         note = plan.record.summary(ctx) if plan.record is not None and plan.record.summary is not None else None
         # A lookahead of several evaluations makes them at levels of its own: an upper bound where calls depend on it.
         first = calls(start.t if look.cost.forwards == 1 else None)
@@ -161,16 +159,18 @@ def _step(
             return _without_cost(recurrence(carry.x, carry.state, 0, guided))
 
         def again(loop: tuple, r: Array) -> tuple:
-            x, state, total = loop
+            x, state, total, acted = loop
             moved, state, cost, x0, note, remembered = recurrence(x, state, r, guided)
+            acted = None if unguided else acted | moved.guided
             back = renoise(moved.x, _like(now, x), _like(next, x), noise.at(index, r, x.shape, x.dtype).renoise)
-            return (back.astype(x.dtype), state, total + cost), _without_cost((moved, x0, note, remembered))
+            return (back.astype(x.dtype), state, total + cost, acted), _without_cost((moved, x0, note, remembered))
 
-        (_, state, total), outputs = loops.scan(
-            again, (carry.x, carry.state, Cost().as_arrays()), jnp.arange(n_recur, dtype=jnp.int32)
+        none = None if unguided else jnp.asarray(False)
+        (_, state, total, acted), outputs = loops.scan(
+            again, (carry.x, carry.state, Cost().as_arrays(), none), jnp.arange(n_recur, dtype=jnp.int32)
         )
         moved, x0, note, remembered = jax.tree.map(lambda a: a[-1], outputs)
-        return moved, state, total, x0, note, remembered
+        return moved.replace(guided=acted), state, total, x0, note, remembered
 
     if plan.window is None:
         return all_recurrences(True)

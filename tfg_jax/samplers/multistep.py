@@ -3,11 +3,12 @@
     x_next = sigma_next/sigma x - alpha_next (exp(-h) - 1) D,       lambda = log(alpha/sigma), h = lambda_next - lambda
     D      = x0 + h / (2 h_prev) (x0 - x0_prev)
 
-First order on the first step and on the last one, where h is infinite. Cost a step: 1 forward.
+First order on the first step, and on the last one or from alpha = 0, where h is infinite. Cost a step: 1 forward.
 """
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -51,11 +52,13 @@ class DPMSolverPP2M(OneLook):
     def advance(self, step: Step, edited: Clean) -> Next:
         """One step to ``step.next``."""
         now, next, x0 = step.now, step.next, step.plain.x0
-        last = next.sigma == 0
-        h = 0.5 * (jnp.where(last, jnp.inf, next.log_snr) - now.log_snr)
         # exp(-h) = (alpha / sigma) (sigma_next / alpha_next), exact at sigma_next = 0.
         decay = now.alpha * next.sigma / (now.sigma * next.alpha)
-        weight = jnp.where(last, 0.0, jnp.where(last, 0.0, h) / (2.0 * step.memory.h))
+        # From a level without signal, or to one without noise, h is infinite.
+        first_order = (next.sigma == 0) | (now.alpha == 0)
+        usual = lambda level: jax.tree.map(lambda a: jnp.where(first_order, 1.0, a), level).log_snr  # noqa: E731
+        h = jnp.where(first_order, jnp.inf, 0.5 * (usual(next) - usual(now)))
+        weight = jnp.where(first_order, 0.0, jnp.where(first_order, 0.0, h) / (2.0 * step.memory.h))
         second_order = next.alpha * (1.0 - decay) * weight * (x0 - step.memory.x0)
         x = straight(step.plain, next) + second_order.astype(x0.dtype)
         return Next(x + guided_shift(step, edited), Memory(x0, h.astype(step.memory.h.dtype)), Cost())

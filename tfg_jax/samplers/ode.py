@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number, check_steps
+from tfg_jax.checks import check_number, check_steps, safe_sqrt
 from tfg_jax.denoiser import Clean
 from tfg_jax.guidance.base import Next
 from tfg_jax.noise import StepNoise
@@ -43,15 +43,18 @@ class Churn:
 
     def perturb(self, x: Array, now: Level, schedule: Schedule, noise: StepNoise, steps: int) -> tuple[Array, Level]:
         """The sample and level after the raise."""
-        tau = now.sigma / now.alpha
+        signal = now.alpha > 0  # without any there is no noise to raise
+        alpha = jnp.where(signal, now.alpha, 1.0)
+        tau = now.sigma / alpha
         gamma = jnp.minimum(self.amount / steps, jnp.sqrt(2.0) - 1.0)
-        gamma = jnp.where((tau >= self.low) & (tau <= self.high), gamma, 0.0)
+        gamma = jnp.where(signal & (tau >= self.low) & (tau <= self.high), gamma, 0.0)
         raised = schedule.level(
             jnp.minimum(schedule.t_of_log_snr(-2.0 * jnp.log(tau * (1.0 + gamma))), schedule.t_start)
         )
         level = jax.tree.map(lambda a, b: jnp.where(gamma > 0, a, b), raised, now)
-        added = jnp.sqrt(jnp.maximum((level.sigma / level.alpha) ** 2 - tau**2, 0.0)) * self.noise_scale
-        return level.alpha * (x / now.alpha + added * noise.churn), level
+        wide = level.sigma / jnp.where(signal, level.alpha, 1.0)
+        added = safe_sqrt(jnp.maximum(wide**2 - tau**2, 0.0)) * self.noise_scale
+        return jnp.where(signal, level.alpha * (x / alpha + added * noise.churn), x), level
 
 
 @struct.dataclass
@@ -87,7 +90,8 @@ class Euler(OneLook):
 
 @struct.dataclass
 class Heun(Euler):
-    """Second order: the mean of the slopes at both ends; the last step, to sigma = 0, is Euler's.
+    """Second order: the mean of the slopes at both ends; the last step, to sigma = 0, is Euler's, and so is one from
+    alpha = 0.
 
     Guidance acts at the first evaluation. Cost a step: 2 forwards (1 on the last).
     """
@@ -104,9 +108,9 @@ class Heun(Euler):
 
         def corrected() -> Array:
             eps = step.denoise(predicted, next.t).eps
-            step_tau = next.sigma / next.alpha - now.sigma / now.alpha
+            step_tau = next.sigma / next.alpha - now.sigma / jnp.where(now.alpha > 0, now.alpha, 1.0)
             return predicted + next.alpha * step_tau * 0.5 * (eps - step.plain.eps)
 
-        more = next.sigma > 0
+        more = (next.sigma > 0) & (now.alpha > 0)
         x = jax.lax.cond(more, corrected, lambda: predicted)
         return Next(x + guided_shift(step, edited), step.memory, Cost(forwards=more.astype(jnp.int32)))

@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number, check_steps
+from tfg_jax.checks import check_number, check_steps, safe_sqrt
 from tfg_jax.denoiser import Clean
 from tfg_jax.guidance.base import Next
 from tfg_jax.noise import StepNoise
@@ -95,7 +95,7 @@ def fresh_variance(now: Level, next: Level) -> Array:
 
 def renoise(x_next: Array, now: Level, next: Level, z: Array) -> Array:
     """From the next level back to this one: ``ratio x_next + sqrt(sigma^2 - ratio^2 sigma_next^2) z``."""
-    return now.alpha / next.alpha * x_next + jnp.sqrt(fresh_variance(now, next)) * z
+    return now.alpha / next.alpha * x_next + safe_sqrt(fresh_variance(now, next)) * z
 
 
 class OneLook:
@@ -144,10 +144,10 @@ class DDIM(OneLook):
         if self.eta is None:
             return Next(straight(edited, step.next), step.memory, Cost())
         now, next = step.now, step.next
-        std = self.eta * next.sigma / now.sigma * jnp.sqrt(fresh_variance(now, next))
+        std = self.eta * next.sigma / now.sigma * safe_sqrt(fresh_variance(now, next))
         # sigma_next^2 - s^2 with sigma_next taken out of the root, whose slope in eta is then finite at sigma_next = 0.
         share = (std / jnp.where(next.sigma > 0, next.sigma, 1.0)) ** 2
-        along = next.sigma * jnp.sqrt(jnp.maximum(1.0 - share, 0.0))
+        along = next.sigma * safe_sqrt(jnp.maximum(1.0 - share, 0.0))
         return Next(next.alpha * edited.x0 + along * edited.eps + std * step.noise.step, step.memory, Cost())
 
 
@@ -188,4 +188,4 @@ class DDPM(OneLook):
         last = next.sigma == 0
         variance = large * jnp.where(last, 0.0, jnp.where(last, 1.0, shrink) ** (1.0 - self.v))
         mean = next.alpha * edited.x0 + along * edited.eps
-        return Next(mean + jnp.sqrt(variance) * step.noise.step, step.memory, Cost())
+        return Next(mean + safe_sqrt(variance) * step.noise.step, step.memory, Cost())

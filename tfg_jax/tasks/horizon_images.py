@@ -14,6 +14,7 @@ import numpy as np
 from tfg_jax import metrics
 from tfg_jax.data.sample import load_sample
 from tfg_jax.denoiser import Denoiser
+from tfg_jax.result import finished
 from tfg_jax.tasks.horizon_rows import LABEL, Row
 from tfg_jax.tasks.inverse import InverseTask, measure_images, problem_operator
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
@@ -95,7 +96,7 @@ def row_task(problem: Problem, row: Row) -> InverseTask | LabelTask:
 def score(networks: Networks, problem: Problem, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Numbers of one run: means with their intervals, values of every sample, failures, and ``score``, which tuning
     raises: mean PSNR with failed samples at 0 dB, or accuracy - 0.25 log2(Frechet distance)."""
-    ok = (arrays["status_code"] == 0) & np.isfinite(arrays["x"]).all(axis=(1, 2, 3))
+    ok = finished(arrays["status_code"]) & np.isfinite(arrays["x"]).all(axis=(1, 2, 3))
     x = np.clip(np.where(ok[:, None, None, None], arrays["x"], 0.0), -1.0, 1.0).astype(np.float32)
     cost = arrays["cost_forwards"].astype(np.int64) + arrays["cost_pullbacks"]
     found: dict[str, Any] = {

@@ -127,7 +127,7 @@ def method_samples(
             key, model, num_samples=n, lookahead=method.lookahead, sampler=DDIM(setup.steps),
             **({} if own is None else guided),
         )  # fmt: skip
-    ok = np.asarray(out.status.code) == 0
+    ok = np.asarray(out.status.ok)
     evaluations = float(np.mean(np.asarray(out.cost.forwards) + np.asarray(out.cost.pullbacks)))
     x = np.where(ok[:, None], np.asarray(out.x), np.nan)
     return x.reshape(len(y), setup.samples, 2), int((~ok).sum()), evaluations

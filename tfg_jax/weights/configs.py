@@ -33,7 +33,8 @@ RANGES: dict[type, tuple[Callable[[Any], bool], str]] = {
 def schedule_to_dict(schedule: schedules.Schedule) -> dict[str, Any]:
     """A schedule as JSON values; `schedule_from_dict` gives it back."""
     if isinstance(schedule, schedules.Discrete):
-        return {"kind": "Discrete", "log_alpha": np.asarray(schedule.log_alpha, np.float64).tolist()}
+        table = np.asarray(schedule.log_alpha, np.float64).tolist()
+        return {"kind": "Discrete", "log_alpha": [None if value == -np.inf else value for value in table]}
     if type(schedule) not in RANGES:
         raise ValueError(f"schedule={schedule!r} cannot be stored; use one of tfg_jax.schedules.")
     values = {field: float(getattr(schedule, field)) for field in schedule.__dataclass_fields__}  # type: ignore
@@ -105,13 +106,15 @@ def net_config(config: dict[str, Any], kind: type[Config], num_arrays: int) -> C
 
 def _discrete(parameters: dict[str, Any]) -> schedules.Discrete:
     table: Any = parameters.get("log_alpha")
+    ends = isinstance(table, list) and len(table) > 2 and table[-1] is None  # -inf, which JSON has not
+    table = table[:-1] if ends else table
     right = isinstance(table, list) and len(table) > 1 and all(_is_number(value) for value in table)
     # Ties are let through: neighbours in a fine table can share their float32.
     right = right and table[0] == 0 and table[1] < 0 and bool(np.all(np.diff(table) <= 0))
     _need("schedule.log_alpha", table, right, "a list of finite numbers that starts at 0 and decreases")
     if len(parameters) > 1:
         raise ValueError(f"schedule has the keys {sorted(parameters)}; a Discrete one has log_alpha alone, {FIX}")
-    return schedules.Discrete(jnp.asarray(table, float))
+    return schedules.Discrete(jnp.asarray([*table, -np.inf] if ends else table, float))
 
 
 def _check_labels(num_classes: Any, null_class: Any, unet: UNet2DConfig) -> None:

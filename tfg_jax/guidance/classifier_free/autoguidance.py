@@ -32,6 +32,11 @@ class Autoguidance(Transform):
     weak: Model
     w: Weight = 1.0
 
+    @property
+    def needs_signal(self) -> bool:
+        """Whether either does."""
+        return any(getattr(each, "needs_signal", True) for each in (self.model, self.weak))
+
     def calls(self, t: ArrayLike | None, conditional: bool) -> int | Array:
         """Those of both networks."""
         own = self.model.calls(t, conditional)

@@ -56,6 +56,11 @@ class Transform:
         return self.model.paired
 
     @property
+    def needs_signal(self) -> bool:
+        """That of the model inside; True for a transform that acts on eps."""
+        return getattr(self, "space", None) == "eps" or getattr(self.model, "needs_signal", True)
+
+    @property
     def plain(self) -> Model:
         """What is left without this transform."""
         return self.model
