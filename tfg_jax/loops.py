@@ -34,8 +34,10 @@ def as_varying(tree: T, axes: frozenset[Hashable]) -> T:
     return jax.tree.map(cast, tree)
 
 
-def scan(body: Callable[[Any, Any], tuple[Any, Any]], init: T, xs: PyTree) -> tuple[T, PyTree]:
-    """`jax.lax.scan` whose carry varies from the start over what it comes to vary over."""
+def scan(
+    body: Callable[[Any, Any], tuple[Any, Any]], init: T, xs: PyTree, scan: Callable = jax.lax.scan
+) -> tuple[T, PyTree]:
+    """``scan``, used as `jax.lax.scan`, with a carry that varies from the start over what it comes to vary over."""
     first = jax.tree.map(lambda leaf: leaf[0], xs)
     init = _settled(lambda carry: body(carry, first)[0], init)
 
@@ -43,7 +45,7 @@ def scan(body: Callable[[Any, Any], tuple[Any, Any]], init: T, xs: PyTree) -> tu
         after, out = body(carry, x)
         return _like(after, carry), out
 
-    return jax.lax.scan(same, init, xs)
+    return scan(same, init, xs)
 
 
 def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], init: T) -> T:

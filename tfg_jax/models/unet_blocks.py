@@ -8,6 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from tfg_jax.models.attention import attention
 from tfg_jax.models.conv import conv_general_dilated
 from tfg_jax.models.unet_config import UNet2DConfig
 
@@ -183,10 +184,7 @@ class Attention(nnx.Module):
         b, h, w, c = x.shape
         tokens = x.reshape(b, h * w, c) if self.group_norm is None else self.group_norm(x).reshape(b, h * w, c)
         q, k, v = (to(tokens).reshape(b, h * w, self.heads, -1) for to in (self.to_q, self.to_k, self.to_v))
-        wide = jnp.promote_types(q.dtype, jnp.float32)
-        logits = jnp.einsum("bqhd,bkhd->bhqk", q * self.head_dim**-0.5, k, preferred_element_type=wide)
-        weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-        out = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(b, h * w, -1)
+        out = attention(q, k, v).reshape(b, h * w, -1)
         return (x + self.to_out[0](out).reshape(b, h, w, c)) / self.output_scale
 
 

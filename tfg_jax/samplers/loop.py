@@ -15,7 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
-from tfg_jax import loops, struct
+from tfg_jax import hoist, loops, struct
 from tfg_jax.checks import is_batched
 from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, step_cost
@@ -100,7 +100,8 @@ def sample_one(
         return _Carry(x, moved.memory, state, remembered, status, carry.cost + cost, kept), note
 
     kept_names = tuple(kept)
-    carry, notes = loops.scan(body, carry, (jnp.arange(steps, dtype=jnp.int32), now, next, per_step, slot_of))
+    by_step = (jnp.arange(steps, dtype=jnp.int32), now, next, per_step, slot_of)
+    carry, notes = loops.scan(body, carry, by_step, scan=hoist.scan)
     info: dict[str, PyTree] = dict(carry.kept)
     if plan.record is not None and plan.record.summary is not None:
         info["summary"] = notes
