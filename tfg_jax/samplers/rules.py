@@ -144,9 +144,10 @@ class DDIM(OneLook):
         if self.eta is None:
             return Next(straight(edited, step.next), step.memory, Cost())
         now, next = step.now, step.next
-        std = self.eta * next.sigma / now.sigma * safe_sqrt(fresh_variance(now, next))
-        # sigma_next^2 - s^2 with sigma_next taken out of the root, whose slope in eta is then finite at sigma_next = 0.
-        share = (std / jnp.where(next.sigma > 0, next.sigma, 1.0)) ** 2
+        fresh, last = safe_sqrt(fresh_variance(now, next)), next.sigma == 0
+        std = self.eta * next.sigma / now.sigma * fresh
+        # sigma_next^2 - s^2 with sigma_next taken out of the root, whose slopes are then finite at sigma_next = 0.
+        share = jnp.where(last, self.eta / now.sigma * fresh, std / jnp.where(last, 1.0, next.sigma)) ** 2
         along = next.sigma * safe_sqrt(jnp.maximum(1.0 - share, 0.0))
         return Next(next.alpha * edited.x0 + along * edited.eps + std * step.noise.step, step.memory, Cost())
 
