@@ -8,7 +8,6 @@ import pytest
 import tfg_jax as tfg
 from tfg_jax.denoiser import unit_time
 
-
 AT_DATA = {
     "vp_linear": lambda v: tfg.VPLinear(v, 20.0 * v),
     "vp_cosine": tfg.VPCosine,
