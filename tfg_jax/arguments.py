@@ -160,7 +160,7 @@ def check_samples(name: str, x: Any, expected: tuple[int, ...]) -> None:
         raise ValueError(f"{name} has shape {shape}, the model needs {expected}; images are (n, H, W, C)")
     if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"{name} has dtype {dtype}, floating point is needed; scale integers to [-1, 1] first")
-    if is_concrete(x) and not bool(np.all(np.isfinite(np.asarray(x)))):
+    if is_concrete(x) and not np.all(np.isfinite(np.asarray(x))):
         raise ValueError(f"{name} holds NaN or infinity; clean it first")
 
 
@@ -218,7 +218,8 @@ def _check_schedule(schedule: Schedule, steps: int) -> None:
 
 @lru_cache(maxsize=64)
 def _falls(schedule: Schedule, steps: int) -> bool:
-    levels = schedule.level(Uniform()(schedule, steps))
+    with jax.ensure_compile_time_eval():  # also where the first call of the process is one under a trace
+        levels = schedule.level(Uniform()(schedule, steps))
     alpha, sigma = (np.asarray(value, np.float64) for value in (levels.alpha, levels.sigma))
     return bool(np.all(alpha > 0) and np.all(sigma >= 0) and np.all(np.diff(sigma / alpha) <= 0))
 
