@@ -99,7 +99,7 @@ def fit(
     if (sample_every is None) != (on_sample is None):
         raise ValueError("sample_every and on_sample have an effect only together: give both or neither")
     folder = Path(folder)
-    with checkpoint.claim(folder, config or {}, overwrite=overwrite), _signals() as stop:
+    with checkpoint.claim(folder, config or {}, overwrite=overwrite) as held, _signals() as stop:
         if not resume and checkpoint.saved_steps(folder):
             raise ValueError(f"resume=False but folder {str(folder)!r} holds training state: use overwrite=True")
         # Copies, because the state is donated to each step and the caller keeps its parameters.
@@ -127,6 +127,7 @@ def fit(
             if saving or sampling or step % log_every == 0:
                 log.flush(step)  # before saving: raises on a non-finite step
             if saving:
+                held.check()
                 checkpoint.save(folder, step, state)
                 saved_at, saved = time.monotonic(), step
             if sampling and on_sample is not None:
@@ -134,6 +135,7 @@ def fit(
                 sampled = step
         log.flush(step)
         if step > saved:
+            held.check()
             checkpoint.save(folder, step, state)
         if stop.is_set():
             raise Interrupted(state)
