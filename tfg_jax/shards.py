@@ -270,7 +270,9 @@ def _is_whole(manifest: Any, path: Path) -> bool:
     That of the first says no hash but the configuration's, so that shards that it does not count give it away.
     """
     if manifest["schema"] == FIRST_SCHEMA:
-        shards = [int(file.stem.partition("-")[2]) for file in path.glob("shard-*.npz") if OWN_NAME.fullmatch(file.name)]
+        shards = [
+            int(file.stem.partition("-")[2]) for file in path.glob("shard-*.npz") if OWN_NAME.fullmatch(file.name)
+        ]
         counted = max(shards, default=-1) * manifest["shard_size"] < manifest["num_samples"]
         return counted and config_hash(manifest["config"]) == manifest["config_hash"]
     return manifest["schema"] == SCHEMA and _hash(manifest) == manifest["hash"]
