@@ -17,7 +17,7 @@ import json
 import os
 import platform
 import re
-import sys
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -160,6 +160,8 @@ def open_folder(
     Raises:
         ValueError: if the folder holds another configuration (the differing keys are named), a damaged manifest or
             files of another origin, is being written by a live process, or cannot be written.
+    Warns:
+        if the folder was begun with other versions of what decides the numbers.
     """
     check_count("num_samples", num_samples)
     check_count("shard_size", shard_size)
@@ -282,8 +284,9 @@ def _tell_versions(path: Path, there: Any, here: Mapping[str, str]) -> None:
     old = there if isinstance(there, dict) else {}
     changed = [f"{name} {old.get(name, 'unknown')} -> {new}" for name, new in here.items() if old.get(name) != new]
     if changed:
-        print(f"{path} was begun with other versions ({', '.join(changed)}); new samples may differ in their last bits",
-              file=sys.stderr)  # fmt: skip
+        found = ", ".join(changed)
+        warnings.warn(f"{path} was begun with other versions ({found}); new samples may differ in their last bits",
+                      stacklevel=3)  # fmt: skip
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

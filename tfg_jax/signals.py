@@ -19,7 +19,7 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 def leave_on_signals(program: str) -> None:
-    """From now on a signal ends the process at once; one that is ignored (nohup) stays so. To be called first of all."""
+    """From now on a signal ends the process at once; one that is ignored (nohup) stays so. Called first of all."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         _say(f"{program}: interrupted; the same command starts where finished files end\n")

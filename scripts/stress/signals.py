@@ -23,15 +23,16 @@ from tfg_jax.signals import SIGNALS
 PROGRAM = [sys.executable, "-c", "import sys; from tfg_jax.cli.main import main; sys.exit(main())"]
 SMALL = ["sample", "--per-class", "1", "--chunk", "5", "--steps", "2"]
 ANSWERED, FINISHED, EARLY = "75 and one line", "finished", "before the program"
-LATEST = 1.0  # seconds until Python has surely reached the program, on a busy machine
 
 
 def signaled(command: list[str], number: signal.Signals, moment: float) -> str:
     """What became of a process that gets a signal after so many seconds."""
+    reached = True
     with subprocess.Popen([*PROGRAM, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as job:
         try:
             job.wait(moment)
         except subprocess.TimeoutExpired:
+            reached = listens(job.pid)
             job.send_signal(number)
         assert job.stderr is not None
         said = job.stderr.read().decode(errors="replace")
@@ -41,9 +42,15 @@ def signaled(command: list[str], number: signal.Signals, moment: float) -> str:
         return ANSWERED if len(lines) == 1 and "Traceback" not in said else f"75, but said {said[-200:]!r}"
     if job.returncode in (0, 3):
         return FINISHED
-    if job.returncode == -number and moment < LATEST:
+    if job.returncode == -number and not reached:
         return EARLY
     return f"exit code {job.returncode}: {said[-200:]!r}"
+
+
+def listens(pid: int) -> bool:
+    """Whether a process has a handler of its own for the last of the signals."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(status["SigCgt"], 16) >> (SIGNALS[-1] - 1) & 1)
 
 
 def main() -> int:
@@ -64,7 +71,8 @@ def main() -> int:
             return [*options.command, "--output", str(Path(home) / str(run))]
 
         since = time.monotonic()
-        subprocess.run([*PROGRAM, *fresh()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        if options.first is None:
+            subprocess.run([*PROGRAM, *fresh()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         whole = options.first or time.monotonic() - since
         for _ in range(options.signals):
             number = rng.choice(SIGNALS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from collections.abc import Sequence
 
 from tfg_jax.signals import RESUMABLE, leave_on_signals, raise_on_signals
@@ -58,7 +59,8 @@ def _run(name: str, arguments: list[str]) -> int:
     keep_freed_memory()
     command = importlib.import_module(f"tfg_jax.cli.{name}")
     try:
-        with raise_on_signals():
+        with raise_on_signals(), warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"tfg-jax {name}: note: {message}", file=sys.stderr)
             return command.run(parse(command.Options, f"tfg-jax {name}", arguments))
     except SystemExit as stop:  # tyro has printed its help or its complaint; a training loop its last line
         return stop.code if isinstance(stop.code, int) else OK if stop.code is None else USAGE
