@@ -117,7 +117,9 @@ def _lease(folder: Path, wait: bool) -> SoftFileLease:
         except Timeout:
             pass
         except LeaseSettingsMismatch as error:
-            raise ValueError(f"path={folder} is locked by another version of tfg_jax ({error}); wait for it") from None
+            raise ValueError(
+                f"path={folder} is locked by another version of tfg_jax; wait for it, or delete {file} if it is gone"
+            ) from error
         now, look = time.monotonic(), _look(file)
         if look != seen:
             if None not in (seen, look) and not wait:

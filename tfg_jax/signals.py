@@ -76,5 +76,11 @@ def stop_on_signals(work: str) -> Iterator[threading.Event]:
 
 
 def _say(text: str) -> None:
-    # Not by sys.stderr, which may be in the middle of a line.
-    os.write(2, text.encode())
+    """Write to stderr from inside a handler: not by `sys.stderr`, which may be in the middle of a line."""
+    try:
+        os.write(2, text.encode())
+    except OSError:  # the terminal has gone, as SIGHUP says: what is still to be said must not fail for that
+        gone, nowhere = os.fstat(2), os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            if os.path.samestat(os.fstat(stream), gone):
+                os.dup2(nowhere, stream)
