@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 PYTEST ?= -q -n 2 --dist loadfile
 OUT ?= runs/demo
 
-.PHONY: demo fuzz versions test bench format wheel clean
+.PHONY: demo fuzz stress versions test bench format wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tfg-jax sample --output $(OUT)
@@ -26,6 +26,13 @@ test: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	$(BIN)/python scripts/bench.py
+
+# An hour: locks, signals and every command under kills, in fresh processes.
+stress: $(VENV)/.installed
+	$(BIN)/python scripts/stress/locks.py
+	$(BIN)/python scripts/stress/locks.py --hosts 3
+	$(BIN)/python scripts/stress/signals.py
+	$(BIN)/python scripts/stress/commands.py
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

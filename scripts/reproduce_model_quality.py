@@ -18,7 +18,6 @@ import tyro
 
 from tfg_jax import metrics, report
 from tfg_jax.cli import runs
-from tfg_jax.cli.main import Interrupted
 from tfg_jax.cli.methods import Method
 from tfg_jax.cli.setup import sample_config
 from tfg_jax.data import fashion_mnist
@@ -57,8 +56,7 @@ def sampled(run: Run, task: LabelTask, name: str, count: int, conditional: bool)
     targets = balanced_targets(count)
     method = Method(None, conditional)
     with open_folder(run.folder / name, sample_config(run, task, method, targets), count, run.chunk) as folder:  # type: ignore[arg-type]
-        if runs.fill(folder, task, method, targets, name):
-            raise Interrupted(f"interrupted after {name}; the same command resumes")
+        runs.fill(folder, task, method, targets, name)
         return folder.read_all()["x"], targets
 
 

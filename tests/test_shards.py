@@ -13,8 +13,9 @@ import jax
 import numpy as np
 import pytest
 
+from tfg_jax import shards
 from tfg_jax.result import Cost, Samples, Status
-from tfg_jax.shards import MANIFEST, config_hash, open_folder, read_folder, sample_arrays, samples_from
+from tfg_jax.shards import MANIFEST, config_hash, open_folder, read_folder, sample_arrays, samples_from, versions
 
 CONFIG = {"seed": 3, "guidance": {"rho": 1.0, "mu": None}, "steps": [2, 3]}
 TOTAL, SIZE = 10, 4
@@ -48,8 +49,8 @@ def test_a_finished_folder_reads_back_and_is_not_computed_again(tmp_path):
     np.testing.assert_array_equal(arrays["index"], np.arange(TOTAL))
     np.testing.assert_array_equal(arrays["x"], expected["x"])
     assert arrays["x"].dtype == np.float32 and arrays["status_code"].dtype == np.int32
-    shards = [f"shard-0000{k}.{kind}" for k in range(3) for kind in ("npz", "sha256")]
-    assert list(contents(tmp_path / "a")) == [MANIFEST, *shards]
+    files = [f"shard-0000{k}.{kind}" for k in range(3) for kind in ("npz", "sha256")]
+    assert list(contents(tmp_path / "a")) == [MANIFEST, *files]
 
 
 def test_the_manifest_says_what_was_run(tmp_path):
@@ -184,12 +185,58 @@ def test_a_damaged_manifest_is_refused_until_overwritten(tmp_path, text):
     assert len(run(tmp_path, overwrite=True)) == 3
 
 
-def test_an_edited_configuration_is_noticed(tmp_path):
+def edit(path, **values):
+    file = path / MANIFEST
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"config": CONFIG | {"seed": 4}},
+        {"num_samples": 8},  # the last shard left out
+        {"num_samples": 9},
+        {"shard_size": 5},
+        {"versions": {"jax": "0.0"}},
+        {"config": CONFIG | {"seed": 4}, "config_hash": config_hash(CONFIG | {"seed": 4})},
+    ],
+)
+def test_an_edited_manifest_is_noticed(tmp_path, values):
     run(tmp_path)
-    file = tmp_path / MANIFEST
-    file.write_text(file.read_text().replace('"seed": 3', '"seed": 4'))
+    edit(tmp_path, **values)
+    for opened in (lambda: read_folder(tmp_path), lambda: run(tmp_path, values.get("config", CONFIG))):
+        with pytest.raises(ValueError, match="damaged"):
+            opened()
+
+
+def made_by_the_first_version(path):
+    """A finished folder as versions before the hash of the whole manifest wrote it."""
+    run(path)
+    manifest = json.loads((path / MANIFEST).read_text())
+    del manifest["hash"]
+    (path / MANIFEST).write_text(json.dumps(manifest | {"schema": "tfg_jax.samples/1"}))
+
+
+def test_a_folder_of_the_first_version_is_read_and_resumed(tmp_path):
+    made_by_the_first_version(tmp_path)
+    assert len(read_folder(tmp_path).read_all()["x"]) == TOTAL
+    (tmp_path / "shard-00001.npz").unlink()
+    assert run(tmp_path) == [range(4, 8)] and run(tmp_path) == []
+
+
+@pytest.mark.parametrize("values", [{"num_samples": 8}, {"num_samples": 4}, {"config": CONFIG | {"seed": 4}}])
+def test_a_shortened_manifest_of_the_first_version_is_noticed(tmp_path, values):
+    made_by_the_first_version(tmp_path)
+    edit(tmp_path, **values)
     with pytest.raises(ValueError, match="damaged"):
-        run(tmp_path, CONFIG | {"seed": 4})
+        read_folder(tmp_path)
+
+
+def test_other_versions_are_told_on_resumption(tmp_path, monkeypatch, recwarn):
+    assert run(tmp_path) and not run(tmp_path) and not recwarn
+    monkeypatch.setattr(shards, "versions", lambda: versions() | {"jax": "99.0"})
+    with pytest.warns(UserWarning, match=rf"begun with other versions \(jax {versions()['jax']} -> 99.0\)"):
+        assert run(tmp_path) == []
 
 
 def test_shards_without_a_manifest_are_not_trusted(tmp_path):

@@ -1,8 +1,8 @@
 """Sample folders: a long run that can be killed at any moment and taken up again.
 
-    manifest.json                         written first: configuration, its hash, versions, number of samples
+    manifest.json                         written first: configuration, number of samples, versions, and a hash of all
     shard-00000.npz  shard-00000.sha256   one range of sample indices, and its hash as `sha256sum -c` reads it
-    lock                                  who is writing now
+    lock, lock.held                       who is writing now
 
 The unit of progress is a shard. It counts as done if its file has the recorded hash, and nothing else is remembered:
 every file appears under its name only when it is complete on disk (temporary name, fsync, rename).
@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,12 +27,13 @@ import jax
 import numpy as np
 
 from tfg_jax.checks import check_count
-from tfg_jax.files import LOCK, lock, unlock, write_atomically
+from tfg_jax.files import write_atomically
+from tfg_jax.locks import LOCK, FolderLock, lock
 from tfg_jax.noise import THREEFRY, key_type
 from tfg_jax.readers import MAX_ARRAYS, load_json, load_npz
 from tfg_jax.result import Cost, Samples, Status
 
-SCHEMA = "tfg_jax.samples/1"
+SCHEMA, FIRST_SCHEMA = "tfg_jax.samples/2", "tfg_jax.samples/1"
 MANIFEST = "manifest.json"
 MAX_SHARDS = 2**20
 OWN_NAME = re.compile(r"shard-\d{5,}\.(npz|sha256)(\.tmp)?|manifest\.json(\.tmp)?|lock(\..+)?")
@@ -46,7 +48,7 @@ class SampleFolder:
 
     path: Path
     manifest: dict[str, Any]
-    writable: bool
+    held: FolderLock | None = None
 
     def __enter__(self) -> SampleFolder:
         return self
@@ -56,8 +58,8 @@ class SampleFolder:
 
     def close(self) -> None:
         """Give the lock back; a folder opened to read holds none."""
-        if self.writable:
-            unlock(self.path)
+        if self.held is not None:
+            self.held.release()
 
     def ranges(self) -> list[range]:
         """The sample indices of every shard, in order."""
@@ -79,10 +81,12 @@ class SampleFolder:
             indices: one of `ranges()`.
             arrays: name -> numeric array whose leading axis runs over `indices`; `index` is added.
         Raises:
-            ValueError: if the folder is open to read only, or a range, name, length or dtype does not fit.
+            ValueError: if the folder is open to read only, was lost to another process while this one slept, or a
+                range, name, length or dtype does not fit.
         """
-        if not self.writable:
+        if self.held is None:
             raise ValueError(f"path={self.path} is open to read only; open it with open_folder to write")
+        self.held.check()
         if indices not in self.ranges():
             raise ValueError(f"indices={indices} is no shard of this folder; pass one of folder.ranges()")
         stored = {"index": np.arange(indices.start, indices.stop, dtype=np.int64)}
@@ -157,6 +161,8 @@ def open_folder(
     Raises:
         ValueError: if the folder holds another configuration (the differing keys are named), a damaged manifest or
             files of another origin, is being written by a live process, or cannot be written.
+    Warns:
+        if the folder was begun with other versions of what decides the numbers.
     """
     _check_sizes(num_samples, shard_size)
     path = Path(path)
@@ -168,14 +174,16 @@ def open_folder(
             raise ValueError(f"path={path} holds other files ({', '.join(foreign[:3])}); choose a new folder")
         if MANIFEST not in names and not overwrite and any(name.endswith(".npz") for name in names):
             raise ValueError(f"path={path} holds shards but no {MANIFEST}; pass overwrite=True to begin again")
-        lock(path)
+        held = lock(path)
     except OSError as error:
         raise ValueError(f"path={path} is no writable folder ({error.strerror}); choose another") from error
-    folder = SampleFolder(path, manifest, writable=True)
+    folder = SampleFolder(path, manifest, held)
     try:
         _clear(path, everything=overwrite)
         if (path / MANIFEST).exists() and not overwrite:
-            _check_same(path, _read_manifest(path), manifest)
+            there = _read_manifest(path)
+            _check_same(path, there, manifest)
+            _tell_versions(path, there["versions"], manifest["versions"])
         else:
             text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
             write_atomically(path / MANIFEST, lambda out: out.write(text.encode()))
@@ -190,7 +198,7 @@ def read_folder(path: str | os.PathLike[str]) -> SampleFolder:
     path = Path(path)
     if not (path / MANIFEST).is_file():
         raise FileNotFoundError(f"path={path} holds no {MANIFEST}; pass a folder written by `tfg-jax sample`")
-    return SampleFolder(path, _read_manifest(path), writable=False)
+    return SampleFolder(path, _read_manifest(path))
 
 
 def sample_arrays(samples: Samples) -> dict[str, np.ndarray]:
@@ -242,7 +250,7 @@ def versions() -> dict[str, str]:
 def _manifest(config: Mapping[str, Any], num_samples: int, shard_size: int) -> dict[str, Any]:
     digest = config_hash(config)
     plain = json.loads(json.dumps(config))  # as it will be read back: tuples become lists, keys strings
-    return {
+    manifest = {
         "schema": SCHEMA,
         "config_hash": digest,
         "config": plain,
@@ -251,6 +259,35 @@ def _manifest(config: Mapping[str, Any], num_samples: int, shard_size: int) -> d
         "key_type": key_type(),
         "versions": versions(),
     }
+    return manifest | {"hash": _hash(manifest)}
+
+
+def _hash(manifest: Mapping[str, Any]) -> str:
+    """Of all that a manifest says but the hash itself."""
+    return config_hash({key: value for key, value in manifest.items() if key != "hash"})
+
+
+def _is_whole(manifest: Any, path: Path) -> bool:
+    """True if a manifest is as it was written. Formats of earlier versions are told apart here alone.
+
+    That of the first says no hash but the configuration's, so that shards that it does not count give it away.
+    """
+    if manifest["schema"] == FIRST_SCHEMA:
+        shards = [
+            int(file.stem.partition("-")[2]) for file in path.glob("shard-*.npz") if OWN_NAME.fullmatch(file.name)
+        ]
+        counted = max(shards, default=-1) * manifest["shard_size"] < manifest["num_samples"]
+        return counted and config_hash(manifest["config"]) == manifest["config_hash"]
+    return manifest["schema"] == SCHEMA and _hash(manifest) == manifest["hash"]
+
+
+def _tell_versions(path: Path, there: Any, here: Mapping[str, str]) -> None:
+    old = there if isinstance(there, dict) else {}
+    changed = [f"{name} {old.get(name, 'unknown')} -> {new}" for name, new in here.items() if old.get(name) != new]
+    if changed:
+        found = ", ".join(changed)
+        warnings.warn(f"{path} was begun with other versions ({found}); new samples may differ in their last bits",
+                      stacklevel=3)  # fmt: skip
 
 
 def _check_sizes(num_samples: Any, shard_size: Any) -> None:
@@ -266,7 +303,7 @@ def _check_sizes(num_samples: Any, shard_size: Any) -> None:
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = load_json("manifest", path / MANIFEST)
-        right = manifest["schema"] == SCHEMA and config_hash(manifest["config"]) == manifest["config_hash"]
+        right = isinstance(manifest["versions"], dict) and _is_whole(manifest, path)
         _check_sizes(manifest["num_samples"], manifest["shard_size"])
     except (ValueError, KeyError, TypeError, RecursionError):
         right = False

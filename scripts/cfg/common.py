@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any, Literal
 
 from tfg_jax import report
 from tfg_jax.files import slug
+from tfg_jax.locks import lock
 
 Part = Literal["toy", "trade-off", "rivals", "matched", "temperature", "p_uncond", "steps"]
 PARTS: tuple[Part, ...] = ("toy", "trade-off", "rivals", "matched", "temperature", "p_uncond", "steps")
@@ -62,12 +62,10 @@ class Store:
 @contextmanager
 def held(folder: Path, name: str, wait: bool = True) -> Iterator[bool]:
     """Work that one process does at a time: True if it is ours; a process that dies gives it back."""
-    home = folder / "claims"
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / slug(name)).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
+    try:
+        claim = lock(folder / "claims" / slug(name), wait)
+    except ValueError:
+        yield False
+        return
+    with claim:
         yield True

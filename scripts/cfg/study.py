@@ -16,7 +16,6 @@ from cfg.common import Run, Store
 from cfg.rows import Row
 from tfg_jax import metrics
 from tfg_jax.cli import runs, scoring, setup
-from tfg_jax.cli.main import Interrupted
 from tfg_jax.cli.methods import Method
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug
@@ -69,8 +68,7 @@ class Study:
         if (found := self.known.get(row.name, key)) is not None:
             return found
         with open_folder(home, config, len(targets), min(run.chunk, len(targets))) as folder:
-            if runs.fill(folder, task, method, targets, row.name):
-                raise Interrupted(f"interrupted after {row.name}; the same command resumes")
+            runs.fill(folder, task, method, targets, row.name)
             arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
         scored = scoring.label_run(task.judge, task.class_names, arrays, seconds, config)
         features: Any = scored.features

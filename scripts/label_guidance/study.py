@@ -11,7 +11,6 @@ import numpy as np
 from label_guidance.ways import TRIALS, Way, strengths
 from tfg_jax import Autoguidance, Denoiser, metrics
 from tfg_jax.cli import runs, scoring, setup
-from tfg_jax.cli.main import Interrupted
 from tfg_jax.cli.methods import Method
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug
@@ -81,8 +80,7 @@ class Study:
         config = setup.sample_config(options, task, method, targets)
         home = self.run.folder / name
         with open_folder(home, config, len(targets), min(self.run.chunk, len(targets))) as folder:
-            if runs.fill(folder, task, method, targets, name):
-                raise Interrupted(f"interrupted after {name}; the same command resumes")
+            runs.fill(folder, task, method, targets, name)
             arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
         arrays = {key: array[:first] for key, array in arrays.items()}
         scored = scoring.label_run(task.judge, task.class_names, arrays, seconds, config)

@@ -276,11 +276,12 @@ def test_every_configuration_class_is_credited_or_plain():
 def test_train_hands_over_to_the_scripts(tmp_path, monkeypatch, capsys):
     handed = []
 
-    def become(program, command):
-        handed.append(command)
+    def run_path(script, run_name):
+        handed.append(["python", *sys.argv])
         raise SystemExit(75)  # as an interrupted training run ends
 
-    monkeypatch.setattr("os.execv", become)
+    monkeypatch.setattr("runpy.run_path", run_path)
+    monkeypatch.setattr(sys, "argv", sys.argv)
     for file in (file for files in _FILES.values() for file in files):
         (tmp_path / file.name).touch()
     args = ["--data", str(tmp_path), "--overwrite"]

@@ -34,6 +34,21 @@ def test_markdown_table_escapes_bars_and_aligns():
     assert lines[1].split("|")[2].strip().endswith(":") and not lines[1].split("|")[1].strip().endswith(":")
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (EVIL, "&lt;script>alert('\"&')&lt;/script>"),
+        ("&lt;b&gt; &amp;copy", "&amp;lt;b&amp;gt; &amp;amp;copy"),
+        ("[a](javascript:b) ![c][d]", "[a\\](javascript:b) ![c\\][d]"),
+        ("*a* _b_ __c__ `d` ~~e~~ \\|", r"\*a\* \_b\_ \_\_c\_\_ \`d\` \~\~e\~\~ \\\|"),
+        ("n_recur 4, <= 1.10, 0.9 [0.8, 1], a < b & c", "n_recur 4, <= 1.10, 0.9 [0.8, 1], a < b & c"),
+    ],
+)
+def test_markdown_shows_names_as_they_are(name, shown):
+    header, _, row = report.markdown_table([{"x": name}], [report.Column("x", title=name)]).splitlines()
+    assert header == row == f"| {shown} |"
+
+
 def test_default_columns_are_all_keys_and_unknown_ones_raise():
     assert report.text_table(ROWS).splitlines()[0].split() == ["method", "accuracy", "time", "ok"]
     with pytest.raises(ValueError, match="speed"):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import struct
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -159,6 +160,19 @@ def test_a_header_over_the_limit_is_refused_unparsed(tmp_path):
 def test_metadata_is_ignored(tmp_path):
     read = store.load_arrays(write_raw(tmp_path / "m", {"__metadata__": {"format": "pt"}, "a": ENTRY}))
     assert list(read) == ["a"] and read["a"].shape == (2,)
+
+
+def test_weights_without_a_hash_say_so(tmp_path):
+    folder = tmp_path / "w"
+    store.save_weights(folder, {"kind": "diffusion"}, {"a": np.zeros(2, np.float32)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store.read_weights(folder)
+    config = json.loads((folder / "config.json").read_text())
+    del config["weights_sha256"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.warns(UserWarning, match="config.json records no weights_sha256: the weights are not checked"):
+        store.read_weights(folder)
 
 
 @pytest.mark.parametrize("config", [{"format": 1}, {"weights_sha256": ""}, {"a": object()}, {"a": float("nan")}])

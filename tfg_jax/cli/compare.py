@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from tfg_jax.cli.main import FAILED_SAMPLES, OK, Interrupted
-from tfg_jax.cli.methods import MethodName, build
+from tfg_jax.cli.main import FAILED_SAMPLES, OK
+from tfg_jax.cli.methods import Method, MethodName, build
 from tfg_jax.cli.options import RunOptions, as_json
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tfg_jax.report import LabelRun
     from tfg_jax.report.images import Pixels
+    from tfg_jax.tasks import LabelTask
 
 SHOWN = 10
 FREE = ("methods", "evaluator", "data", "chunk", "out")  # options that leave what was sampled as it is
@@ -43,8 +46,7 @@ def run(options: Options) -> int:
     methods = {name: build(name, {}) for name in options.methods}
 
     from tfg_jax.cli import runs, scoring, setup
-    from tfg_jax.result import finished
-    from tfg_jax.shards import MANIFEST, open_folder
+    from tfg_jax.shards import MANIFEST
 
     task = setup.load_task(options, noisy=any(map(setup.needs_noisy_guide, methods.values())))
     targets = setup.targets_of(options, task.class_names)
@@ -54,7 +56,14 @@ def run(options: Options) -> int:
     if (options.out / MANIFEST).exists():
         raise ValueError(f"out={options.out} is the sample folder of another command; choose another folder")
     # More methods join those that are there, and are scored and reported together.
-    scoring.claim_output(options.out, as_json(options), options.overwrite, free=FREE)
+    with scoring.claimed_output(options.out, as_json(options), options.overwrite, free=FREE):
+        return _compare(options, task, methods, targets)
+
+
+def _compare(options: Options, task: LabelTask, methods: Mapping[str, Method], targets: np.ndarray) -> int:
+    from tfg_jax.cli import runs, scoring, setup
+    from tfg_jax.shards import open_folder
+
     notes = setup.dependence_notes(task.guide, task.judge.evaluator)
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)
@@ -64,8 +73,7 @@ def run(options: Options) -> int:
         home = options.out / name
         with open_folder(home, configs[name], len(targets), options.chunk, options.overwrite) as folder:
             scoring.write_config(options.out, "compare", as_json(options), configs)
-            if runs.fill(folder, task, method, targets, name) and name != options.methods[-1]:
-                raise Interrupted(f"interrupted after {name}, which is kept in {options.out}; the same command resumes")
+            runs.fill(folder, task, method, targets, name)
             arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
         scored[name] = scoring.label_run(task.judge, task.class_names, arrays, seconds, configs[name])
     _report(options.out, scored, configs, notes)

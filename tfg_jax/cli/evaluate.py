@@ -57,12 +57,12 @@ def run(options: Options) -> int:
     if options.dry_run:
         print(f"{len(arrays['x'])} samples of shape {arrays['x'].shape[1:]}; nothing was scored or written.")
         return OK
-    scoring.claim_output(options.out, as_json(options), options.overwrite)
-    scoring.write_config(options.out, "evaluate", as_json(options), config)
     names = CLASS_NAMES if count == len(CLASS_NAMES) else [f"class {c}" for c in range(count)]
     notes = setup.dependence_notes(guide, judge.evaluator) if guide is not None else []
-    found = scoring.label_run(judge, names, arrays, seconds, config, notes)
-    scoring.write_label_report(options.out, found, f"Evaluation of {options.source}")
+    with scoring.claimed_output(options.out, as_json(options), options.overwrite):
+        scoring.write_config(options.out, "evaluate", as_json(options), config)
+        found = scoring.label_run(judge, names, arrays, seconds, config, notes)
+        scoring.write_label_report(options.out, found, f"Evaluation of {options.source}")
     return OK if found.ok().all() else FAILED_SAMPLES
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Sequence
 
-OK, SCORING_FAILED, USAGE, FAILED_SAMPLES, RESUMABLE = 0, 1, 2, 3, 75
+from tfg_jax.signals import RESUMABLE, leave_on_signals, raise_on_signals
+
+OK, SCORING_FAILED, USAGE, FAILED_SAMPLES = 0, 1, 2, 3
 
 COMMANDS = {
     "sample": "images of the classes you ask for, by guidance without training",
@@ -32,8 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     Args:
-        argv: arguments without the program's name; default those of the process.
+        argv: arguments without the program's name; default those of the process, whose signals are then answered.
     """
+    if argv is None:
+        leave_on_signals(" ".join(["tfg-jax", *sys.argv[1:2]]))
     name, *rest = [*(sys.argv[1:] if argv is None else argv)] or [""]
     if name in ("-h", "--help"):
         print(_usage())
@@ -57,7 +59,8 @@ def _run(name: str, arguments: list[str]) -> int:
     keep_freed_memory()
     command = importlib.import_module(f"tfg_jax.cli.{name}")
     try:
-        with _terminated_as_interrupted():
+        with raise_on_signals(), warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"tfg-jax {name}: note: {message}", file=sys.stderr)
             return command.run(parse(command.Options, f"tfg-jax {name}", arguments))
     except SystemExit as stop:  # tyro has printed its help or its complaint; a training loop its last line
         return stop.code if isinstance(stop.code, int) else OK if stop.code is None else USAGE
@@ -71,20 +74,6 @@ def _run(name: str, arguments: list[str]) -> int:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return _say(name, "the device is out of memory; lower --chunk", USAGE)
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does, also while it loads or scores. Only the main thread can listen."""
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _say(name: str, message: object, code: int) -> int:

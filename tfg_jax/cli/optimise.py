@@ -50,8 +50,8 @@ def _drive(options: Options, setup: Any, folder: Any) -> Any:
     import numpy as np
     from tqdm import tqdm
 
-    from tfg_jax.cli.runs import stop_on_signals
     from tfg_jax.optimise import iterate
+    from tfg_jax.signals import stop_on_signals
     from tfg_jax.training.checkpoint import saved_steps
 
     state, ranges, missing = options.out / "state", folder.ranges(), folder.missing()
@@ -63,7 +63,7 @@ def _drive(options: Options, setup: Any, folder: Any) -> Any:
         print(f"rounds 0 to {done} are on disk already", file=sys.stderr)
 
     with (
-        stop_on_signals() as stop,
+        stop_on_signals("this round") as stop,
         tqdm(total=options.rounds + 1, initial=options.rounds + 1 - left, unit="round", desc=setup.reward_name) as bar,
     ):
 
@@ -84,7 +84,7 @@ def _drive(options: Options, setup: Any, folder: Any) -> Any:
             jax.random.key(options.seed), setup.model, setup.objective, folder=state, config=setup.config,
             save_every=1, overwrite=again, on_round=on_round, **setup.options,
         )  # fmt: skip
-        if found.rounds < options.rounds and found.stopped is None:
+        if stop.is_set() and found.stopped is None:
             raise Interrupted(
                 f"interrupted: rounds 0 to {found.rounds} of {options.rounds} are kept in {folder.path}; "
                 "the same command resumes"

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +19,16 @@ from tfg_jax.files import read_json, write_atomically
 from tfg_jax.report.table import text_table
 from tfg_jax.result import finished
 from tfg_jax.shards import SampleFolder, sample_arrays
+from tfg_jax.signals import stop_on_signals
 from tfg_jax.tasks.chunks import Task, run_chunked
 
 SECONDS = "seconds.json"  # wall-clock time of every shard: not a part of the samples, so not in the shards
 
 
-def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, name: str) -> bool:
-    """Compute and store what the folder lacks; True if a signal asked to stop when nothing was left to compute.
+def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, name: str) -> None:
+    """Compute and store what the folder lacks.
 
-    Raises `Interrupted` on SIGINT or SIGTERM, after the chunk at hand is on disk, and when the disk refuses a shard.
+    Raises `Interrupted` on a signal, after the chunk at hand is on disk, and when the disk refuses a shard.
     """
     from tqdm import tqdm
 
@@ -39,14 +37,14 @@ def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, 
     if left < total:
         print(f"{name}: {total - left} of {total} samples are on disk already", file=sys.stderr)
     if not left:
-        return False
+        return
     seconds = read_seconds(folder.path) if left < total else {}
     manifest = folder.manifest
     chunks = run_chunked(
         task, jax.random.key(manifest["config"]["seed"]), targets, method.guidance,
         chunk=manifest["shard_size"], conditional=method.conditional, ranges=missing,
     )  # fmt: skip
-    with stop_on_signals() as stop, tqdm(total=total, initial=total - left, unit="image", desc=name) as bar:
+    with stop_on_signals("this chunk") as stop, tqdm(total=total, initial=total - left, unit="image", desc=name) as bar:
         since = time.monotonic()
         for indices, samples in chunks:
             arrays = {**sample_arrays(samples), "target": targets[indices.start : indices.stop]}
@@ -62,10 +60,9 @@ def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, 
             since = time.monotonic()
             bar.update(len(indices))
             left -= len(indices)
-            if stop.is_set() and left:
-                message = f"{total - left} of {total} samples are kept in {folder.path}; the same command resumes"
-                raise Interrupted(f"interrupted: {message}")
-        return stop.is_set()
+            if stop.is_set():
+                kept = f"{total - left} of {total} samples are kept in {folder.path}"
+                raise Interrupted(f"interrupted {'in' if left else 'after'} {name}: {kept}; the same command resumes")
 
 
 def exit_code(command: str, arrays: Mapping[str, np.ndarray]) -> int:
@@ -125,28 +122,3 @@ def _memory(task: Task, method: Method, targets: jax.ShapeDtypeStruct) -> float 
 
 def _write_seconds(path: Path, seconds: dict[str, float]) -> None:
     write_atomically(path / SECONDS, lambda out: out.write(json.dumps(seconds).encode()))
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event set by the first SIGINT or SIGTERM; a second one acts as usual. Only the main thread can listen."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.getsignal(number) for number in numbers}
-
-    def ask(number: int, frame: object) -> None:
-        stop.set()
-        print("\nstopping after this chunk; once more to stop at once", file=sys.stderr)
-        for known, handler in previous.items():
-            signal.signal(known, handler)
-
-    for number in numbers:
-        signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

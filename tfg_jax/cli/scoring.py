@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tfg_jax.locks import LOCK, FolderLock, lock
 from tfg_jax.metrics import Estimate
 from tfg_jax.readers import load_json
 from tfg_jax.report import LabelRun, label_guidance_report, text_table
@@ -89,14 +91,27 @@ def write_config(out: Path, command: str, options: Mapping[str, Any], resolved: 
     )
 
 
-def claim_output(out: Path, options: Mapping[str, Any], overwrite: bool, free: Sequence[str] = ()) -> None:
-    """Raise ValueError if `out` holds the results of other options, or cannot be written, unless told to overwrite.
+@contextmanager
+def claimed_output(
+    out: Path, options: Mapping[str, Any], overwrite: bool, free: Sequence[str] = ()
+) -> Iterator[FolderLock]:
+    """Hold `out` (made if missing) for the results of these options; ``free`` names options that may differ.
 
-    ``free`` names options that may differ.
+    Raises ValueError if it holds the results of other options and is not to be overwritten, if another process writes
+    there, or if it cannot be written.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        names = sorted(entry.name for entry in out.iterdir())
+        held = lock(out)
+    except OSError as error:
+        raise ValueError(f"out={out} is no writable folder ({error.strerror}); choose another") from None
+    with held:
+        _check_claim(out, options, overwrite, free)
+        yield held
+
+
+def _check_claim(out: Path, options: Mapping[str, Any], overwrite: bool, free: Sequence[str]) -> None:
+    try:
+        names = sorted(entry.name for entry in out.iterdir() if not entry.name.startswith(LOCK))
         known = load_json("config", out / "config.json")["options"] if "config.json" in names else None
     except OSError as error:
         raise ValueError(f"out={out} is no writable folder ({error.strerror}); choose another") from None

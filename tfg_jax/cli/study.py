@@ -51,6 +51,7 @@ def run(options: Options) -> int:
     """Plan, compute what is missing, write the page."""
     from tfg_jax.checks import check_count
     from tfg_jax.cli import study_images
+    from tfg_jax.locks import lock
 
     for field in dataclasses.fields(StudySizes):
         check_count(field.name, getattr(options, field.name))
@@ -64,8 +65,9 @@ def run(options: Options) -> int:
     if options.part != "images":
         from tfg_jax.tasks.horizon_mixtures import run_mixtures
 
-        for done in run_mixtures(options.out / "mixtures", options.quick):
-            print(done, flush=True)
+        with lock(options.out / "mixtures", wait=True):  # of a process beside this one, which will have done them all
+            for done in run_mixtures(options.out / "mixtures", options.quick):
+                print(done, flush=True)
     if options.part != "mixtures":
         from tfg_jax.tasks.horizon_images import load_networks
 
@@ -74,7 +76,8 @@ def run(options: Options) -> int:
             config, report = result["config"], result["report"]
             said = {"problem": config["problem"], "budget": config["budget"], "row": config["row"]}
             print(*said.values(), result["setting"], f"score {report['score']:.3f}", sep="  ", flush=True)
-    print(f"page  {_page(options, every)}")
+    with lock(options.out, wait=True):
+        print(f"page  {_page(options, every)}")
     return OK
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tfg_jax.cli import runs
-from tfg_jax.cli.main import Interrupted
 from tfg_jax.cli.methods import Method
 from tfg_jax.cli.options import StudySizes
 from tfg_jax.files import read_json, slug
+from tfg_jax.locks import lock
 from tfg_jax.report.files import write_json
 from tfg_jax.shards import fingerprint, open_folder
 from tfg_jax.tasks.horizon_images import NOISE_STD, REPORT, TRIAL, Networks, row_task, score
@@ -106,7 +106,9 @@ def run_cells(networks: Networks, cells: Iterable[Cell], out: Path) -> Iterator[
         "evaluator": fingerprint(networks.label.judge.evaluator.params),
     }  # fmt: skip
     for cell in cells:
-        yield _run_cell(networks, cell, out / cell.slug, weights)
+        with lock(out / cell.slug):
+            result = _run_cell(networks, cell, out / cell.slug, weights)
+        yield result
 
 
 def _run_cell(networks: Networks, cell: Cell, home: Path, weights: dict[str, str]) -> dict[str, Any]:
@@ -146,8 +148,7 @@ def _samples(
     name = f"{cell.problem} {cell.budget} {cell.name}, {home.name}"
     with open_folder(home, own, n, min(cell.chunk, n)) as folder:
         task = row_task(problem, cell.row)
-        if runs.fill(folder, task, Method(method, cell.row.conditional), problem.targets, name):
-            raise Interrupted(f"interrupted after {name}; the same command resumes")
+        runs.fill(folder, task, Method(method, cell.row.conditional), problem.targets, name)
         arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
     return {**score(networks, problem, arrays), "seconds": seconds}
 

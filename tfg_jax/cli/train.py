@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import runpy
 import shlex
 import sys
 from pathlib import Path
@@ -44,7 +44,7 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Become the training script, so that signals and exit codes are its own."""
+    """Run the training script in this process, which answers signals from its first line on."""
     command = _command(options)
     if options.dry_run:
         print(shlex.join(command))
@@ -52,8 +52,9 @@ def run(options: Options) -> int:
     from tfg_jax.data.fashion_mnist import find_folder
 
     find_folder(options.data)  # without data there is nothing to hand over
-    sys.stdout.flush()
-    os.execv(command[0], command)
+    sys.argv = command[1:]
+    runpy.run_path(command[1], run_name="__main__")
+    return OK
 
 
 def _command(options: Options) -> list[str]:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from tfg_jax import struct
 from tfg_jax.config import to_plain
 from tfg_jax.guidance.gradient import noise_std_of
+from tfg_jax.locks import FolderLock
 from tfg_jax.noise import root_key
 from tfg_jax.optimise.finetune import FineTune, params_of, with_params
 from tfg_jax.optimise.rounds import Batch
@@ -70,9 +71,10 @@ def model_of(plan: Any, state: State) -> Any:
     return plan.model if state.params is None else with_params(plan.model, state.params)
 
 
-def save(folder: Path, state: State) -> None:
+def save(held: FolderLock, state: State) -> None:
     """Save the state as its round."""
-    checkpoint.save(folder, int(state.round), state)
+    held.check()
+    checkpoint.save(held.folder, int(state.round), state)
 
 
 def restore(folder: Path, plan: Any, key: PRNGKeyArray) -> State | None:

@@ -27,6 +27,7 @@ from tfg_jax import arguments
 from tfg_jax.batch import under_trace
 from tfg_jax.checks import check_choice, check_count, check_number, is_concrete
 from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance, noise_std_of
+from tfg_jax.locks import FolderLock
 from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.noise import root_key
 from tfg_jax.objectives.base import Objective, as_objective
@@ -137,8 +138,8 @@ def iterate(
         return _run(plan, root_key(key), None, 1, on_round)
     check_count("save_every", 1 if save_every is None else save_every)
     described = {**disk.describe(plan, key), **(config or {})}
-    with disk.claim(Path(folder), described, overwrite=overwrite):
-        return _run(plan, root_key(key), Path(folder), save_every or 10, on_round)
+    with disk.claim(Path(folder), described, overwrite=overwrite) as held:
+        return _run(plan, root_key(key), held, save_every or 10, on_round)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,8 +196,10 @@ class _Plan:
         return batch, good, note
 
 
-def _run(plan: _Plan, key: PRNGKeyArray, folder: Path | None, save_every: int, on_round: Callable | None) -> Optimised:
-    state = None if folder is None else disk.restore(folder, plan, key)
+def _run(
+    plan: _Plan, key: PRNGKeyArray, held: FolderLock | None, save_every: int, on_round: Callable | None
+) -> Optimised:
+    state = None if held is None else disk.restore(held.folder, plan, key)
     stop, stopped = False, None
     since = time.monotonic()
 
@@ -230,11 +233,11 @@ def _run(plan: _Plan, key: PRNGKeyArray, folder: Path | None, save_every: int, o
             stopped = number
             break
         state = note_down(state.after(plan, batch, model, adapted), numbers)
-        if folder is not None and number % save_every == 0:
-            disk.save(folder, state)
+        if held is not None and number % save_every == 0:
+            disk.save(held, state)
             saved = number
-    if folder is not None and saved != int(state.round):
-        disk.save(folder, state)
+    if held is not None and saved != int(state.round):
+        disk.save(held, state)
     done = int(state.round)
     history = {name: np.asarray(values)[: done + 1] for name, values in state.history.items()}
     return Optimised(state.batch.z, disk.model_of(plan, state), done, history, _lambda(plan), stopped)

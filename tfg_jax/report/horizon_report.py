@@ -10,7 +10,7 @@ from tfg_jax.metrics.intervals import Estimate, mean_ci
 from tfg_jax.report.files import write_bytes
 from tfg_jax.report.horizon_mixtures import mixture_sections
 from tfg_jax.report.panels import save_panels
-from tfg_jax.report.table import markdown_table
+from tfg_jax.report.table import as_markdown, markdown_table
 
 COMMAND = "python scripts/reproduce_horizon.py"
 LABEL = "label"
@@ -69,7 +69,7 @@ def _images(page: Path, images: Sequence[Result]) -> list[str]:
         "its range. Gains are paired, on the same images, over DPS at the same budget.\n"
     ]
     for problem in problems:
-        text.append(f"### {problem}\n")
+        text.append(f"### {as_markdown(problem)}\n")
         own = [each for each in images if each["config"]["problem"] == problem]
         for budget in sorted({each["config"]["budget"] for each in own}):
             column = {each["config"]["row"]: each for each in own if each["config"]["budget"] == budget}

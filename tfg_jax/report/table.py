@@ -1,5 +1,6 @@
 """Tables from rows of plain dicts: text for a terminal, Markdown for a page; html.py lays out the same cells."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -10,6 +11,8 @@ import numpy as np
 from tfg_jax.metrics.intervals import Estimate
 
 Row = Mapping[str, Any]
+# What Markdown would read as more than text; inside a word an underscore is one.
+MARKUP = re.compile(r"[\\`*|~]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|](?=[(\[])")
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,18 @@ def text_table(rows: Sequence[Row], columns: Sequence[str | Column] = ()) -> str
 
 
 def markdown_table(rows: Sequence[Row], columns: Sequence[str | Column] = ()) -> str:
-    """A Markdown table, aligned in the source too; bars in cells are escaped. Arguments as `cells`."""
+    """A Markdown table, aligned in the source too; cells are text, whatever they hold. Arguments as `cells`."""
     table = cells(rows, columns)
-    lines = _aligned(table, [[c.replace("|", "\\|") for c in line] for line in [table.headers, *table.rows]])
+    lines = _aligned(table, [[as_markdown(c) for c in line] for line in [table.headers, *table.rows]])
     rule = [
         "-" * (len(c) - 1) + ":" if right else "-" * len(c) for c, right in zip(lines[0], table.numeric, strict=True)
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
+
+
+def as_markdown(text: str) -> str:
+    """Text as Markdown that shows it as it is: tags, entities, links, emphasis, code and cells' bars are escaped."""
+    return MARKUP.sub(lambda found: {"<": "&lt;", "&": "&amp;"}.get(found[0], f"\\{found[0]}"), text)
 
 
 def _aligned(table: Cells, lines: list[list[str]]) -> list[list[str]]:

@@ -12,24 +12,23 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from tfg_jax.files import lock, unlock, write_atomically
+from tfg_jax.files import write_atomically
+from tfg_jax.locks import FolderLock, lock
 from tfg_jax.readers import load_json
 
 _STEP = re.compile(r"step_(\d{9})")
 
 
 @contextmanager
-def claim(folder: Path, config: dict[str, Any], *, overwrite: bool = False) -> Iterator[None]:
-    """Hold `folder` (made if missing) as the home of one configuration, for one process at a time.
+def claim(folder: Path, config: dict[str, Any], *, overwrite: bool = False) -> Iterator[FolderLock]:
+    """Hold `folder` (made if missing) as the home of one configuration, for one process at a time, and yield its lock.
 
     A new folder records `config` (JSON values) in `config.json`; a known one must hold the same configuration.
     `overwrite` forgets the training state found there. Interrupted writes of earlier runs are swept away.
 
     Raises ValueError if another process trains there, or the folder holds another or an unknown configuration.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock(folder)
-    try:
+    with lock(folder) as held:
         for leftover in [*folder.glob("step_*tmp*"), *folder.glob("*.tmp")]:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         if overwrite:
@@ -38,9 +37,7 @@ def claim(folder: Path, config: dict[str, Any], *, overwrite: bool = False) -> I
             for name in ("config.json", "log.jsonl"):
                 (folder / name).unlink(missing_ok=True)
         _record(folder, json.loads(json.dumps(config)))
-        yield
-    finally:
-        unlock(folder)
+        yield held
 
 
 def _record(folder: Path, config: dict[str, Any]) -> None:

@@ -6,11 +6,8 @@ The whole run is a function of (state, step): batches come from the step number,
 
 import json
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
 from tfg_jax.files import write_atomically
+from tfg_jax.signals import RESUMABLE, stop_on_signals
 from tfg_jax.training import checkpoint
 
 LossFn = Callable[[PyTree, PyTree, PRNGKeyArray], tuple[Float[Array, ""], dict[str, Array]]]
@@ -43,7 +41,7 @@ class Interrupted(SystemExit):
     """Training stopped on a signal after saving; holds `state` and, uncaught, exits with code 75 (resumable)."""
 
     def __init__(self, state: TrainState):
-        super().__init__(75)
+        super().__init__(RESUMABLE)
         self.state = state
 
 
@@ -90,7 +88,7 @@ def fit(
     Raises:
         ValueError: on bad arguments or a folder of another configuration.
         FloatingPointError: on a non-finite loss or gradient, naming the step; the last good checkpoint stays.
-        Interrupted: on SIGTERM or SIGINT, after finishing the step and saving.
+        Interrupted: on SIGTERM, SIGINT or SIGHUP, after finishing the step and saving.
     """
     if steps < 1 or log_every < 1:
         raise ValueError(f"steps and log_every must be at least 1, got steps={steps}, log_every={log_every}")
@@ -99,7 +97,7 @@ def fit(
     if (sample_every is None) != (on_sample is None):
         raise ValueError("sample_every and on_sample have an effect only together: give both or neither")
     folder = Path(folder)
-    with checkpoint.claim(folder, config or {}, overwrite=overwrite), _signals() as stop:
+    with checkpoint.claim(folder, config or {}, overwrite=overwrite) as held, stop_on_signals("this step") as stop:
         if not resume and checkpoint.saved_steps(folder):
             raise ValueError(f"resume=False but folder {str(folder)!r} holds training state: use overwrite=True")
         # Copies, because the state is donated to each step and the caller keeps its parameters.
@@ -127,6 +125,7 @@ def fit(
             if saving or sampling or step % log_every == 0:
                 log.flush(step)  # before saving: raises on a non-finite step
             if saving:
+                held.check()
                 checkpoint.save(folder, step, state)
                 saved_at, saved = time.monotonic(), step
             if sampling and on_sample is not None:
@@ -134,6 +133,7 @@ def fit(
                 sampled = step
         log.flush(step)
         if step > saved:
+            held.check()
             checkpoint.save(folder, step, state)
         if stop.is_set():
             raise Interrupted(state)
@@ -220,18 +220,3 @@ class _Log:
         clock = f"{math.floor(eta / 3600)}h{math.floor(eta / 60) % 60:02d}m{math.floor(eta) % 60:02d}s"
         print(f"step {step}/{self.steps}  {means}  {rate:.0f} images/s  ETA {clock}", flush=True)
         self.flushed, self.pending, self.images, self.tick = step, [], 0, now
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """An event set by SIGTERM or SIGINT; outside the main thread signals are left to the caller."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tfg_jax import files
+from tfg_jax.files import write_atomically
+from tfg_jax.locks import lock
 from tfg_jax.readers import load_json
 from tfg_jax.weights.store import CONFIG_FILE, WEIGHTS_FILE
 
@@ -83,15 +84,12 @@ def add_to_manifest(
             raise FileNotFoundError(f"{home / required} does not exist; save the weights before recording them.")
     held = {path.name: _describe(path) for path in sorted([home / CONFIG_FILE, *home.glob("*.safetensors")])}
     entry = {"kind": kind, "files": held, "licence": licence, "data": data, "command": command, "metrics": metrics}
-    files.lock(root)
-    try:
+    with lock(root):
         entries = load_manifest(root) if (root / MANIFEST_FILE).is_file() else {}
         entries[name] = entry
         content = {"format": FORMAT, "weights": [{"name": n, **entries[n]} for n in sorted(entries)]}
         text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-        files.write_atomically(root / MANIFEST_FILE, lambda out: out.write(text.encode()))
-    finally:
-        files.unlock(root)
+        write_atomically(root / MANIFEST_FILE, lambda out: out.write(text.encode()))
     return entry
 
 

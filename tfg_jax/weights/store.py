@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,14 +64,18 @@ def read_weights(
     """The configuration and the arrays of a folder written by `save_weights`.
 
     `expected_sha256`: {file name: sha256} from a manifest. `max_bytes`: largest weights file accepted.
-    Raises FileNotFoundError (a file is missing) and ValueError (damaged, too large, another version, another sha256).
+    Raises FileNotFoundError (a file is missing) and ValueError (damaged, too large, another version, another sha256);
+    warns if no sha256 is known of the weights.
     """
     folder, expected = Path(folder), dict(expected_sha256 or {})
     config = _parse_config(folder / CONFIG_FILE, expected.get(CONFIG_FILE))
     digest = config.pop("weights_sha256", None)
     if not isinstance(digest, str | None):
         raise ValueError(f"{folder / CONFIG_FILE} has weights_sha256={digest!r:.60}, which is no hash; fetch it again.")
-    arrays = load_arrays(folder / WEIGHTS_FILE, expected.get(WEIGHTS_FILE) or digest, max_bytes=max_bytes)
+    known = expected.get(WEIGHTS_FILE) or digest
+    if known is None:
+        warnings.warn(f"{folder / CONFIG_FILE} records no weights_sha256: the weights are not checked", stacklevel=2)
+    arrays = load_arrays(folder / WEIGHTS_FILE, known, max_bytes=max_bytes)
     if digest is not None and expected.get(WEIGHTS_FILE) not in (None, digest):
         raise ValueError(
             f"{folder / CONFIG_FILE} belongs to other weights than the manifest's; fetch the folder again."
