@@ -82,9 +82,21 @@ def safe_abs(x: Array, floor: float = 1e-12) -> Array:
     return jnp.maximum(jnp.abs(x), floor)
 
 
+def squared(x: Array) -> Array:
+    """``|x|^2`` of real or complex entries, with a gradient everywhere."""
+    return x.real * x.real + x.imag * x.imag if jnp.iscomplexobj(x) else x * x
+
+
+def real_parts(A: Array, y: Array) -> tuple[Array, Array]:
+    """A complex measurement y by A of real samples as the real one of both parts; a real one as it is."""
+    if not (jnp.iscomplexobj(A) or jnp.iscomplexobj(y)):
+        return A, y
+    return jnp.concatenate([A.real, A.imag]), jnp.concatenate([y.real, y.imag])
+
+
 def safe_norm(x: Array) -> Array:
-    """Euclidean norm over all entries, with gradient 0 (not NaN) at x = 0."""
-    total = jnp.sum(x * x)
+    """Euclidean norm over all entries, real or complex, with gradient 0 (not NaN) at x = 0."""
+    total = jnp.sum(squared(x))
     nonzero = total > 0
     return jnp.where(nonzero, jnp.sqrt(jnp.where(nonzero, total, 1.0)), 0.0)
 
