@@ -1,5 +1,6 @@
 """Tiny networks with random weights, so that commands run in seconds and need no released weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ SIDE = 28
 def weights(tmp_path_factory) -> Path:
     """A folder with the weights `model`, `guide`, `noisy` and `evaluator` (which comes with moments).
 
-    `plain` is a model without classes, `colour` one of 8 x 8 colour images.
+    `plain` is a model without classes, `colour` one of 8 x 8 colour images, `other` an evaluator of 8 x 8 grey ones.
     """
     from flax import nnx
 
@@ -51,9 +52,11 @@ def weights(tmp_path_factory) -> Path:
         ("guide", "classifier", classifiers.GuideNet, guide),
         ("noisy", "noisy-classifier", classifiers.NoisyGuideNet, noisy),
         ("evaluator", "classifier", classifiers.EvaluatorNet, evaluator),
+        ("other", "classifier", classifiers.EvaluatorNet, replace(evaluator, side=8)),
     )
     for name, kind, cls, net in networks:
-        head = {"kind": kind, "name": name, "network": cls.__name__, "shape": [SIDE, SIDE, 1], "net": net.to_dict()}
+        size = [net.side, net.side, 1]
+        head = {"kind": kind, "name": name, "network": cls.__name__, "shape": size, "net": net.to_dict()}
         store.save_weights(root / name, head, arrays(cls, net))
     moments = {"mean": np.zeros(6), "covariance": np.eye(6), "count": np.array(100, np.int64)}
     store.save_arrays(root / "evaluator" / "moments.safetensors", moments)
