@@ -3,6 +3,7 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,7 +127,7 @@ def test_the_orientation_of_a_camera_is_applied(tmp_path):
 def test_every_frame_is_an_image(tmp_path):
     frames = [Image.fromarray(np.full((4, 6), level, np.uint8)) for level in (0, 100, 255)]
     for name in ("a.gif", "a.tif", "a.png", "a.webp"):
-        options = {"lossless": True} if name == "a.webp" else {}
+        options: Any = {"lossless": True} if name == "a.webp" else {}
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
         x, names = read_images([tmp_path / name], (4, 6, 1))
         assert names == ["a 0", "a 1", "a 2"] and x.shape == (3, 4, 6, 1)

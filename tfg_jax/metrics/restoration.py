@@ -72,7 +72,7 @@ def measurement_residual(
     if measured.shape != y.shape:
         raise ValueError(f"y must have shape {measured.shape}, what the operator gives, got {y.shape}.")
     off = np.asarray(y, np.result_type(y.dtype, np.float64)) - measured
-    squared = (off.real**2 + off.imag**2) / 2.0 if np.iscomplexobj(off) else off**2
+    squared = (np.real(off) ** 2 + np.imag(off) ** 2) / 2.0 if np.iscomplexobj(off) else off**2
     seen = np.broadcast_to(np.asarray(getattr(operator, "observed", 1.0), np.float64), squared.shape[1:])
     return np.sqrt((squared * seen).reshape(len(x), -1).sum(axis=1) / seen.sum())
 

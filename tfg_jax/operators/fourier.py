@@ -106,7 +106,7 @@ def fourier(
     height, width, channels = check_image_shape(shape)
     if two_channel and channels != 2:
         raise ValueError(f"shape={shape} has {channels} channels, two_channel=True needs 2: real and imaginary part")
-    if np.iscomplexobj(mask):
+    if mask is not None and np.iscomplexobj(mask):
         raise ValueError("mask is complex; give 0 (not measured) and 1 (measured) as real numbers")
     values = np.ones((height, width)) if mask is None else np.asarray(mask, np.float64)
     if values.shape not in ((height, width), (height, width, 1)):

@@ -272,7 +272,7 @@ def matrix(A: ArrayLike | Sequence[Any]) -> Matrix:
     if values.ndim != 2:
         raise ValueError(f"A has shape {values.shape}; give a matrix (M, D)")
     gains, axes = _eigen(values)
-    parts = matrix(np.concatenate([values.real, values.imag])) if values.dtype.kind == "c" else None
+    parts = matrix(np.concatenate([np.real(values), np.imag(values)])) if values.dtype.kind == "c" else None
     return Matrix(leaf(values), leaf(axes), leaf(gains), parts)
 
 
