@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Model
@@ -70,7 +70,9 @@ def best_of_n(
 
 
 def _choose(drawn: Samples, score: Objective, target: PyTree, n: int) -> Samples:
-    values: Float[Array, " all"] = jax.vmap(score)(drawn.x, target)
+    values = jax.vmap(score)(drawn.x, target)
+    if jnp.iscomplexobj(values):
+        raise ValueError(f"score returns {values.dtype}, by which nothing is better; give a real number")
     values = jnp.where(drawn.status.ok & jnp.isfinite(values), values, -jnp.inf).reshape(-1, n)
     winner = jnp.argmax(values, axis=1)
 

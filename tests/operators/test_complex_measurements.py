@@ -125,10 +125,12 @@ MEAN, STD, NOISE = np.array([0.4, -0.2, 0.1]), 0.6, 0.3
 Y = jnp.asarray(np.array([[0.7 - 0.2j, -0.5 + 1j]] * 2), jnp.complex64)
 
 
+MODEL = analytic.gaussian(MEAN, STD**2 * np.eye(3)).denoiser(tfg.VPLinear())
+
+
 def guided(guidance, objective, **options):
-    model = analytic.gaussian(MEAN, STD**2 * np.eye(3)).denoiser(tfg.VPLinear())
     options = {"sampler": tfg.DDIM(steps=4, eta=0.5), "target": Y, **options}
-    return tfg.sample(KEY, model, guidance=guidance, objective=objective, **options)
+    return tfg.sample(KEY, MODEL, guidance=guidance, objective=objective, **options)
 
 
 def test_pigdm_is_bayes_rule_for_complex_measurements():
@@ -182,6 +184,18 @@ def halves(x):
 
 
 REAL = Y[:, :1].real
+
+
+def of_complex_value(x, y):
+    return -jnp.sum((y - jnp.asarray(MATRIX, jnp.complex64) @ x) ** 2)
+
+
+def with_complex_output(params, x, t, cond):
+    return 1j * x
+
+
+COMPLEX_SCORE = objectives.from_fn(lambda params, x, y: of_complex_value(x, y))
+COMPLEX_NETWORK = tfg.from_fn(with_complex_output, None, tfg.VPLinear(), prediction="eps", shape=(3,))
 LIKELIHOOD = objectives.gaussian_log_likelihood(operators.matrix(MATRIX), NOISE)
 
 
@@ -194,6 +208,13 @@ LIKELIHOOD = objectives.gaussian_log_likelihood(operators.matrix(MATRIX), NOISE)
          r"target must be float measurements .* complex64; give"),
         (lambda: guided(tfg.DPS(), objectives.through(to_complex, objectives.residual_norm(halves)), target=REAL),
          "target must be complex measurements"),
+        (lambda: guided(tfg.DPS(), of_complex_value), "must return a real floating number, got dtype complex64"),
+        (lambda: tfg.end_to_end(KEY, COMPLEX_NETWORK, tfg.DFlow(), objective=of_complex_value, target=Y, num_samples=2),
+         "must return a real floating number, got dtype complex64"),
+        (lambda: tfg.best_of_n(KEY, MODEL, n=2, num_samples=2, score=COMPLEX_SCORE, target=Y),
+         "score returns complex64"),
+        (lambda: tfg.sample(KEY, COMPLEX_NETWORK, num_samples=2), "the network returns complex64; give real and"),
+        (lambda: jax.jit(operators.matrix)(MATRIX), "A is traced"),
         (lambda: guided(tfg.DPS(), objectives.poisson_log_likelihood(operators.matrix(MATRIX), 9.0)),
          "Matrix measures complex numbers, no brightness; use Gaussian noise"),
         (lambda: operators.measure_poisson(operators.matrix(MATRIX), jnp.zeros(3), 9.0, KEY), "measures complex"),

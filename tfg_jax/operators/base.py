@@ -12,7 +12,7 @@ from jax.scipy.sparse.linalg import cg
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
-from tfg_jax.checks import check_count, check_numbers
+from tfg_jax.checks import check_count, check_numbers, is_concrete
 
 CG_STEPS = 64
 """Most steps of conjugate gradients, for operators without a `gram_solve` of their own."""
@@ -51,7 +51,15 @@ def expect(operator: Any, name: str, got: tuple[int, ...], wanted: tuple[int, ..
 
 
 def entries(name: str, value: Any) -> np.ndarray:
-    """``value`` in float64, or in complex128 if it is complex. Raises ValueError unless all of it is finite."""
+    """``value`` in float64, or in complex128 if it is complex.
+
+    Raises ValueError if it is traced, and unless all of it is finite.
+    """
+    if not all(is_concrete(part) for part in jax.tree.leaves(value)):
+        raise ValueError(
+            f"{name} is traced, but its values are read when this is made; make it outside of jit, vmap and lax.map, "
+            "then pass it in or close over it"
+        )
     given = np.asarray(value)
     if given.dtype.kind == "c":
         if not np.isfinite(given).all():

@@ -13,7 +13,8 @@ from jaxtyping import Array, Complex, Float, Inexact, PRNGKeyArray
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number
-from tfg_jax.operators.base import check_image_shape, expect, leaf
+from tfg_jax.noise import typed_key
+from tfg_jax.operators.base import check_image_shape, entries, expect, leaf
 from tfg_jax.operators.blur import mirrored
 
 
@@ -106,9 +107,9 @@ def fourier(
     height, width, channels = check_image_shape(shape)
     if two_channel and channels != 2:
         raise ValueError(f"shape={shape} has {channels} channels, two_channel=True needs 2: real and imaginary part")
-    if mask is not None and np.iscomplexobj(mask):
+    values = np.ones((height, width)) if mask is None else entries("mask", mask)
+    if values.dtype.kind == "c":
         raise ValueError("mask is complex; give 0 (not measured) and 1 (measured) as real numbers")
-    values = np.ones((height, width)) if mask is None else np.asarray(mask, np.float64)
     if values.shape not in ((height, width), (height, width, 1)):
         raise ValueError(
             f"mask has shape {values.shape}, images of shape {shape} need {(height, width)}; repeat columns"
@@ -147,7 +148,9 @@ def random_fourier(
     if not 0 < count < width:
         raise ValueError(f"kept={kept} keeps {count} of {width} columns; choose a share in between")
     by_frequency = np.argsort(np.abs(np.fft.fftfreq(width)), kind="stable")
-    others = by_frequency[low:][np.asarray(jax.random.permutation(key, width - low))]
+    with jax.ensure_compile_time_eval():
+        order = jax.random.permutation(typed_key(key), width - low)
+    others = by_frequency[low:][entries("key", order).astype(int)]
     columns = np.zeros(width)
     columns[by_frequency[:low]] = columns[others[: count - low]] = 1.0
     columns = np.fft.fftshift(columns) if centered else columns
