@@ -8,10 +8,16 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 PYTEST ?= -q -n 2 --dist loadfile
 OUT ?= runs/demo
 
-.PHONY: demo test bench format wheel clean
+.PHONY: demo fuzz versions test bench format wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tfg-jax sample --output $(OUT)
+
+versions: $(VENV)/.installed-dev
+	$(BIN)/python scripts/check_versions.py
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python scripts/fuzz.py --mutations 10000
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, Int, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count, check_number, check_numbers, is_concrete, real_parts
+from tfg_jax.checks import check_number, check_numbers, check_steps, is_concrete, real_parts
 from tfg_jax.denoiser import Clean, Denoiser, Prediction, from_fn, path_velocity, unit_time
 from tfg_jax.schedules import Level, Schedule
 
@@ -158,7 +158,7 @@ class Mixture:
             start, end = self.noisy(now), self.noisy(next)
             return end.means[0] + self.axes[0] @ (jnp.sqrt(end.variances / start.variances) * start._along_axes(x))[0]
         steps = FLOW_STEPS if steps is None else steps
-        check_count("steps", steps)
+        check_steps(steps)
         ds = (next.s - now.s) / steps
 
         def slope(xbar: Array, s: Array) -> Array:

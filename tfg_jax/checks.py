@@ -13,6 +13,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
+MAX_STEPS = 1_000_000
+
 
 def is_concrete(value: Any) -> bool:
     """True if the value can be read now, that is, outside of jit, grad and vmap."""
@@ -60,10 +62,17 @@ def check_numbers(
         raise ValueError(f"{name}={_show(value)} must be {bound}")
 
 
-def check_count(name: str, value: Any, low: int = 1) -> None:
-    """Raise ValueError unless ``value`` is an integer >= ``low``."""
+def check_count(name: str, value: Any, low: int = 1, high: int | None = None) -> None:
+    """Raise ValueError unless ``value`` is an integer >= ``low``, and <= ``high`` if that is given."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
         raise ValueError(f"{name}={_show(value)} must be an integer >= {low}")
+    if high is not None and value > high:
+        raise ValueError(f"{name}={_show(value)} must be at most {high}")
+
+
+def check_steps(steps: Any) -> None:
+    """Raise ValueError unless ``steps`` is an integer in 1..1,000,000: each step has entries in arrays of the grid."""
+    check_count("steps", steps, high=MAX_STEPS)
 
 
 def check_choice(name: str, value: Any, choices: tuple[str | int, ...]) -> None:

@@ -27,6 +27,7 @@ from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.guidance.tfg import TFG
 from tfg_jax.guidance.ugd import UGD
 from tfg_jax.lookahead import Clip, Tweedie
+from tfg_jax.readers import parse_json
 from tfg_jax.samplers.multistep import DPMSolverPP2M
 from tfg_jax.samplers.ode import Churn, Euler, Heun
 from tfg_jax.samplers.rules import DDIM, DDPM
@@ -59,12 +60,19 @@ def from_json(text: str) -> Any:
         ValueError: not JSON, an unknown type, or a field the type does not have; the message lists what there is.
     """
     try:
-        plain = json.loads(text)
+        plain = parse_json(text)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"configuration is not JSON (line {error.lineno}: {error.msg}); check quotes and commas"
-        ) from error
-    return from_plain(plain)
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"configuration is not JSON ({error}); check quotes and commas") from None
+    try:
+        return from_plain(plain)
+    except RecursionError:
+        raise ValueError("configuration is nested too deeply; flatten it") from None
+    except OverflowError as error:
+        raise ValueError(f"configuration holds a number out of range ({error}); mend it") from None
 
 
 def to_plain(config: Any) -> Any:
@@ -95,7 +103,7 @@ def from_plain(plain: Any) -> Any:
         return plain
     name = plain.get("type")
     by_name = {cls.__name__: cls for cls in CLASSES}
-    if name not in by_name:
+    if not isinstance(name, str) or name not in by_name:
         raise ValueError(f"type={name!r} is unknown; choose one of {', '.join(sorted(by_name))}")
     known = [field.name for field in dataclasses.fields(by_name[name])]
     unknown = sorted(set(plain) - {"type", *known})

@@ -52,7 +52,7 @@ def read_json(file: Path) -> Any:
     """The value of a JSON file; None if it is missing or cannot be read."""
     try:
         return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -105,7 +105,7 @@ def _abandoned(held: bytes, age: float) -> bool:
     try:
         holder = json.loads(held)
         return holder["host"] == socket.gethostname() and holder["start"] != _start(holder["pid"])
-    except (ValueError, KeyError, TypeError, OverflowError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return age > LOCK_SECONDS
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import arguments
 from tfg_jax.batch import map_samples, on_any_mesh
-from tfg_jax.checks import check_choice, check_count
+from tfg_jax.checks import check_choice, check_steps
 from tfg_jax.denoiser import Model, split_per_sample
 from tfg_jax.result import NON_FINITE, OK, Cost, Samples, Status
 from tfg_jax.timesteps import Grid, Uniform
@@ -63,7 +63,7 @@ def invert(
     if jax.eval_shape(model.begin, jax.ShapeDtypeStruct(x.shape[1:], x.dtype)) is not None:
         raise ValueError(f"model={type(model).__name__} has memory, so it has no flow to invert; drop its memory")
     arguments.check_counts(n, chunk, 0)
-    check_count("steps", steps)
+    check_steps(steps)
     arguments.check_grid(grid, model.schedule, steps)
     check_choice("order", order, (1, 2))  # type: ignore[arg-type]
     inverted = on_any_mesh(partial(_invert, steps=steps, order=order, chunk=chunk), (x, cond))

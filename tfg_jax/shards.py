@@ -17,7 +17,6 @@ import json
 import os
 import platform
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -28,12 +27,13 @@ import numpy as np
 
 from tfg_jax.checks import check_count
 from tfg_jax.files import LOCK, lock, unlock, write_atomically
+from tfg_jax.readers import MAX_ARRAYS, load_json, load_npz
 from tfg_jax.result import Cost, Samples, Status
 
 SCHEMA = "tfg_jax.samples/1"
 MANIFEST = "manifest.json"
+MAX_SHARDS = 2**20
 OWN_NAME = re.compile(r"shard-\d{5,}\.(npz|sha256)(\.tmp)?|manifest\.json(\.tmp)?|lock(\..+)?")
-MAX_ARRAYS = 64
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,12 @@ class SampleFolder:
         file = self._file(indices)
         if (state := self._state(indices)) != "ok":
             raise ValueError(f"shard {file.name} of {self.path} is {state}; run the command that made it again")
-        members = zipfile.ZipFile(file).infolist() if zipfile.is_zipfile(file) else []
-        # Shards are stored uncompressed, so an archive that would unpack to more than its own size is none of ours.
-        if not 0 < len(members) <= MAX_ARRAYS or sum(m.file_size for m in members) > file.stat().st_size:
-            raise ValueError(f"shard {file.name} of {self.path} is no shard of tfg_jax; delete it and run again")
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        try:  # shards are stored uncompressed, so an archive that unpacks to more than its own size is none of ours
+            arrays = load_npz("shard", file, limit=file.stat().st_size)
+        except ValueError as error:
+            raise ValueError(
+                f"shard {file.name} of {self.path} is no shard of tfg_jax; delete it and run again ({error})"
+            ) from None
         if not np.array_equal(arrays.get("index", ()), np.asarray(indices)):
             raise ValueError(f"shard {file.name} of {self.path} holds other samples than {indices}; delete it")
         return arrays
@@ -157,8 +157,7 @@ def open_folder(
         ValueError: if the folder holds another configuration (the differing keys are named), a damaged manifest or
             files of another origin, is being written by a live process, or cannot be written.
     """
-    check_count("num_samples", num_samples)
-    check_count("shard_size", shard_size)
+    _check_sizes(num_samples, shard_size)
     path = Path(path)
     manifest = _manifest(config, int(num_samples), int(shard_size))
     try:
@@ -252,13 +251,22 @@ def _manifest(config: Mapping[str, Any], num_samples: int, shard_size: int) -> d
     }
 
 
+def _check_sizes(num_samples: Any, shard_size: Any) -> None:
+    check_count("num_samples", num_samples)
+    check_count("shard_size", shard_size)
+    if -(-num_samples // shard_size) > MAX_SHARDS:
+        raise ValueError(
+            f"num_samples={num_samples} in shards of {shard_size} are more than {MAX_SHARDS} files; "
+            "raise the chunk, or sample into several folders"
+        )
+
+
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
+        manifest = load_json("manifest", path / MANIFEST)
         right = manifest["schema"] == SCHEMA and config_hash(manifest["config"]) == manifest["config_hash"]
-        check_count("num_samples", manifest["num_samples"])
-        check_count("shard_size", manifest["shard_size"])
-    except (ValueError, KeyError, TypeError):
+        _check_sizes(manifest["num_samples"], manifest["shard_size"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         right = False
     if not right:
         raise ValueError(f"{MANIFEST} of {path} is damaged or of another format; pass overwrite=True to begin again")

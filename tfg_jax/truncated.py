@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
 from tfg_jax import ode_diffrax, struct
-from tfg_jax.checks import check_choice, check_count, check_number, check_numbers, is_concrete
+from tfg_jax.checks import check_choice, check_number, check_numbers, check_steps, is_concrete
 from tfg_jax.denoiser import Clean
 from tfg_jax.lookahead import Look, Tweedie
 from tfg_jax.ode import (
@@ -108,7 +108,7 @@ class TruncatedSolve:
             check_numbers("horizon", self._sampled_horizon(), low=0.0, high=1.0)
         else:
             check_number("horizon", self.horizon, low=0.0, high=1.0)
-        check_count("steps", self.steps)
+        check_steps(self.steps)
         check_number("margin", self.margin, low=0.0, high=1.0)
         check_choice("jacobian", self.jacobian, JACOBIANS)
         for name, value, none in (("remat", self.remat, "none"), ("adjoint", self.adjoint, None)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import tyro
 
 from tfg_jax.cli.bibliography import ENTRIES, SOURCES
 from tfg_jax.cli.main import OK
+from tfg_jax.readers import load_json
 
 DEFAULT = {
     "guidance": {"type": "TFG"},
@@ -58,10 +58,7 @@ def _read(source: Path) -> Any:
         raise FileNotFoundError(
             f"source={source} holds no config.json or manifest.json; give a folder of `tfg-jax sample`"
         )
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"source={file} is not JSON ({error}); give a configuration") from None
+    return load_json("source", file)
 
 
 def _names(value: Any) -> Iterator[str]:

@@ -45,7 +45,8 @@ def run(options: Options) -> int:
     from tfg_jax.objectives.classifier import Classifier, check_classes
     from tfg_jax.tasks.scoring import load_as, load_judge
 
-    arrays, seconds, config = _read_npz(options.source) if options.source.is_file() else _read_folder(options.source)
+    of_folder = options.source.is_dir() or not options.source.exists()
+    arrays, seconds, config = (_read_folder if of_folder else _read_npz)(options.source)
     guide = None if options.guide is None else load_as(options.guide, Classifier)
     judge = load_judge(options.evaluator, guide=guide, data=options.data)
     count = judge.evaluator.num_classes

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tfg_jax.cli.pictures import SUFFIXES, read_picture, wrong_size
-
-MAX_BYTES = 8 * 2**30
-# Of a zip archive or .npy header that is cut, altered, encrypted, or that claims a size no machine has.
-READ_ERRORS = (
-    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, TypeError, RuntimeError, MemoryError,
-    OverflowError,
-)  # fmt: skip
+from tfg_jax.readers import check_file, load_npz
 
 
 def read_images(
@@ -65,34 +56,17 @@ def read_images(
 
 def read_npz(name: str, file: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
     """Named arrays of an .npz file; ``name`` is the option that gave it. ValueError if it is none or lacks one."""
+    check_file(name, file)
     if not zipfile.is_zipfile(file):
         wanted = ", ".join({"x": "x=images", "target": "target=classes"}.get(key, key) for key in keys)
         raise ValueError(f"{name}={file} is no .npz file; write one with numpy.savez(file, {wanted})")
-    with _damage_named(name, file), zipfile.ZipFile(file) as archive:
-        size = sum(member.file_size for member in archive.infolist())
-    if size > MAX_BYTES:
-        raise ValueError(f"{name}={file} would unpack to more than {MAX_BYTES} bytes; split it")
-    with _damage_named(name, file), np.load(file, allow_pickle=False) as held:
-        there = list(held.files)
-        arrays = {key: held[key] for key in keys if key in there}
-    if not set(keys) <= set(there):
+    arrays = load_npz(name, file, keys)
+    if not set(keys) <= set(arrays):
+        with zipfile.ZipFile(file) as archive:
+            there = sorted(member.removesuffix(".npy") for member in archive.namelist())
         words = " and ".join({"x": "the images x", "target": "the classes target"}.get(key, key) for key in keys)
-        raise ValueError(f"{name}={file} holds {sorted(there)}; name {words}")
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # numpy hands out the bytes of a member that is no .npy file
-            raise ValueError(f"{name}={file} holds {key} as a file that is no array; write it with numpy.savez")
+        raise ValueError(f"{name}={file} holds {there}; name {words}")
     return arrays
-
-
-@contextmanager
-def _damage_named(name: str, file: Path) -> Iterator[None]:
-    """What zipfile and numpy raise while they read, as a ValueError that names option, file and fix."""
-    try:
-        yield
-    except READ_ERRORS as error:
-        if "allow_pickle" in str(error):
-            raise ValueError(f"{name}={file} holds Python objects; save arrays of numbers with numpy.savez") from None
-        raise ValueError(f"{name}={file} is damaged ({type(error).__name__}); copy it again or write it anew") from None
 
 
 def as_images(where: str, x: np.ndarray, *, bright: bool = True, complex_values: bool = False) -> np.ndarray:
@@ -121,6 +95,7 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         if not path.exists():
             raise FileNotFoundError(f"images={path} does not exist; give pictures, .npz files or a folder of them")
+        check_file("images", path)
         return [path]
     found = sorted(file for file in path.iterdir() if file.suffix.lower() in (*SUFFIXES, ".npz"))
     if not found:

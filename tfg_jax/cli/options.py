@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import tyro
+
+from tfg_jax.readers import load_json
 
 Options = TypeVar("Options")
 
@@ -137,10 +138,7 @@ def as_json(options: Any) -> dict[str, Any]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"config={file} is not JSON ({error}); give an object of options") from None
+    values = load_json("config", file)
     values = values.get("options", values) if isinstance(values, dict) else values
     if not isinstance(values, dict):
         raise ValueError(f'config={file} holds no JSON object; give one such as {{"steps": 50}}')

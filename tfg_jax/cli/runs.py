@@ -18,7 +18,7 @@ import numpy as np
 from tfg_jax.cli.main import FAILED_SAMPLES, OK, Interrupted
 from tfg_jax.cli.methods import Method
 from tfg_jax.endtoend.run import memory_of
-from tfg_jax.files import write_atomically
+from tfg_jax.files import read_json, write_atomically
 from tfg_jax.report.table import text_table
 from tfg_jax.shards import SampleFolder, sample_arrays
 from tfg_jax.tasks.chunks import Task, run_chunked
@@ -81,8 +81,8 @@ def exit_code(command: str, arrays: Mapping[str, np.ndarray]) -> int:
 def read_seconds(path: Path) -> dict[str, float]:
     """Seconds by the first index of a shard; empty if nothing is known."""
     try:
-        return {str(k): float(v) for k, v in json.loads((path / SECONDS).read_text()).items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+        return {str(k): float(v) for k, v in (read_json(path / SECONDS) or {}).items()}
+    except (ValueError, AttributeError, TypeError, OverflowError):
         return {}
 
 

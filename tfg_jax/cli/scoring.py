@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfg_jax.metrics import Estimate
+from tfg_jax.readers import load_json
 from tfg_jax.report import LabelRun, label_guidance_report, text_table
 from tfg_jax.report.files import write_json
 from tfg_jax.shards import versions
@@ -96,7 +97,7 @@ def claim_output(out: Path, options: Mapping[str, Any], overwrite: bool, free: S
     try:
         out.mkdir(parents=True, exist_ok=True)
         names = sorted(entry.name for entry in out.iterdir())
-        known = json.loads((out / "config.json").read_text("utf-8"))["options"] if "config.json" in names else None
+        known = load_json("config", out / "config.json")["options"] if "config.json" in names else None
     except OSError as error:
         raise ValueError(f"out={out} is no writable folder ({error.strerror}); choose another") from None
     except (ValueError, KeyError, TypeError):

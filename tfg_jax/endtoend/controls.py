@@ -22,7 +22,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from tfg_jax import ode_diffrax, struct
-from tfg_jax.checks import check_choice, check_count, check_number
+from tfg_jax.checks import check_choice, check_number, check_steps
 from tfg_jax.endtoend.source import check_descent
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.ode import (
@@ -74,7 +74,7 @@ class Controls:
 
     def check(self) -> None:
         """Raise ValueError for bad counts, kinds or weights, and for solvers or adjoints that cannot serve."""
-        check_count("steps", self.steps)
+        check_steps(self.steps)
         check_choice("kind", self.kind, ("additive", "kick"))
         check_number("weight", self.weight, low=0.0)
         check_descent(self)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count
+from tfg_jax.checks import check_steps
 from tfg_jax.denoiser import Clean
 from tfg_jax.guidance.base import Next
 from tfg_jax.result import Cost
@@ -42,7 +42,7 @@ class DPMSolverPP2M(OneLook):
 
     def check(self) -> None:
         """Raise ValueError for bad steps."""
-        check_count("steps", self.steps)
+        check_steps(self.steps)
 
     def init(self, x: Array) -> Memory:
         """Nothing behind the first node."""

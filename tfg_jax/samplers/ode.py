@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count, check_number
+from tfg_jax.checks import check_number, check_steps
 from tfg_jax.denoiser import Clean
 from tfg_jax.guidance.base import Next
 from tfg_jax.noise import StepNoise
@@ -70,7 +70,7 @@ class Euler(OneLook):
 
     def check(self) -> None:
         """Raise ValueError for bad steps or churn."""
-        check_count("steps", self.steps)
+        check_steps(self.steps)
         if self.churn is not None:
             if not isinstance(self.churn, Churn):
                 raise ValueError(f"churn={self.churn!r:.60} is no churn; pass Churn(amount=..., low=..., high=...)")

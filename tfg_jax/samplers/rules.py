@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count, check_number
+from tfg_jax.checks import check_number, check_steps
 from tfg_jax.denoiser import Clean
 from tfg_jax.guidance.base import Next
 from tfg_jax.noise import StepNoise
@@ -136,7 +136,7 @@ class DDIM(OneLook):
 
     def check(self) -> None:
         """Raise ValueError for bad steps or eta."""
-        check_count("steps", self.steps)
+        check_steps(self.steps)
         check_number("eta", self.eta, low=0.0, high=1.0)
 
     def advance(self, step: Step, edited: Clean) -> Next:
@@ -172,7 +172,7 @@ class DDPM(OneLook):
 
     def check(self) -> None:
         """Raise ValueError for bad steps or v."""
-        check_count("steps", self.steps)
+        check_steps(self.steps)
         if self.v is None:
             raise ValueError("v=None is no variance; give a number in [0, 1], or use DDIM")
         check_number("v", self.v, low=0.0, high=1.0)

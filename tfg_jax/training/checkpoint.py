@@ -13,6 +13,7 @@ import jax
 from jaxtyping import PyTree
 
 from tfg_jax.files import lock, unlock, write_atomically
+from tfg_jax.readers import load_json
 
 _STEP = re.compile(r"step_(\d{9})")
 
@@ -45,10 +46,17 @@ def claim(folder: Path, config: dict[str, Any], *, overwrite: bool = False) -> I
 def _record(folder: Path, config: dict[str, Any]) -> None:
     record = folder / "config.json"
     if record.exists():
-        known = json.loads(record.read_text(encoding="utf-8"))
+        try:
+            known = load_json("config", record)
+        except ValueError:
+            known = None
+        if not isinstance(known, dict):
+            raise ValueError(f"folder {str(folder)!r} has a damaged config.json: use --overwrite or another folder")
         changed = sorted(name for name in {*known, *config} if known.get(name) != config.get(name))
         if changed:
-            detail = ", ".join(f"{name}: {known.get(name)!r} -> {config.get(name)!r}" for name in changed)
+            detail = ", ".join(
+                f"{name:.60}: {known.get(name)!r:.60} -> {config.get(name)!r:.60}" for name in changed[:5]
+            )
             raise ValueError(
                 f"folder {str(folder)!r} holds another configuration ({detail}): "
                 "use the same one, another folder, or --overwrite to start again"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfg_jax import files
+from tfg_jax.readers import load_json
 from tfg_jax.weights.store import CONFIG_FILE, WEIGHTS_FILE
 
 MANIFEST_FILE = "manifest.json"
@@ -36,10 +37,10 @@ def load_manifest(folder: str | os.PathLike | None = None) -> dict[str, dict[str
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; no weights have been released there.")
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = load_json("manifest", path)
         version, weights = content["format"], content["weights"]
         entries = {entry["name"]: {k: v for k, v in entry.items() if k != "name"} for entry in weights}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{path} is not a manifest of weights; restore the released file.") from None
     if version != FORMAT:
         raise ValueError(f"{path} has format {version!r}; this version reads {FORMAT}.")

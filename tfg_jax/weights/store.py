@@ -18,6 +18,7 @@ import numpy as np
 from flax import nnx
 
 from tfg_jax.files import write_atomically
+from tfg_jax.readers import parse_json, read_bytes
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -67,6 +68,8 @@ def read_weights(
     folder, expected = Path(folder), dict(expected_sha256 or {})
     config = _parse_config(folder / CONFIG_FILE, expected.get(CONFIG_FILE))
     digest = config.pop("weights_sha256", None)
+    if not isinstance(digest, str | None):
+        raise ValueError(f"{folder / CONFIG_FILE} has weights_sha256={digest!r:.60}, which is no hash; fetch it again.")
     arrays = load_arrays(folder / WEIGHTS_FILE, expected.get(WEIGHTS_FILE) or digest, max_bytes=max_bytes)
     if digest is not None and expected.get(WEIGHTS_FILE) not in (None, digest):
         raise ValueError(
@@ -154,14 +157,15 @@ def _name(path: tuple) -> str:
 
 
 def _read_bytes(path: Path, limit: int, limit_name: str) -> bytes:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{path} is no regular file; give one that can be read to its end.")
     try:
-        with path.open("rb") as stream:
-            data = stream.read(limit + 1)  # read once: what is hashed is what is parsed
+        data = read_bytes(path, limit)  # read once: what is hashed is what is parsed
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise FileNotFoundError(
             f"{path} does not exist; give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}."
         ) from None
-    if len(data) > limit:
+    if data is None:
         raise ValueError(f"{path} is larger than {limit_name}={limit} bytes; it is refused unread.")
     return data
 
@@ -212,15 +216,10 @@ def _is_sizes(value: Any) -> bool:
 
 def _parse_object(path: Path, data: bytes, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(data, unique=True)
+    except ValueError as error:
         raise ValueError(f"{path} has a corrupted {what} ({type(error).__name__}); fetch the file again.") from None
     if not isinstance(value, dict):
         raise ValueError(f"{path} has a {what} that is not a JSON object; fetch the file again.")
     return value
 
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) != len(pairs):
-        raise ValueError("a key appears twice")
-    return dict(pairs)

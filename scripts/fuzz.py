@@ -1,0 +1,249 @@
+"""Damages files of every format that the library reads, and counts what reading them does.
+
+    python scripts/fuzz.py --mutations 10000
+
+A reader may return, or raise ValueError or FileNotFoundError; it may not take more than a second or 256 MB of new
+memory. Each mutation is made by its number alone, so that a failure is found again with ``--first N --mutations 1``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SECONDS, BYTES = 1.0, 256 * 2**20
+HOSTILE = [
+    None, True, -1, 0, 10**30, 1e308, float("nan"), "", "x" * 5000, [], {}, [[]], {"type": []}, {"type": "TFG"},
+    [1, "a"], 10**12, "../../etc/passwd", "<script>",
+]  # fmt: skip
+
+
+class Format(NamedTuple):
+    """A kind of file: writes a good one into a folder, says which file to damage, and reads it again."""
+
+    write: Callable[[Path], Path]
+    read: Callable[[Path], Any]
+    mend: Callable[[Path], None] = lambda file: None
+    """Called after the damage, to put hashes right that would keep it from being read at all."""
+
+
+class Failure(NamedTuple):
+    number: int
+    format: str
+    what: str
+
+
+def formats() -> dict[str, Format]:
+    """Every format by name."""
+    from tfg_jax.cli import cite, evaluate, inputs, runs
+    from tfg_jax.cli.options import _flags
+    from tfg_jax.cli.options import _read as _read_options
+    from tfg_jax.config import from_json
+    from tfg_jax.files import read_json
+    from tfg_jax.shards import read_folder
+    from tfg_jax.training import checkpoint
+    from tfg_jax.weights import store
+    from tfg_jax.weights.manifest import load_manifest
+
+    def hashed(file: Path) -> None:
+        line = f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n"
+        file.with_suffix(".sha256").write_text(line)
+
+    def folder(file: Path) -> Any:
+        opened = read_folder(file.parent)
+        return opened.verify(), opened.missing(), opened.read_all()
+
+    def claimed(file: Path) -> None:
+        with checkpoint.claim(file.parent, {"steps": 3, "lr": 0.1}):
+            pass
+
+    images = lambda file: inputs.read_images([file], (6, 6, 1))  # noqa: E731
+    return {
+        "shard": Format(_samples("shard-00000.npz"), folder, hashed),
+        "shard hash": Format(_samples("shard-00000.sha256"), folder),
+        "sample manifest": Format(_samples("manifest.json"), folder),
+        "evaluated folder": Format(_samples("manifest.json"), lambda file: evaluate._read_folder(file.parent)),
+        "images npz": Format(_npz(np.savez), images),
+        "compressed npz": Format(_npz(np.savez_compressed), images),
+        "picture": Format(_picture, images),
+        "weights": Format(_weights("model.safetensors"), lambda file: store.load_arrays(file)),
+        "weights config": Format(_weights("config.json"), lambda file: store.read_weights(file.parent)),
+        "weights manifest": Format(_text("manifest.json", _manifest()), lambda file: load_manifest(file.parent)),
+        "configuration": Format(_text("c.json", _configuration()), lambda file: from_json(file.read_text("utf-8"))),
+        "options": Format(_text("o.json", {"steps": 5, "classes": ["1"]}), lambda file: _flags(_read_options(file))),
+        "cited": Format(_text("config.json", {"type": "TFG"}), lambda file: list(cite._names(cite._read(file)))),
+        "training state": Format(_text("config.json", {"steps": 3, "lr": 0.1}), claimed),
+        "seconds": Format(_text("seconds.json", {"0": 1.5}), lambda file: runs.read_seconds(file.parent)),
+        "result": Format(_text("result.json", {"score": 1.0}), read_json),
+    }  # fmt: skip
+
+
+def run(mutations: int, first: int = 0) -> list[Failure]:
+    """The failures of the mutations numbered ``first`` and following."""
+    table, found = list(formats().items()), []
+    for number in range(first, first + mutations):
+        name, format = table[number % len(table)]
+        with tempfile.TemporaryDirectory() as home:
+            file = format.write(Path(home))
+            _damage(file, random.Random(number))
+            format.mend(file)
+            what = _read(format, file)
+        if what:
+            found.append(Failure(number, name, what))
+    return found
+
+
+def _read(format: Format, file: Path) -> str | None:
+    """What reading did that it may not do."""
+    tracemalloc.start()
+    began = time.process_time()
+    try:
+        format.read(file)
+    except (ValueError, FileNotFoundError) as error:
+        if len(str(error)) > 2000:
+            return f"a message of {len(str(error))} characters"
+    except BaseException as error:  # a fuzzer reports whatever comes
+        return f"{type(error).__name__}: {error}"[:200]
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    if time.process_time() - began > SECONDS:
+        return f"took {time.process_time() - began:.1f} s"
+    return f"took {peak} bytes" if peak > BYTES else None
+
+
+def _damage(file: Path, rng: random.Random) -> None:
+    """One to four mutations of a file's bytes, or of a value inside if it is JSON."""
+    data = bytearray(file.read_bytes())
+    if file.suffix == ".json" and rng.random() < 0.7:
+        file.write_text(json.dumps(_hostile(json.loads(data), rng)), "utf-8")
+        return
+    if file.suffix == ".json" and rng.random() < 0.1:
+        file.write_text("[" * 200_000)
+        return
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(data) + 1)
+        match rng.randrange(6):
+            case 0:
+                data[at : at + 1] = bytes([rng.randrange(256)])
+            case 1:
+                del data[at:]
+            case 2:
+                del data[at : at + rng.randint(1, 16)]
+            case 3:
+                data[at:at] = bytes(rng.randrange(256) for _ in range(rng.randint(1, 16)))
+            case 4:  # numbers of four and eight bytes: sizes, offsets, counts
+                data[at : at + rng.choice((4, 8))] = b"\xff" * rng.choice((4, 8))
+            case 5:
+                data[at:at] = data[at : at + 64]
+    file.write_bytes(bytes(data))
+
+
+def _hostile(value: Any, rng: random.Random) -> Any:
+    """The value with one part of it exchanged, dropped or added."""
+    if isinstance(value, dict) and value and rng.random() < 0.8:
+        key = rng.choice(list(value))
+        if rng.random() < 0.15:
+            return {k: v for k, v in value.items() if k != key}
+        if rng.random() < 0.1:
+            return value | {rng.choice(["type", "x", "\x00"]): rng.choice(HOSTILE)}
+        return value | {key: _hostile(value[key], rng)}
+    if isinstance(value, list) and value and rng.random() < 0.7:
+        at = rng.randrange(len(value))
+        return [*value[:at], _hostile(value[at], rng), *value[at + 1 :]]
+    return rng.choice(HOSTILE)
+
+
+def _samples(damaged: str) -> Callable[[Path], Path]:
+    def write(home: Path) -> Path:
+        from tfg_jax.shards import open_folder
+
+        with open_folder(home, {"seed": 0}, 3, 2) as folder:
+            for indices in folder.ranges():
+                n = len(indices)
+                x, target = np.zeros((n, 6, 6, 1), np.float32), np.zeros(n, np.int64)
+                folder.write(indices, {"x": x, "target": target, "status_code": np.zeros(n, np.int32)})
+        return home / damaged
+
+    return write
+
+
+def _npz(save: Callable) -> Callable[[Path], Path]:
+    def write(home: Path) -> Path:
+        save(home / "x.npz", x=np.zeros((2, 6, 6, 1), np.float32))
+        return home / "x.npz"
+
+    return write
+
+
+def _picture(home: Path) -> Path:
+    from PIL import Image
+
+    Image.fromarray(np.arange(36, dtype=np.uint8).reshape(6, 6)).save(home / "x.png")
+    return home / "x.png"
+
+
+def _weights(damaged: str) -> Callable[[Path], Path]:
+    def write(home: Path) -> Path:
+        from tfg_jax.weights.store import save_weights
+
+        save_weights(home, {"kind": "classifier", "name": "mine"}, {"a": np.zeros((2, 3), np.float32), "b": np.ones(4)})
+        return home / damaged
+
+    return write
+
+
+def _text(name: str, value: Any) -> Callable[[Path], Path]:
+    def write(home: Path) -> Path:
+        (home / name).write_text(json.dumps(value), "utf-8")
+        return home / name
+
+    return write
+
+
+def _manifest() -> dict[str, Any]:
+    entry = {"name": "mine", "kind": "classifier", "files": {"config.json": {"sha256": "0", "bytes": 1}}}
+    return {"format": 1, "weights": [entry]}
+
+
+def _configuration() -> dict[str, Any]:
+    sampler = {"type": "DDIM", "steps": 5, "eta": 1.0, "grid": {"type": "Explicit", "times": [1.0, 0.5, 0.0]}}
+    return {"type": "Controls", "steps": 3, "grid": sampler["grid"]}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mutations", type=int, default=10_000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first mutation")
+    given = parser.parse_args()
+    with _quiet():
+        found = run(given.mutations, given.first)
+    for failure in found:
+        print(f"{failure.number}  {failure.format}: {failure.what}")
+    print(f"{given.mutations} mutations of {len(formats())} formats, {len(found)} read wrongly")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
