@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfg_jax.cli import pictures
 from tfg_jax.cli.inputs import read_images
 
 RNG = np.random.default_rng(0)
@@ -156,6 +157,15 @@ def test_other_modes_are_what_viewers_show(tmp_path):
     inks = Image.fromarray(COLOUR).convert("CMYK")
     inks.save(tmp_path / "inks.tif")
     np.testing.assert_allclose(read(tmp_path / "inks.tif")[0], np.asarray(inks.convert("RGB")) / 127.5 - 1, atol=1e-6)
+
+
+def test_more_frames_than_a_file_can_hold_are_refused(tmp_path, monkeypatch):
+    frames = [Image.new("L", (6, 4), level) for level in range(9)]
+    frames[0].save(tmp_path / "many.gif", save_all=True, append_images=frames[1:])
+    monkeypatch.setattr(pictures, "FREE_BYTES", 0)
+    monkeypatch.setattr(pictures, "MAX_RATIO", 1)
+    with pytest.raises(ValueError, match="has 9 frames, more than are read from so small a file"):
+        read(tmp_path / "many.gif", 1)
 
 
 @pytest.mark.parametrize(

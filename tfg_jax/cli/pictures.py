@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tfg_jax.readers import FREE_BYTES, MAX_RATIO
+
 # Those whose depth Pillow tells; of others it may drop bits in silence.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -49,6 +51,8 @@ def wrong_size(file: Path, got: tuple[int, ...], shape: tuple[int, ...], needed_
 
 def _frames(opened: Any, file: Path, shape: tuple[int, ...], needed_by: str) -> Iterator[np.ndarray]:
     count = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
+    if 4 * count * int(np.prod(shape)) > max(FREE_BYTES, MAX_RATIO * file.stat().st_size):
+        raise _Refused(f"images={file} has {count} frames, more than are read from so small a file; split it")
     for index in range(count):
         opened.seek(index)
         which = f" in frame {index + 1} of {count}" if count > 1 else ""
