@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Inexact, Int, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number, check_numbers, check_steps, is_concrete, readable
+from tfg_jax.checks import check_number, check_numbers, check_steps, is_concrete, readable, real_parts
 from tfg_jax.denoiser import Clean, Denoiser, Prediction, from_fn, path_velocity, unit_time
 from tfg_jax.noise import root_key
 from tfg_jax.schedules import Level, Schedule
@@ -178,22 +178,22 @@ class Mixture:
         xbar, _ = jax.lax.scan(step, start, now.s + ds * jnp.arange(steps))
         return (next.alpha + next.sigma) * xbar
 
-    def log_evidence(self, A: Float[Array, "M D"], y: Float[Array, " M"], noise_std: ArrayLike) -> Float[Array, ""]:
-        """``log p(y)`` of a measurement ``y = A x0 + noise_std z``."""
-        return jax.nn.logsumexp(self.log_weights + self._measured(A, y, noise_std)[0])
+    def log_evidence(self, A: Inexact[Array, "M D"], y: Inexact[Array, " M"], noise_std: ArrayLike) -> Array:
+        """``log p(y)`` of a measurement ``y = A x0 + noise_std z``; a complex one counts as two real ones."""
+        return jax.nn.logsumexp(self.log_weights + self._measured(*real_parts(A, y), noise_std)[0])
 
-    def posterior(self, A: Float[Array, "M D"], y: Float[Array, " M"], noise_std: ArrayLike) -> Mixture:
+    def posterior(self, A: Inexact[Array, "M D"], y: Inexact[Array, " M"], noise_std: ArrayLike) -> Mixture:
         """The law of x0 given a measurement ``y = A x0 + noise_std z``.
 
         Args:
-            A: the measurement matrix.
-            y: the measurement.
-            noise_std: standard deviation of its noise, > 0.
+            A, y: the measurement; a complex one counts as two real ones, its real and its imaginary part.
+            noise_std: standard deviation of its noise (of each part), > 0.
 
         Raises:
             ValueError: noise_std <= 0.
         """
         check_number("noise_std", noise_std, low=0.0, strict=True)
+        A, y = real_parts(A, y)
         log_probs, residuals, roots = self._measured(A, y, noise_std)
         covs = self.covs
         gains = jax.vmap(lambda root, cov: cho_solve((root, True), A @ cov).T)(roots, covs)
@@ -333,17 +333,18 @@ class MeasurementLogProb:
     """``log p(y | x_t)`` for ``y = A x0 + noise_std z``, exactly; build it with `conditional_objective`."""
 
     data: Mixture
-    A: Float[Array, "M D"]
+    A: Inexact[Array, "M D"]
     noise_std: ArrayLike
     noisy = True
 
     def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
-        """The target must be (num_samples, M) floats."""
+        """The target must be (num_samples, M) floats, or complex numbers if A is complex."""
         expected, got = (num_samples, self.A.shape[0]), getattr(target, "shape", None)
-        if got != expected:
+        if got != expected or jnp.iscomplexobj(target) != jnp.iscomplexobj(self.A):
+            got = f"{got} of dtype {getattr(target, 'dtype', None)}"
             raise ValueError(f"target must be measurements of shape {expected}, got {got}; give A @ x0 of each sample")
 
-    def __call__(self, x: Float[Array, " D"], target: Float[Array, " M"], level: Level) -> Float[Array, ""]:
+    def __call__(self, x: Float[Array, " D"], target: Inexact[Array, " M"], level: Level) -> Float[Array, ""]:
         return self.data.given(x, level).log_evidence(self.A, target, self.noise_std)
 
 
@@ -374,15 +375,15 @@ def conditional_objective(A: ArrayLike, noise_std: ArrayLike, data: Mixture) -> 
     With ``ClassifierGuidance(strength=1)`` the guided score is the score of ``data.posterior(A, y, noise_std)``.
 
     Args:
-        A: (M, D) measurement matrix.
-        noise_std: standard deviation of its noise, > 0 (traced).
+        A: (M, D) measurement matrix, real or complex.
+        noise_std: standard deviation of its noise (of each part, if complex), > 0 (traced).
         data: the data.
 
     Raises:
         ValueError: A of another width than the data, or noise_std <= 0.
     """
     check_number("noise_std", noise_std, low=0.0, strict=True)
-    matrix: Any = jnp.asarray(A, data.means.dtype)
+    matrix: Any = jnp.asarray(A, jnp.result_type(data.means.dtype, jnp.complex64 if np.iscomplexobj(A) else bool))
     dim = data.means.shape[1]
     if matrix.ndim != 2 or matrix.shape[1] != dim:
         raise ValueError(f"A has shape {matrix.shape}, data of dimension {dim} needs (M, {dim})")

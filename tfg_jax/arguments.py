@@ -101,7 +101,7 @@ def _absent(guidance: Any) -> bool:
 
 
 def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
-    """The objective reads one clean sample of the model and returns a scalar."""
+    """The objective reads one clean sample of the model and returns a real number."""
     if objective.noisy:
         return
     x0 = jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -113,6 +113,11 @@ def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None
     if getattr(out, "shape", None) != ():
         raise ValueError(
             f"objective must return a scalar for one sample, got shape {getattr(out, 'shape', None)}; sum it"
+        )
+    if not jnp.issubdtype(out.dtype, jnp.floating):
+        raise ValueError(
+            f"objective must return a real floating number, got dtype {out.dtype}; it has no gradient to follow: of "
+            "complex numbers r take jnp.sum(jnp.abs(r) ** 2)"
         )
 
 

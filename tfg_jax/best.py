@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from tfg_jax.batch import in_chunks, map_samples, on_any_mesh
 from tfg_jax.checks import check_count
@@ -81,7 +81,10 @@ def _repeat(tree: PyTree, *, n: int) -> PyTree:
 
 @jax.jit
 def _scored(score: Objective, candidates: dict) -> Float[Array, " all"]:
-    return map_samples(lambda one: score(one["x"], one["target"]), candidates)
+    values = map_samples(lambda one: score(one["x"], one["target"]), candidates)
+    if jnp.iscomplexobj(values):
+        raise ValueError(f"score returns {values.dtype}, by which nothing is better; give a real number")
+    return values
 
 
 @partial(jax.jit, static_argnames="n")

@@ -63,12 +63,13 @@ def check_numbers(
 
 
 def readable(name: str, value: Any) -> np.ndarray:
-    """``value`` as float64 numbers of the host; raise ValueError if it is traced."""
+    """``value`` as float64 numbers of the host; raise ValueError if it is traced or not real."""
     if not all(is_concrete(leaf) for leaf in jax.tree.leaves(value)):
         raise ValueError(
             f"{name} is traced, but its values are read when this is made; make it outside of jit, vmap and lax.map, "
             "then pass it in or close over it"
         )
+    check_real(name, value)
     return np.asarray(value, np.float64)
 
 
@@ -107,9 +108,21 @@ def safe_sqrt(x: Array) -> Array:
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, x)))
 
 
+def squared(x: Array) -> Array:
+    """``|x|^2`` of real or complex entries, with a gradient everywhere."""
+    return x.real * x.real + x.imag * x.imag if jnp.iscomplexobj(x) else x * x
+
+
+def real_parts(A: Array, y: Array) -> tuple[Array, Array]:
+    """A complex measurement y by A of real samples as the real one of both parts; a real one as it is."""
+    if not (jnp.iscomplexobj(A) or jnp.iscomplexobj(y)):
+        return A, y
+    return jnp.concatenate([A.real, A.imag]), jnp.concatenate([y.real, y.imag])
+
+
 def safe_norm(x: Array) -> Array:
-    """Euclidean norm over all entries, with gradient 0 (not NaN) at x = 0."""
-    total = jnp.sum(x * x)
+    """Euclidean norm over all entries, real or complex, with gradient 0 (not NaN) at x = 0."""
+    total = jnp.sum(squared(x))
     nonzero = total > 0
     return jnp.where(nonzero, jnp.sqrt(jnp.where(nonzero, total, 1.0)), 0.0)
 

@@ -192,7 +192,10 @@ class Denoiser:
         scale_in = 1.0
         if self.prediction == "edm":
             scale_in = 1.0 / jnp.sqrt(level.alpha**2 * self.sigma_data**2 + level.sigma**2)
-        raw = self._network(x * scale_in, self.network_time(self.schedule, level.t), cond).astype(x.dtype)
+        raw = self._network(x * scale_in, self.network_time(self.schedule, level.t), cond)
+        if jnp.iscomplexobj(raw):
+            raise ValueError(f"the network returns {raw.dtype}; give real and imaginary parts as two channels")
+        raw = raw.astype(x.dtype)
         if raw.shape != x.shape:
             raise ValueError(f"the network returns shape {raw.shape} for a sample of shape {x.shape}; they must agree")
         return self._read(raw, x, level)

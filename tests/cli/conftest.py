@@ -1,5 +1,6 @@
 """Tiny networks with random weights, so that commands run in seconds and need no released weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ SIDE = 28
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory) -> Path:
-    """A folder with the weights `model`, `guide`, `noisy` and `evaluator` (which comes with moments)."""
+    """A folder with the weights `model`, `guide`, `noisy` and `evaluator` (which comes with moments).
+
+    `plain` is a model without classes, `colour` one of 8 x 8 colour images, `other` an evaluator of 8 x 8 grey ones.
+    """
     from flax import nnx
 
     from tfg_jax import schedules
@@ -26,16 +30,21 @@ def weights(tmp_path_factory) -> Path:
         shapes = {".".join(map(str, path)): leaf.get_value().shape for path, leaf in nnx.to_flat_state(state)}
         return {name: (rng.normal(size=shape) / 4).astype(np.float32) for name, shape in shapes.items()}
 
-    unet = UNet2DConfig(
-        in_channels=4, out_channels=4, down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
-        block_out_channels=(4,), layers_per_block=1, norm_num_groups=2, attn_norm_num_groups=2,
-        attention_head_dim=4, add_attention=False, num_class_embeds=11,
+    models: tuple[tuple[str, int, tuple[int, int, int], int, int | None], ...] = (
+        ("model", 4, (SIDE, SIDE, 1), 2, 10), ("plain", 4, (SIDE, SIDE, 1), 2, None), ("colour", 3, (8, 8, 3), 1, None),
     )  # fmt: skip
-    config = released.diffusion_config(
-        "model", unet, schedules.VPCosine(), prediction="v", network_time="thousand", shape=(SIDE, SIDE, 1),
-        num_classes=10, null_class=10, pack=2,
-    )  # fmt: skip
-    store.save_weights(root / "model", config, arrays(UNet2D, unet))
+    for name, channels, shape, pack, classes in models:
+        unet = UNet2DConfig(
+            in_channels=channels, out_channels=channels, down_block_types=("DownBlock2D",),
+            up_block_types=("UpBlock2D",), block_out_channels=(4,), layers_per_block=1, norm_num_groups=2,
+            attn_norm_num_groups=2, attention_head_dim=4, add_attention=False,
+            num_class_embeds=classes and classes + 1,
+        )  # fmt: skip
+        config = released.diffusion_config(
+            name, unet, schedules.VPCosine(), prediction="v", network_time="thousand", shape=shape,
+            num_classes=classes, null_class=classes, pack=pack,
+        )  # fmt: skip
+        store.save_weights(root / name, config, arrays(UNet2D, unet))
     guide = classifiers.GuideConfig(side=SIDE, widths=(4,), blocks=(1,))
     noisy = classifiers.NoisyGuideConfig(side=SIDE, widths=(4,), blocks=(1,))
     evaluator = classifiers.EvaluatorConfig(side=SIDE, width=4, depths=(1, 1), num_features=6)
@@ -43,9 +52,11 @@ def weights(tmp_path_factory) -> Path:
         ("guide", "classifier", classifiers.GuideNet, guide),
         ("noisy", "noisy-classifier", classifiers.NoisyGuideNet, noisy),
         ("evaluator", "classifier", classifiers.EvaluatorNet, evaluator),
+        ("other", "classifier", classifiers.EvaluatorNet, replace(evaluator, side=8)),
     )
     for name, kind, cls, net in networks:
-        head = {"kind": kind, "name": name, "network": cls.__name__, "shape": [SIDE, SIDE, 1], "net": net.to_dict()}
+        size = [net.side, net.side, 1]
+        head = {"kind": kind, "name": name, "network": cls.__name__, "shape": size, "net": net.to_dict()}
         store.save_weights(root / name, head, arrays(cls, net))
     moments = {"mean": np.zeros(6), "covariance": np.eye(6), "count": np.array(100, np.int64)}
     store.save_arrays(root / "evaluator" / "moments.safetensors", moments)

@@ -252,6 +252,34 @@ def test_mistakes_are_one_sentence_and_exit_2(extra, said, tiny, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "network", "said"),
+    [
+        ("sample", "--model", "colour", "guide='guide' reads images of 28 x 28 x 1, but the model samples 8 x 8 x 3"),
+        (
+            "compare",
+            "--evaluator",
+            "other",
+            "evaluator='other' reads images of 8 x 8 x 1, but the model samples 28 x 28",
+        ),
+        ("optimise", "--model", "colour", "guide='guide' reads images of 28 x 28 x 1, but the model samples 8 x 8 x 3"),
+        ("compare", "--model", "plain", "has no classes of its own, the classifiers have 10; the method conditional"),
+    ],
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_networks_that_do_not_fit_are_noticed_before_anything_runs(
+    command, option, network, said, dry, weights, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    given = {"--model": "model", "--guide": "guide", "--evaluator": "evaluator", option: network}
+    given = {key: given[key] for key in given if (command, key) != ("optimise", "--evaluator")}
+    args = [word for key, name in given.items() for word in (key, str(weights / name))]
+    args += ["--reward", "class"] if command == "optimise" else []
+    assert main([command, *args, *dry]) == 2
+    heard = capsys.readouterr().err
+    assert said in heard and len(heard.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("extra", [["--rhoo", "1"], ["--rho", "much"], ["--method", "magic"]])
 def test_unknown_flags_and_values_exit_2(extra, tiny, capsys):
     assert main(["sample", *tiny, *extra]) == 2

@@ -152,6 +152,41 @@ def test_measurements_of_ones_own_have_no_truth(weights, tmp_path, capsys):
         assert said in capsys.readouterr().err
 
 
+def test_a_model_of_other_images_is_restored_without_feature_distances(weights, tmp_path, capsys):
+    """8 x 8 in colour, by the default evaluator of 28 x 28 in grey: said beforehand; one asked for is refused."""
+    np.savez(tmp_path / "mine.npz", x=np.random.default_rng(0).uniform(-1, 1, size=(1, 8, 8, 3)).astype(np.float32))
+    given = ["--model", str(weights / "colour"), "--images", str(tmp_path / "mine.npz"), "--steps", "2", "--draws", "2"]
+    said = "reads images of 28 x 28 x 1, but the model samples 8 x 8 x 3; give another evaluator"
+    assert main(["solve", *given, "--out", str(tmp_path / "run"), "--evaluator", str(weights / "evaluator")]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert main(["solve", *given, "--dry-run"]) == 0
+    heard = capsys.readouterr().err
+    assert "note: feature distances are left out: evaluator='fashion-mnist-evaluator'" in heard and said in heard
+    assert main(["solve", *given, "--out", str(tmp_path / "run"), "--method", "mpgd"]) == 0
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert found["psnr"] > 0 and found["residual"] > 0 and "feature_distance" not in found
+    assert "feature distances are left out" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_complex_measurements_from_end_to_end(weights, small, tmp_path, capsys):
+    """Some columns of the Fourier transform, degraded here and measured elsewhere; real numbers are refused."""
+    out = tmp_path / "run"
+    assert main(["solve", *small, "--problem", "fourier", "--out", str(out)]) == 0
+    y = read_folder(out).read_all()["target"]
+    assert y.dtype == np.complex64 and y.shape == (6, 28, 28, 1) and (y != 0).all(axis=1).sum() == 6 * 7
+    assert json.loads((out / "metrics.json").read_text())["residual"] > 0
+    given = ["--model", str(weights / "model"), "--steps", "2", "--draws", "2", "--chunk", "2", "--problem", "fourier"]
+    np.savez(tmp_path / "seen.npz", x=y[::2])
+    np.savez(tmp_path / "real.npz", x=np.real(y[::2]))
+    measured = ["--measured", "--dry-run", "--images", str(tmp_path / "seen.npz")]
+    assert main(["solve", *given, *measured]) == 0
+    capsys.readouterr()
+    assert main(["solve", *given, *measured[:-1], str(tmp_path / "real.npz")]) == 2
+    assert "these measurements are (n, H, W, C) complex numbers" in capsys.readouterr().err
+    assert main(["solve", *given, "--noise", "poisson"]) == 2
+    assert "use Gaussian noise" in capsys.readouterr().err
+
+
 def solved(key, model, method, *, objective, num_samples, target, cond, index_offset):
     """Samples as `end_to_end` gives them, of a network that takes too long to compile for what this tells."""
     assert type(objective).__name__ == "GaussianLogLikelihood" and target.shape == (2, 14, 14, 1)
@@ -261,7 +296,8 @@ def write_cut(file: Path) -> None:
         ("cut.png", write_cut, "is no readable picture"),
         ("text.npz", write_bytes, "is no .npz file; write one with numpy.savez(file, x=images)"),
         ("big.png", lambda f: Image.new("L", (32, 28)).save(f), "is 28 x 32 x 1, the model needs 28 x 28 x 1; resize"),
-        ("deep.png", lambda f: Image.fromarray(np.zeros((28, 28), np.uint16)).save(f), "more than 8 bits"),
+        ("wide.png", lambda f: Image.new("RGB", (32, 28)).save(f), "is 28 x 32 x 3, the model needs 28 x 28 x 1"),
+        ("deep.tif", lambda f: Image.fromarray(np.zeros((28, 28), np.float32)).save(f), "more than 8 bits"),
         ("y.npz", lambda f: np.savez(f, y=np.zeros(3)), "holds ['y']; name the images x"),
         ("flat.npz", lambda f: np.savez(f, x=np.zeros((28, 28))), "holds x of shape (28, 28)"),
         ("whole.npz", lambda f: np.savez(f, x=np.zeros((1, 28, 28, 1), int)), "floats or bytes"),

@@ -48,7 +48,7 @@ def run(options: Options) -> int:
     from tfg_jax.cli import runs, scoring, setup
     from tfg_jax.shards import MANIFEST
 
-    task = setup.load_task(options, noisy=any(map(setup.needs_noisy_guide, methods.values())))
+    task = setup.load_task(options, list(methods.values()))
     targets = setup.targets_of(options, task.class_names)
     if options.dry_run:
         print(runs.describe(task, methods, targets, options.chunk))

@@ -8,21 +8,26 @@ from pathlib import Path
 
 import numpy as np
 
+from tfg_jax.cli.pictures import SUFFIXES, read_picture, wrong_size
 from tfg_jax.readers import check_file, load_npz
-
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 def read_images(
-    paths: Sequence[Path], shape: tuple[int, ...], *, needed_by: str = "the model", bright: bool = True
+    paths: Sequence[Path],
+    shape: tuple[int, ...],
+    *,
+    needed_by: str = "the model",
+    bright: bool = True,
+    complex_values: bool = False,
 ) -> tuple[np.ndarray, list[str]]:
     """Images (n, H, W, C) in [-1, 1] and a name for each, in the order given; a folder's files by name.
 
     Args:
-        paths: pictures, .npz files with images `x` (n, H, W, C), or folders that hold some.
+        paths: pictures, each frame an image, .npz files with images `x` (n, H, W, C), or folders that hold some.
         shape: (H, W, C) that all of them must have, C = 1 (grey) or 3.
         needed_by: who needs that shape, for the message.
         bright: False for measurements that are no brightness in [-1, 1]: pictures cannot hold them.
+        complex_values: True for measurements that are complex, which all of them must be then.
 
     Raises:
         ValueError: no images, a file that is no readable image, or one of another size.
@@ -32,15 +37,16 @@ def read_images(
     names: list[str] = []
     for file in [file for path in paths for file in _files(path)]:
         if file.suffix.lower() == ".npz":
-            held = as_images(f"images={file}", read_npz("images", file, ("x",))["x"], bright=bright)
+            held = as_images(f"images={file}", read_npz("images", file, ("x",))["x"], bright=bright,
+                             complex_values=complex_values)  # fmt: skip
             labels = [f"{file.stem} {i}" for i in range(len(held))]
         elif not bright:
             raise ValueError(f"images={file} is a picture, but {needed_by} measures no brightness; give an .npz file")
         else:
-            held, labels = _read_picture(file, shape[-1])[None], [file.stem]
+            held = read_picture(file, shape, needed_by)
+            labels = [file.stem] if len(held) == 1 else [f"{file.stem} {i}" for i in range(len(held))]
         if held.shape[1:] != tuple(shape):
-            size, wanted = (" x ".join(map(str, each)) for each in (held.shape[1:], shape))
-            raise ValueError(f"images={file} is {size}, {needed_by} needs {wanted}; resize or crop it first")
+            raise wrong_size(file, held.shape[1:], shape, needed_by)
         if not np.isfinite(held).all():
             raise ValueError(f"images={file} holds NaN or infinity; clean it first")
         images.append(held)
@@ -63,13 +69,18 @@ def read_npz(name: str, file: Path, keys: Sequence[str]) -> dict[str, np.ndarray
     return arrays
 
 
-def as_images(where: str, x: np.ndarray, *, bright: bool = True) -> np.ndarray:
+def as_images(where: str, x: np.ndarray, *, bright: bool = True, complex_values: bool = False) -> np.ndarray:
     """Images (n, H, W, C) as float32 in [-1, 1], from bytes 0..255 or floats; ValueError for anything else.
 
-    bright: whether values far outside that range are refused.
+    bright: whether values far outside that range are refused. complex_values: whether complex numbers are wanted.
     """
     from tfg_jax.data.fashion_mnist import to_float
 
+    if complex_values:
+        if x.ndim != 4 or not len(x) or not np.issubdtype(x.dtype, np.complexfloating):
+            raise ValueError(f"{where} holds x of shape {x.shape} and type {x.dtype}; these measurements are "
+                             "(n, H, W, C) complex numbers")  # fmt: skip
+        return x.astype(np.complex64)
     if x.ndim != 4 or not len(x) or not (x.dtype == np.uint8 or np.issubdtype(x.dtype, np.floating)):
         raise ValueError(f"{where} holds x of shape {x.shape} and type {x.dtype}; images are (n, H, W, C), "
                          "floats or bytes")  # fmt: skip
@@ -86,26 +97,7 @@ def _files(path: Path) -> list[Path]:
             raise FileNotFoundError(f"images={path} does not exist; give pictures, .npz files or a folder of them")
         check_file("images", path)
         return [path]
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in (*PICTURES, ".npz"))
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in (*SUFFIXES, ".npz"))
     if not found:
         raise ValueError(f"images={path} is a folder without pictures or .npz files; give another")
     return found
-
-
-def _read_picture(file: Path, channels: int) -> np.ndarray:
-    """One picture as (H, W, channels) in [-1, 1]; transparency falls on white, as viewers show it."""
-    from PIL import Image, UnidentifiedImageError
-
-    from tfg_jax.data.fashion_mnist import to_float
-
-    try:
-        with Image.open(file) as opened:
-            if opened.mode.startswith("I") or opened.mode == "F":
-                raise ValueError(f"images={file} has more than 8 bits a channel; save it with 8, or give an .npz file")
-            if opened.has_transparency_data:
-                solid = opened.convert("RGBA")
-                opened = Image.alpha_composite(Image.new("RGBA", solid.size, "white"), solid)
-            pixels = np.asarray(opened.convert("L" if channels == 1 else "RGB"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise ValueError(f"images={file} is no readable picture ({type(error).__name__}); give PNG or .npz") from None
-    return to_float(pixels.reshape(*pixels.shape[:2], channels))

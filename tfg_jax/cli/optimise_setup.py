@@ -24,7 +24,7 @@ from tfg_jax.sample import sample, upper_cost
 from tfg_jax.samplers.rules import DDIM
 from tfg_jax.shards import fingerprint
 from tfg_jax.tasks.rewards import brightness, class_log_odds
-from tfg_jax.tasks.scoring import load_as
+from tfg_jax.tasks.scoring import check_reads, load_as
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +132,7 @@ def _reward(options: Options, model: Denoiser) -> tuple[Any, dict[str, np.ndarra
             raise ValueError(f"request={options.request} has no effect on the reward brightness; drop it")
         return brightness(), {}, "brightness", networks
     guide = load_as(options.guide, Classifier)
+    check_reads("guide", guide, model.shape)
     count = guide.num_classes
     names = CLASS_NAMES if count == len(CLASS_NAMES) else tuple(f"class {c}" for c in range(count))
     word = options.request or "bag"

@@ -36,7 +36,7 @@ def run(options: Options) -> int:
     from tfg_jax.cli import runs, scoring, setup
     from tfg_jax.shards import open_folder
 
-    task = setup.load_task(options, noisy=setup.needs_noisy_guide(method))
+    task = setup.load_task(options, [method])
     task = dataclasses.replace(task, lookahead=lookahead, window=options.window)
     targets = setup.targets_of(options, task.class_names)
     if options.dry_run:

@@ -21,18 +21,25 @@ from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 NOISY_GUIDE = "fashion-mnist-noisy"
 
 
-def load_task(options: RunOptions, noisy: bool) -> LabelTask:
+def load_task(options: RunOptions, methods: Sequence[Method]) -> LabelTask:
     """The task with its networks; the noisy guide only if a method needs it.
 
-    Raises ValueError for a noisy guide that no method needs.
+    Raises ValueError for a noisy guide that no method needs, and for classes that are given to the model itself if they
+    are not the model's.
     """
+    noisy = any(map(needs_noisy_guide, methods))
     if options.noisy_guide is not None and not noisy:
         raise ValueError("--noisy-guide has no effect without the method classifier; drop it")
-    return load_label_task(
+    task = load_label_task(
         options.model, options.guide, options.evaluator, (options.noisy_guide or NOISY_GUIDE) if noisy else None,
         weak=options.weak, w=options.w, data=options.data, steps=options.steps, eta=options.eta, v=options.v,
         clip=options.clip,
     )  # fmt: skip
+    count = task.model.num_classes
+    if any(method.conditional for method in methods) and count != len(task.class_names):
+        raise ValueError(f"model={options.model!r} has {count or 'no'} classes of its own, the classifiers have "
+                         f"{len(task.class_names)}; the method conditional needs the same")  # fmt: skip
+    return task
 
 
 def needs_noisy_guide(method: Method) -> bool:

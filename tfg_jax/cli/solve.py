@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 SHOWN = 8
 EVALUATOR = "fashion-mnist-evaluator"
-ProblemName = Literal["box", "random", "sr2", "sr4", "sr2-bicubic", "sr4-bicubic", "blur", "motion", "hdr", "phase"]
+ProblemName = Literal[
+    "box", "random", "sr2", "sr4", "sr2-bicubic", "sr4-bicubic", "blur", "motion", "hdr", "phase", "fourier"
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Options(CommonOptions, GuidedOptions, MethodOptions):
 
     problem: ProblemName = "sr2"
     """What is lost: a central box, 70 % of the pixels at random, resolution (averaged or bicubic), sharpness (Gaussian
-    blur or motion), highlights and shadows (hdr), the phase of the Fourier transform."""
+    blur or motion), highlights and shadows (hdr), the phase of the Fourier transform, three quarters of its columns
+    (fourier, as in magnetic resonance imaging)."""
     images: tuple[Path, ...] = ()
     """PNG or other pictures, .npz files with `x` (n, H, W, C), or folders of them; default the shipped test images."""
     measured: bool = False
@@ -83,7 +86,8 @@ class Options(CommonOptions, GuidedOptions, MethodOptions):
     weighting: Literal["published", "score"] | None = None
     """pigdm: how its gradient enters a step."""
     evaluator: str | None = EVALUATOR
-    """Classifier in whose features perceptual distance is measured: released name or folder; None leaves it out."""
+    """Classifier in whose features perceptual distance is measured: released name or folder; None leaves it out, as
+    does the default where the model's images are of another size."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/solve")
     """Folder of the results."""
 
@@ -117,7 +121,10 @@ def run(options: Options) -> int:
     from tfg_jax.shards import open_folder
 
     setting = _setting(options, lookahead)
-    task, evaluator = setting.task, _evaluator(options)
+    task = setting.task
+    evaluator, notes = _evaluator(options, task.model.shape)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     targets = np.repeat(setting.measurements, options.draws, axis=0)
     if options.dry_run:
         print(runs.describe(task, {options.method: method}, targets, options.chunk))
@@ -129,7 +136,7 @@ def run(options: Options) -> int:
         arrays = folder.read_all()
         seconds = sum(runs.read_seconds(options.out).values())
         try:
-            _report(options, _scored(setting, evaluator, arrays, seconds, config))
+            _report(options, _scored(setting, evaluator, arrays, seconds, config, notes))
         except Exception as error:  # whatever goes wrong here, the samples are safe and the user must hear of them
             print(f"tfg-jax solve: the samples are complete in {options.out}, but scoring failed "
                   f"({type(error).__name__}: {error}); the same command tries again", file=sys.stderr)  # fmt: skip
@@ -206,10 +213,12 @@ def _measured(options: Options, operator: Any, shape: tuple[int, int, int]) -> t
     if options.evaluator not in (None, EVALUATOR):
         raise ValueError(f"--evaluator {options.evaluator} has no effect on --measured, which knows no truth; drop it")
     blank = np.asarray(operator(jnp.zeros(shape)))
-    bright = getattr(operator, "measures_images", True)
-    y, names = read_images(options.images, blank.shape, needed_by=f"problem {options.problem}", bright=bright)
+    y, names = read_images(
+        options.images, blank.shape, needed_by=f"problem {options.problem}",
+        bright=getattr(operator, "measures_images", True), complex_values=np.iscomplexobj(blank),
+    )  # fmt: skip
     observed = np.asarray(jax.device_get(getattr(operator, "observed", 1.0)))
-    y = np.where(observed > 0, y, blank).astype(np.float32)
+    y = np.where(observed > 0, y, blank).astype(blank.dtype)
     return _first(options, y, names, len(y))
 
 
@@ -251,18 +260,30 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _evaluator(options: Options) -> Any:
-    """The network of perceptual distances, or None."""
+def _evaluator(options: Options, shape: tuple[int, ...]) -> tuple[Any, list[str]]:
+    """The network of perceptual distances, or None, and a note if the default one cannot read the model's images."""
     if options.evaluator is None or options.measured:
-        return None
+        return None, []
     from tfg_jax.objectives.classifier import Classifier
-    from tfg_jax.tasks.scoring import load_as
+    from tfg_jax.tasks.scoring import check_features, load_as
 
-    return load_as(options.evaluator, Classifier)
+    evaluator = load_as(options.evaluator, Classifier)
+    try:
+        check_features("evaluator", evaluator, shape)
+    except ValueError as error:
+        if options.evaluator != EVALUATOR:
+            raise
+        return None, [f"feature distances are left out: {error}"]
+    return evaluator, []
 
 
 def _scored(
-    setting: Setting, evaluator: Any, arrays: Mapping[str, np.ndarray], seconds: float, config: Mapping[str, Any]
+    setting: Setting,
+    evaluator: Any,
+    arrays: Mapping[str, np.ndarray],
+    seconds: float,
+    config: Mapping[str, Any],
+    notes: list[str],
 ) -> InverseRun:
     import numpy as np
 
@@ -288,6 +309,7 @@ def _scored(
         truth_features=None if evaluator is None or truth is None else metrics.features(evaluator, truth),
         path=arrays["objective"] if arrays["objective"].shape[1] > 1 else None,  # end to end: the result's alone
         config=config,
+        notes=notes,
     )
 
 

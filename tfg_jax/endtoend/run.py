@@ -144,6 +144,7 @@ def _checked(
             "objective must be one of clean samples, e.g. class_log_prob: only the end of the solve is seen"
         )
     objective.check(target, num_samples, model.shape)
+    arguments.check_scalar(objective, target, model.shape)
     grid, steps = (method.grid, method.steps) if isinstance(method, Controls) else (None, 1)
     arguments.check_signal(model, None, *arguments.check_grid(grid, model.schedule, steps))
     if start is not None:

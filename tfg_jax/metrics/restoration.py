@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from tfg_jax.metrics.batching import map_batches
 from tfg_jax.metrics.intervals import AnyArray
@@ -56,12 +56,12 @@ def ssim(x: Float[AnyArray, "n *shape"], truth: Float[AnyArray, "..."]) -> Float
 
 
 def measurement_residual(
-    operator: Callable[[Array], Array], x: Float[AnyArray, "n *shape"], y: Float[AnyArray, "..."]
+    operator: Callable[[Array], Array], x: Float[AnyArray, "n *shape"], y: Inexact[AnyArray, "..."]
 ) -> Float[np.ndarray, "n"]:
     """Root mean square of ``y - A(x)`` over what is measured, in units of y: the noise's standard deviation is right.
 
-    Less says that noise was copied into the image, more that the measurement was not met. Hidden entries of an
-    inpainting mask do not count.
+    Less says that noise was copied into the image, more that the measurement was not met. Hidden entries of a
+    mask do not count; real and imaginary part of a complex measurement count as two.
 
     operator: ``x0 -> y`` of one sample, shared by all. x: (n, ...). y: (n, ...), one measurement a sample.
     """
@@ -71,7 +71,8 @@ def measurement_residual(
     measured = map_batches(Partial(operator) if opaque else Partial(_call, operator), x, 256)
     if measured.shape != y.shape:
         raise ValueError(f"y must have shape {measured.shape}, what the operator gives, got {y.shape}.")
-    squared = (np.asarray(y, np.float64) - measured) ** 2
+    off = np.asarray(y, np.result_type(y.dtype, np.float64)) - measured
+    squared = (np.real(off) ** 2 + np.imag(off) ** 2) / 2.0 if np.iscomplexobj(off) else off**2
     seen = np.broadcast_to(np.asarray(getattr(operator, "observed", 1.0), np.float64), squared.shape[1:])
     return np.sqrt((squared * seen).reshape(len(x), -1).sum(axis=1) / seen.sum())
 

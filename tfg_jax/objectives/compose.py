@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 from tfg_jax import struct
 from tfg_jax.checks import check_number
 from tfg_jax.objectives.base import output_shape
+from tfg_jax.objectives.inverse import Residual
 
 
 @struct.dataclass
@@ -81,11 +82,19 @@ class Through:
         return getattr(self.objective, "crosses_zero", False)
 
     def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
-        """As the objective's, at the decoded shape."""
-        self.objective.check(target, num_samples, output_shape(self.decoder, shape))
+        """As the objective's, at the decoded shape; a measurement's, at what it makes of decoded samples."""
+        if isinstance(self.objective, Residual):
+            measured = jax.tree_util.Partial(_measured, self.decoder, self.objective.operator)
+            self.objective.replace(operator=measured).check(target, num_samples, shape)  # type: ignore[attr-defined]
+        else:
+            self.objective.check(target, num_samples, output_shape(self.decoder, shape))
 
     def __call__(self, x0: Float[Array, "*shape"], target: Any) -> Float[Array, ""]:
         return self.objective(self.decoder(x0), target)
+
+
+def _measured(decoder: Any, operator: Any, x0: Array) -> Array:
+    return operator(decoder(x0))
 
 
 def weighted(objective: Any, weight: ArrayLike) -> Weighted:

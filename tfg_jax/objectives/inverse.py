@@ -1,6 +1,7 @@
 """Measurements as objectives: how well a clean sample explains ``y = A(x0) + noise``; the target is y.
 
-The operator is any pytree called as ``operator(x0) -> y`` on one sample.
+The operator is any pytree called as ``operator(x0) -> y`` on one sample. Where y is complex, ``||.||^2`` is the sum of
+``|.|^2``: real and imaginary part count as two measurements, each with noise of its own.
 """
 
 from __future__ import annotations
@@ -12,31 +13,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Inexact, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number, is_concrete, safe_norm
-from tfg_jax.objectives.base import output_shape
+from tfg_jax.checks import check_number, is_concrete, safe_norm, squared
+from tfg_jax.objectives.base import output_of
 from tfg_jax.operators.base import measurement_slope
-from tfg_jax.operators.noise import check_counts_photons
+from tfg_jax.operators.noise import check_brightness, check_counts_photons
 
 FLOOR = 0.1
 """Expected counts below this are judged by the tangent of the log-likelihood there: finite for black and beyond."""
 
 
-class _Residual:
+class Residual:
     """Members shared by the measurement objectives."""
 
     operator: Any
     noisy = False
+    counts_photons = False
 
     def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
-        """The target must be (num_samples, *measurement) floats of the shape the operator gives."""
-        expected = (num_samples, *output_shape(self.operator, shape))
+        """The target must be (num_samples, *measurement) floats or complex numbers, as the operator gives them."""
+        one = output_of(self.operator, jax.ShapeDtypeStruct(shape, "float32"))
+        if self.counts_photons:
+            check_brightness(self.operator, one)
+        is_complex = jnp.issubdtype(one.dtype, jnp.complexfloating)
+        kind, word = (jnp.complexfloating, "complex") if is_complex else (jnp.floating, "float")
+        expected = (num_samples, *one.shape)
         got, dtype = getattr(target, "shape", None), getattr(target, "dtype", None)
-        if got != expected or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        if got != expected or dtype is None or not jnp.issubdtype(dtype, kind):
             raise ValueError(
-                f"target must be float measurements of shape {expected}, got shape {got} and dtype {dtype}; "
+                f"target must be {word} measurements of shape {expected}, got shape {got} and dtype {dtype}; "
                 "give operator(x0) of each sample"
             )
         if is_concrete(target) and not np.all(np.isfinite(np.asarray(target))):
@@ -48,14 +55,14 @@ class _Residual:
 
 
 @struct.dataclass
-class GaussianLogLikelihood(_Residual):
+class GaussianLogLikelihood(Residual):
     """``-||y - A(x0)||^2 / (2 noise_std^2)``; build it with `gaussian_log_likelihood`."""
 
     operator: Callable[[Array], Array]
     noise_std: ArrayLike
 
-    def __call__(self, x0: Float[Array, "*shape"], target: Float[Array, "*measurement"]) -> Float[Array, ""]:
-        return -0.5 * jnp.sum(((target - self.operator(x0)) / self.noise_std) ** 2)
+    def __call__(self, x0: Float[Array, "*shape"], target: Inexact[Array, "*measurement"]) -> Float[Array, ""]:
+        return -0.5 * jnp.sum(squared((target - self.operator(x0)) / self.noise_std))
 
     def measurement_slope(self, x0: Array, target: Array, variance: ArrayLike) -> Array:
         """Gradient in the mean x0 of ``log p(y)`` if the clean sample is N(x0, variance I), for `PiGDM`."""
@@ -63,11 +70,12 @@ class GaussianLogLikelihood(_Residual):
 
 
 @struct.dataclass
-class PoissonLogLikelihood(_Residual):
+class PoissonLogLikelihood(Residual):
     """Photon counts, ``sum n log(rate / n) - rate + n <= 0``; build it with `poisson_log_likelihood`."""
 
     operator: Callable[[Array], Array]
     peak: ArrayLike
+    counts_photons = True
 
     def __call__(self, x0: Float[Array, "*shape"], target: Float[Array, "*measurement"]) -> Float[Array, ""]:
         count = jnp.maximum(0.5 * self.peak * (target + 1.0), 0.0)
@@ -80,22 +88,23 @@ class PoissonLogLikelihood(_Residual):
 
 
 @struct.dataclass
-class ResidualNorm(_Residual):
+class ResidualNorm(Residual):
     """``-||y - A(x0)||``, the norm itself; build it with `residual_norm`."""
 
     operator: Callable[[Array], Array]
 
-    def __call__(self, x0: Float[Array, "*shape"], target: Float[Array, "*measurement"]) -> Float[Array, ""]:
+    def __call__(self, x0: Float[Array, "*shape"], target: Inexact[Array, "*measurement"]) -> Float[Array, ""]:
         return -self.residual_norm(x0, target)
 
 
 @struct.dataclass
-class PhotonResidual(_Residual):
+class PhotonResidual(Residual):
     """Photon counts by their Gaussian approximation, in residuals; build it with `photon_residual`."""
 
     operator: Callable[[Array], Array]
     peak: ArrayLike
     squared: bool = struct.field(pytree_node=False, default=False)
+    counts_photons = True
 
     def residual_norm(self, x0: Array, target: Array) -> Float[Array, ""]:
         """``||w (y - A(x0))||``, w as in `photon_residual`, with gradient 0 at 0."""
@@ -114,7 +123,8 @@ def gaussian_log_likelihood(operator: Callable[[Array], Array], noise_std: Array
 
     Args:
         operator: ``x0 -> y`` of one sample, a pytree (a plain function is held static).
-        noise_std: standard deviation of the measurement noise, > 0, in units of y (traced).
+        noise_std: standard deviation of the measurement noise (of its real and its imaginary part each, if complex),
+            > 0, in units of y (traced).
 
     Raises:
         ValueError: noise_std <= 0 or not finite.

@@ -6,11 +6,15 @@ Linear operators also have
     adjoint(y)                         A^T y, exactly
     gram_solve(y, variance, ridge)     (variance A A^T + ridge I)^-1 y, exactly
 
+of real numbers. Where A or x0 is complex, A^H takes the place of A^T in both, and a complex y of a real x0 is two real
+measurements: ``real_slope(y, variance, ridge)``, where there is one, is A^T (variance A A^T + ridge I)^-1 y of those.
+
 They plug into `tfg_jax.objectives.gaussian_log_likelihood`, `poisson_log_likelihood` and `residual_norm`.
 """
 
 from tfg_jax.operators.base import Operator, measurement_slope
 from tfg_jax.operators.blur import Convolution, convolution, gaussian_blur, motion_blur, motion_kernel
+from tfg_jax.operators.fourier import Fourier, fourier, random_fourier
 from tfg_jax.operators.linear import (
     Inpainting,
     Matrix,
@@ -28,6 +32,7 @@ from tfg_jax.operators.nonlinear import DynamicRange, PhaseRetrieval, dynamic_ra
 __all__ = [
     "Convolution",
     "DynamicRange",
+    "Fourier",
     "Inpainting",
     "Matrix",
     "Operator",
@@ -36,6 +41,7 @@ __all__ = [
     "box_inpainting",
     "convolution",
     "dynamic_range",
+    "fourier",
     "gaussian_blur",
     "inpainting",
     "matrix",
@@ -45,6 +51,7 @@ __all__ = [
     "motion_blur",
     "motion_kernel",
     "phase_retrieval",
+    "random_fourier",
     "random_inpainting",
     "separable",
     "super_resolution",

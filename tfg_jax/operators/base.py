@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.scipy.sparse.linalg import cg
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
-from tfg_jax.checks import check_count
+from tfg_jax.checks import check_count, check_numbers, is_concrete
 
 CG_STEPS = 64
 """Most steps of conjugate gradients, for operators without a `gram_solve` of their own."""
@@ -48,28 +50,71 @@ def expect(operator: Any, name: str, got: tuple[int, ...], wanted: tuple[int, ..
         )
 
 
+def entries(name: str, value: Any) -> np.ndarray:
+    """``value`` in float64, or in complex128 if it is complex.
+
+    Raises ValueError if it is traced, and unless all of it is finite.
+    """
+    if not all(is_concrete(part) for part in jax.tree.leaves(value)):
+        raise ValueError(
+            f"{name} is traced, but its values are read when this is made; make it outside of jit, vmap and lax.map, "
+            "then pass it in or close over it"
+        )
+    given = np.asarray(value)
+    if given.dtype.kind == "c":
+        if not np.isfinite(given).all():
+            raise ValueError(f"{name} holds NaN or infinity; give finite numbers")
+        return given.astype(np.complex128)
+    numbers = np.asarray(value, np.float64)
+    check_numbers(name, numbers)
+    return numbers
+
+
+def leaf(values: np.ndarray) -> Array:
+    """An operator's numbers in JAX's own precision; complex ones stay complex."""
+    return jnp.asarray(values, jnp.result_type(complex if values.dtype.kind == "c" else float))
+
+
+def cast(values: Array, x: Array) -> Array:
+    """An operator's numbers in the precision of ``x``; complex ones stay complex."""
+    return values.astype(jnp.result_type(x.dtype, jnp.complex64) if jnp.iscomplexobj(values) else x.dtype)
+
+
+def as_real(y: Inexact[Array, "..."]) -> Float[Array, "..."]:
+    """A complex array as its real and imaginary parts on a new first axis; a real one as it is."""
+    return jnp.stack([y.real, y.imag]) if jnp.iscomplexobj(y) else y
+
+
 def measurement_slope(
     operator: Callable[[Array], Array],
-    x0: Float[Array, "*shape"],
-    residual: Float[Array, "*measurement"],
+    x0: Inexact[Array, "*shape"],
+    residual: Inexact[Array, "*measurement"],
     variance: ArrayLike,
     ridge: ArrayLike,
-) -> Float[Array, "*shape"]:
-    """``A^T (variance A A^T + ridge I)^-1 residual``.
+) -> Inexact[Array, "*shape"]:
+    """``A^T (variance A A^T + ridge I)^-1 residual``, a complex measurement of a real sample taken as two real ones.
 
-    Exact for operators with a `gram_solve`. For any other, A is the Jacobian at ``x0`` and the system is solved by at
-    most `CG_STEPS` steps of conjugate gradients.
+    Exact for operators with a `gram_solve` (`real_slope`, where the measurement alone is complex). For any other, A is
+    the Jacobian at ``x0`` and the system is solved by at most `CG_STEPS` steps of conjugate gradients.
 
     Args:
         operator: of one sample.
-        x0: where an operator without `gram_solve` is linearised.
+        x0: where an operator without closed form is linearised.
         residual: ``y - operator(x0)``.
         variance: of x0 given what is known, > 0.
-        ridge: variance of the measurement noise, > 0.
+        ridge: variance of the measurement noise, > 0; of its real and its imaginary part each.
     """
-    if hasattr(operator, "gram_solve"):
+    if jnp.iscomplexobj(residual) and not jnp.iscomplexobj(x0):
+        if hasattr(operator, "real_slope"):
+            return operator.real_slope(residual, variance, ridge)  # type: ignore[attr-defined]
+    elif hasattr(operator, "gram_solve"):
         return operator.adjoint(operator.gram_solve(residual, variance, ridge))  # type: ignore[attr-defined]
-    _, push = jax.linearize(operator, x0)
+    if jnp.iscomplexobj(x0):
+        parts = measurement_slope(
+            lambda x: operator(jax.lax.complex(x[0], x[1])), as_real(x0), residual, variance, ridge
+        )
+        return jax.lax.complex(parts[0], parts[1])
+    _, push = jax.linearize(lambda x: as_real(operator(x)), x0)
     pull = jax.linear_transpose(push, x0)
-    solved, _ = cg(lambda z: variance * push(pull(z)[0]) + ridge * z, residual, maxiter=CG_STEPS)
+    solved, _ = cg(lambda z: variance * push(pull(z)[0]) + ridge * z, as_real(residual), maxiter=CG_STEPS)
     return pull(solved)[0]

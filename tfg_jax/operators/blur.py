@@ -9,11 +9,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Inexact
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number, check_numbers, readable
-from tfg_jax.operators.base import check_image_shape, expect
+from tfg_jax.checks import check_number, readable
+from tfg_jax.operators.base import cast, check_image_shape, entries, expect, leaf
 from tfg_jax.operators.linear import Separable, separable
 
 
@@ -28,30 +28,41 @@ class Convolution:
         shape: (H, W, C).
     """
 
-    kernel: Float[Array, "k l"]
+    kernel: Inexact[Array, "k l"]
     shape: tuple[int, int, int] = struct.field(pytree_node=False)
 
-    def __call__(self, x0: Float[Array, "..."]) -> Float[Array, "H W C"]:
+    def __call__(self, x0: Inexact[Array, "..."]) -> Inexact[Array, "H W C"]:
         expect(self, "x0", x0.shape, self.shape)
         return self._filter(x0, self._transfer(x0))
 
-    def adjoint(self, y: Float[Array, "..."]) -> Float[Array, "H W C"]:
-        """Convolution with the mirrored kernel."""
+    def adjoint(self, y: Inexact[Array, "..."]) -> Inexact[Array, "H W C"]:
+        """Convolution with the mirrored kernel, conjugated."""
         expect(self, "y", y.shape, self.shape)
         return self._filter(y, jnp.conj(self._transfer(y)))
 
-    def gram_solve(self, y: Float[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Float[Array, "H W C"]:
+    def gram_solve(self, y: Inexact[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Inexact[Array, "H W C"]:
         """Division by ``variance |K|^2 + ridge`` at every frequency."""
         expect(self, "y", y.shape, self.shape)
         power = jnp.abs(self._transfer(y)) ** 2
         return self._filter(y, jnp.asarray(1.0 / (variance * power + ridge)))
 
-    def _transfer(self, like: Array) -> Complex[Array, "H half 1"]:
-        tall, wide = self.kernel.shape
-        placed = jnp.zeros(self.shape[:2], like.dtype).at[:tall, :wide].set(self.kernel.astype(like.dtype))
-        return jnp.fft.rfft2(jnp.roll(placed, (-(tall // 2), -(wide // 2)), (0, 1)))[:, :, None]
+    def real_slope(self, y: Inexact[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Float[Array, "H W C"]:
+        """Division by ``variance (|K(k)|^2 + |K(-k)|^2) / 2 + ridge``: the real part of A^H A is that filter."""
+        expect(self, "y", y.shape, self.shape)
+        transfer = self._transfer(y)
+        power = jnp.abs(transfer) ** 2
+        even = 0.5 * (power + mirrored(power))
+        return self._filter(y, jnp.conj(transfer) / (variance * even + ridge)).real
+
+    def _transfer(self, like: Array) -> Complex[Array, "H frequencies 1"]:
+        (tall, wide), kernel = self.kernel.shape, cast(self.kernel, like)
+        placed = jnp.zeros(self.shape[:2], kernel.dtype).at[:tall, :wide].set(kernel)
+        fft2 = jnp.fft.fft2 if jnp.iscomplexobj(placed) else jnp.fft.rfft2
+        return fft2(jnp.roll(placed, (-(tall // 2), -(wide // 2)), (0, 1)))[:, :, None]
 
     def _filter(self, x: Array, transfer: Array) -> Array:
+        if jnp.iscomplexobj(x) or jnp.iscomplexobj(self.kernel):
+            return jnp.fft.ifft2(jnp.fft.fft2(x, axes=(0, 1)) * transfer, axes=(0, 1))
         filtered = jnp.fft.rfft2(x, axes=(0, 1)) * transfer
         return jnp.fft.irfft2(filtered, s=self.shape[:2], axes=(0, 1)).astype(x.dtype)
 
@@ -128,19 +139,23 @@ def convolution(shape: tuple[int, int, int], kernel: ArrayLike | Sequence[Any]) 
 
     Args:
         shape: (H, W, C) of the images.
-        kernel: (k, l), finite, odd sides, not larger than the image.
+        kernel: (k, l), finite, real or complex, odd sides, not larger than the image.
 
     Raises:
         ValueError: a kernel of another shape.
     """
     height, width, channels = check_image_shape(shape)
-    values = readable("kernel", kernel)
-    check_numbers("kernel", values)
+    values = entries("kernel", kernel)
     if values.ndim != 2 or not values.shape[0] % 2 or not values.shape[1] % 2:
         raise ValueError(f"kernel has shape {values.shape}; give a matrix with odd sides, its centre in the middle")
     if values.shape[0] > height or values.shape[1] > width:
         raise ValueError(f"kernel has shape {values.shape}, larger than images of {height} x {width}; cut it")
-    return Convolution(jnp.asarray(values, jnp.result_type(float)), (height, width, channels))
+    return Convolution(leaf(values), (height, width, channels))
+
+
+def mirrored(spectrum: Array) -> Array:
+    """A spectrum (H, W, ...) at the negative frequencies."""
+    return jnp.roll(jnp.flip(spectrum, (0, 1)), (1, 1), (0, 1))
 
 
 def _mirrored(size: int, weights: np.ndarray) -> np.ndarray:

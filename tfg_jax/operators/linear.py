@@ -1,6 +1,6 @@
 """Linear operators: inpainting, super-resolution, and any separable or dense matrix.
 
-Eigenvectors of A A^T are computed once, when an operator is made, so that solving with it inside a sampler is a few
+Eigenvectors of A A^H are computed once, when an operator is made, so that solving with it inside a sampler is a few
 products.
 """
 
@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from tfg_jax import struct
-from tfg_jax.checks import check_choice, check_count, check_number, check_numbers, readable
-from tfg_jax.operators.base import check_image_shape, expect
+from tfg_jax.checks import check_choice, check_count, check_number, readable
+from tfg_jax.operators.base import cast, check_image_shape, entries, expect, leaf
 
 
 @struct.dataclass
@@ -40,16 +40,16 @@ class Inpainting:
         """1 for the entries of y that are measured."""
         return self.mask
 
-    def __call__(self, x0: Float[Array, "..."]) -> Float[Array, "H W C"]:
+    def __call__(self, x0: Inexact[Array, "..."]) -> Inexact[Array, "H W C"]:
         expect(self, "x0", x0.shape, self.shape)
         return self.mask.astype(x0.dtype) * x0
 
-    def adjoint(self, y: Float[Array, "..."]) -> Float[Array, "H W C"]:
+    def adjoint(self, y: Inexact[Array, "..."]) -> Inexact[Array, "H W C"]:
         """The mask again."""
         expect(self, "y", y.shape, self.shape)
         return self.mask.astype(y.dtype) * y
 
-    def gram_solve(self, y: Float[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Float[Array, "H W C"]:
+    def gram_solve(self, y: Inexact[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Inexact[Array, "H W C"]:
         """``y / (variance mask^2 + ridge)``."""
         expect(self, "y", y.shape, self.shape)
         return y / (variance * self.mask.astype(y.dtype) ** 2 + ridge)
@@ -61,15 +61,15 @@ class Separable:
 
     Attributes:
         rows, columns: (h, H) and (w, W).
-        row_axes, row_gains: eigenvectors (h, h) and eigenvalues (h,) of ``rows rows^T``; likewise of the columns.
+        row_axes, row_gains: eigenvectors (h, h) and eigenvalues (h,) of ``rows rows^H``; likewise of the columns.
         shape: (H, W, C).
     """
 
-    rows: Float[Array, "h H"]
-    columns: Float[Array, "w W"]
-    row_axes: Float[Array, "h h"]
+    rows: Inexact[Array, "h H"]
+    columns: Inexact[Array, "w W"]
+    row_axes: Inexact[Array, "h h"]
     row_gains: Float[Array, " h"]
-    column_axes: Float[Array, "w w"]
+    column_axes: Inexact[Array, "w w"]
     column_gains: Float[Array, " w"]
     shape: tuple[int, int, int] = struct.field(pytree_node=False)
 
@@ -77,20 +77,20 @@ class Separable:
     def _measured(self) -> tuple[int, int, int]:
         return self.rows.shape[0], self.columns.shape[0], self.shape[2]
 
-    def __call__(self, x0: Float[Array, "..."]) -> Float[Array, "h w C"]:
+    def __call__(self, x0: Inexact[Array, "..."]) -> Inexact[Array, "h w C"]:
         expect(self, "x0", x0.shape, self.shape)
         return _two_sided(self.rows, self.columns, x0)
 
-    def adjoint(self, y: Float[Array, "..."]) -> Float[Array, "H W C"]:
-        """``rows^T y columns``."""
+    def adjoint(self, y: Inexact[Array, "..."]) -> Inexact[Array, "H W C"]:
+        """``rows^H y conj(columns)``."""
         expect(self, "y", y.shape, self._measured)
-        return _two_sided(self.rows.T, self.columns.T, y)
+        return _two_sided(self.rows.conj().T, self.columns.conj().T, y)
 
-    def gram_solve(self, y: Float[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Float[Array, "h w C"]:
-        """By the eigenvalues of both sides: those of A A^T are their products."""
+    def gram_solve(self, y: Inexact[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Inexact[Array, "h w C"]:
+        """By the eigenvalues of both sides: those of A A^H are their products."""
         expect(self, "y", y.shape, self._measured)
-        gains = (self.row_gains[:, None] * self.column_gains)[:, :, None].astype(y.dtype)
-        turned = _two_sided(self.row_axes.T, self.column_axes.T, y) / (variance * gains + ridge)
+        gains = (self.row_gains[:, None] * self.column_gains)[:, :, None].astype(y.real.dtype)
+        turned = _two_sided(self.row_axes.conj().T, self.column_axes.conj().T, y) / (variance * gains + ridge)
         return _two_sided(self.row_axes, self.column_axes, turned)
 
 
@@ -100,32 +100,42 @@ class Matrix:
 
     Attributes:
         A: (M, D).
-        axes, gains: eigenvectors (M, M) and eigenvalues (M,) of ``A A^T``.
+        axes, gains: eigenvectors (M, M) and eigenvalues (M,) of ``A A^H``.
+        parts: of a complex A, the real matrix of its real and imaginary parts, (2M, D); None otherwise.
     """
 
-    A: Float[Array, "M D"]
-    axes: Float[Array, "M M"]
+    A: Inexact[Array, "M D"]
+    axes: Inexact[Array, "M M"]
     gains: Float[Array, " M"]
+    parts: Matrix | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the samples it measures, (D,)."""
         return self.A.shape[1:]
 
-    def __call__(self, x0: Float[Array, "..."]) -> Float[Array, " M"]:
+    def __call__(self, x0: Inexact[Array, "..."]) -> Inexact[Array, " M"]:
         expect(self, "x0", x0.shape, self.shape)
-        return self.A.astype(x0.dtype) @ x0
+        return cast(self.A, x0) @ x0
 
-    def adjoint(self, y: Float[Array, "..."]) -> Float[Array, " D"]:
-        """``A^T y``."""
+    def adjoint(self, y: Inexact[Array, "..."]) -> Inexact[Array, " D"]:
+        """``A^H y``."""
         expect(self, "y", y.shape, self.A.shape[:1])
-        return self.A.T.astype(y.dtype) @ y
+        return cast(self.A.conj().T, y) @ y
 
-    def gram_solve(self, y: Float[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Float[Array, " M"]:
-        """By the eigenvalues of ``A A^T``."""
+    def gram_solve(self, y: Inexact[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Inexact[Array, " M"]:
+        """By the eigenvalues of ``A A^H``."""
         expect(self, "y", y.shape, self.A.shape[:1])
-        axes, gains = self.axes.astype(y.dtype), self.gains.astype(y.dtype)
-        return axes @ ((axes.T @ y) / (variance * gains + ridge))
+        axes, gains = cast(self.axes, y), self.gains.astype(y.real.dtype)
+        return axes @ ((axes.conj().T @ y) / (variance * gains + ridge))
+
+    def real_slope(self, y: Inexact[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Float[Array, " D"]:
+        """By the real matrix of both parts."""
+        expect(self, "y", y.shape, self.A.shape[:1])
+        if self.parts is None:
+            return self.adjoint(self.gram_solve(y.real, variance, ridge))
+        both = jnp.concatenate([y.real, y.imag])
+        return self.parts.adjoint(self.parts.gram_solve(both, variance, ridge))
 
 
 def inpainting(mask: ArrayLike | Sequence[Any], channels: int | None = None) -> Inpainting:
@@ -138,6 +148,8 @@ def inpainting(mask: ArrayLike | Sequence[Any], channels: int | None = None) -> 
     Raises:
         ValueError: a mask of another shape, with other values, or that hides everything.
     """
+    if np.iscomplexobj(mask):
+        raise ValueError("mask is complex; give 0 (hidden) and 1 (seen) as real numbers")
     values = readable("mask", mask)
     if values.ndim == 2:
         check_count("channels", channels)
@@ -149,7 +161,7 @@ def inpainting(mask: ArrayLike | Sequence[Any], channels: int | None = None) -> 
         raise ValueError("mask must hold 0 (hidden) and 1 (seen) alone; threshold it first")
     if not values.any():
         raise ValueError("mask hides every entry, so nothing is measured; leave some entries at 1")
-    return Inpainting(_leaf(values))
+    return Inpainting(leaf(values))
 
 
 def box_inpainting(
@@ -230,21 +242,20 @@ def separable(rows: ArrayLike | Sequence[Any], columns: ArrayLike | Sequence[Any
     """``y = rows x columns^T`` of every channel.
 
     Args:
-        rows: (h, H), mixes the rows of an image. columns: (w, W), mixes its columns.
+        rows: (h, H), mixes the rows of an image. columns: (w, W), mixes its columns. Either may be complex.
         channels: of the images, >= 1.
 
     Raises:
         ValueError: something that is no finite matrix.
     """
     check_count("channels", channels)
-    left, right = readable("rows", rows), readable("columns", columns)
+    left, right = entries("rows", rows), entries("columns", columns)
     for name, value in (("rows", left), ("columns", right)):
-        check_numbers(name, value)
         if value.ndim != 2:
             raise ValueError(f"{name} has shape {value.shape}; give a matrix (out, in)")
     (row_gains, row_axes), (column_gains, column_axes) = (_eigen(value) for value in (left, right))
     return Separable(
-        _leaf(left), _leaf(right), _leaf(row_axes), _leaf(row_gains), _leaf(column_axes), _leaf(column_gains),
+        leaf(left), leaf(right), leaf(row_axes), leaf(row_gains), leaf(column_axes), leaf(column_gains),
         (left.shape[1], right.shape[1], channels),
     )  # fmt: skip
 
@@ -253,30 +264,26 @@ def matrix(A: ArrayLike | Sequence[Any]) -> Matrix:
     """``y = A x`` of samples (D,), such as those of `tfg_jax.analytic`.
 
     Args:
-        A: (M, D), finite.
+        A: (M, D), finite, real or complex.
 
     Raises:
         ValueError: A is no finite matrix.
     """
-    values = readable("A", A)
-    check_numbers("A", values)
+    values = entries("A", A)
     if values.ndim != 2:
         raise ValueError(f"A has shape {values.shape}; give a matrix (M, D)")
     gains, axes = _eigen(values)
-    return Matrix(*map(_leaf, (values, axes, gains)))
+    parts = matrix(np.concatenate([np.real(values), np.imag(values)])) if values.dtype.kind == "c" else None
+    return Matrix(leaf(values), leaf(axes), leaf(gains), parts)
 
 
 def _two_sided(left: Array, right: Array, x: Array) -> Array:
-    return jnp.einsum("ij,jkc,lk->ilc", left.astype(x.dtype), x, right.astype(x.dtype))
+    return jnp.einsum("ij,jkc,lk->ilc", cast(left, x), x, cast(right, x))
 
 
 def _eigen(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    gains, axes = np.linalg.eigh(values @ values.T)
+    gains, axes = np.linalg.eigh(values @ values.conj().T)
     return gains.clip(0.0), axes  # round-off of a singular A must not make the system indefinite
-
-
-def _leaf(values: np.ndarray) -> Array:
-    return jnp.asarray(values, jnp.result_type(float))
 
 
 def _averaging(size: int, factor: int) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number, readable
@@ -23,8 +25,9 @@ class DynamicRange:
     gain: ArrayLike
     shape: tuple[int, int, int] = struct.field(pytree_node=False)
 
-    def __call__(self, x0: Float[Array, "..."]) -> Float[Array, "H W C"]:
+    def __call__(self, x0: Inexact[Array, "..."]) -> Float[Array, "H W C"]:
         expect(self, "x0", x0.shape, self.shape)
+        _refuse_complex(self, x0)
         return jnp.clip(self.gain * x0, -1.0, 1.0).astype(x0.dtype)
 
 
@@ -44,13 +47,19 @@ class PhaseRetrieval:
     size: tuple[int, int] = struct.field(pytree_node=False)
     measures_images = False  # magnitudes are no brightness in [-1, 1]: no Poisson noise of pixels
 
-    def __call__(self, x0: Float[Array, "..."]) -> Float[Array, "h w C"]:
+    def __call__(self, x0: Inexact[Array, "..."]) -> Float[Array, "h w C"]:
         expect(self, "x0", x0.shape, self.shape)
+        _refuse_complex(self, x0)
         wave = jnp.fft.fft2(0.5 * (x0 + 1.0), s=self.size, axes=(0, 1), norm="ortho")
         power = wave.real**2 + wave.imag**2
         # A magnitude of 0 has gradient 0, not NaN.
         some = power > 0
         return jnp.where(some, jnp.sqrt(jnp.where(some, power, 1.0)), 0.0).astype(x0.dtype)
+
+
+def _refuse_complex(operator: Any, x0: Array) -> None:
+    if jnp.iscomplexobj(x0):
+        raise ValueError(f"x0 is complex, but operator {type(operator).__name__} measures brightness; give real images")
 
 
 def dynamic_range(shape: tuple[int, int, int], gain: ArrayLike = 2.0) -> DynamicRange:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from tfg_jax import operators
 from tfg_jax.denoiser import Denoiser
@@ -50,9 +50,10 @@ PROBLEMS: Mapping[str, Callable[[Shape, PRNGKeyArray], Any]] = MappingProxyType(
         "motion": lambda shape, key: operators.motion_blur(shape, min(shape[:2]) / 4.0, 30.0),
         "hdr": lambda shape, key: operators.dynamic_range(shape, 2.0),
         "phase": lambda shape, key: operators.phase_retrieval(shape, 2.0),
+        "fourier": lambda shape, key: operators.random_fourier(key, shape, 0.25),
     }
 )
-"""Problem by name: shape (H, W, C) and a key for random masks to its operator."""
+"""Problem by name: shape (H, W, C) and a key for random masks to its operator. Measurements of fourier are complex."""
 
 
 def problem_operator(name: str, shape: Shape, key: PRNGKeyArray) -> Any:
@@ -73,14 +74,14 @@ def measure_images(
     *,
     noise_std: float | None = None,
     peak: float | None = None,
-) -> tuple[Float[np.ndarray, "n *measurement"], float]:
+) -> tuple[Inexact[np.ndarray, "n *measurement"], float]:
     """Measurements of images, and the standard deviation of their noise.
 
     Args:
         operator: of one image.
         images: in [-1, 1].
         key: the noise of image i depends on the key and i alone.
-        noise_std: of Gaussian noise, > 0; or
+        noise_std: of Gaussian noise (of each part of complex measurements), > 0; or
         peak: photons of a white pixel, > 0, for Poisson noise. Its standard deviation is then the root of its mean
             variance, ``mean(2 (y + 1) / peak)``, over all measurements.
 
@@ -155,7 +156,7 @@ class InverseTask:
     def sample(
         self,
         key: PRNGKeyArray,
-        targets: Float[AnyArray, "n *measurement"],
+        targets: Inexact[AnyArray, "n *measurement"],
         guidance: Method,
         *,
         conditional: bool = False,

@@ -30,7 +30,7 @@ from tfg_jax.objectives.classifier import (
 from tfg_jax.result import Cost, Samples
 from tfg_jax.samplers.rules import DDIM, DDPM, Sampler
 from tfg_jax.tasks.methods import Method, sample_task, upper_task_cost
-from tfg_jax.tasks.scoring import Judge, load_as, load_judge
+from tfg_jax.tasks.scoring import Judge, check_reads, load_as, load_judge
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ def load_label_task(
         clip: clip clean estimates to [-1, 1].
     Raises:
         FileNotFoundError: no such weights or data.
-        ValueError: damaged files, weights of the wrong kind, classes that do not match, bad steps, eta, v or w,
-            both eta and v, or w without a weak model.
+        ValueError: damaged files, weights of the wrong kind, classes or sizes that do not match, bad steps, eta, v
+            or w, both eta and v, or w without a weak model.
     """
     if w is not None and weak is None:
         raise ValueError(f"w={w} has no effect without weak; name the model to be guided away from")
@@ -151,6 +151,7 @@ def load_label_task(
         raise ValueError(f"eta={eta} has no effect with v={v}, which takes its place; drop one of them")
     sampler = DDIM(steps, eta) if v is None else DDPM(steps, v)
     sampler.check()
+    good = load_as(model, Denoiser)
     guiding = load_as(guide, Classifier)
     judge = load_judge(evaluator, guide=guiding, data=data)
     noisy = None if noisy_guide is None else load_as(noisy_guide, NoisyClassifier)
@@ -161,6 +162,8 @@ def load_label_task(
         )
     count = counts.pop()
     names = CLASS_NAMES if count == len(CLASS_NAMES) else tuple(f"class {c}" for c in range(count))
-    good = load_as(model, Denoiser)
+    for role, network in (("guide", guiding), ("evaluator", judge.evaluator), ("noisy_guide", noisy)):
+        if network is not None:
+            check_reads(role, network, good.shape)
     away = good if weak is None else Autoguidance(good, load_as(weak, Denoiser), 1.0 if w is None else w)
     return LabelTask(away, guiding, judge, noisy, sampler, Clip() if clip else None, names)

@@ -13,8 +13,8 @@ from tfg_jax.data import fashion_mnist
 from tfg_jax.data.sample import load_sample
 from tfg_jax.metrics import Moments, check_independent, classify, features, moments
 from tfg_jax.metrics.intervals import AnyArray
-from tfg_jax.objectives.classifier import Classifier
-from tfg_jax.weights.released import load, load_moments
+from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
+from tfg_jax.weights.released import input_shape, load, load_moments
 
 Network = TypeVar("Network")
 
@@ -78,9 +78,25 @@ def load_judge(
     try:
         reference = Moments(*load_moments(evaluator))
     except FileNotFoundError:
-        if data is not None and network.features_of is not None:
+        if data is not None and network.features_of is not None and input_shape(network) in (None, images.shape[1:]):
             reference = moments(features(network, images))
     return Judge(network, reference, images, guide)
+
+
+def check_reads(role: str, network: Classifier | NoisyClassifier, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless a network, `role` in the message, reads samples of the model's shape; nothing is run."""
+    if (needed := input_shape(network)) not in (None, shape):
+        size, wanted = (" x ".join(map(str, each)) for each in (shape, needed))
+        raise ValueError(
+            f"{role}={network.name!r} reads images of {wanted}, but the model samples {size}; give another {role}"
+        )
+
+
+def check_features(role: str, network: Classifier, shape: tuple[int, ...]) -> None:
+    """As `check_reads`, of a network whose features are needed."""
+    check_reads(role, network, shape)
+    if network.features_of is None:
+        raise ValueError(f"{role}={network.name!r} has no features; give one that has, such as the shipped evaluator")
 
 
 def load_as(name: str | os.PathLike[str], kind: type[Network]) -> Network:
