@@ -163,6 +163,11 @@ def _sample(
     model, objective, guidance, lookahead, sampler, clip, window = run
     times = sampling_times(model, sampler, None if start is None else start[1])
     levels = model.schedule.level(times)
+    if levels.alpha.shape != times.shape or levels.sigma.shape != times.shape:
+        raise ValueError(
+            f"schedule={type(model.schedule).__name__} gives levels of shape {levels.alpha.shape} for times of shape "
+            f"{times.shape}; its parameters are one number each, map over several with jax.vmap"
+        )
     plan = Plan(model, guidance, sampler, lookahead, clip, objective, levels, window, record)
     dtype = _dtype(start, noise)
     first = jax.tree.map(lambda a: a[0].astype(dtype), levels)
