@@ -21,7 +21,7 @@ AT_DATA = {
 
 @pytest.mark.parametrize("name", AT_DATA)
 def test_the_ends_of_the_path_do_not_depend_on_its_numbers(name):
-    """alpha = 1 and sigma = 0 at data whatever the numbers; alpha = 0 where a table ends without signal."""
+    """alpha = 1, sigma = 0 at data whatever the numbers, and alpha = 0 at the end of a table without signal there."""
 
     def ends(v):
         schedule = AT_DATA[name](v)

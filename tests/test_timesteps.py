@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
+from tfg_jax.denoiser import index_time, thousand_time
 
 VP = tfg.VPLinear()
 
@@ -80,6 +81,28 @@ def test_uniform_log_snr(schedule, x64):
     assert float(times[-1]) == 0.0
     whole = tfg.UniformLogSNR(log_snr_max=6.0)(schedule, 3)
     np.testing.assert_allclose(whole[0], schedule.t_start, rtol=1e-9)
+
+
+TABLES = {n: tfg.from_alphas_cumprod(np.cumprod(1.0 - np.linspace(1e-4, 0.02, n))) for n in (50, 100, 1000)}
+
+
+@pytest.mark.parametrize(
+    ("num_nodes", "grid", "steps"),
+    [
+        (1000, tfg.Linspace(), 25), (1000, tfg.Leading(), 1000), (1000, tfg.Leading(offset=1), 3),
+        (100, tfg.Leading(100), 50), (100, tfg.Trailing(100), 100), (50, tfg.Linspace(50), 50),
+    ],
+)  # fmt: skip
+def test_a_network_gets_the_integer_at_a_node(num_nodes, grid, steps):
+    """And the row of the table itself, in single precision; also a round-off beside the node, as times come back."""
+    schedule = TABLES[num_nodes]
+    times = np.asarray(grid(schedule, steps))
+    times = times[times > 0]
+    node = np.round(np.float64(times) * num_nodes)
+    for seen in (times, np.nextafter(times, np.float32(0)), np.nextafter(times, np.float32(2))):
+        np.testing.assert_array_equal(index_time(schedule, jnp.asarray(seen)), node - 1)
+        np.testing.assert_array_equal(thousand_time(schedule, jnp.asarray(seen)), 1000.0 / num_nodes * node)
+        np.testing.assert_array_equal(schedule.alpha(seen), jnp.exp(schedule.log_alpha)[node.astype(int)])
 
 
 def test_explicit_times():

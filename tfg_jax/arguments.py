@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from tfg_jax.checks import check_choice, check_count, check_number, check_real, is_concrete
+from tfg_jax.checks import check_choice, check_count, check_declared, check_number, check_one, is_concrete
 from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Unguided
 from tfg_jax.guidance.pigdm import PiGDM
@@ -195,11 +195,13 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> tuple[str, Any]:
 
     Returns its name and its first time, None if that cannot be read now; for `check_signal`.
     """
+    check_declared(schedule)
     if grid is None:
         return "schedule's t_start", schedule.t_start if _check_schedule(schedule, steps) else None
     usable: bool = callable(grid) and not isinstance(grid, type)
     if not usable:
         raise ValueError(f"grid={grid!r:.60} is no time grid; pass one such as Uniform()")
+    check_declared(grid)
     nodes = getattr(schedule, "num_nodes", None)
     if nodes is not None and getattr(grid, "num_nodes", nodes) != nodes:
         raise ValueError(
@@ -315,6 +317,6 @@ def check_window(window: Any) -> None:
     if not isinstance(window, tuple | list) or len(window) != 2:
         raise ValueError(f"window={window!r} must be (low, high), log-SNRs between which guidance acts")
     for name, bound in zip(("low", "high"), window, strict=True):
-        check_real(f"window's {name}", bound)
+        check_one(f"window's {name}", bound)
     if all(is_concrete(bound) for bound in window) and not np.asarray(window[0]) < np.asarray(window[1]):
         raise ValueError(f"window={window!r} must be (low, high) with low < high")

@@ -5,6 +5,7 @@ Shapes and dtypes are always checked; values only when they are concrete, so the
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -28,10 +29,23 @@ def check_number(
     (``strict``: > low); None passes."""
     if value is None:
         return
+    check_one(name, value)
+    check_numbers(name, value, low=low, high=high, strict=strict)
+
+
+def check_one(name: str, value: Any, several: str = "map over several with jax.vmap") -> None:
+    """Raise ValueError unless ``value`` is one real number; its value is not looked at."""
     check_real(name, value)
     if np.shape(value) != ():
-        raise ValueError(f"{name} has shape {np.shape(value)}, one number is needed; map over several with jax.vmap")
-    check_numbers(name, value, low=low, high=high, strict=strict)
+        raise ValueError(f"{name} has shape {np.shape(value)}, one number is needed; {several}")
+
+
+def check_declared(config: Any) -> None:
+    """Raise ValueError unless each field that a configuration declares as a number, or None, holds one real number."""
+    for field in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
+        value = getattr(config, field.name)
+        if value is not None and field.type in ("ArrayLike", "ArrayLike | None"):
+            check_one(field.name, value)
 
 
 def check_real(name: str, value: Any) -> None:

@@ -19,10 +19,12 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
+from tfg_jax.checks import check_number, check_numbers, check_one
 from tfg_jax.schedules import Level, Schedule, table_position
 
 Prediction = Literal["eps", "x0", "v", "score", "velocity", "edm"]
@@ -111,6 +113,31 @@ class PerSample:
     values: Array
 
 
+def check_model_number(name: str, value: Any, num_samples: int, *, each: tuple[int, ...] = (), **bounds: Any) -> None:
+    """Raise ValueError unless a number inside a model, or one a sample as `PerSample`, is real and within its bounds.
+
+    Args:
+        name: what it is called.
+        value: the number; None passes.
+        num_samples: how many samples there are.
+        each: its shape for one sample, where it is several numbers.
+        **bounds: as `tfg_jax.checks.check_numbers`.
+    """
+    if value is None:
+        return
+    if isinstance(value, PerSample):
+        value, shape = value.values, np.shape(value.values)
+        if shape[:1] != (num_samples,):
+            raise ValueError(f"{name}=PerSample(shape {shape}) needs one entry for {num_samples} samples")
+        if shape[1:] != each:
+            raise ValueError(f"{name}=PerSample(shape {shape}) needs entries of shape {each} for {num_samples} samples")
+    elif not each:
+        check_one(name, value, "give PerSample(values) for one a sample, or map over several with jax.vmap")
+    elif np.shape(value) != each:
+        raise ValueError(f"{name} has shape {np.shape(value)} and must hold {each[0]} weights, one for each condition")
+    check_numbers(name, value, **bounds)
+
+
 @struct.dataclass
 class _Own:
     """Where a model's `PerSample` number was, until `with_own` fills it."""
@@ -179,7 +206,9 @@ class Denoiser:
         return self
 
     def check(self, conditional: bool, num_samples: int) -> None:
-        """Nothing to check: the ``from_*`` functions did."""
+        """Raise ValueError unless the sigma_data of an edm network is one number > 0, or one a sample."""
+        if self.prediction == "edm":
+            check_model_number("sigma_data", self.sigma_data, num_samples, low=0.0, strict=True)
 
     def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
         """The clean estimate and noise of one sample ``x`` at time ``t`` in (0, 1], in the precision of ``x``.
@@ -275,7 +304,7 @@ def from_fn(
     network_time: Callable[[Schedule, Array], Array] | None = None,
     num_classes: int | None = None,
     null_cond: int | None = None,
-    sigma_data: ArrayLike = 0.5,
+    sigma_data: ArrayLike | PerSample = 0.5,
     dtype: DTypeLike | None = None,
 ) -> Denoiser:
     """A denoiser from any callable of one sample.
@@ -290,16 +319,18 @@ def from_fn(
             "edm", else t itself.
         num_classes: number of classes, for networks conditioned on an integer.
         null_cond: the class meaning "no condition".
-        sigma_data: data standard deviation, read by "edm" only.
+        sigma_data: data standard deviation, > 0, one number or `PerSample`, read by "edm" only.
         dtype: precision of the network alone.
 
     Raises:
-        ValueError: unknown prediction, or a null condition without classes.
+        ValueError: unknown prediction, a null condition without classes, or a sigma_data that is not one number > 0.
     """
     if prediction not in get_args(Prediction):
         raise ValueError(f"prediction={prediction!r} is unknown; choose one of {', '.join(get_args(Prediction))}")
     if null_cond is not None and num_classes is None:
         raise ValueError(f"null_cond={null_cond} needs num_classes; pass the number of classes of the network")
+    if not isinstance(sigma_data, PerSample):
+        check_number("sigma_data", sigma_data, low=0.0, strict=True)
     if network_time is None:
         discrete = hasattr(schedule, "num_nodes")
         network_time = log_sigma_time if prediction == "edm" else index_time if discrete else unit_time

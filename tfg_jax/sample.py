@@ -171,7 +171,13 @@ def _sample(
     record: Record | None,
 ) -> Samples:
     model, objective, guidance, lookahead, sampler, clip = run
-    levels = model.schedule.level(sampling_times(model, sampler, start_time))
+    times = sampling_times(model, sampler, start_time)
+    levels = model.schedule.level(times)
+    if levels.alpha.shape != times.shape or levels.sigma.shape != times.shape:
+        raise ValueError(
+            f"schedule={type(model.schedule).__name__} gives levels of shape {levels.alpha.shape} for times of shape "
+            f"{times.shape}; its parameters are one number each, map over several with jax.vmap"
+        )
     plan = Plan(model, guidance, sampler, lookahead, clip, objective, levels, window, record)
     state, noise = per_sample["start"], per_sample["noise"]
     dtype = _dtype(None if state is None else (state, start_time), noise)

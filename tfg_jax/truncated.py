@@ -105,7 +105,10 @@ class TruncatedSolve:
     def check(self, *, forward_mode: bool = False) -> None:
         """Raise ValueError for a horizon outside [0, 1], bad counts, and solvers or adjoints that cannot serve."""
         if callable(self.horizon):
-            check_numbers("horizon", self._sampled_horizon(), low=0.0, high=1.0)
+            sampled = self._sampled_horizon()
+            if np.shape(sampled)[1:] != ():
+                raise ValueError(f"horizon(s) has shape {np.shape(sampled)[1:]} at one s, one number is needed")
+            check_numbers("horizon", sampled, low=0.0, high=1.0)
         else:
             check_number("horizon", self.horizon, low=0.0, high=1.0)
         check_steps(self.steps)

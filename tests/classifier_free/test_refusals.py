@@ -31,6 +31,50 @@ def test_one_weight_a_sample():
     refused("num_others=1 needs", tfg.PerpNeg(MODEL, jnp.array([0, 1]), jnp.ones(1)))
 
 
+FOUR = jnp.array([0.0, 1.0, 2.0, 4.0])
+# What an array in the place of a number would do is broadcast over the entries of every sample.
+WITH_ARRAYS = {
+    "CFG": lambda w: tfg.CFG(MODEL, w),
+    "CFG by a function": lambda w: tfg.CFG(MODEL, jax.tree_util.Partial(_twice, w)),
+    "CFG one array a sample": lambda w: tfg.CFG(MODEL, tfg.PerSample(jnp.stack([w, w]))),
+    "APG": lambda w: tfg.APG(MODEL, w),
+    "APG.eta": lambda w: tfg.APG(MODEL, eta=w),
+    "APG.momentum": lambda w: tfg.APG(MODEL, momentum=w),
+    "APG.radius": lambda w: tfg.APG(MODEL, radius=w),
+    "CFG++": lambda w: tfg.CFGPlusPlus(MODEL, w),
+    "CFG-Zero*": lambda w: tfg.CFGZeroStar(MODEL, w),
+    "rescaled": lambda w: tfg.RescaledCFG(MODEL, w),
+    "rescaled.phi": lambda w: tfg.RescaledCFG(MODEL, phi=w),
+    "perp-neg": lambda w: tfg.PerpNeg(MODEL, jnp.array([1]), jnp.array([-1.0]), w),
+    "autoguidance": lambda w: tfg.Autoguidance(MODEL, MODEL, w),
+    "temperature": lambda w: tfg.LowTemperature(MODEL, w),
+    "percentile": lambda w: tfg.DynamicThresholding(MODEL, w),
+    "largest": lambda w: tfg.DynamicThresholding(MODEL, largest=w),
+    "interval": lambda w: tfg.GuidanceInterval(tfg.CFG(MODEL), w),
+    "nested": lambda w: tfg.GuidanceInterval(tfg.CFG(MODEL, w)),
+}
+
+
+def _twice(w, log_snr):
+    return w
+
+
+@pytest.mark.parametrize("name", WITH_ARRAYS)
+def test_an_array_where_one_number_is_meant(name):
+    several = (
+        "shape|one log-SNR for all" if name == "interval" else r"shape \(.*\b4,?\).* (one number|entries of shape)"
+    )
+    refused(several, WITH_ARRAYS[name](FOUR))
+
+
+def test_one_number_a_sample_in_every_place():
+    """What is refused as an array is one setting a sample as `PerSample`: as two single runs."""
+    each = [tfg.APG(MODEL, 1.0, eta=eta, radius=2.0) for eta in (0.0, 0.7)]
+    mixed = tfg.APG(MODEL, 1.0, eta=tfg.PerSample(jnp.array([0.0, 0.7])), radius=2.0)
+    draw = lambda model: tfg.sample(jax.random.key(0), model, cond=LABELS, sampler=tfg.DDIM(steps=2)).x  # noqa: E731
+    np.testing.assert_allclose(draw(mixed), jnp.stack([draw(each[0])[0], draw(each[1])[1]]), rtol=1e-5, atol=1e-6)
+
+
 def test_a_model_without_null_condition_is_told_of_marginalisation():
     for transform in (tfg.CFG, tfg.APG, tfg.CFGPlusPlus, tfg.RescaledCFG, tfg.CFGZeroStar):
         refused(r"no null condition; marginalise .*Marginalised\(", transform(network(null=False), 1.0))

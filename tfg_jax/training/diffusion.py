@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
+from tfg_jax.checks import check_declared
 from tfg_jax.denoiser import path_velocity, thousand_time
 from tfg_jax.schedules import Level, Schedule
 from tfg_jax.timesteps import CosineLogSNR
@@ -64,6 +65,8 @@ def diffusion_loss(
     """
     if prediction not in (*TARGETS, "velocity"):
         raise ValueError(f"prediction={prediction!r} has no training target: use {', '.join(TARGETS)} or velocity")
+    check_declared(schedule)
+    check_declared(time_law)
     if not 0.0 <= p_uncond <= 1.0:
         raise ValueError(f"p_uncond={p_uncond} is a probability: give a value in [0, 1]")
     if time_law is not None and t_min is not None:

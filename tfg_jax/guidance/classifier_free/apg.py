@@ -17,8 +17,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_choice, check_number, safe_norm
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.checks import check_choice, safe_norm
+from tfg_jax.denoiser import Clean, Model, check_model_number
 from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of, level_of, weight_at
 from tfg_jax.guidance.classifier_free.spaces import SPACES, Space, read, write
 
@@ -51,9 +51,9 @@ class APG(Transform):
     def check(self, conditional: bool, num_samples: int) -> None:
         """Raise ValueError for numbers that are not finite, a radius <= 0, or an unknown space."""
         Transform.check(self, conditional, num_samples)
-        check_number("eta", self.eta)
-        check_number("momentum", self.momentum)
-        check_number("radius", self.radius, low=0.0, strict=True)
+        check_model_number("eta", self.eta, num_samples)
+        check_model_number("momentum", self.momentum, num_samples)
+        check_model_number("radius", self.radius, num_samples, low=0.0, strict=True)
         check_choice("space", self.space, SPACES)
 
     @property

@@ -11,8 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
-from tfg_jax.checks import check_numbers, is_concrete
-from tfg_jax.denoiser import Clean, Denoiser, Model, PerSample
+from tfg_jax.checks import is_concrete
+from tfg_jax.denoiser import Clean, Denoiser, Model, PerSample, check_model_number
 from tfg_jax.schedules import Level
 
 Weight = ArrayLike | PerSample | Callable[[Array], Array] | None
@@ -56,6 +56,11 @@ class Transform:
         return self.model.paired
 
     @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of ``w`` for one sample: a number, unless a transform has several."""
+        return ()
+
+    @property
     def needs_signal(self) -> bool:
         """That of the model inside; True for a transform that acts on eps."""
         return getattr(self, "space", None) == "eps" or getattr(self.model, "needs_signal", True)
@@ -86,7 +91,7 @@ class Transform:
     def check(self, conditional: bool, num_samples: int) -> None:
         """Raise ValueError for a weight that is not finite, and for a guided model without condition or null."""
         self.model.check(conditional, num_samples)
-        check_weight("w", self.w, num_samples)
+        check_weight("w", self.w, num_samples, self.weight_shape)
         if self.w is None:
             return
         name = type(self).__name__
@@ -99,9 +104,12 @@ class Transform:
             )
 
 
-def weight_at(w: Any, level: Level) -> Any:
-    """The weight at a level, a number."""
-    return w(level.log_snr) if callable(w) else w
+def weight_at(w: Any, level: Level, shape: tuple[int, ...] = ()) -> Any:
+    """The weight at a level, a number, or several of a shape; ValueError for a function that gives another."""
+    value = w(level.log_snr) if callable(w) else w
+    if np.shape(value) != shape:
+        raise ValueError(f"the weight is of shape {np.shape(value)} at one log-SNR, {shape or 'one number'} is needed")
+    return value
 
 
 def w_from_scale(scale: Weight) -> Weight:
@@ -121,14 +129,10 @@ def _one_less(scale: Callable[[Array], Array], log_snr: Array) -> Array:
     return scale(log_snr) - 1.0
 
 
-def check_weight(name: str, w: Any, num_samples: int) -> None:
-    """Raise ValueError unless the weight is finite, and one a sample if it is `PerSample`."""
-    if isinstance(w, PerSample):
-        if np.shape(w.values)[:1] != (num_samples,):
-            raise ValueError(f"{name}=PerSample(shape {np.shape(w.values)}) needs one entry for {num_samples} samples")
-        w = w.values
-    if w is not None and not callable(w):
-        check_numbers(name, w)
+def check_weight(name: str, w: Any, num_samples: int, each: tuple[int, ...] = ()) -> None:
+    """Raise ValueError unless the weight is one finite number (or several, of the shape ``each``), or one a sample."""
+    if not callable(w):
+        check_model_number(name, w, num_samples, each=each)
 
 
 def check_class(name: str, value: Any, model: Model) -> None:

@@ -10,12 +10,11 @@ Reduces to: `CFG` for one condition.
 from __future__ import annotations
 
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.denoiser import Clean, Model, PerSample
+from tfg_jax.denoiser import Clean, Model
 from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of, level_of, mix, weight_at
 
 
@@ -43,18 +42,22 @@ class ComposedCFG(Transform):
     def _given(self) -> tuple[bool, ...]:
         return (*[True] * self.num_conds, False)
 
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """(K,)."""
+        return (self.num_conds,)
+
     def check(self, conditional: bool, num_samples: int) -> None:
         """Raise ValueError for weights that are not one a condition; see `Transform.check`."""
+        if self.w is None:
+            raise ValueError(f"w=None must hold {self.num_conds} weights, one for each condition")
         Transform.check(self, conditional, num_samples)
-        shape = np.shape(self.w.values)[1:] if isinstance(self.w, PerSample) else np.shape(self.w)  # type: ignore
-        if self.w is None or (not callable(self.w) and shape != (self.num_conds,)):
-            raise ValueError(f"w={self.w!r:.60} must hold {self.num_conds} weights, one for each condition")
 
     def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
         """The guided estimate of one sample; ``cond`` is (K,)."""
         if cond is None:
             return self.model(x, t, None)
         conds = [cond[k] for k in range(self.num_conds)]
-        scales = 1.0 + jnp.asarray(weight_at(self.w, level_of(self.model, x, t)))
+        scales = 1.0 + jnp.asarray(weight_at(self.w, level_of(self.model, x, t), self.weight_shape))
         each = branches_of(self.model, x, t, (*conds, None), self.batched)
         return mix((*[scales[k] for k in range(self.num_conds)], 1.0 - jnp.sum(scales)), each)

@@ -59,11 +59,11 @@ class PerpNeg(Transform):
         if self.w is None:
             raise ValueError("others have no effect with w=None; give w or use the model itself")
         check_class("others", self.others, self.model)
-        check_weight("weights", self.weights, num_samples)
         for name, value in (("others", self.others), ("weights", self.weights)):
             shape = np.shape(value.values)[1:] if isinstance(value, PerSample) else np.shape(value)  # type: ignore
             if shape != (self.num_others,):
                 raise ValueError(f"{name} has shape {shape} a sample, num_others={self.num_others} needs that many")
+            check_weight(name, value, num_samples, (self.num_others,))
 
     def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
         """The guided estimate; without a condition the model's own."""

@@ -13,8 +13,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_choice, check_number, safe_norm
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.checks import check_choice, safe_norm
+from tfg_jax.denoiser import Clean, Model, check_model_number
 from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of, extrapolate, level_of, weight_at
 from tfg_jax.guidance.classifier_free.spaces import SPACES, Space, read, write
 
@@ -40,7 +40,7 @@ class RescaledCFG(Transform):
     def check(self, conditional: bool, num_samples: int) -> None:
         """Raise ValueError for a phi outside [0, 1] or an unknown space; see `Transform.check`."""
         Transform.check(self, conditional, num_samples)
-        check_number("phi", self.phi, low=0.0, high=1.0)
+        check_model_number("phi", self.phi, num_samples, low=0.0, high=1.0)
         check_choice("space", self.space, SPACES)
 
     def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:

@@ -13,8 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.denoiser import Clean, Model, check_model_number
 from tfg_jax.guidance.classifier_free.base import Transform, level_of
 from tfg_jax.guidance.classifier_free.spaces import write
 
@@ -36,7 +35,7 @@ class LowTemperature(Transform):
     def check(self, conditional: bool, num_samples: int) -> None:
         """Raise ValueError for a temperature that is not positive."""
         self.model.check(conditional, num_samples)
-        check_number("temperature", self.temperature, low=0.0, strict=True)
+        check_model_number("temperature", self.temperature, num_samples, low=0.0, strict=True)
 
     def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
         """The estimate with its score scaled."""

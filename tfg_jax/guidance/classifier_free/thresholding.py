@@ -13,8 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.denoiser import Clean, Model, check_model_number
 from tfg_jax.guidance.classifier_free.base import Transform, level_of
 from tfg_jax.guidance.classifier_free.spaces import write
 
@@ -38,8 +37,8 @@ class DynamicThresholding(Transform):
     def check(self, conditional: bool, num_samples: int) -> None:
         """Raise ValueError for numbers out of range."""
         self.model.check(conditional, num_samples)
-        check_number("percentile", self.percentile, low=0.0, high=1.0)
-        check_number("largest", self.largest, low=1.0)
+        check_model_number("percentile", self.percentile, num_samples, low=0.0, high=1.0)
+        check_model_number("largest", self.largest, num_samples, low=1.0)
 
     def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
         """The estimate with its x0 thresholded; a CFG++ model keeps the eps it re-noises with."""
