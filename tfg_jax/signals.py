@@ -18,8 +18,13 @@ RESUMABLE = 75
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
-def leave_on_signals(program: str) -> None:
-    """From now on a signal ends the process at once; one that is ignored (nohup) stays so. Called first of all."""
+@contextmanager
+def leave_on_signals(program: str) -> Iterator[None]:
+    """A signal ends the process at once; one that is ignored (nohup) stays so. Entered first of all.
+
+    Left, with the work done, all are ignored: the interpreter, which goes down a while longer, would restore what the
+    system does, and the exit code were lost.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
         _say(f"{program}: interrupted; the same command starts where finished files end\n")
@@ -28,6 +33,11 @@ def leave_on_signals(program: str) -> None:
     for number in SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

@@ -35,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; default those of the process, whose signals are then answered.
     """
     if argv is None:
-        leave_on_signals(" ".join(["tfg-jax", *sys.argv[1:2]]))
-    name, *rest = [*(sys.argv[1:] if argv is None else argv)] or [""]
+        with leave_on_signals(" ".join(["tfg-jax", *sys.argv[1:2]])):
+            return main(sys.argv[1:])
+    name, *rest = [*argv] or [""]
     if name in ("-h", "--help"):
         print(_usage())
         return OK
