@@ -12,7 +12,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room is a file or folder of tfg_jax. A core room imports only rooms to the left of it.
 CORE: tuple[str, ...] = tuple(
-    "struct checks files host noise result schedules timesteps denoiser lookahead ode ode_diffrax truncated "
+    "struct checks files host noise result schedules timesteps class_table "
+    "per_sample denoiser lookahead ode ode_diffrax truncated "
     "analytic operators objectives guidance samplers batch arguments sample best invert diagnose endtoend config "
     "distributed shards".split()
 )

@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, PyTree
 from tfg_jax import arguments
 from tfg_jax.batch import map_samples, on_any_mesh
 from tfg_jax.checks import check_choice, check_count
-from tfg_jax.denoiser import Model, split_per_sample
+from tfg_jax.denoiser import Model
+from tfg_jax.per_sample import split_per_sample
 from tfg_jax.result import OK, Cost, Samples, Status, judged
 from tfg_jax.timesteps import Grid, Uniform
 

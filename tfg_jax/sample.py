@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
 from tfg_jax.batch import map_samples, on_any_mesh
-from tfg_jax.denoiser import Model, split_per_sample
+from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Guidance, Unguided, step_cost
 from tfg_jax.lookahead import Clip, Lookahead, Tweedie
 from tfg_jax.noise import KeyNoise, NoiseTape, sample_key, typed_key
@@ -21,6 +21,7 @@ from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.objectives.classifier import ClassLogProb
 from tfg_jax.objectives.compose import Sum, Through, Weighted
 from tfg_jax.objectives.inverse import GaussianLogLikelihood, PhotonResidual, PoissonLogLikelihood, ResidualNorm
+from tfg_jax.per_sample import split_per_sample
 from tfg_jax.result import INVALID_INPUT, Cost, Samples, Status
 from tfg_jax.samplers.loop import Plan, Record, sample_one
 from tfg_jax.samplers.rules import DDIM, Sampler
