@@ -128,8 +128,8 @@ def test_a_start_without_signal(prediction, schedule):
     """Whichever way the run starts there; what is right there is told."""
     model = predicting(prediction, schedule)
     said = "starts at t=1, where the schedule has no signal .*use one of v, x0 or velocity, or start at t_start=0.9"
-    refuse("start " + said, model, start=(X, 1.0))
-    refuse("start " + said, tfg.Autoguidance(model, model), start=(X, jnp.float32(1.0)))
+    refuse(r"start=\(x_t, t\) " + said, model, start=(X, 1.0))
+    refuse(r"start=\(x_t, t\) " + said, tfg.Autoguidance(model, model), start=(X, jnp.float32(1.0)))
     refuse("grid=Explicit " + said, model, sampler=tfg.DDIM(2, grid=FROM_THE_END))
     with pytest.raises(ValueError, match="grid=Explicit " + said):
         invert(model, X, steps=2, grid=FROM_THE_END)

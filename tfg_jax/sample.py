@@ -251,7 +251,7 @@ def _check(
     arguments.check_guidance(guidance, objective, target, lookahead, window, record, model.shape, n)
     if start is not None:
         arguments.check_start(start, model.shape, n)
-        begins = ("start", start[1])
+        begins = ("start=(x_t, t)", start[1])
     arguments.check_signal(model, guidance, *begins)
     if noise is not None:
         if start is None and noise.initial is None:
