@@ -267,3 +267,36 @@ def test_every_method_is_the_same_sampler_on_every_schedule(guidance):
 def test_every_sampler_is_the_same_on_every_schedule(sampler):
     vp, other = (run(Scaled(gain), FULL_TFG, sampler) for gain in (0.0, 3.0))
     np.testing.assert_allclose(other, vp, rtol=1e-9, atol=1e-10)
+
+
+# --- a table of zero terminal SNR, against diffusers' scheduler written out -------------------------------------------
+
+
+def rescaled_table(count):
+    """Linear betas whose cumulative alphas are shifted and scaled to end at 0 (Lin et al., algorithm 1)."""
+    root = np.sqrt(np.cumprod(1.0 - np.linspace(1e-3, 0.2, count)))
+    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+
+
+def indexed(params, x, k, cond):
+    return 0.3 * jnp.tanh(x) + 0.01 * k
+
+
+@pytest.mark.parametrize("prediction", ["v", "x0"])
+def test_a_rescaled_table_is_diffusers_trajectory(prediction):
+    """DDIMScheduler(rescale_betas_zero_snr=True, timestep_spacing="trailing"), from alpha = 0 exactly."""
+    count, steps = 20, 5
+    abar = rescaled_table(count)
+    x = np.random.default_rng(0).standard_normal((2, 3))
+    model = tfg.from_fn(indexed, None, tfg.from_alphas_cumprod(abar), prediction=prediction, shape=(3,))
+    out = tfg.sample(
+        jax.random.key(0), model, start=(jnp.asarray(x), 1.0),
+        sampler=tfg.DDIM(steps, eta=None, grid=tfg.Trailing(count)),
+    )  # fmt: skip
+    for k in np.round(np.arange(count, 0, -count / steps)).astype(int) - 1:
+        before = abar[k - count // steps] if k >= count // steps else 1.0
+        raw, a, s = 0.3 * np.tanh(x) + 0.01 * k, np.sqrt(abar[k]), np.sqrt(1.0 - abar[k])
+        x0 = raw if prediction == "x0" else a * x - s * raw
+        noise = (x - a * x0) / s
+        x = np.sqrt(before) * x0 + np.sqrt(1.0 - before) * noise
+    np.testing.assert_allclose(out.x, x, rtol=1e-10, atol=1e-12)

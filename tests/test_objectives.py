@@ -42,6 +42,19 @@ def log_softmax(u):
     return u - np.log(np.exp(u).sum())
 
 
+def test_dps_by_value_needs_one_sign():
+    """A linear gap is known to cross 0, also inside compositions; of a plain function nothing is known."""
+    gap, plain = tfg.objectives.linear(), tfg.objectives.from_fn(lambda params, x0, target: jnp.sum(x0))
+    model = tfg.from_fn(lambda p, x, t, c: x, None, tfg.VPLinear(), prediction="eps", shape=(2,))
+    target = (jnp.ones((1, 2)), jnp.zeros(1))
+    for objective, asked in (
+        (gap, target), (tfg.objectives.weighted(gap, 2.0), target), (tfg.objectives.total(plain, gap), (None, target)),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match='normalise="value" divides by the objective, and .* crosses 0'):
+            tfg.sample(jax.random.key(0), model, objective=objective, target=asked, guidance=tfg.DPS(), num_samples=1)
+    assert not getattr(tfg.objectives.total(plain), "crosses_zero", True)
+
+
 def test_class_log_prob():
     objective = tfg.objectives.class_log_prob(CLASSIFIER)
     assert not objective.noisy

@@ -26,7 +26,8 @@ _HOMES = {
         "from_alphas_cumprod",
     ),
     "timesteps": ("CosineLogSNR", "Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
-    "denoiser": ("Clean", "Denoiser", "Model", "PerSample", "from_fn", "from_linen", "from_nnx"),
+    "per_sample": ("PerSample",),
+    "denoiser": ("Clean", "Denoiser", "Model", "from_fn", "from_linen", "from_nnx"),
     "lookahead": ("Clip", "Tweedie"),
     "truncated": ("FlowMap", "Reach", "TruncatedSolve"),
     "noise": ("NoiseTape",),
@@ -90,7 +91,6 @@ if TYPE_CHECKING:
     from tfg_jax.denoiser import Clean as Clean
     from tfg_jax.denoiser import Denoiser as Denoiser
     from tfg_jax.denoiser import Model as Model
-    from tfg_jax.denoiser import PerSample as PerSample
     from tfg_jax.denoiser import from_fn as from_fn
     from tfg_jax.denoiser import from_linen as from_linen
     from tfg_jax.denoiser import from_nnx as from_nnx
@@ -133,6 +133,7 @@ if TYPE_CHECKING:
     from tfg_jax.lookahead import Clip as Clip
     from tfg_jax.lookahead import Tweedie as Tweedie
     from tfg_jax.noise import NoiseTape as NoiseTape
+    from tfg_jax.per_sample import PerSample as PerSample
     from tfg_jax.result import Cost as Cost
     from tfg_jax.result import Samples as Samples
     from tfg_jax.result import Status as Status

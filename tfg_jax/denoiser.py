@@ -19,12 +19,13 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number, check_numbers, check_one
+from tfg_jax.checks import check_number
+from tfg_jax.class_table import check_class_table
+from tfg_jax.per_sample import PerSample, check_model_number
 from tfg_jax.schedules import Level, Schedule, table_position
 
 Prediction = Literal["eps", "x0", "v", "score", "velocity", "edm"]
@@ -100,61 +101,6 @@ class Model(Protocol):
     def check(self, conditional: bool, num_samples: int) -> None:
         """Raise ValueError for arguments that cannot be meant."""
         ...
-
-
-@struct.dataclass
-class PerSample:
-    """One value a sample for a number inside a model, e.g. ``CFG(model, w=PerSample(weights))``; for `tfg_jax.sample`.
-
-    Attributes:
-        values: (n, ...), one entry for each of the n samples of the run (traced).
-    """
-
-    values: Array
-
-
-def check_model_number(name: str, value: Any, num_samples: int, *, each: tuple[int, ...] = (), **bounds: Any) -> None:
-    """Raise ValueError unless a number inside a model, or one a sample as `PerSample`, is real and within its bounds.
-
-    Args:
-        name: what it is called.
-        value: the number; None passes.
-        num_samples: how many samples there are.
-        each: its shape for one sample, where it is several numbers.
-        **bounds: as `tfg_jax.checks.check_numbers`.
-    """
-    if value is None:
-        return
-    if isinstance(value, PerSample):
-        value, shape = value.values, np.shape(value.values)
-        if shape[:1] != (num_samples,):
-            raise ValueError(f"{name}=PerSample(shape {shape}) needs one entry for {num_samples} samples")
-        if shape[1:] != each:
-            raise ValueError(f"{name}=PerSample(shape {shape}) needs entries of shape {each} for {num_samples} samples")
-    elif not each:
-        check_one(name, value, "give PerSample(values) for one a sample, or map over several with jax.vmap")
-    elif np.shape(value) != each:
-        raise ValueError(f"{name} has shape {np.shape(value)} and must hold {each[0]} weights, one for each condition")
-    check_numbers(name, value, **bounds)
-
-
-@struct.dataclass
-class _Own:
-    """Where a model's `PerSample` number was, until `with_own` fills it."""
-
-
-def split_per_sample(model: Model) -> tuple[Model, list[Array]]:
-    """The model without the values of its `PerSample` numbers, and those values."""
-    leaves, structure = jax.tree.flatten(model, is_leaf=lambda node: isinstance(node, PerSample))
-    own = [leaf.values for leaf in leaves if isinstance(leaf, PerSample)]
-    return structure.unflatten([_Own() if isinstance(leaf, PerSample) else leaf for leaf in leaves]), own
-
-
-def with_own(model: Model, values: list[Array]) -> Model:
-    """The model of one sample, from its share of the values that `split_per_sample` took out."""
-    leaves, structure = jax.tree.flatten(model, is_leaf=lambda node: isinstance(node, _Own))
-    rest = iter(values)
-    return structure.unflatten([next(rest) if isinstance(leaf, _Own) else leaf for leaf in leaves])
 
 
 @struct.dataclass
@@ -318,17 +264,20 @@ def from_fn(
         network_time: how the network counts time; default: table index for a discrete schedule, ``log(sigma)/4`` for
             "edm", else t itself.
         num_classes: number of classes, for networks conditioned on an integer.
-        null_cond: the class meaning "no condition".
+        null_cond: the class meaning "no condition": one of 0..num_classes - 1, or num_classes itself where the network
+            has one row more.
         sigma_data: data standard deviation, > 0, one number or `PerSample`, read by "edm" only.
         dtype: precision of the network alone.
 
     Raises:
-        ValueError: unknown prediction, a null condition without classes, or a sigma_data that is not one number > 0.
+        ValueError: unknown prediction, a null condition without classes or beyond them, classes beyond the table that
+            the network looks them up in, or a sigma_data that is not one number > 0.
     """
     if prediction not in get_args(Prediction):
         raise ValueError(f"prediction={prediction!r} is unknown; choose one of {', '.join(get_args(Prediction))}")
     if null_cond is not None and num_classes is None:
         raise ValueError(f"null_cond={null_cond} needs num_classes; pass the number of classes of the network")
+    check_class_table(fn, params, shape, num_classes, null_cond)
     if not isinstance(sigma_data, PerSample):
         check_number("sigma_data", sigma_data, low=0.0, strict=True)
     if network_time is None:

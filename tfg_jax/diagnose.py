@@ -93,7 +93,7 @@ def diagnose_horizon(
     if np.ndim(horizons) != 1:
         raise ValueError(f"horizons has shape {np.shape(horizons)}; give a list of numbers in [0, 1]")
     arguments.check_start((x, t), model.shape, len(x))
-    arguments.check_signal(model, None, "start", t)
+    arguments.check_signal(model, None, "t", t)
     arguments.check_cond(model, cond, len(x))
     arguments.check_counts(len(x), chunk, 0)
     objective.check(target, len(x), model.shape)

@@ -18,8 +18,9 @@ from jaxtyping import Array, Float, PyTree
 from tfg_jax import arguments, loops
 from tfg_jax.batch import in_chunks, map_samples
 from tfg_jax.checks import check_choice, check_steps
-from tfg_jax.denoiser import Model, split_per_sample, with_own
+from tfg_jax.denoiser import Model
 from tfg_jax.numbers import one_form
+from tfg_jax.per_sample import split_per_sample, with_own
 from tfg_jax.result import OK, Cost, Samples, Status, judged
 from tfg_jax.timesteps import Grid, Uniform
 

@@ -17,7 +17,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from tfg_jax.checks import is_concrete
-from tfg_jax.denoiser import PerSample
+from tfg_jax.per_sample import PerSample
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
 from tfg_jax.batch import check_sharding, in_chunks, indices, map_samples, placed
-from tfg_jax.denoiser import Model, split_per_sample, with_own
+from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Guidance, Unguided, step_cost
 from tfg_jax.lookahead import Clip, Lookahead, Tweedie
 from tfg_jax.noise import KeyNoise, NoiseTape, root_key, sample_key
@@ -23,6 +23,7 @@ from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.objectives.classifier import ClassLogProb
 from tfg_jax.objectives.compose import Sum, Through, Weighted
 from tfg_jax.objectives.inverse import GaussianLogLikelihood, PhotonResidual, PoissonLogLikelihood, ResidualNorm
+from tfg_jax.per_sample import split_per_sample, with_own
 from tfg_jax.result import INVALID_INPUT, Cost, Samples, Status
 from tfg_jax.samplers.loop import Plan, Record, sample_one
 from tfg_jax.samplers.rules import DDIM, Sampler
@@ -255,7 +256,7 @@ def _check(
     arguments.check_guidance(guidance, objective, target, lookahead, window, record, model.shape, n)
     if start is not None:
         arguments.check_start(start, model.shape, n)
-        begins = ("start", start[1])
+        begins = ("start=(x_t, t)", start[1])
     arguments.check_signal(model, guidance, *begins)
     if noise is not None:
         if start is None and noise.initial is None:

@@ -18,9 +18,10 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_choice, safe_norm
-from tfg_jax.denoiser import Clean, Model, check_model_number
+from tfg_jax.denoiser import Clean, Model
 from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of, level_of, weight_at
 from tfg_jax.guidance.classifier_free.spaces import SPACES, Space, read, write
+from tfg_jax.per_sample import check_model_number
 
 
 @struct.dataclass

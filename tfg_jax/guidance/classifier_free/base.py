@@ -12,7 +12,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
 from tfg_jax.checks import is_concrete
-from tfg_jax.denoiser import Clean, Denoiser, Model, PerSample, check_model_number
+from tfg_jax.denoiser import Clean, Denoiser, Model
+from tfg_jax.per_sample import PerSample, check_model_number
 from tfg_jax.schedules import Level
 
 Weight = ArrayLike | PerSample | Callable[[Array], Array] | None

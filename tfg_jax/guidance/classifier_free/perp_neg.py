@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.denoiser import Clean, Model, PerSample
+from tfg_jax.denoiser import Clean, Model
 from tfg_jax.guidance.classifier_free.base import (
     Transform,
     Weight,
@@ -27,6 +27,7 @@ from tfg_jax.guidance.classifier_free.base import (
     weight_at,
 )
 from tfg_jax.guidance.classifier_free.spaces import write
+from tfg_jax.per_sample import PerSample
 
 
 @struct.dataclass

@@ -13,9 +13,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.denoiser import Clean, Model, check_model_number
+from tfg_jax.denoiser import Clean, Model
 from tfg_jax.guidance.classifier_free.base import Transform, level_of
 from tfg_jax.guidance.classifier_free.spaces import write
+from tfg_jax.per_sample import check_model_number
 
 
 @struct.dataclass

@@ -1,0 +1,67 @@
+"""Numbers inside a model that differ from sample to sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from tfg_jax import struct
+from tfg_jax.checks import check_numbers, check_one
+
+
+@struct.dataclass
+class PerSample:
+    """One value a sample for a number inside a model, e.g. ``CFG(model, w=PerSample(weights))``; for `tfg_jax.sample`.
+
+    Attributes:
+        values: (n, ...), one entry for each of the n samples of the run (traced).
+    """
+
+    values: Array
+
+
+def check_model_number(name: str, value: Any, num_samples: int, *, each: tuple[int, ...] = (), **bounds: Any) -> None:
+    """Raise ValueError unless a number inside a model, or one a sample as `PerSample`, is real and within its bounds.
+
+    Args:
+        name: what it is called.
+        value: the number; None passes.
+        num_samples: how many samples there are.
+        each: its shape for one sample, where it is several numbers.
+        **bounds: as `tfg_jax.checks.check_numbers`.
+    """
+    if value is None:
+        return
+    if isinstance(value, PerSample):
+        value, shape = value.values, np.shape(value.values)
+        if shape[:1] != (num_samples,):
+            raise ValueError(f"{name}=PerSample(shape {shape}) needs one entry for {num_samples} samples")
+        if shape[1:] != each:
+            raise ValueError(f"{name}=PerSample(shape {shape}) needs entries of shape {each} for {num_samples} samples")
+    elif not each:
+        check_one(name, value, "give PerSample(values) for one a sample, or map over several with jax.vmap")
+    elif np.shape(value) != each:
+        raise ValueError(f"{name} has shape {np.shape(value)} and must hold {each[0]} weights, one for each condition")
+    check_numbers(name, value, **bounds)
+
+
+@struct.dataclass
+class _Own:
+    """Where a model's `PerSample` number was, until `with_own` fills it."""
+
+
+def split_per_sample(model: Any) -> tuple[Any, list[Array]]:
+    """The model without the values of its `PerSample` numbers, and those values."""
+    leaves, structure = jax.tree.flatten(model, is_leaf=lambda node: isinstance(node, PerSample))
+    own = [leaf.values for leaf in leaves if isinstance(leaf, PerSample)]
+    return structure.unflatten([_Own() if isinstance(leaf, PerSample) else leaf for leaf in leaves]), own
+
+
+def with_own(model: Any, values: list[Array]) -> Any:
+    """The model of one sample, from its share of the values that `split_per_sample` took out."""
+    leaves, structure = jax.tree.flatten(model, is_leaf=lambda node: isinstance(node, _Own))
+    rest = iter(values)
+    return structure.unflatten([next(rest) if isinstance(leaf, _Own) else leaf for leaf in leaves])
