@@ -117,7 +117,7 @@ def _numbers(scored: Mapping[str, LabelRun]) -> dict[str, dict[str, Any]]:
         numbers[name] = label_metrics(dataclasses.replace(found, features=None, reference_features=None))
         numbers[name]["compared_samples"] = int(common.sum())
         if found.features is not None and common.sum() > 1:
-            shared = dataclasses.replace(found, status_code=np.where(common, 0, 1))
+            shared = dataclasses.replace(found, status_code=np.where(common, 0, 1), reference_images=None)
             keys = ("frechet_distance", "frechet_distance_low", "frechet_distance_high")
             numbers[name] |= {key: label_metrics(shared)[key] for key in keys}
     return numbers
@@ -127,6 +127,8 @@ def _row(name: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
     from tfg_jax.cli import scoring
 
     row: dict[str, Any] = {"method": name, "evaluator accuracy": scoring.estimate(numbers, "evaluator_accuracy")}
+    if "unlike_real" in numbers:
+        row["unlike 95 % of real"] = scoring.estimate(numbers, "unlike_real")
     if "frechet_distance" in numbers:
         row["Fréchet distance"] = scoring.estimate(numbers, "frechet_distance")
     if "high_frequency_ratio" in numbers:

@@ -43,6 +43,7 @@ def run(options: Options) -> int:
     from tfg_jax.cli import scoring, setup
     from tfg_jax.data.fashion_mnist import CLASS_NAMES
     from tfg_jax.objectives.classifier import Classifier, check_classes
+    from tfg_jax.report import counted
     from tfg_jax.tasks.scoring import load_as, load_judge
 
     arrays, seconds, config = _read_npz(options.source) if options.source.is_file() else _read_folder(options.source)
@@ -54,14 +55,14 @@ def run(options: Options) -> int:
     if guide is not None:
         _check_shape(options, "guide", guide, arrays["x"])
     if options.dry_run:
-        print(f"{len(arrays['x'])} samples of shape {arrays['x'].shape[1:]}; nothing was scored or written.")
+        print(f"{counted(len(arrays['x']), 'sample')} of shape {arrays['x'].shape[1:]}; nothing was scored or written.")
         return OK
     scoring.claim_output(options.out, as_json(options), options.overwrite)
     scoring.write_config(options.out, "evaluate", as_json(options), config)
     names = CLASS_NAMES if count == len(CLASS_NAMES) else [f"class {c}" for c in range(count)]
     notes = setup.dependence_notes(guide, judge.evaluator) if guide is not None else []
     found = scoring.label_run(judge, names, arrays, seconds, config, notes)
-    scoring.write_label_report(options.out, found, f"Evaluation of {options.source}")
+    print(scoring.write_label_report(options.out, found, f"Evaluation of {options.source}"))
     return OK if found.ok().all() else FAILED_SAMPLES
 
 

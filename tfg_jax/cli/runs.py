@@ -19,7 +19,7 @@ from tfg_jax.cli.main import FAILED_SAMPLES, OK, Interrupted
 from tfg_jax.cli.methods import Method
 from tfg_jax.endtoend.run import memory_of
 from tfg_jax.files import write_atomically
-from tfg_jax.report.table import text_table
+from tfg_jax.report.table import counted, text_table
 from tfg_jax.shards import SampleFolder, sample_arrays
 from tfg_jax.tasks.chunks import Task, run_chunked
 
@@ -36,7 +36,8 @@ def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, 
     missing = folder.missing()
     total, left = len(targets), sum(map(len, missing))
     if left < total:
-        print(f"{name}: {total - left} of {total} samples are on disk already", file=sys.stderr)
+        are = "is" if total == 1 else "are"
+        print(f"{name}: {total - left} of {counted(total, 'sample')} {are} on disk already", file=sys.stderr)
     if not left:
         return False
     seconds = read_seconds(folder.path) if left < total else {}
@@ -72,9 +73,8 @@ def exit_code(command: str, arrays: Mapping[str, np.ndarray]) -> int:
     status = arrays["status_code"]
     failed = int((status != 0).sum())
     if failed:
-        print(
-            f"tfg-jax {command}: {failed} of {len(status)} samples failed; the report shows them first", file=sys.stderr
-        )
+        said = f"{failed} of {counted(len(status), 'sample')} failed"
+        print(f"tfg-jax {command}: {said}; the report shows failures first", file=sys.stderr)
     return FAILED_SAMPLES if failed else OK
 
 
@@ -104,7 +104,7 @@ def describe(task: Task, methods: dict[str, Method], targets: np.ndarray, chunk:
                 "memory (MB)": memory,
             }
         )
-    note = f"Upper bounds; memory is of the program compiled for {chunk} samples on {jax.devices()[0]}."
+    note = f"Upper bounds; memory is of the program compiled for {counted(chunk, 'sample')} on {jax.devices()[0]}."
     return f"{text_table(rows)}\n{note} Nothing was sampled or written."
 
 

@@ -53,10 +53,11 @@ def run(options: Options) -> int:
         seconds = sum(runs.read_seconds(options.out).values())
         try:
             scored = scoring.label_run(task.judge, task.class_names, arrays, seconds, config, notes)
-            scoring.write_label_report(options.out, scored, f"Label guidance by {options.method}")
+            said = scoring.write_label_report(options.out, scored, f"Label guidance by {options.method}")
         except Exception as error:  # whatever goes wrong here, the samples are safe and the user must hear of them
             again = f"tfg-jax evaluate {options.out}"
             print(f"tfg-jax sample: the samples are complete in {options.out}, but scoring failed "
                   f"({type(error).__name__}: {error}); try `{again}`", file=sys.stderr)  # fmt: skip
             return SCORING_FAILED
+    print(said)
     return runs.exit_code("sample", arrays)

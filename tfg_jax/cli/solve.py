@@ -129,11 +129,12 @@ def run(options: Options) -> int:
         arrays = folder.read_all()
         seconds = sum(runs.read_seconds(options.out).values())
         try:
-            _report(options, _scored(setting, evaluator, arrays, seconds, config))
+            said = _report(options, _scored(setting, evaluator, arrays, seconds, config))
         except Exception as error:  # whatever goes wrong here, the samples are safe and the user must hear of them
             print(f"tfg-jax solve: the samples are complete in {options.out}, but scoring failed "
                   f"({type(error).__name__}: {error}); the same command tries again", file=sys.stderr)  # fmt: skip
             return SCORING_FAILED
+    print(said)
     return runs.exit_code("solve", arrays)
 
 
@@ -291,15 +292,10 @@ def _scored(
     )
 
 
-def _report(options: Options, found: InverseRun) -> None:
-    from tfg_jax.report import inverse_report, text_table
+def _report(options: Options, found: InverseRun) -> str:
+    from tfg_jax.cli.scoring import summary
+    from tfg_jax.report import inverse_report
     from tfg_jax.report.inverse_report import headline
 
-    out = options.out
-    numbers = inverse_report(out, found, f"{options.problem} restored by {options.method}")
-    rows = [{"": title, "value": str(value)} for title, value in headline(numbers).items()]
-    rows.append({"": "network forwards per sample", "value": str(numbers["network_forwards_per_sample"])})
-    rows.append({"": "seconds", "value": str(round(numbers["seconds"], 1))})
-    rows.append({"": "samples, of which failed", "value": f"{numbers['samples']}, {numbers['failed_samples']}"})
-    print(text_table(rows))
-    print(f"\npicture  {out / 'grid.png'}\nreport   {out / 'report.html'}\nnumbers  {out / 'metrics.json'}")
+    numbers = inverse_report(options.out, found, f"{options.problem} restored by {options.method}")
+    return summary(options.out, headline(numbers), numbers)
