@@ -10,15 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tfg_jax.cli import main as front
+from tfg_jax.cli import runs
 from tfg_jax.cli.bibliography import ENTRIES, SOURCES
 from tfg_jax.cli.main import main
 from tfg_jax.cli.methods import MethodName, build
 from tfg_jax.config import CLASSES
 from tfg_jax.data.fashion_mnist import _FILES
+from tfg_jax.endtoend.run import memory_of
 from tfg_jax.shards import SampleFolder
 from tfg_jax.tasks.presets import LABEL_PRESETS
 
@@ -79,6 +83,20 @@ def test_compare_writes_table_numbers_picture_and_page(compared):
     assert (compared / "grid.png").read_bytes().startswith(b"\x89PNG")
     assert "Accuracy against distance" in (compared / "report.html").read_text()
     assert set(json.loads((compared / "config.json").read_text())["resolved"]) == {"none", "mpgd"}
+
+
+def test_a_dry_run_of_compare_compiles_one_program(tiny, tmp_path, monkeypatch, capsys):
+    compiled = []
+    monkeypatch.setattr(runs, "_memory", lambda task, method, targets: compiled.append(method) or 12.5)
+    assert main(["compare", *tiny, "--out", str(tmp_path / "run"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert len(compiled) == 1 and type(compiled[0].guidance).__name__ in ("LGD", "TFG")  # four draws, a pullback
+    assert said.count("12.5") == 1 and "the costliest" in said and not (tmp_path / "run").exists()
+
+
+def test_the_memory_of_a_program_is_told_without_optimising_it():
+    program, x = (lambda x: jnp.linalg.norm(jnp.tanh(x @ x) @ x)), jnp.ones((64, 64))
+    assert runs.compiled_memory(program, x) == pytest.approx(memory_of(jax.jit(program).lower(x).compile()) / 1e6)
 
 
 def test_compare_resumes_and_takes_more_methods(compared, tiny, monkeypatch):
@@ -245,7 +263,12 @@ def test_inspect_shows_weights_and_folders(weights, finished, tmp_path, capsys):
     assert main(["inspect", str(finished), "--out", str(tmp_path / "no.json"), "--dry-run"]) == 0
     assert json.loads(capsys.readouterr().out)["shards"] == {"ok": 3, "missing": 0, "damaged": 0}
     assert not (tmp_path / "no.json").exists()
-    assert main(["inspect"]) == 0 and "fashion-mnist-guide" in capsys.readouterr().out
+    assert main(["inspect", "--out", str(out)]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split()[:3] == ["name", "kind", "parameters"] and len(table) == 2 + 9 + 2
+    row = next(line for line in table if line.startswith("fashion-mnist-evaluator "))
+    assert "331178" in row and "test accuracy 0.9219" in row and "evaluator half" in row
+    assert set(json.loads(out.read_text())["weights"]) >= {"fashion-mnist-guide"}
     assert main(["inspect", "no-such-thing"]) == 2 and "no-such-thing" in capsys.readouterr().err
 
 

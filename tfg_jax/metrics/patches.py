@@ -31,8 +31,8 @@ def patch_distance(
 
     Args:
         images: (n, H, W, C), finite.
-        real: (m, H, W, C) real images of the same size, m >= 1; None compares each of the ``images`` with all the others, n >= 2: what
-            real images themselves reach, for `beyond_real` and `unlike_real`.
+        real: (m, H, W, C) real images of the same size, m >= 1; None compares each of the ``images`` with all the
+            others, n >= 2: what real images themselves reach, for `beyond_real` and `unlike_real`.
         size: pixels of a patch's side, >= 1.
         stride: pixels from one patch to the next, >= 1.
 
