@@ -1,7 +1,9 @@
 """The other commands: compare, evaluate, inspect, cite, and the front door."""
 
+import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,12 +21,12 @@ from tfg_jax.cli import main as front
 from tfg_jax.cli import runs
 from tfg_jax.cli.bibliography import ENTRIES, SOURCES
 from tfg_jax.cli.main import main
-from tfg_jax.cli.methods import MethodName, build
+from tfg_jax.cli.methods import SETTINGS, MethodName, build
 from tfg_jax.config import CLASSES
 from tfg_jax.data.fashion_mnist import _FILES
 from tfg_jax.endtoend.run import memory_of
 from tfg_jax.shards import SampleFolder
-from tfg_jax.tasks.presets import LABEL_PRESETS
+from tfg_jax.tasks.presets import INVERSE_PRESETS, LABEL_PRESETS
 
 
 def test_front_door(capsys):
@@ -39,6 +41,42 @@ def test_every_command_explains_itself(command, capsys):
     assert main([command, "--help"]) == 0
     assert "--dry-run" in capsys.readouterr().out
     assert main([command, "--no-such-flag"]) == 2
+
+
+@pytest.mark.parametrize("command", ["sample", "solve"])
+def test_help_shows_what_every_method_is_tuned_to(command, capsys):
+    """Strengths, and whatever else a preset changes of its class, read off the presets themselves."""
+    assert main([command, "--help"]) == 0
+    said = " ".join(re.sub("[^\\x20-\\x7e]", " ", capsys.readouterr().out).split())
+    tuned = said.partition("Tuned: ")[2].partition(" (default")[0].rstrip(".")
+    told = {name: rest for part in tuned.split("; ") for names, rest in [_method_and_settings(part)] for name in names}
+    for name, preset in (LABEL_PRESETS if command == "sample" else INVERSE_PRESETS).items():
+        own = {"strength", "rho", "mu", "smoothing", "rate", "weight", "regulariser", "iterations", "n_iter", "n_mc"}
+        fields = {f.name: f.default for f in dataclasses.fields(preset) if f.name in SETTINGS}
+        values = {key: getattr(preset, key) for key, default in fields.items()
+                  if key in own or getattr(preset, key) != default}  # fmt: skip
+        for term, count in (("mu", "n_iter"), ("smoothing", "n_mc")):  # a count of a term that is left out says nothing
+            if term in values and values[term] is None:
+                values.pop(count, None)
+        wanted = [f"{key} {value:g}" for key, value in values.items() if isinstance(value, int | float)]
+        assert sorted(told[name].split(", ")) == sorted(wanted), name
+
+
+def _method_and_settings(part: str) -> tuple[list[str], str]:
+    """`dps, freedom and mpgd strength 4` and `lgd strength 16, n_mc 4` as methods and their settings."""
+    methods = re.match(r"(?:\w+, )*(?:\w+ and )?\w+(?= \w+ [\d.])", part)
+    assert methods, part
+    return re.findall(r"\w+", methods[0].replace(" and ", ", ")), part[methods.end() + 1 :]
+
+
+def test_help_begins_with_the_request_and_goes_by_groups(capsys):
+    for command, first in (("sample", "--method"), ("solve", "--problem"), ("compare", "--methods"),
+                           ("optimise", "--reward"), ("study", "--part")):  # fmt: skip
+        assert main([command, "--help"]) == 0
+        said = capsys.readouterr().out
+        titles = re.findall(r"([\w-]+) options", said)
+        assert len(titles) >= 2 and said.index(first) < said.index("--output") < said.index(f"{titles[1]} options")
+        assert "default: tuned" in said or command in ("compare", "optimise", "study")
 
 
 def test_help_imports_no_jax():

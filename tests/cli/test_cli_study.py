@@ -9,7 +9,7 @@ import pytest
 
 from tfg_jax.cli import runs, study_images
 from tfg_jax.cli.main import main
-from tfg_jax.cli.options import StudySizes
+from tfg_jax.cli.options import SizeOptions
 from tfg_jax.shards import SampleFolder
 
 
@@ -37,7 +37,7 @@ def test_the_plan_keeps_every_row_near_its_budget_and_writes_nothing(tmp_path, c
     assert main(["study", "horizon", "--dry-run", "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "Nothing was computed" in said and "minutes at" in said and not out.exists()
-    for cell in study_images.plan(("box", "label"), (80, 320), StudySizes()):
+    for cell in study_images.plan(("box", "label"), (80, 320), SizeOptions()):
         if len(cell.row.trials) > 1:
             assert len(cell.row.trials) == 4 and 0.8 * cell.budget <= cell.row.evaluations <= cell.budget, cell.name
 

@@ -23,17 +23,22 @@ FREE = ("methods", "evaluator", "data", "chunk", "out")  # options that leave wh
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(RunOptions):
-    """Compare guidance methods at their tuned settings: accuracy, Fréchet distance and cost, with 95 % intervals.
-
-    Every method gets a sample folder of its own and the same command resumes; then table.md, compare.json, grid.png and
-    report.html.
-    """
+class RequestOptions:
+    """What is compared, and where to."""
 
     methods: tuple[MethodName, ...] = ("none", "conditional", "dps", "lgd", "freedom", "mpgd", "ugd", "tfg")
     """The methods, in the order of the table."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/compare")
     """Folder of the results."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(RequestOptions, RunOptions):
+    """Compare guidance methods at their tuned settings: accuracy, Fréchet distance and cost, with 95 % intervals.
+
+    Every method gets a sample folder of its own and the same command resumes; then table.md, compare.json, grid.png and
+    report.html.
+    """
 
 
 def run(options: Options) -> int:

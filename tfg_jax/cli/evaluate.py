@@ -24,14 +24,14 @@ class Options:
     source: Annotated[Path, tyro.conf.Positional] = Path("outputs/sample")
     """Sample folder; or .npz file with `x`, images (n, H, W, C) as floats in [-1, 1] or bytes 0..255, and `target`, the
     requested classes (n,)."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/evaluate")
+    """Folder of the results."""
     evaluator: str = "fashion-mnist-evaluator"
     """Classifier that scores: released name or folder of weights."""
     guide: str | None = None
     """Classifier that guided, to show its view too."""
     data: Path | None = None
     """Folder of the original Fashion-MNIST files: more real images to compare with than the hundred shipped ones."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/evaluate")
-    """Folder of the results."""
     overwrite: bool = False
     """Replace the results of another evaluation."""
     dry_run: bool = False

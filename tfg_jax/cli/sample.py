@@ -15,16 +15,22 @@ from tfg_jax.cli.options import GuidedOptions, MethodOptions, RunOptions, as_jso
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(RunOptions, GuidedOptions, MethodOptions):
+class RequestOptions:
+    """How, and where to."""
+
+    method: MethodName = "tfg"
+    """How classes are asked for. Tuned: classifier strength 1; dps strength 2; lgd strength 2, n_mc 4; freedom strength
+    2; mpgd strength 16; ugd strength 2, n_iter 4; tfg rho 1, smoothing 1, n_mc 4."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/sample")
+    """Folder of the results."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(RequestOptions, MethodOptions, GuidedOptions, RunOptions):
     """Sample what a classifier asks for, from a model that was never trained for it.
 
     Writes a sample folder that the same command resumes, grid.png, metrics.json and report.html.
     """
-
-    method: MethodName = "tfg"
-    """How classes are asked for; its settings below default to tuned values."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/sample")
-    """Folder of the results."""
 
 
 def run(options: Options) -> int:

@@ -20,7 +20,7 @@ from tfg_jax.cli.methods import (
     end_to_end_method,
     look_ahead,
 )
-from tfg_jax.cli.options import CommonOptions, GuidedOptions, MethodOptions, as_json
+from tfg_jax.cli.options import TUNED, CommonOptions, GuidedOptions, MethodOptions, as_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,58 +34,83 @@ ProblemName = Literal["box", "random", "sr2", "sr4", "sr2-bicubic", "sr4-bicubic
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(CommonOptions, GuidedOptions, MethodOptions):
-    """Degrade images, then restore them with a model that was never trained for it.
-
-    Writes a sample folder that the same command resumes, grid.png (truth, measurement, draws, their mean and standard
-    deviation), metrics.json and report.html.
-    """
+class RequestOptions:
+    """What is restored and how, and where to."""
 
     problem: ProblemName = "sr2"
     """What is lost: a central box, 70 % of the pixels at random, resolution (averaged or bicubic), sharpness (Gaussian
     blur or motion), highlights and shadows (hdr), the phase of the Fourier transform."""
+    method: RestorationName = "dps"
+    """How the measurement guides; dflow optimises the noise and controls the way through the whole solve, at tens of
+    times the cost. Tuned: dps, freedom and mpgd strength 4; lgd strength 16, n_mc 4; ugd strength 2, n_iter 4; pigdm
+    strength 1; tfg rho 4, mu 0.25, n_iter 4; dflow iterations 60, rate 0.1, regulariser 1; controls iterations 30, rate
+    0.1, weight 10."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/solve")
+    """Folder of the results."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageOptions:
+    """The images and their measurements."""
+
     images: tuple[Path, ...] = ()
     """PNG or other pictures, .npz files with `x` (n, H, W, C), or folders of them; default the shipped test images."""
     measured: bool = False
     """The images are the measurements themselves, of the size that the problem gives: nothing is degraded, and there is
     no truth to compare with. The noise's options say what noise they have."""
-    steps: int | None = None
-    """DDIM steps, default 50; steps of controls, default 12."""
-    eta: float | None = None
-    """DDIM stochasticity in [0, 1], default 1."""
     num_images: int | None = None
     """How many of the images; default all that were given, or 8 of the shipped ones."""
     draws: int = 4
     """Restorations of each image."""
-    method: RestorationName = "dps"
-    """How the measurement guides; dflow optimises the noise and controls the way through the whole solve, at tens of
-    times the cost. Settings default to values that are tuned."""
-    iterations: int | None = None
-    """dflow, controls: updates of the optimiser at most, >= 1."""
-    rate: float | None = None
-    """dflow, controls: learning rate of Adam, >= 0."""
-    line_search: int | None = None
-    """dflow, controls: L-BFGS in the place of Adam, with so many evaluations of one update at most, >= 1."""
-    regulariser: float | None = None
-    """dflow: weight of the noise's log-density, >= 0."""
-    weight: float | None = None
-    """controls: weight of their cost, >= 0."""
-    kind: Literal["additive", "kick"] | None = None
-    """controls: additive to the slope, or kicks of the state."""
     noise: Literal["gaussian", "poisson"] = "gaussian"
     """Noise of the measurement."""
     noise_std: float | None = None
     """Standard deviation of Gaussian noise, > 0, for images in [-1, 1]; default 0.05."""
     peak: float | None = None
     """Photons of a white pixel, > 0, for Poisson noise; default 100."""
-    data_std: float | None = None
-    """pigdm: standard deviation of the data around its mean, > 0."""
-    weighting: Literal["published", "score"] | None = None
-    """pigdm: how its gradient enters a step."""
     evaluator: str | None = EVALUATOR
     """Classifier in whose features perceptual distance is measured: released name or folder; None leaves it out."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/solve")
-    """Folder of the results."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StepOptions:
+    """The sampler."""
+
+    steps: int | None = None
+    """DDIM steps, default 50; steps of controls, default 12."""
+    eta: float | None = None
+    """DDIM stochasticity in [0, 1], default 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FurtherOptions:
+    """Settings of single methods, tuned like those above."""
+
+    iterations: Annotated[int | None, TUNED] = None
+    """dflow, controls: updates of the optimiser at most, >= 1."""
+    rate: Annotated[float | None, TUNED] = None
+    """dflow, controls: learning rate of Adam, >= 0."""
+    line_search: Annotated[int | None, TUNED] = None
+    """dflow, controls: L-BFGS in the place of Adam, with so many evaluations of one update at most, >= 1."""
+    regulariser: Annotated[float | None, TUNED] = None
+    """dflow: weight of the noise's log-density, >= 0."""
+    weight: Annotated[float | None, TUNED] = None
+    """controls: weight of their cost, >= 0."""
+    kind: Annotated[Literal["additive", "kick"] | None, TUNED] = None
+    """controls: additive to the slope, or kicks of the state."""
+    data_std: Annotated[float | None, TUNED] = None
+    """pigdm: standard deviation of the data around its mean, > 0."""
+    weighting: Annotated[Literal["published", "score"] | None, TUNED] = None
+    """pigdm: how its gradient enters a step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(RequestOptions, ImageOptions, MethodOptions, FurtherOptions, GuidedOptions, StepOptions, CommonOptions):
+    """Degrade images, then restore them with a model that was never trained for it.
+
+    Writes a sample folder that the same command resumes, grid.png (truth, measurement, draws, their mean and standard
+    deviation), metrics.json and report.html.
+    """
 
 
 class Setting(NamedTuple):

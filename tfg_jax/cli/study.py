@@ -10,18 +10,15 @@ from typing import Annotated, Literal
 import tyro
 
 from tfg_jax.cli.main import OK
-from tfg_jax.cli.options import StudySizes
+from tfg_jax.cli.options import SizeOptions
 
 MIXTURE_SECONDS = {False: 25.0, True: 2.0}  # of one row of mixtures on one core, whether quick
 BAR = "all rows: {percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(StudySizes):
-    """How far should guidance look: the truncation horizon on mixtures with exact answers and on images.
-
-    Every row has a folder of its own, so the same command resumes; page.md and its figures show all rows that are done.
-    """
+class RowOptions:
+    """Which rows, of which networks, and where to."""
 
     question: Annotated[Literal["horizon"], tyro.conf.Positional] = "horizon"
     """The study."""
@@ -51,6 +48,14 @@ class Options(StudySizes):
     """Show rows, network evaluations and time; compute and write nothing."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Options(RowOptions, SizeOptions):
+    """How far should guidance look: the truncation horizon on mixtures with exact answers and on images.
+
+    Every row has a folder of its own, so the same command resumes; page.md and its figures show all rows that are done.
+    """
+
+
 def run(options: Options) -> int:
     """Plan, compute what is missing, write the page."""
     from tqdm import tqdm
@@ -59,7 +64,7 @@ def run(options: Options) -> int:
     from tfg_jax.cli import study_images
     from tfg_jax.report import counted
 
-    for field in dataclasses.fields(StudySizes):
+    for field in dataclasses.fields(SizeOptions):
         check_count(field.name, getattr(options, field.name))
     if not options.problems or not options.budgets:
         raise ValueError("problems and budgets must name at least one each; leave them out for the defaults")

@@ -12,7 +12,7 @@ from typing import Any
 from tfg_jax.cli import runs
 from tfg_jax.cli.main import Interrupted
 from tfg_jax.cli.methods import Method
-from tfg_jax.cli.options import StudySizes
+from tfg_jax.cli.options import SizeOptions
 from tfg_jax.files import read_json, slug
 from tfg_jax.report.files import write_json
 from tfg_jax.shards import fingerprint, open_folder
@@ -55,7 +55,7 @@ class Cell:
         return self.row.evaluations * self.samples
 
 
-def plan(problems: Iterable[str], budgets: Iterable[int], sizes: StudySizes, only: Iterable[str] = ()) -> list[Cell]:
+def plan(problems: Iterable[str], budgets: Iterable[int], sizes: SizeOptions, only: Iterable[str] = ()) -> list[Cell]:
     """All cells, cheapest budget first.
 
     Args:
