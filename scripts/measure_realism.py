@@ -65,11 +65,13 @@ def main() -> None:
     test = np.stack([image for image in test if image.tobytes() not in copies])
     sets = image_sets(test[rng.permutation(len(test))[: 2 * N]], rng)
     near = metrics.features(judge.evaluator, shipped)
-    values, vectors = np.linalg.eigh(judge.moments.cov)
+    moments = judge.moments
+    assert moments is not None  # they are shipped
+    values, vectors = np.linalg.eigh(moments.cov)
 
     def scores(x: np.ndarray) -> dict[str, np.ndarray]:
         f = metrics.features(judge.evaluator, x)
-        whitened = (f - judge.moments.mean) @ vectors / np.sqrt(values)
+        whitened = (f - moments.mean) @ vectors / np.sqrt(values)
         return {
             "patches": metrics.patch_distance(x, shipped),
             "features": np.linalg.norm(f[:, None] - near[None], axis=-1).min(axis=1),

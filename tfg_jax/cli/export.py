@@ -109,7 +109,8 @@ def _write_pictures(folder: SampleFolder, out: Path) -> int:
     rows: list[dict[str, Any]] = []
     for indices in folder.ranges():
         arrays = folder.read(indices)
-        x, good = arrays["x"], np.isfinite(arrays["x"]).all(axis=(1, 2, 3))
+        x = arrays["x"]
+        good = np.asarray(np.isfinite(x).all(axis=(1, 2, 3)))
         if "status_code" in arrays:
             good &= np.asarray(Status(jnp.asarray(arrays["status_code"]), jnp.asarray(arrays["status_step"])).ok)
         numbers = {name: array for name, array in arrays.items() if array.ndim == 1 and name != "index"}

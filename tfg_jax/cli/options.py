@@ -153,13 +153,16 @@ def _parsed(options: type[Options], program: str, arguments: list[str]) -> Optio
 
 def _parts(options: type) -> dict[str, type]:
     """The classes with fields of their own, by the name of their group."""
-    own = {}
-    for cls in filter(dataclasses.is_dataclass, options.__mro__):
-        above = {field.name for base in filter(dataclasses.is_dataclass, cls.__mro__[1:]) for field in
-                 dataclasses.fields(base)}  # fmt: skip
-        if any(field.name not in above for field in dataclasses.fields(cls)):
+    own: dict[str, type] = {}
+    for cls in options.__mro__:
+        above = {name for base in cls.__mro__[1:] for name in _names(base)}
+        if not _names(cls) <= above:
             own[re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__.removesuffix("Options")).lower()] = cls
     return own
+
+
+def _names(cls: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
 
 
 def as_json(options: Any) -> dict[str, Any]:

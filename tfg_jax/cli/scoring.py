@@ -59,7 +59,7 @@ def write_label_report(out: Path, run: LabelRun, title: str) -> str:
     found = label_guidance_report(out, run, title)
     shown: dict[str, Any] = dict(headline(found, SHOWN))
     if worst := found.get("least_like_real"):
-        named = [(each["sample"], run.class_names[run.targets[each["sample"]]]) for each in worst[:3]]
+        named = [(each["sample"], run.class_names[int(run.targets[each["sample"]])]) for each in worst[:3]]
         shown["least like real ones"] = ", ".join(f"#{i} {name}" for i, name in named)
     return summary(out, shown, found)
 

@@ -109,7 +109,7 @@ def _least_real(run: LabelRun, found: Mapping[str, Any]) -> list[html.Section]:
     if not worst:
         return []
     targets, x = np.asarray(run.targets), np.asarray(run.x)
-    under = [f"#{w['sample']} {run.class_names[targets[w['sample']]]}" for w in worst]
+    under = [f"#{w['sample']} {run.class_names[int(targets[w['sample']])]}" for w in worst]
     picture = images.grid([x[[w["sample"] for w in worst]]], captions=[under], scale=3, gap=4)
     shares = ", ".join(f"{w['beyond_real']:.2f}" for w in worst)
     caption = (
