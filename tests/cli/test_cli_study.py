@@ -10,6 +10,7 @@ import pytest
 from tfg_jax.cli import runs, study_images
 from tfg_jax.cli.main import main
 from tfg_jax.cli.options import SizeOptions
+from tfg_jax.report.horizon_report import write_page
 from tfg_jax.shards import SampleFolder
 
 
@@ -63,6 +64,16 @@ def test_a_run_leaves_tuned_rows_and_a_page(done):
     for said in ("### sr4", "### label", "Budget 25", "PSNR (dB)", "gain over DPS", "page_cost.png"):
         assert said in page, said
     assert (done / "page_cost.png").stat().st_size and (done / "page_quality.png").stat().st_size
+
+
+def test_a_page_of_a_single_image_has_no_intervals(done, tmp_path):
+    """JSON has null for their infinite ends, and for what failed."""
+    result = json.loads((done / "images/sr4/25/DPS/result.json").read_text())
+    alone = {"samples": 1, "psnr": [23.23, None, None], "ssim": [None, None, None], "values": [23.23]}
+    result["report"] = result["report"] | alone
+    page = write_page(tmp_path / "page.md", {}, [result]).read_text()
+    row = next(line for line in page.splitlines() if line.startswith("| DPS"))
+    assert "23.23 (n = 1, no interval)" in row and "nan" not in row and "inf" not in row
 
 
 def test_a_finished_row_is_not_computed_again(done, tiny_study, monkeypatch, capsys):

@@ -109,10 +109,8 @@ def describe(task: Task, methods: dict[str, Method], targets: np.ndarray, chunk:
         }
         for name, cost in costs.items()
     ]
-    whose = f" of {costliest}, the costliest" if len(rows) > 1 else ""
-    note = (
-        f"Upper bounds; memory{whose} is of the program compiled for {counted(chunk, 'sample')} on {jax.devices()[0]}."
-    )
+    whose = f"the program of {costliest}, the costliest," if len(rows) > 1 else "the program"
+    note = f"Upper bounds; memory is of {whose} compiled for {counted(chunk, 'sample')} on {jax.devices()[0]}."
     return f"{text_table(rows)}\n{note} Nothing was sampled or written."
 
 
