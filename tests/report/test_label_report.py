@@ -82,7 +82,7 @@ def test_the_sample_least_like_real_ones_comes_first():
         np.broadcast_to(np.linspace(-1, 1, 8)[:, None], (20, 8, 8))[..., None]
         * np.linspace(0.5, 1, 20)[:, None, None, None]
     )
-    x = 0.9 * np.resize(real, run.x.shape)
+    x = 0.99 * np.resize(real[8:], run.x.shape)
     x[5] = run.x[5]  # noise, of which the evaluator is as sure as of all
     found = label_metrics(dataclasses.replace(run, x=x, reference_images=real))
     assert found["least_like_real"][0]["sample"] == 5 and found["least_like_real"][0]["beyond_real"] == 1.0
