@@ -14,4 +14,6 @@ import sys
 from tfg_jax.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main(["study", "horizon", "--out", "runs/horizon", "--page", "docs/results/horizon.md", *sys.argv[1:]]))
+    sys.exit(
+        main(["study", "horizon", "--out", "runs/horizon", "--page", "docs/results/horizon.md", "--yes", *sys.argv[1:]])
+    )

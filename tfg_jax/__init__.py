@@ -70,6 +70,7 @@ _HOMES = {
     "best": ("best_of_n",),
     "config": ("from_json", "to_json"),
     "weights.released": ("load",),
+    "shards": ("read_folder",),
 }
 _MODULES = {
     "analytic": "analytic", "objectives": "objectives", "ode": "ode", "operators": "operators", "optimise": "optimise",
@@ -157,6 +158,7 @@ if TYPE_CHECKING:
     from tfg_jax.schedules import VPTruncatedCosine as VPTruncatedCosine
     from tfg_jax.schedules import cosine_table as cosine_table
     from tfg_jax.schedules import from_alphas_cumprod as from_alphas_cumprod
+    from tfg_jax.shards import read_folder as read_folder
     from tfg_jax.timesteps import CosineLogSNR as CosineLogSNR
     from tfg_jax.timesteps import Explicit as Explicit
     from tfg_jax.timesteps import Karras as Karras

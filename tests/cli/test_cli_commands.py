@@ -1,7 +1,9 @@
 """The other commands: compare, evaluate, inspect, cite, and the front door."""
 
+import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,17 +12,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tfg_jax.cli import main as front
+from tfg_jax.cli import runs
 from tfg_jax.cli.bibliography import ENTRIES, SOURCES
 from tfg_jax.cli.main import main
-from tfg_jax.cli.methods import MethodName, build
+from tfg_jax.cli.methods import SETTINGS, MethodName, build
 from tfg_jax.config import CLASSES
 from tfg_jax.data.fashion_mnist import _FILES
+from tfg_jax.endtoend.run import memory_of
 from tfg_jax.shards import SampleFolder
-from tfg_jax.tasks.presets import LABEL_PRESETS
+from tfg_jax.tasks.presets import INVERSE_PRESETS, LABEL_PRESETS
 
 
 def test_front_door(capsys):
@@ -35,6 +41,42 @@ def test_every_command_explains_itself(command, capsys):
     assert main([command, "--help"]) == 0
     assert "--dry-run" in capsys.readouterr().out
     assert main([command, "--no-such-flag"]) == 2
+
+
+@pytest.mark.parametrize("command", ["sample", "solve"])
+def test_help_shows_what_every_method_is_tuned_to(command, capsys):
+    """Strengths, and whatever else a preset changes of its class, read off the presets themselves."""
+    assert main([command, "--help"]) == 0
+    said = " ".join(re.sub("[^\\x20-\\x7e]", " ", capsys.readouterr().out).split())
+    tuned = said.partition("Tuned: ")[2].partition(" (default")[0].rstrip(".")
+    told = {name: rest for part in tuned.split("; ") for names, rest in [_method_and_settings(part)] for name in names}
+    for name, preset in (LABEL_PRESETS if command == "sample" else INVERSE_PRESETS).items():
+        own = {"strength", "rho", "mu", "smoothing", "rate", "weight", "regulariser", "iterations", "n_iter", "n_mc"}
+        fields = {f.name: f.default for f in dataclasses.fields(preset) if f.name in SETTINGS}  # type: ignore[arg-type]
+        values = {key: getattr(preset, key) for key, default in fields.items()
+                  if key in own or getattr(preset, key) != default}  # fmt: skip
+        for term, count in (("mu", "n_iter"), ("smoothing", "n_mc")):  # a count of a term that is left out says nothing
+            if term in values and values[term] is None:
+                values.pop(count, None)
+        wanted = [f"{key} {value:g}" for key, value in values.items() if isinstance(value, int | float)]
+        assert sorted(told[name].split(", ")) == sorted(wanted), name
+
+
+def _method_and_settings(part: str) -> tuple[list[str], str]:
+    """`dps, freedom and mpgd strength 4` and `lgd strength 16, n_mc 4` as methods and their settings."""
+    methods = re.match(r"(?:\w+, )*(?:\w+ and )?\w+(?= \w+ [\d.])", part)
+    assert methods, part
+    return re.findall(r"\w+", methods[0].replace(" and ", ", ")), part[methods.end() + 1 :]
+
+
+def test_help_begins_with_the_request_and_goes_by_groups(capsys):
+    for command, first in (("sample", "--method"), ("solve", "--problem"), ("compare", "--methods"),
+                           ("optimise", "--reward"), ("study", "--part")):  # fmt: skip
+        assert main([command, "--help"]) == 0
+        said = capsys.readouterr().out
+        titles = re.findall(r"([\w-]+) options", said)
+        assert len(titles) >= 2 and said.index(first) < said.index("--output") < said.index(f"{titles[1]} options")
+        assert "default: tuned" in said or command in ("compare", "optimise", "study")
 
 
 def test_help_imports_no_jax():
@@ -79,6 +121,21 @@ def test_compare_writes_table_numbers_picture_and_page(compared):
     assert (compared / "grid.png").read_bytes().startswith(b"\x89PNG")
     assert "Accuracy against distance" in (compared / "report.html").read_text()
     assert set(json.loads((compared / "config.json").read_text())["resolved"]) == {"none", "mpgd"}
+
+
+def test_a_dry_run_of_compare_compiles_one_program(tiny, tmp_path, monkeypatch, capsys):
+    compiled = []
+    monkeypatch.setattr(runs, "_memory", lambda task, method, targets: compiled.append(method) or 12.5)
+    assert main(["compare", *tiny, "--out", str(tmp_path / "run"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert len(compiled) == 1 and type(compiled[0].guidance).__name__ in ("LGD", "TFG")  # four draws, a pullback
+    assert said.count("12.5") == 1 and "the costliest" in said and not (tmp_path / "run").exists()
+
+
+def test_the_memory_of_a_program_is_told_without_optimising_it():
+    program, x = (lambda x: jnp.linalg.norm(jnp.tanh(x @ x) @ x)), jnp.ones((64, 64))
+    wanted = memory_of(jax.jit(program).lower(x).compile())
+    assert wanted is not None and runs.compiled_memory(program, x) == pytest.approx(wanted / 1e6)
 
 
 def test_compare_resumes_and_takes_more_methods(compared, tiny, monkeypatch):
@@ -245,7 +302,12 @@ def test_inspect_shows_weights_and_folders(weights, finished, tmp_path, capsys):
     assert main(["inspect", str(finished), "--out", str(tmp_path / "no.json"), "--dry-run"]) == 0
     assert json.loads(capsys.readouterr().out)["shards"] == {"ok": 3, "missing": 0, "damaged": 0}
     assert not (tmp_path / "no.json").exists()
-    assert main(["inspect"]) == 0 and "fashion-mnist-guide" in capsys.readouterr().out
+    assert main(["inspect", "--out", str(out)]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split()[:3] == ["name", "kind", "parameters"] and len(table) == 2 + 9 + 2
+    row = next(line for line in table if line.startswith("fashion-mnist-evaluator "))
+    assert "331178" in row and "test accuracy 0.9219" in row and "evaluator half" in row
+    assert set(json.loads(out.read_text())["weights"]) >= {"fashion-mnist-guide"}
     assert main(["inspect", "no-such-thing"]) == 2 and "no-such-thing" in capsys.readouterr().err
 
 

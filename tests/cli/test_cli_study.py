@@ -9,7 +9,8 @@ import pytest
 
 from tfg_jax.cli import runs, study_images
 from tfg_jax.cli.main import main
-from tfg_jax.cli.options import StudySizes
+from tfg_jax.cli.options import SizeOptions
+from tfg_jax.report.horizon_report import write_page
 from tfg_jax.shards import SampleFolder
 
 
@@ -20,7 +21,7 @@ def tiny_study(weights) -> list[str]:
     return [
         "study", "horizon", *networks, "--part", "images", "--problems", "sr4", "label", "--budgets", "25",
         "--images", "2", "--trial-images", "2", "--label-samples", "2", "--trial-samples", "2", "--chunk", "2",
-        "--label-chunk", "2",
+        "--label-chunk", "2", "--yes",
     ]  # fmt: skip
 
 
@@ -37,9 +38,20 @@ def test_the_plan_keeps_every_row_near_its_budget_and_writes_nothing(tmp_path, c
     assert main(["study", "horizon", "--dry-run", "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "Nothing was computed" in said and "minutes at" in said and not out.exists()
-    for cell in study_images.plan(("box", "label"), (80, 320), StudySizes()):
+    for cell in study_images.plan(("box", "label"), (80, 320), SizeOptions()):
         if len(cell.row.trials) > 1:
             assert len(cell.row.trials) == 4 and 0.8 * cell.budget <= cell.row.evaluations <= cell.budget, cell.name
+
+
+def test_hours_of_work_are_asked_for(tmp_path, capsys):
+    out = tmp_path / "none"
+    assert main(["study", "--out", str(out)]) == 2
+    shown = capsys.readouterr()
+    assert "116 rows to compute, about 158 minutes; pass --yes to start" in shown.err and not out.exists()
+    header = next(line for line in shown.out.splitlines() if line.startswith("problem"))
+    assert "all evaluations" in header and "minutes" in header and "Nothing was computed" in shown.out
+    assert main(["study", "--out", str(out), "--part", "images", "--only", "DPS", "sr4", "80"]) == 2
+    assert "1 row to compute" in capsys.readouterr().err
 
 
 def test_a_run_leaves_tuned_rows_and_a_page(done):
@@ -54,14 +66,26 @@ def test_a_run_leaves_tuned_rows_and_a_page(done):
     assert (done / "page_cost.png").stat().st_size and (done / "page_quality.png").stat().st_size
 
 
-def test_a_finished_row_is_not_computed_again(done, tiny_study, monkeypatch):
+def test_a_page_of_a_single_image_has_no_intervals(done, tmp_path):
+    """JSON has null for their infinite ends, and for what failed."""
+    result = json.loads((done / "images/sr4/25/DPS/result.json").read_text())
+    alone = {"samples": 1, "psnr": [23.23, None, None], "ssim": [None, None, None], "values": [23.23]}
+    result["report"] = result["report"] | alone
+    page = write_page(tmp_path / "page.md", {}, [result]).read_text()
+    row = next(line for line in page.splitlines() if line.startswith("| DPS"))
+    assert "23.23 (n = 1, no interval)" in row and "nan" not in row and "inf" not in row
+
+
+def test_a_finished_row_is_not_computed_again(done, tiny_study, monkeypatch, capsys):
     monkeypatch.setattr(runs, "run_chunked", None)  # calling it would fail
     command = [*tiny_study, "--out", str(done), "--only", "sr4", "DPS"]
-    assert main(command) == 0
+    assert main([word for word in command if word != "--yes"]) == 0  # nothing is left to ask for
     file = done / "images/sr4/25/DPS/result.json"
     before = json.loads(file.read_text())
     file.unlink()  # scored again from the samples
+    capsys.readouterr()
     assert main(command) == 0 and json.loads(file.read_text()) == before
+    assert "all rows: 100%" in (said := capsys.readouterr().err) and "1 of 1 row" in said
 
 
 def test_an_interrupted_study_resumes_at_its_trial(done, tiny_study, tmp_path, monkeypatch, capsys):
@@ -97,7 +121,7 @@ def test_what_cannot_be_meant_is_refused(arguments, said, capsys):
 
 
 def test_mixtures_in_a_moment(tmp_path, capsys):
-    command = ["study", "horizon", "--part", "mixtures", "--quick", "--out", str(tmp_path)]
+    command = ["study", "horizon", "--part", "mixtures", "--quick", "--yes", "--out", str(tmp_path)]
     assert main(command) == 0
     page = (tmp_path / "page.md").read_text()
     for said in ("Gradients on a mixture", "Adjoints", "scan, remat step", "exactly known", "Not run yet"):

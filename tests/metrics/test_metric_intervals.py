@@ -65,7 +65,11 @@ def test_centred_bootstrap_surrounds_a_biased_statistic():
         (Estimate(0.871, 0.85, 0.89, 100), "0.871 [0.85, 0.89]"),
         (Estimate(35.23, 33.4, 37.1, 100), "35.2 [33, 37]"),
         (Estimate(1.0507, 0.584, 1.634, 95), "1.05 [0.6, 1.6]"),
-        (Estimate(0.5, -np.inf, np.inf, 1), "0.5 [-inf, inf]"),
+        (Estimate(23.23, -np.inf, np.inf, 1), "23.23 (n = 1, no interval)"),
+        (Estimate(0.5, 0.0, np.inf, 3), "0.5 (no interval)"),
+        (wilson(0, 0), "–"),
+        (mean_ci(np.zeros(0)), "–"),
+        (bootstrap(np.array([0.834]), np.mean), "0.834 (n = 1, no interval)"),
         (Estimate(1.0, 0.96, 1.0, 90), "1.000 [0.96, 1.00]"),
     ],
 )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tfg_jax import metrics
+from tfg_jax.data.sample import load_sample
 
 BIG = 1e3
 
@@ -62,3 +63,52 @@ def test_errors_name_the_argument():
         metrics.high_frequency_ratio(wave(0.25), np.zeros((1, 16, 16, 1)))
     with pytest.raises(ValueError, match="logits"):
         metrics.inception_score(np.array([[np.nan, 0.0]]))
+
+
+def test_noise_is_far_from_real_garments_and_other_garments_are_not():
+    real, _ = load_sample()
+    held, rest = (real[np.isin(np.arange(100) % 10, list(part))] for part in ((0, 1), range(2, 10)))  # of every class
+    noise = np.random.default_rng(0).uniform(-1, 1, held.shape).astype(np.float32)
+    patch = np.full_like(held, -1)
+    patch[:, 8:20, 4:24] = noise[:, 8:20, 4:24]
+    own = metrics.patch_distance(rest)
+    for made in (noise, patch, np.where(held > -0.9, noise, -1)):
+        found = metrics.unlike_real(metrics.patch_distance(made, rest), own)
+        assert found.value >= 0.95 and found.n == 20
+    found = metrics.unlike_real(metrics.patch_distance(held, rest), own)
+    assert found.value <= 0.15 and found.low < 0.05
+
+
+@pytest.mark.parametrize("channels, stride", [(1, 2), (3, 1)])
+def test_patch_distance_is_the_nearest_patch_among_all(channels, stride):
+    rng = np.random.default_rng(3)
+    x, real = (rng.normal(size=(n, 6, 7, channels)) for n in (2, 3))
+
+    def patches(image):
+        return [image[i : i + 3, j : j + 3] for i in range(0, 4, stride) for j in range(0, 5, stride)]
+
+    def direct(image, others):
+        near = [min(np.sqrt(((p - q) ** 2).mean()) for o in others for q in patches(o)) for p in patches(image)]
+        return np.mean(near)
+
+    found = metrics.patch_distance(x, real, size=3, stride=stride)
+    np.testing.assert_allclose(found, [direct(image, real) for image in x], rtol=1e-5)
+    among = [direct(real[i], np.delete(real, i, axis=0)) for i in range(3)]
+    np.testing.assert_allclose(metrics.patch_distance(real, size=3, stride=stride), among, rtol=1e-5)
+    np.testing.assert_allclose(metrics.patch_distance(real[:1], real, size=3, stride=stride), 0, atol=1e-3)
+    np.testing.assert_allclose(metrics.beyond_real(np.array([0.5, 1.5, 9.0]), np.array([1.0, 2.0])), [0.0, 0.5, 1.0])
+
+
+@pytest.mark.parametrize(
+    "call, names",
+    [
+        (lambda x: metrics.patch_distance(x[:, :4]), "images"),
+        (lambda x: metrics.patch_distance(x[:1]), "images must be at least 2"),
+        (lambda x: metrics.patch_distance(x, x[:, :7]), "images of .* and real"),
+        (lambda x: metrics.patch_distance(x, x * np.nan), "real"),
+        (lambda x: metrics.patch_distance(x, stride=0), "stride=0"),
+    ],
+)
+def test_patches_that_cannot_be_compared_are_refused(call, names):
+    with pytest.raises(ValueError, match=names):
+        call(np.zeros((2, 8, 8, 1)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfg_jax.metrics import wilson
-from tfg_jax.report import LabelRun, label_guidance_report, label_metrics
+from tfg_jax.report import LabelRun, label_guidance_report, label_metrics, with_failed
 
 NAMES = ["Bag", "Coat", "<b>Shirt</b>"]
 
@@ -50,6 +50,8 @@ def test_metrics_count_failures_and_report_every_cost():
     assert found["guide_accuracy"] == 11 / 12
     assert found["network_forwards_per_sample"] == 50 and found["objective_gradients_per_sample"] == 200
     assert found["images_per_second"] == 3.0
+    assert found["unlike_real_low"] <= found["unlike_real"] <= found["unlike_real_high"]
+    assert len(found["least_like_real"]) == 10 and 1 not in {each["sample"] for each in found["least_like_real"]}
     assert (found["frechet_samples_n"], found["frechet_reference_n"]) == (11, 50) and found["frechet_distance"] > 0
 
 
@@ -66,10 +68,30 @@ def test_report_files_are_complete(tmp_path):
         "not finite at step 17",
         "evaluator sees Coat",
         "strength",
+        "12 samples, 1 of them failed",
+        "Least like real ones",
     ):
         assert expected in text
     assert "<b>Shirt" not in text and "<i>not" not in text and len(re.findall("<li[ >]", text)) == 12
     assert text.index("not finite at step 17") < text.index("evaluator sees Coat")
+
+
+def test_the_sample_least_like_real_ones_comes_first():
+    run = make_run()
+    real = (
+        np.broadcast_to(np.linspace(-1, 1, 8)[:, None], (20, 8, 8))[..., None]
+        * np.linspace(0.5, 1, 20)[:, None, None, None]
+    )
+    x = 0.99 * np.resize(real[8:], run.x.shape)
+    x[5] = run.x[5]  # noise, of which the evaluator is as sure as of all
+    found = label_metrics(dataclasses.replace(run, x=x, reference_images=real))
+    assert found["least_like_real"][0]["sample"] == 5 and found["least_like_real"][0]["beyond_real"] == 1.0
+    assert found["unlike_real"] == 1 / 11 and found["evaluator_accuracy"] == label_metrics(run)["evaluator_accuracy"]
+
+
+def test_counts_are_said_as_people_do():
+    assert with_failed(5000, 0) == "5000 samples, none failed"
+    assert with_failed(1, 1, "image") == "1 image, which failed" and with_failed(2, 1) == "2 samples, 1 of them failed"
 
 
 def test_optional_parts_can_be_absent(tmp_path):
@@ -83,7 +105,7 @@ def test_optional_parts_can_be_absent(tmp_path):
         notes=(),
     )
     found = label_guidance_report(tmp_path, bare)
-    assert not any(k.startswith(("guide", "frechet", "high_frequency")) for k in found)
+    assert not any(k.startswith(("guide", "frechet", "high_frequency", "unlike")) for k in found)
     text = (tmp_path / "report.html").read_text()
     assert "<h2>Objective" not in text and "<h2>Configuration" not in text
 

@@ -26,17 +26,22 @@ FREE = ("methods", "evaluator", "data", "chunk", "out")  # options that leave wh
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(RunOptions):
-    """Compare guidance methods at their tuned settings: accuracy, Fréchet distance and cost, with 95 % intervals.
-
-    Every method gets a sample folder of its own and the same command resumes; then table.md, compare.json, grid.png and
-    report.html.
-    """
+class RequestOptions:
+    """What is compared, and where to."""
 
     methods: tuple[MethodName, ...] = ("none", "conditional", "dps", "lgd", "freedom", "mpgd", "ugd", "tfg")
     """The methods, in the order of the table."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/compare")
     """Folder of the results."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(RequestOptions, RunOptions):
+    """Compare guidance methods at their tuned settings: accuracy, Fréchet distance and cost, with 95 % intervals.
+
+    Every method gets a sample folder of its own and the same command resumes; then table.md, compare.json, grid.png and
+    report.html.
+    """
 
 
 def run(options: Options) -> int:
@@ -126,7 +131,7 @@ def _numbers(scored: Mapping[str, LabelRun]) -> dict[str, dict[str, Any]]:
         numbers[name] = label_metrics(dataclasses.replace(found, features=None, reference_features=None))
         numbers[name]["compared_samples"] = int(common.sum())
         if found.features is not None and common.sum() > 1:
-            shared = dataclasses.replace(found, status_code=np.where(common, 0, 1))
+            shared = dataclasses.replace(found, status_code=np.where(common, 0, 1), reference_images=None)
             keys = ("frechet_distance", "frechet_distance_low", "frechet_distance_high")
             numbers[name] |= {key: label_metrics(shared)[key] for key in keys}
     return numbers
@@ -136,6 +141,8 @@ def _row(name: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
     from tfg_jax.cli import scoring
 
     row: dict[str, Any] = {"method": name, "evaluator accuracy": scoring.estimate(numbers, "evaluator_accuracy")}
+    if "unlike_real" in numbers:
+        row["unlike 95 % of real"] = scoring.estimate(numbers, "unlike_real")
     if "frechet_distance" in numbers:
         row["Fréchet distance"] = scoring.estimate(numbers, "frechet_distance")
     if "high_frequency_ratio" in numbers:

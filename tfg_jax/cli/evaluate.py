@@ -24,14 +24,14 @@ class Options:
     source: Annotated[Path, tyro.conf.Positional] = Path("outputs/sample")
     """Sample folder; or .npz file with `x`, images (n, H, W, C) as floats in [-1, 1] or bytes 0..255, and `target`, the
     requested classes (n,)."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/evaluate")
+    """Folder of the results."""
     evaluator: str = "fashion-mnist-evaluator"
     """Classifier that scores: released name or folder of weights."""
     guide: str | None = None
     """Classifier that guided, to show its view too."""
     data: Path | None = None
     """Folder of the original Fashion-MNIST files: more real images to compare with than the hundred shipped ones."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/evaluate")
-    """Folder of the results."""
     overwrite: bool = False
     """Replace the results of another evaluation."""
     dry_run: bool = False
@@ -43,6 +43,7 @@ def run(options: Options) -> int:
     from tfg_jax.cli import scoring, setup
     from tfg_jax.data.fashion_mnist import CLASS_NAMES
     from tfg_jax.objectives.classifier import Classifier, check_classes
+    from tfg_jax.report import counted
     from tfg_jax.tasks.scoring import load_as, load_judge
 
     of_folder = options.source.is_dir() or not options.source.exists()
@@ -55,14 +56,15 @@ def run(options: Options) -> int:
     if guide is not None:
         _check_shape(options, "guide", guide, arrays["x"])
     if options.dry_run:
-        print(f"{len(arrays['x'])} samples of shape {arrays['x'].shape[1:]}; nothing was scored or written.")
+        print(f"{counted(len(arrays['x']), 'sample')} of shape {arrays['x'].shape[1:]}; nothing was scored or written.")
         return OK
     names = CLASS_NAMES if count == len(CLASS_NAMES) else [f"class {c}" for c in range(count)]
     notes = setup.dependence_notes(guide, judge.evaluator) if guide is not None else []
     with scoring.claimed_output(options.out, as_json(options), options.overwrite):
         scoring.write_config(options.out, "evaluate", as_json(options), config)
         found = scoring.label_run(judge, names, arrays, seconds, config, notes)
-        scoring.write_label_report(options.out, found, f"Evaluation of {options.source}")
+        said = scoring.write_label_report(options.out, found, f"Evaluation of {options.source}")
+    print(said)
     return OK if found.ok().all() else FAILED_SAMPLES
 
 

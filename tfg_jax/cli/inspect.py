@@ -17,7 +17,7 @@ class Options:
     """Show a configuration, parameter count, checksums and schedule of weights; or manifest and shards of a folder."""
 
     source: Annotated[str | None, tyro.conf.Positional] = None
-    """Released name, folder of weights or sample folder; default: list the released weights."""
+    """Released name, folder of weights or sample folder; default: a table of the released weights."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["--output"])] = None
     """Also write it to this JSON file."""
     dry_run: bool = False
@@ -29,13 +29,15 @@ def run(options: Options) -> int:
     from tfg_jax.report.files import to_json, write_json
     from tfg_jax.shards import MANIFEST
 
+    table = None
     if options.source is None:
         found = _released()
+        table = _table(found)
     elif (Path(options.source) / MANIFEST).is_file():
         found = _folder(Path(options.source))
     else:
         found = _weights(options.source)
-    print(to_json(found))
+    print(table or to_json(found))
     if options.out is not None and not options.dry_run:
         write_json(options.out, found)
     return OK
@@ -45,6 +47,27 @@ def _released() -> dict[str, Any]:
     from tfg_jax.weights.manifest import checkpoints_dir, load_manifest
 
     return {"folder": checkpoints_dir(), "weights": load_manifest()}
+
+
+def _table(found: dict[str, Any]) -> str:
+    from tfg_jax.report import text_table
+
+    rows = []
+    for name, entry in found["weights"].items():
+        measured = next((key for key in ("test_accuracy", "test_loss") if key in entry["metrics"]), None)
+        rows.append(
+            {
+                "name": name,
+                "kind": entry["kind"],
+                "parameters": entry["metrics"].get("parameters"),
+                "MB": round(sum(file["bytes"] for file in entry["files"].values()) / 1e6, 1),
+                "measured": None
+                if measured is None
+                else f"{measured.replace('_', ' ')} {entry['metrics'][measured]:.4g}",
+                "trained on": entry["data"],
+            }
+        )
+    return f"{text_table(rows)}\n\nin {found['folder']}; more of one: tfg-jax inspect NAME"
 
 
 def _folder(path: Path) -> dict[str, Any]:

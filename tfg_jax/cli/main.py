@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from tfg_jax.signals import RESUMABLE, leave_on_signals, raise_on_signals
 
 OK, SCORING_FAILED, USAGE, FAILED_SAMPLES = 0, 1, 2, 3
+READER_GONE = 141  # what a shell reports of a program that SIGPIPE ended
 
 COMMANDS = {
     "sample": "images of the classes you ask for, by guidance without training",
@@ -18,6 +20,7 @@ COMMANDS = {
     "study": "how far guidance should look: mixtures and images at equal cost",
     "optimise": "rounds of gradient guidance that raise a reward",
     "evaluate": "metrics of a sample folder or of images in an .npz file",
+    "export": "samples of a folder as PNG pictures or one .npz file",
     "train": "the Fashion-MNIST networks, resumable",
     "inspect": "what weights or a sample folder hold",
     "cite": "BibTeX of what a configuration uses",
@@ -34,9 +37,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: arguments without the program's name; default those of the process, whose signals are then answered.
     """
+    try:
+        code = _main(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # as `| head` leaves it: who reads has seen enough
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except BrokenPipeError:  # or Python would complain when it flushes at the end
+                os.dup2(nowhere, stream.fileno())
+        return READER_GONE
+
+
+def _main(argv: Sequence[str] | None) -> int:
     if argv is None:
         with leave_on_signals(" ".join(["tfg-jax", *sys.argv[1:2]])):
-            return main(sys.argv[1:])
+            return _main(sys.argv[1:])
     name, *rest = [*argv] or [""]
     if name in ("-h", "--help"):
         print(_usage())
@@ -69,8 +87,12 @@ def _run(name: str, arguments: list[str]) -> int:
         return _say(name, stop, RESUMABLE)
     except KeyboardInterrupt:
         return _say(name, "interrupted; the same command starts where finished files end", RESUMABLE)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         return _say(name, str(error).replace("overwrite=True", "--overwrite"), USAGE)
+    except MemoryError as error:
+        return _say(name, f"the machine is out of memory ({error}); ask for fewer samples, or lower --chunk", USAGE)
     except RuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -37,7 +37,9 @@ def run(options: Options) -> int:
         return FAILED_SAMPLES
     failed = int(found.history["failed"].sum())
     if failed:
-        print(f"tfg-jax optimise: {failed} images failed and kept their last good state", file=sys.stderr)
+        from tfg_jax.report import counted
+
+        print(f"tfg-jax optimise: {counted(failed, 'image')} failed and kept the last good state", file=sys.stderr)
     return FAILED_SAMPLES if failed else OK
 
 

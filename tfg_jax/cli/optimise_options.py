@@ -16,17 +16,23 @@ UNITS: dict[str, tuple[float | None, float | None, float]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """Raise a reward of generated images by rounds of gradient guidance.
-
-    Each round asks for a goal, or for a little more reward than the last batch has, along its gradient. Writes a
-    sample folder with one shard a round that the same command resumes, metrics.json, grid.png and report.html.
-    """
+class RequestOptions:
+    """What is raised and how, and where to."""
 
     reward: Literal["class", "brightness"] = "class"
     """What is raised: the guide's log-odds of a class, or the mean pixel value."""
     request: str | None = None
     """reward class: the class, by number or name; default bag."""
+    method: Literal["look-ahead", "naive"] = "look-ahead"
+    """Gradient through the network, or at the clean estimate alone."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/optimise")
+    """Folder of the results."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundOptions:
+    """The rounds."""
+
     rounds: int = 10
     """Guided rounds, after one without guidance."""
     batch: int = 16
@@ -35,8 +41,6 @@ class Options:
     """Rise of reward asked for each round, > 0; default 0.1 of brightness, none of log-odds."""
     goal: float | None = None
     """Reward asked for in every round, in place of --delta; default 10 log-odds, none of brightness."""
-    method: Literal["look-ahead", "naive"] = "look-ahead"
-    """Gradient through the network, or at the clean estimate alone."""
     noise_std: float | None = None
     """Standard deviation of the reward's noise, > 0: smaller guides more; default 1 log-odds, or 0.003."""
     beta: Literal["paper", "exact", "constant"] | None = None
@@ -49,6 +53,12 @@ class Options:
     """Fine-tune the model on each round's images with this step size of Adam; default: do not."""
     same_start: bool = True
     """Start every round from the same noise: with --eta 0 a round continues the images of the one before."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Networks and sampler."""
+
     steps: int = 50
     """DDIM steps."""
     eta: float = 0.0
@@ -61,11 +71,18 @@ class Options:
     """Diffusion model: released name or folder of weights."""
     guide: str = "fashion-mnist-guide"
     """Classifier whose log-odds are the reward: released name or folder."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/optimise")
-    """Folder of the results."""
     config: Path | None = None
     """JSON file of options, such as the config.json of an earlier run; options given here win."""
     overwrite: bool = False
     """Throw away what the folder holds."""
     dry_run: bool = False
     """Show shapes, network evaluations and memory; sample and write nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(RequestOptions, RoundOptions, RunOptions):
+    """Raise a reward of generated images by rounds of gradient guidance.
+
+    Each round asks for a goal, or for a little more reward than the last batch has, along its gradient. Writes a
+    sample folder with one shard a round that the same command resumes, metrics.json, grid.png and report.html.
+    """

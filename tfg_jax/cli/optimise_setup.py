@@ -11,6 +11,7 @@ import numpy as np
 
 from tfg_jax.checks import check_count, check_number
 from tfg_jax.cli.optimise_options import UNITS, Options
+from tfg_jax.cli.runs import compiled_memory
 from tfg_jax.config import to_plain
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
 from tfg_jax.denoiser import Denoiser
@@ -99,7 +100,7 @@ def describe(setup: Setup) -> str:
 
 
 def _memory(setup: Setup) -> float | None:
-    """Arguments, outputs and temporaries of a guided round in MB; None where the device does not tell."""
+    """MB of the program of a guided round."""
     given, batch = setup.options, setup.options["batch"]
 
     def program(key: Any, model: Denoiser, target: Any) -> Any:
@@ -109,10 +110,7 @@ def _memory(setup: Setup) -> float | None:
         )  # fmt: skip
 
     target = (jnp.zeros((batch, *setup.model.shape)), jnp.zeros(batch))
-    found = jax.jit(program).lower(jax.random.key(0), setup.model, target).compile().memory_analysis()
-    if found is None:
-        return None
-    return (found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes) / 1e6
+    return compiled_memory(program, jax.random.key(0), setup.model, target)
 
 
 def _guidance(options: Options, noise_std: float) -> GradientGuidance | NaiveGradientGuidance:

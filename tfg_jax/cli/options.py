@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -16,33 +18,34 @@ Options = TypeVar("Options")
 
 Structure = Literal["increase", "decrease", "constant"]
 Solver = Literal["euler", "midpoint", "heun", "ralston"]
+TUNED = tyro.conf.arg(help_behavior_hint="(default: tuned)")
 
 
 @dataclasses.dataclass(frozen=True)
 class MethodOptions:
-    """Settings of the methods, which default to tuned values."""
+    """Settings of the methods. What is left out is tuned, see --method; what a method does not have is refused."""
 
-    rho: float | None = None
+    rho: Annotated[float | None, TUNED] = None
     """tfg: variance guidance, >= 0; 0 leaves it out."""
-    mu: float | None = None
+    mu: Annotated[float | None, TUNED] = None
     """tfg: mean guidance, >= 0; 0 leaves it out."""
-    smoothing: float | None = None
+    smoothing: Annotated[float | None, TUNED] = None
     """tfg: Monte Carlo smoothing radius, >= 0; 0 leaves it out."""
-    strength: float | None = None
+    strength: Annotated[float | None, TUNED] = None
     """Step size of every other method, >= 0."""
-    n_iter: int | None = None
+    n_iter: Annotated[int | None, TUNED] = None
     """tfg, ugd: iterations at the clean estimate."""
-    n_recur: int | None = None
+    n_recur: Annotated[int | None, TUNED] = None
     """tfg, freedom, ugd: recurrences of each step."""
-    n_mc: int | None = None
+    n_mc: Annotated[int | None, TUNED] = None
     """tfg, lgd: Monte Carlo draws."""
-    rho_structure: Structure | None = None
+    rho_structure: Annotated[Structure | None, TUNED] = None
     """tfg: how rho is spread over the steps."""
-    mu_structure: Structure | None = None
+    mu_structure: Annotated[Structure | None, TUNED] = None
     """tfg: how mu is spread over the steps."""
-    smoothing_structure: Literal["decrease", "constant"] | None = None
+    smoothing_structure: Annotated[Literal["decrease", "constant"] | None, TUNED] = None
     """tfg: how smoothing is spread over the steps."""
-    structure: Structure | None = None
+    structure: Annotated[Structure | None, TUNED] = None
     """freedom: how the strength is spread over the steps."""
 
 
@@ -96,8 +99,8 @@ class CommonOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions(CommonOptions, SamplerOptions):
-    """What every command takes that samples classes."""
+class LabelOptions:
+    """What is asked for, and the networks that guide and score."""
 
     classes: tuple[str, ...] = ()
     """Requested classes, by number or name; default all."""
@@ -117,17 +120,50 @@ class RunOptions(CommonOptions, SamplerOptions):
     """Folder of the original Fashion-MNIST files: more real images to compare with than the hundred shipped ones."""
 
 
+@dataclasses.dataclass(frozen=True)
+class RunOptions(LabelOptions, SamplerOptions, CommonOptions):
+    """What every command takes that samples classes."""
+
+
 def parse(options: type[Options], program: str, arguments: Sequence[str]) -> Options:
     """Options from the command line. Exits with code 2 on a mistake.
 
     Raises ValueError if a `--config` file is not a JSON object of options.
     """
-    found = tyro.cli(options, prog=program, args=list(arguments))
+    found = _parsed(options, program, list(arguments))
     file = getattr(found, "config", None)
     if not isinstance(file, Path):
         return found
     # The last of repeated flags wins, so the file's go first and are checked like typed ones.
-    return tyro.cli(options, prog=program, args=[*_flags(_read(file)), *arguments])
+    return _parsed(options, program, [*_flags(_read(file)), *arguments])
+
+
+def _parsed(options: type[Options], program: str, arguments: list[str]) -> Options:
+    """Every class that the options inherit from is a group of the help, in the order in which they are named."""
+    parts = _parts(options)
+    if len(parts) < 2:
+        return tyro.cli(options, prog=program, args=arguments)
+    fields = [
+        (name, tyro.conf.OmitArgPrefixes[part], dataclasses.field(default_factory=part)) for name, part in parts.items()
+    ]
+    grouped = dataclasses.make_dataclass("Grouped", fields)
+    found = tyro.cli(grouped, prog=program, args=arguments, description=inspect.getdoc(options))
+    held = [getattr(found, name) for name in parts]
+    return options(**{field.name: getattr(part, field.name) for part in held for field in dataclasses.fields(part)})
+
+
+def _parts(options: type) -> dict[str, type]:
+    """The classes with fields of their own, by the name of their group."""
+    own: dict[str, type] = {}
+    for cls in options.__mro__:
+        above = {name for base in cls.__mro__[1:] for name in _names(base)}
+        if not _names(cls) <= above:
+            own[re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__.removesuffix("Options")).lower()] = cls
+    return own
+
+
+def _names(cls: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
 
 
 def as_json(options: Any) -> dict[str, Any]:
@@ -159,7 +195,7 @@ def _flags(values: dict[str, Any]) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class StudySizes:
+class SizeOptions:
     """How many samples the rows of a study on images have."""
 
     images: int = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tfg_jax.cli.main import FAILED_SAMPLES, OK, Interrupted
 from tfg_jax.cli.methods import Method
 from tfg_jax.endtoend.run import memory_of
 from tfg_jax.files import read_json, write_atomically
-from tfg_jax.report.table import text_table
+from tfg_jax.report.table import counted, text_table
 from tfg_jax.result import finished
 from tfg_jax.shards import SampleFolder, sample_arrays
 from tfg_jax.signals import stop_on_signals
@@ -30,12 +30,11 @@ def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, 
 
     Raises `Interrupted` on a signal, after the chunk at hand is on disk, and when the disk refuses a shard.
     """
-    from tqdm import tqdm
-
     missing = folder.missing()
     total, left = len(targets), sum(map(len, missing))
     if left < total:
-        print(f"{name}: {total - left} of {total} samples are on disk already", file=sys.stderr)
+        are = "is" if total == 1 else "are"
+        print(f"{name}: {total - left} of {counted(total, 'sample')} {are} on disk already", file=sys.stderr)
     if not left:
         return
     seconds = read_seconds(folder.path) if left < total else {}
@@ -44,7 +43,7 @@ def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, 
         task, jax.random.key(manifest["config"]["seed"]), targets, method.guidance,
         chunk=manifest["shard_size"], conditional=method.conditional, ranges=missing,
     )  # fmt: skip
-    with stop_on_signals("this chunk") as stop, tqdm(total=total, initial=total - left, unit="image", desc=name) as bar:
+    with stop_on_signals("this chunk") as stop, _bar(total, left, name) as bar:
         since = time.monotonic()
         for indices, samples in chunks:
             arrays = {**sample_arrays(samples), "target": targets[indices.start : indices.stop]}
@@ -65,14 +64,20 @@ def fill(folder: SampleFolder, task: Task, method: Method, targets: np.ndarray, 
                 raise Interrupted(f"interrupted {'in' if left else 'after'} {name}: {kept}; the same command resumes")
 
 
+def _bar(total: int, left: int, name: str) -> Any:
+    """The progress of one folder; below that of a whole study it goes when it is done."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, initial=total - left, unit="image", desc=name, leave=None)
+
+
 def exit_code(command: str, arrays: Mapping[str, np.ndarray]) -> int:
     """OK, or FAILED_SAMPLES with a word about them."""
     status = arrays["status_code"]
     failed = int((~finished(status)).sum())
     if failed:
-        print(
-            f"tfg-jax {command}: {failed} of {len(status)} samples failed; the report shows them first", file=sys.stderr
-        )
+        said = f"{failed} of {counted(len(status), 'sample')} failed"
+        print(f"tfg-jax {command}: {said}; the report shows failures first", file=sys.stderr)
     return FAILED_SAMPLES if failed else OK
 
 
@@ -85,38 +90,45 @@ def read_seconds(path: Path) -> dict[str, float]:
 
 
 def describe(task: Task, methods: dict[str, Method], targets: np.ndarray, chunk: int) -> str:
-    """What a run would cost: the table of a dry run."""
-    rows, samples = [], len(targets)
-    batch = jax.ShapeDtypeStruct((chunk, *targets.shape[1:]), targets.dtype)
-    for name, method in methods.items():
-        cost = task.upper_cost(method.guidance)
-        memory = _memory(task, method, batch)
-        rows.append(
-            {
-                "method": name,
-                "samples": samples,
-                "shape": " x ".join(map(str, task.model.shape)),
-                "forwards": cost.forwards * samples,
-                "pullbacks": cost.pullbacks * samples,
-                "objective gradients": cost.objective * samples,
-                "memory (MB)": memory,
-            }
-        )
-    note = f"Upper bounds; memory is of the program compiled for {chunk} samples on {jax.devices()[0]}."
+    """What a run would cost: the table of a dry run. One program is compiled, that of the costliest method."""
+    samples, batch = len(targets), jax.ShapeDtypeStruct((chunk, *targets.shape[1:]), targets.dtype)
+    costs = {name: task.upper_cost(method.guidance) for name, method in methods.items()}
+    costliest = max(costs, key=lambda name: (costs[name].forwards + costs[name].pullbacks, costs[name].objective))
+    memory = {costliest: _memory(task, methods[costliest], batch)}
+    rows = [
+        {
+            "method": name,
+            "samples": samples,
+            "shape": " x ".join(map(str, task.model.shape)),
+            "forwards": cost.forwards * samples,
+            "pullbacks": cost.pullbacks * samples,
+            "objective gradients": cost.objective * samples,
+            "memory (MB)": memory.get(name),
+        }
+        for name, cost in costs.items()
+    ]
+    whose = f"the program of {costliest}, the costliest," if len(rows) > 1 else "the program"
+    note = f"Upper bounds; memory is of {whose} compiled for {counted(chunk, 'sample')} on {jax.devices()[0]}."
     return f"{text_table(rows)}\n{note} Nothing was sampled or written."
 
 
 def _memory(task: Task, method: Method, targets: jax.ShapeDtypeStruct) -> float | None:
-    """Arguments, outputs and temporaries of the compiled program in MB; None where the device does not tell."""
+    """MB of the program of one chunk."""
     import dataclasses
 
     def program(key: Any, traced: dict[str, Any], targets: Any) -> Any:
         held = dataclasses.replace(task, **traced)  # type: ignore[type-var]
         return held.sample(key, targets, method.guidance, conditional=method.conditional)
 
-    traced = {name: getattr(task, name) for name in task.traced}
-    compiled = jax.jit(program).lower(jax.random.key(0), traced, targets).compile()
-    found = memory_of(compiled)
+    return compiled_memory(program, jax.random.key(0), {name: getattr(task, name) for name in task.traced}, targets)
+
+
+def compiled_memory(program: Callable[..., Any], *arguments: Any) -> float | None:
+    """Arguments, outputs and temporaries of a compiled program in MB; None where the device does not tell."""
+    # Buffers are laid out before LLVM is asked: on the CPU its costly half is left out, to the same bytes.
+    quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    options = quick if jax.default_backend() == "cpu" else None
+    found = memory_of(jax.jit(program).lower(*arguments).compile(compiler_options=options))
     return None if found is None else found / 1e6
 
 

@@ -15,16 +15,22 @@ from tfg_jax.cli.options import GuidedOptions, MethodOptions, RunOptions, as_jso
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(RunOptions, GuidedOptions, MethodOptions):
+class RequestOptions:
+    """How, and where to."""
+
+    method: MethodName = "tfg"
+    """How classes are asked for. Tuned: classifier strength 1; dps strength 2; lgd strength 2, n_mc 4; freedom strength
+    2; mpgd strength 16; ugd strength 2, n_iter 4; tfg rho 1, smoothing 1, n_mc 4."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/sample")
+    """Folder of the results."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(RequestOptions, MethodOptions, GuidedOptions, RunOptions):
     """Sample what a classifier asks for, from a model that was never trained for it.
 
     Writes a sample folder that the same command resumes, grid.png, metrics.json and report.html.
     """
-
-    method: MethodName = "tfg"
-    """How classes are asked for; its settings below default to tuned values."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/sample")
-    """Folder of the results."""
 
 
 def run(options: Options) -> int:
@@ -53,10 +59,11 @@ def run(options: Options) -> int:
         seconds = sum(runs.read_seconds(options.out).values())
         try:
             scored = scoring.label_run(task.judge, task.class_names, arrays, seconds, config, notes)
-            scoring.write_label_report(options.out, scored, f"Label guidance by {options.method}")
+            said = scoring.write_label_report(options.out, scored, f"Label guidance by {options.method}")
         except Exception as error:  # whatever goes wrong here, the samples are safe and the user must hear of them
             again = f"tfg-jax evaluate {options.out}"
             print(f"tfg-jax sample: the samples are complete in {options.out}, but scoring failed "
                   f"({type(error).__name__}: {error}); try `{again}`", file=sys.stderr)  # fmt: skip
             return SCORING_FAILED
+    print(said)
     return runs.exit_code("sample", arrays)

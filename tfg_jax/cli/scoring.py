@@ -13,18 +13,17 @@ import numpy as np
 from tfg_jax.locks import LOCK, FolderLock, lock
 from tfg_jax.metrics import Estimate
 from tfg_jax.readers import load_json
-from tfg_jax.report import LabelRun, label_guidance_report, text_table
+from tfg_jax.report import LabelRun, label_guidance_report, text_table, with_failed
 from tfg_jax.report.files import write_json
+from tfg_jax.report.label_metrics import headline
 from tfg_jax.shards import versions
 from tfg_jax.tasks.scoring import Judge
 
-ROWS = {
-    "evaluator accuracy": "evaluator_accuracy",
-    "evaluator's probability of the request": "evaluator_target_probability",
-    "guide accuracy": "guide_accuracy",
-    "Fréchet distance": "frechet_distance",
-    "high-frequency power / real": "high_frequency_ratio",
-}
+SHOWN = (
+    "evaluator_accuracy", "evaluator_target_probability", "unlike_real", "guide_accuracy", "frechet_distance",
+    "high_frequency_ratio",
+)  # fmt: skip
+"""Metrics of the terminal's table."""
 
 
 def label_run(
@@ -58,24 +57,24 @@ def label_run(
     )
 
 
-def write_label_report(out: Path, run: LabelRun, title: str) -> dict[str, Any]:
-    """metrics.json, grid.png and report.html in `out`, and the table on the terminal; returns the metrics."""
+def write_label_report(out: Path, run: LabelRun, title: str) -> str:
+    """metrics.json, grid.png and report.html in `out`; returns what to say of them on the terminal."""
     found = label_guidance_report(out, run, title)
-    print(summary(found))
-    print(f"\npicture  {out / 'grid.png'}\nreport   {out / 'report.html'}\nnumbers  {out / 'metrics.json'}")
-    return found
+    shown: dict[str, Any] = dict(headline(found, SHOWN))
+    if worst := found.get("least_like_real"):
+        named = [(each["sample"], run.class_names[int(run.targets[each["sample"]])]) for each in worst[:3]]
+        shown["least like real ones"] = ", ".join(f"#{i} {name}" for i, name in named)
+    return summary(out, shown, found)
 
 
-def summary(found: Mapping[str, Any]) -> str:
-    """The main numbers of a run with their 95 % intervals, as text."""
-    rows: list[dict[str, Any]] = [
-        {"": title, "value": estimate(found, key)} for title, key in ROWS.items() if key in found
-    ]
-    rows.append({"": "network forwards per sample", "value": found["network_forwards_per_sample"]})
+def summary(out: Path, shown: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Main numbers of a run by title, what they cost, and where its files lie, as text."""
+    rows = {**shown, "network forwards per sample": found["network_forwards_per_sample"]}
     if found["seconds"]:
-        rows.append({"": "seconds", "value": round(found["seconds"], 1)})
-    rows.append({"": "samples, of which failed", "value": f"{found['samples']}, {found['failed_samples']}"})
-    return text_table([{k: str(v) for k, v in row.items()} for row in rows])
+        rows["seconds"] = round(found["seconds"], 1)
+    rows["finished"] = with_failed(found["samples"], found["failed_samples"])
+    files = f"picture  {out / 'grid.png'}\nreport   {out / 'report.html'}\nnumbers  {out / 'metrics.json'}"
+    return f"{text_table([{'': title, 'value': str(value)} for title, value in rows.items()])}\n\n{files}"
 
 
 def estimate(found: Mapping[str, Any], key: str) -> Estimate:

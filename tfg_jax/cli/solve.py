@@ -20,7 +20,7 @@ from tfg_jax.cli.methods import (
     end_to_end_method,
     look_ahead,
 )
-from tfg_jax.cli.options import CommonOptions, GuidedOptions, MethodOptions, as_json
+from tfg_jax.cli.options import TUNED, CommonOptions, GuidedOptions, MethodOptions, as_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,60 +36,85 @@ ProblemName = Literal[
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(CommonOptions, GuidedOptions, MethodOptions):
-    """Degrade images, then restore them with a model that was never trained for it.
-
-    Writes a sample folder that the same command resumes, grid.png (truth, measurement, draws, their mean and standard
-    deviation), metrics.json and report.html.
-    """
+class RequestOptions:
+    """What is restored and how, and where to."""
 
     problem: ProblemName = "sr2"
     """What is lost: a central box, 70 % of the pixels at random, resolution (averaged or bicubic), sharpness (Gaussian
     blur or motion), highlights and shadows (hdr), the phase of the Fourier transform, three quarters of its columns
     (fourier, as in magnetic resonance imaging)."""
+    method: RestorationName = "dps"
+    """How the measurement guides; dflow optimises the noise and controls the way through the whole solve, at tens of
+    times the cost. Tuned: dps, freedom and mpgd strength 4; lgd strength 16, n_mc 4; ugd strength 2, n_iter 4; pigdm
+    strength 1; tfg rho 4, mu 0.25, n_iter 4; dflow iterations 60, rate 0.1, regulariser 1; controls iterations 30, rate
+    0.1, weight 10."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/solve")
+    """Folder of the results."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageOptions:
+    """The images and their measurements."""
+
     images: tuple[Path, ...] = ()
     """PNG or other pictures, .npz files with `x` (n, H, W, C), or folders of them; default the shipped test images."""
     measured: bool = False
     """The images are the measurements themselves, of the size that the problem gives: nothing is degraded, and there is
     no truth to compare with. The noise's options say what noise they have."""
-    steps: int | None = None
-    """DDIM steps, default 50; steps of controls, default 12."""
-    eta: float | None = None
-    """DDIM stochasticity in [0, 1], default 1."""
     num_images: int | None = None
     """How many of the images; default all that were given, or 8 of the shipped ones."""
     draws: int = 4
     """Restorations of each image."""
-    method: RestorationName = "dps"
-    """How the measurement guides; dflow optimises the noise and controls the way through the whole solve, at tens of
-    times the cost. Settings default to values that are tuned."""
-    iterations: int | None = None
-    """dflow, controls: updates of the optimiser at most, >= 1."""
-    rate: float | None = None
-    """dflow, controls: learning rate of Adam, >= 0."""
-    line_search: int | None = None
-    """dflow, controls: L-BFGS in the place of Adam, with so many evaluations of one update at most, >= 1."""
-    regulariser: float | None = None
-    """dflow: weight of the noise's log-density, >= 0."""
-    weight: float | None = None
-    """controls: weight of their cost, >= 0."""
-    kind: Literal["additive", "kick"] | None = None
-    """controls: additive to the slope, or kicks of the state."""
     noise: Literal["gaussian", "poisson"] = "gaussian"
     """Noise of the measurement."""
     noise_std: float | None = None
     """Standard deviation of Gaussian noise, > 0, for images in [-1, 1]; default 0.05."""
     peak: float | None = None
     """Photons of a white pixel, > 0, for Poisson noise; default 100."""
-    data_std: float | None = None
-    """pigdm: standard deviation of the data around its mean, > 0."""
-    weighting: Literal["published", "score"] | None = None
-    """pigdm: how its gradient enters a step."""
     evaluator: str | None = EVALUATOR
     """Classifier in whose features perceptual distance is measured: released name or folder; None leaves it out, as
     does the default where the model's images are of another size."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/solve")
-    """Folder of the results."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StepOptions:
+    """The sampler."""
+
+    steps: int | None = None
+    """DDIM steps, default 50; steps of controls, default 12."""
+    eta: float | None = None
+    """DDIM stochasticity in [0, 1], default 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FurtherOptions:
+    """Settings of single methods, tuned like those above."""
+
+    iterations: Annotated[int | None, TUNED] = None
+    """dflow, controls: updates of the optimiser at most, >= 1."""
+    rate: Annotated[float | None, TUNED] = None
+    """dflow, controls: learning rate of Adam, >= 0."""
+    line_search: Annotated[int | None, TUNED] = None
+    """dflow, controls: L-BFGS in the place of Adam, with so many evaluations of one update at most, >= 1."""
+    regulariser: Annotated[float | None, TUNED] = None
+    """dflow: weight of the noise's log-density, >= 0."""
+    weight: Annotated[float | None, TUNED] = None
+    """controls: weight of their cost, >= 0."""
+    kind: Annotated[Literal["additive", "kick"] | None, TUNED] = None
+    """controls: additive to the slope, or kicks of the state."""
+    data_std: Annotated[float | None, TUNED] = None
+    """pigdm: standard deviation of the data around its mean, > 0."""
+    weighting: Annotated[Literal["published", "score"] | None, TUNED] = None
+    """pigdm: how its gradient enters a step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(RequestOptions, ImageOptions, MethodOptions, FurtherOptions, GuidedOptions, StepOptions, CommonOptions):
+    """Degrade images, then restore them with a model that was never trained for it.
+
+    Writes a sample folder that the same command resumes, grid.png (truth, measurement, draws, their mean and standard
+    deviation), metrics.json and report.html.
+    """
 
 
 class Setting(NamedTuple):
@@ -136,11 +161,12 @@ def run(options: Options) -> int:
         arrays = folder.read_all()
         seconds = sum(runs.read_seconds(options.out).values())
         try:
-            _report(options, _scored(setting, evaluator, arrays, seconds, config, notes))
+            said = _report(options, _scored(setting, evaluator, arrays, seconds, config, notes))
         except Exception as error:  # whatever goes wrong here, the samples are safe and the user must hear of them
             print(f"tfg-jax solve: the samples are complete in {options.out}, but scoring failed "
                   f"({type(error).__name__}: {error}); the same command tries again", file=sys.stderr)  # fmt: skip
             return SCORING_FAILED
+    print(said)
     return runs.exit_code("solve", arrays)
 
 
@@ -313,15 +339,10 @@ def _scored(
     )
 
 
-def _report(options: Options, found: InverseRun) -> None:
-    from tfg_jax.report import inverse_report, text_table
+def _report(options: Options, found: InverseRun) -> str:
+    from tfg_jax.cli.scoring import summary
+    from tfg_jax.report import inverse_report
     from tfg_jax.report.inverse_report import headline
 
-    out = options.out
-    numbers = inverse_report(out, found, f"{options.problem} restored by {options.method}")
-    rows = [{"": title, "value": str(value)} for title, value in headline(numbers).items()]
-    rows.append({"": "network forwards per sample", "value": str(numbers["network_forwards_per_sample"])})
-    rows.append({"": "seconds", "value": str(round(numbers["seconds"], 1))})
-    rows.append({"": "samples, of which failed", "value": f"{numbers['samples']}, {numbers['failed_samples']}"})
-    print(text_table(rows))
-    print(f"\npicture  {out / 'grid.png'}\nreport   {out / 'report.html'}\nnumbers  {out / 'metrics.json'}")
+    numbers = inverse_report(options.out, found, f"{options.problem} restored by {options.method}")
+    return summary(options.out, headline(numbers), numbers)

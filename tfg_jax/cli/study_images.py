@@ -11,7 +11,7 @@ from typing import Any
 
 from tfg_jax.cli import runs
 from tfg_jax.cli.methods import Method
-from tfg_jax.cli.options import StudySizes
+from tfg_jax.cli.options import SizeOptions
 from tfg_jax.files import read_json, slug
 from tfg_jax.locks import lock
 from tfg_jax.report.files import write_json
@@ -22,6 +22,7 @@ from tfg_jax.tasks.inverse import PROBLEMS
 
 RESULT = "result.json"
 NUMBERS = ("strength", "rho", "mu", "rate")
+RATE = 165  # network evaluations a second, as the published run took, compilation and scoring included
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,13 @@ class Cell:
         trials = len(self.row.trials) if len(self.row.trials) > 1 else 0
         return trials * whole(self.tried) + whole(self.reported)
 
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations of all its samples."""
+        return self.row.evaluations * self.samples
 
-def plan(problems: Iterable[str], budgets: Iterable[int], sizes: StudySizes, only: Iterable[str] = ()) -> list[Cell]:
+
+def plan(problems: Iterable[str], budgets: Iterable[int], sizes: SizeOptions, only: Iterable[str] = ()) -> list[Cell]:
     """All cells, cheapest budget first.
 
     Args:
@@ -85,15 +91,25 @@ def plan(problems: Iterable[str], budgets: Iterable[int], sizes: StudySizes, onl
 
 
 def plan_rows(cells: Iterable[Cell]) -> list[dict[str, Any]]:
-    """The table of a dry run."""
+    """The table of a plan."""
     return [
         {
             "problem": cell.problem, "budget": cell.budget, "row": cell.name, "what": cell.row.what,
-            "evaluations": cell.row.evaluations, "samples": cell.samples,
-            "all evaluations": cell.row.evaluations * cell.samples,
+            "evaluations": cell.row.evaluations, "samples": cell.samples, "all evaluations": cell.evaluations,
+            "minutes": round(cell.evaluations / RATE / 60, 1),
         }
         for cell in cells
     ]  # fmt: skip
+
+
+def missing_cells(cells: Iterable[Cell], out: Path) -> list[Cell]:
+    """The cells without a stored result of their sizes and settings, whatever the weights."""
+    left = []
+    for cell in cells:
+        known = read_result(out / cell.slug)
+        if known is None or {**known["config"], "weights_sha256": None} != _config(cell, None):
+            left.append(cell)
+    return left
 
 
 def run_cells(networks: Networks, cells: Iterable[Cell], out: Path) -> Iterator[dict[str, Any]]:
@@ -111,12 +127,16 @@ def run_cells(networks: Networks, cells: Iterable[Cell], out: Path) -> Iterator[
         yield result
 
 
-def _run_cell(networks: Networks, cell: Cell, home: Path, weights: dict[str, str]) -> dict[str, Any]:
-    config = {
+def _config(cell: Cell, weights: dict[str, str] | None) -> dict[str, Any]:
+    return {
         "problem": cell.problem, "budget": cell.budget, "row": cell.name, "what": cell.row.what, "chunk": cell.chunk,
         "trials": [setting(trial) for trial in cell.row.trials], "reported": cell.reported, "tried": cell.tried,
         "noise_std": NOISE_STD, "weights_sha256": weights,
     }  # fmt: skip
+
+
+def _run_cell(networks: Networks, cell: Cell, home: Path, weights: dict[str, str]) -> dict[str, Any]:
+    config = _config(cell, weights)
     known = read_result(home)
     if known is not None and known["config"] == config:
         return known

@@ -13,6 +13,7 @@ from tfg_jax.metrics.batching import classify, features
 from tfg_jax.metrics.diversity import distance_to_class, inception_score, intra_class_spread
 from tfg_jax.metrics.frechet import Moments, equal_size, frechet_distance, frechet_with_ci, moments
 from tfg_jax.metrics.intervals import Estimate, bootstrap, mean_ci, wilson
+from tfg_jax.metrics.patches import beyond_real, patch_distance, unlike_real
 from tfg_jax.metrics.posterior import mmd, posterior_spread, sliced_wasserstein, spread_map
 from tfg_jax.metrics.precision_recall import precision_recall
 from tfg_jax.metrics.restoration import feature_distance, lpips, measurement_residual, psnr, ssim
@@ -22,6 +23,7 @@ __all__ = [
     "Estimate",
     "Moments",
     "accuracy",
+    "beyond_real",
     "bootstrap",
     "check_independent",
     "classify",
@@ -42,6 +44,7 @@ __all__ = [
     "measurement_residual",
     "mmd",
     "moments",
+    "patch_distance",
     "per_class_accuracy",
     "precision_recall",
     "posterior_spread",
@@ -51,5 +54,6 @@ __all__ = [
     "spread_map",
     "ssim",
     "target_probability",
+    "unlike_real",
     "wilson",
 ]

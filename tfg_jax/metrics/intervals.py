@@ -25,10 +25,17 @@ class Estimate:
     n: int
 
     def __str__(self) -> str:
-        """As `0.871 [0.85, 0.89]`: no more digits than the interval's width supports."""
+        """As `0.871 [0.85, 0.89]`: no more digits than the interval's width supports.
+
+        Without an interval as `23.23 (n = 1, no interval)`; a value that is no number is a dash.
+        """
+        if not isfinite(self.value):
+            return "–"
         width = self.high - self.low
-        decimals = max(0, ceil(-log10(width / 2))) if isfinite(width) and width > 0 else 3
-        value = f"{self.value:.{decimals + 1}f}" if width > 0 and isfinite(width) else f"{self.value:.4g}"
+        if not isfinite(width):
+            return f"{self.value:.4g} ({'n = 1, ' if self.n == 1 else ''}no interval)"
+        decimals = max(0, ceil(-log10(width / 2))) if width > 0 else 3
+        value = f"{self.value:.{decimals + 1}f}" if width > 0 else f"{self.value:.4g}"
         return f"{value} [{self.low:.{decimals}f}, {self.high:.{decimals}f}]"
 
 
@@ -83,7 +90,8 @@ def bootstrap(
     level: float = 0.95,
     kind: Literal["percentile", "centred"] = "percentile",
 ) -> Estimate:
-    """Bootstrap interval of any statistic of independent samples; the same seed gives the same interval.
+    """Bootstrap interval of any statistic of independent samples; the same seed gives the same interval. One sample,
+    which resampling only repeats, has an infinite interval.
 
     values: (n, ...) samples along the first axis, n >= 1.
     statistic: maps resampled values, same shape, to a number.
@@ -100,6 +108,8 @@ def bootstrap(
         raise ValueError(f"kind must be 'percentile' or 'centred', got {kind!r}.")
     rng = np.random.default_rng(seed)
     estimate = float(statistic(values))
+    if n == 1:
+        return Estimate(estimate, -inf, inf, n)
     draws = np.array([statistic(values[rng.integers(n, size=n)]) for _ in range(resamples)], np.float64)
     low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2])
     shift = estimate - draws.mean() if kind == "centred" else 0.0

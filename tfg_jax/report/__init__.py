@@ -8,7 +8,7 @@ from tfg_jax.report.inverse_metrics import InverseRun, inverse_metrics
 from tfg_jax.report.inverse_report import inverse_report
 from tfg_jax.report.label_metrics import LabelRun, label_metrics
 from tfg_jax.report.label_report import label_guidance_report
-from tfg_jax.report.table import Column, markdown_table, text_table
+from tfg_jax.report.table import Column, counted, markdown_table, text_table, with_failed
 
 __all__ = [
     "Card",
@@ -23,6 +23,7 @@ __all__ = [
     "Table",
     "Text",
     "bar_chart",
+    "counted",
     "grid",
     "inverse_metrics",
     "inverse_report",
@@ -36,6 +37,7 @@ __all__ = [
     "scatter",
     "text_table",
     "to_pixels",
+    "with_failed",
     "write_json",
     "write_report",
 ]

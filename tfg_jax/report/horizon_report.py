@@ -1,6 +1,7 @@
 """The page of the horizon study, from stored numbers alone."""
 
 from collections.abc import Mapping, Sequence
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,17 @@ def _row(result: Result, base: Result | None) -> dict[str, Any]:
     row: dict[str, Any] = {"row": config["row"], "what": config["what"], "setting": result["setting"]}
     if result["trials"] and result["kept"] in (0, len(result["trials"]) - 1):
         row["setting"] += ", edge"
-    row |= {title: Estimate(*report[name], n=n) for name, title in METRICS.items() if name in report}
+    row |= {title: _estimate(report[name], n) for name, title in METRICS.items() if name in report}
     if "values" in report:
         row["gain over DPS (dB)"] = paired_gain(result, base)
     return row | {"n": n, "failed": report["failed"], "evaluations": report["evaluations"],
                   "seconds": round(result["seconds"], 1)}  # fmt: skip
+
+
+def _estimate(stored: Sequence[float | None], n: int) -> Estimate:
+    """Value and ends as JSON keeps them, which has null for what is not finite: the interval of a single image."""
+    value, low, high = (gone if each is None else each for each, gone in zip(stored, (nan, -inf, inf), strict=True))
+    return Estimate(value, low, high, n)
 
 
 def paired_gain(result: Result, base: Result | None) -> Estimate | None:

@@ -92,8 +92,8 @@ def png_data_uri(pixels: Pixels) -> str:
     return "data:image/png;base64," + base64.b64encode(png_bytes(pixels)).decode("ascii")
 
 
-def png_bytes(pixels: Pixels) -> bytes:
-    """Uint8 pixels as the contents of a PNG file."""
+def png_bytes(pixels: Pixels | UInt8[np.ndarray, "_ _"]) -> bytes:
+    """Uint8 pixels, RGB or grey, as the contents of a PNG file."""
     from PIL import Image
 
     buffer = io.BytesIO()

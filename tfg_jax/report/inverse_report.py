@@ -16,6 +16,7 @@ from tfg_jax.report.curves import line_chart
 from tfg_jax.report.files import write_json
 from tfg_jax.report.inverse_metrics import InverseRun, inverse_metrics, per_draw
 from tfg_jax.report.label_report import COST_TITLES, FAILURES, step_curve
+from tfg_jax.report.table import counted, with_failed
 
 MOST_ROWS, MOST_DRAWS, MOST_CARDS = 20, 4, 60
 TITLES = {
@@ -100,7 +101,8 @@ def restoration_grid(run: InverseRun, scale: int = 3) -> images.Pixels:
 
 def _sections(run: InverseRun, found: Mapping[str, Any], picture: images.Pixels) -> list[html.Section]:
     text = (
-        f"{found['images']} images, {run.draws} draws each, {found['failed_samples']} failed; intervals of 95 % are "
+        f"{counted(found['images'], 'image')}, {counted(run.draws, 'draw')} each: "
+        f"{with_failed(found['samples'], found['failed_samples'])}; intervals of 95 % are "
         "over images. A residual / noise of 1 fits the measurement as well as the truth does."
     )
     known = run.truth is not None
@@ -156,4 +158,4 @@ def _cards(run: InverseRun) -> list[html.Block]:
             facts = dict.fromkeys(facts)
             flag = FAILURES.get(int(code[i]), "failed") + (f" at step {step[i]}" if step[i] >= 0 else "")
         cards.append(html.Card(f"#{i} {run.names[i // run.draws]}", tile, facts, flag))
-    return [html.Text(f"{len(cards)} of {len(ok)} draws, failed ones first."), html.Cards(cards)]
+    return [html.Text(f"{len(cards)} of {counted(len(ok), 'draw')}, failed ones first."), html.Cards(cards)]

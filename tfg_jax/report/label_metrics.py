@@ -1,7 +1,8 @@
 """The numbers of a label-guidance run, computed from plain arrays: they know nothing of the sampler."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,23 @@ from tfg_jax import metrics
 from tfg_jax.metrics.intervals import AnyArray, Estimate
 from tfg_jax.result import finished
 
+TITLES = {
+    "evaluator accuracy": "evaluator_accuracy",
+    "evaluator's probability of the request": "evaluator_target_probability",
+    "unlike 95 % of real images": "unlike_real",
+    "guide accuracy": "guide_accuracy",
+    "Fréchet distance (lower is better)": "frechet_distance",
+    "inception score": "inception_score",
+    "high-frequency power / real": "high_frequency_ratio",
+}
+"""The metrics with intervals, as reports and tables call them, in their order."""
 COSTS = {
     "forwards": "network_forwards_per_sample",
     "pullbacks": "network_pullbacks_per_sample",
     "objective": "objective_gradients_per_sample",
 }
+MOST_REAL, MOST_WORST, PATCH = 100, 10, 5
+"""Real images that patches are compared with, samples named as furthest from them, and pixels of a patch's side."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,7 @@ class LabelRun:
     bad steps (-1 none), per-sample counts (`forwards`, `pullbacks`, `objective`), wall-clock seconds, class names.
     Optional, and left out of the report when None: the guide's logits (n, K), the evaluator's features of samples
     (n, F) with those of real images (m, F), or their `Moments`, for the Frechet distance, real images (m, H, W, C) for
-    texture, the objective's value at every step (n, steps). `notes` are warnings shown on top of the page.
+    texture and patches, the objective's value at every step (n, steps). `notes` are warnings shown on top of the page.
     """
 
     x: Float[AnyArray, "n H W C"]
@@ -85,10 +98,42 @@ def label_metrics(run: LabelRun) -> dict[str, Any]:
         found |= {"frechet_samples_n": int(ok.sum()), "frechet_reference_n": reference_n}
     if run.reference_images is not None and ok.any():
         ratio = metrics.high_frequency_ratio(np.asarray(run.x)[ok], run.reference_images)
-        found |= flat_estimate("high_frequency_ratio", ratio)
+        found |= flat_estimate("high_frequency_ratio", ratio) | _realism(run)
     for key, name in COSTS.items():
         found[name] = float(np.mean(run.cost[key]))
     return found | {"seconds": float(run.seconds), "images_per_second": n / run.seconds if run.seconds > 0 else None}
+
+
+def headline(found: Mapping[str, Any], keys: Collection[str] = tuple(TITLES.values())) -> dict[str, Estimate]:
+    """The metrics of a run that have intervals, by title; keys: those that are wanted."""
+    return {
+        title: Estimate(found[key], found[f"{key}_low"], found[f"{key}_high"], found["samples"])
+        for title, key in TITLES.items()
+        if key in found and key in keys
+    }
+
+
+@lru_cache(maxsize=1)  # the same for every run that is compared with these images
+def _among_real(pixels: bytes, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    return metrics.patch_distance(np.frombuffer(pixels, dtype).reshape(shape), size=PATCH)
+
+
+def _realism(run: LabelRun) -> dict[str, Any]:
+    """How many finished samples are further from real images than 95 % of these are, and which are furthest."""
+    real, ok = np.asarray(run.reference_images), np.flatnonzero(run.ok())
+    real = real[:: -(-len(real) // MOST_REAL)]
+    if len(real) < 2 or min(real.shape[1:3]) < PATCH:
+        return {}
+    held = _among_real(real.tobytes(), real.shape, real.dtype.str)
+    distance = metrics.patch_distance(np.asarray(run.x)[ok], real, size=PATCH)
+    beyond = metrics.beyond_real(distance, held)
+    furthest = np.argsort(-distance, kind="stable")[:MOST_WORST]
+    return flat_estimate("unlike_real", metrics.unlike_real(distance, held)) | {
+        "least_like_real": [
+            {"sample": int(ok[i]), "patch_distance": float(distance[i]), "beyond_real": float(beyond[i])}
+            for i in furthest
+        ]
+    }
 
 
 def flat_estimate(name: str, estimate: Estimate) -> dict[str, float]:

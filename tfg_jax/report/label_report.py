@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from tfg_jax import metrics
-from tfg_jax.metrics.intervals import AnyArray, Estimate
+from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.report import html, images
 from tfg_jax.report.curves import bar_chart, line_chart
 from tfg_jax.report.files import write_json
-from tfg_jax.report.label_metrics import LabelRun, label_metrics
+from tfg_jax.report.label_metrics import LabelRun, headline, label_metrics
+from tfg_jax.report.table import counted, with_failed
 
 GRID_ROWS, GRID_COLUMNS, MOST_CARDS = 20, 10, 60
 
@@ -60,15 +61,16 @@ def report_sections(run: LabelRun, found: Mapping[str, Any], picture: images.Pix
     targets = np.asarray(run.targets)
     logits = run.counted(run.evaluator_logits)
     classes = {run.class_names[c]: e for c, e in metrics.per_class_accuracy(logits, targets).items()}
-    text = f"{found['samples']} samples, {found['failed_samples']} failed; failed samples count as misses."
+    text = f"{with_failed(found['samples'], found['failed_samples'])}; failed samples count as misses."
     caption = (
         f"One row for each requested class (at most {GRID_ROWS} rows of {GRID_COLUMNS}). Under each image: the "
         "evaluator's probability of the requested class or, where it disagrees, its own verdict. Red tiles failed."
     )
     summary: list[html.Block] = [html.Text(note, warning=True) for note in run.notes]
-    summary += [html.Text(text), html.Numbers(_headline(found))]
+    summary += [html.Text(text), html.Numbers(headline(found))]
     sections = [
         html.Section("Summary", summary),
+        *_least_real(run, found),
         html.Section("Samples", [html.Figure(picture, "Grid of samples by requested class", caption)]),
         html.Section(
             "Accuracy by class",
@@ -99,22 +101,22 @@ COST_TITLES = {
     "seconds": "seconds",
     "images per second": "images_per_second",
 }
-_HEADLINES = {
-    "evaluator accuracy": "evaluator_accuracy",
-    "evaluator's probability of the request": "evaluator_target_probability",
-    "guide accuracy": "guide_accuracy",
-    "Fréchet distance (lower is better)": "frechet_distance",
-    "inception score": "inception_score",
-    "high-frequency power / real": "high_frequency_ratio",
-}
 
 
-def _headline(found: Mapping[str, Any]) -> dict[str, Estimate]:
-    return {
-        title: Estimate(found[key], found[f"{key}_low"], found[f"{key}_high"], found["samples"])
-        for title, key in _HEADLINES.items()
-        if key in found
-    }
+def _least_real(run: LabelRun, found: Mapping[str, Any]) -> list[html.Section]:
+    """The finished samples furthest from real images, before all others: what an accuracy does not see."""
+    worst = found.get("least_like_real")
+    if not worst:
+        return []
+    targets, x = np.asarray(run.targets), np.asarray(run.x)
+    under = [f"#{w['sample']} {run.class_names[int(targets[w['sample']])]}" for w in worst]
+    picture = images.grid([x[[w["sample"] for w in worst]]], captions=[under], scale=3, gap=4)
+    shares = ", ".join(f"{w['beyond_real']:.2f}" for w in worst)
+    caption = (
+        "The samples whose patches are furthest from those of real images, whatever a classifier sees in them. From "
+        f"the left, the share of real images that are closer to the others: {shares}."
+    )
+    return [html.Section("Least like real ones", [html.Figure(picture, "Samples least like real images", caption)])]
 
 
 def _sample_cards(run: LabelRun) -> list[html.Block]:
@@ -134,7 +136,8 @@ def _sample_cards(run: LabelRun) -> list[html.Block]:
             facts = dict.fromkeys(facts)
             flag = FAILURES.get(int(code[i]), "failed") + (f" at step {step[i]}" if step[i] >= 0 else "")
         cards.append(html.Card(f"#{i} {names[target]}", tile, facts, flag))
-    text = f"{len(cards)} of {len(ok)} samples, failed ones first. Numbers are probabilities of the requested class."
+    shown = f"{len(cards)} of {counted(len(ok), 'sample')}, failed ones first."
+    text = f"{shown} Numbers are probabilities of the requested class."
     return [html.Text(text), html.Cards(cards)]
 
 

@@ -61,11 +61,20 @@ def show(value: Any) -> str:
         return "–"
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    if isinstance(value, Estimate) and not isfinite(value.value):
-        return "–"
     if isinstance(value, float | np.floating):
         return f"{value:.4g}" if abs(value) < 1e4 or not isfinite(value) else f"{value:.0f}"
     return " ".join(str(value).split())
+
+
+def counted(n: int, noun: str) -> str:
+    """A count with its noun: `1 image`, `5000 images`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def with_failed(n: int, failed: int, noun: str = "sample") -> str:
+    """How many there are and how many of them failed: `5000 samples, none failed`, `80 samples, 2 of them failed`."""
+    rest = "none failed" if not failed else "which failed" if n == 1 else f"{failed} of them failed"
+    return f"{counted(n, noun)}, {rest}"
 
 
 def text_table(rows: Sequence[Row], columns: Sequence[str | Column] = ()) -> str:

@@ -53,6 +53,11 @@ def run_mixtures(out: Path, quick: bool = False) -> Iterator[str]:
         yield f"{name}: {time.monotonic() - start:.1f} s"
 
 
+def missing_mixtures(out: Path, quick: bool = False) -> list[str]:
+    """What of the plan has no stored result."""
+    return [name for name in plan_mixtures(quick) if read_json(out / f"{name}.json") is None]
+
+
 def read_mixtures(out: Path) -> dict[str, Any]:
     """Stored results by name, in the order of the plan."""
     found = {name: read_json(out / f"{name}.json") for name in plan_mixtures()}
