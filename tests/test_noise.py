@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
-from tfg_jax.noise import KeyNoise, sample_key, root_key
+from tfg_jax.noise import KeyNoise, root_key, sample_key
 
 SHAPE, STEPS, N_RECUR, N_MC = (3,), 3, 2, 2
 

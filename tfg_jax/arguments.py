@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import is_dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -190,8 +192,11 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> None:
         raise ValueError(
             f"grid has num_nodes={grid.num_nodes}, the schedule's table has {nodes}; pass num_nodes={nodes}"
         )
-    times: Any = grid(schedule, steps)
-    alpha = schedule.alpha(times[0])
+    # A grid of numbers is checked under a trace as well; a function may close over what is traced.
+    known = is_dataclass(grid) and all(is_concrete(leaf) for leaf in jax.tree.leaves((grid, schedule)))
+    with jax.ensure_compile_time_eval() if known else nullcontext():
+        times: Any = grid(schedule, steps)
+        alpha = schedule.alpha(times[0])
     if not (is_concrete(times) and is_concrete(alpha)):
         return
     t = np.asarray(times, np.float64)

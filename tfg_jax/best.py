@@ -49,7 +49,8 @@ def best_of_n(
         cond: (num_samples,) class of each sample, for conditional models.
         objective: what guidance ascends; None samples without guidance.
         index_offset: global index of the first sample kept.
-        **options: as `tfg_jax.sample`; ``start`` and ``noise`` are not available here. ``chunk`` bounds the scoring, too.
+        **options: as `tfg_jax.sample`; ``start`` and ``noise`` are not available here, and
+            ``chunk`` bounds the scoring, too.
 
     Returns:
         `Samples` of the winners; ``cost`` counts all candidates, ``info["score"]`` holds (num_samples, n) scores.
