@@ -63,16 +63,110 @@ for run, chunk in ((sampled, 8),) if sys.argv[1] == "Auto" else ((sampled, None)
 print(json.dumps(found))
 """
 
+MANUAL = """
+import json
+import jax, jax.numpy as jnp, numpy as np, optax
+from jax.sharding import NamedSharding, PartitionSpec as P
+import tfg_jax as tfg
+
+SHAPE, KEY = (2, 2, 1), jax.random.key(0)
+
+def network(params, x, t, cond):
+    return jnp.tanh(x.reshape(-1) @ params["in"] @ params["out"]).reshape(SHAPE)
+
+def near(x0, target):
+    return -jnp.sum((x0 - target) ** 2)
+
+half = np.random.default_rng(0).standard_normal((2, 4, 4)).astype(np.float32) / 4.0
+weights = {"in": jnp.asarray(half[0]), "out": jnp.asarray(half[1])}
+
+def model_of(params):
+    return tfg.from_fn(network, params, tfg.VPCosine(), prediction="v", shape=SHAPE)
+
+model = model_of(weights)
+images = jnp.linspace(-1.0, 1.0, 4)[:, None, None, None] * jnp.ones((4, *SHAPE))
+guided = {"objective": near, "guidance": tfg.TFG(0.1, 0.05, smoothing=0.1, n_recur=2), "sampler": tfg.Heun(2)}
+descent = tfg.Controls(2, iterations=2, rate=0.1)
+# Inside shard_map: y of one device, and its own index offset.
+inside = {
+    "sample": lambda y, i: tfg.sample(KEY, model, target=y, index_offset=i[0], window=(-2.0, 9.0), **guided).x,
+    # The same index on all devices, so that only the targets or the strength of the objective differ.
+    "targets": lambda y, i: tfg.sample(KEY, model, target=y, **guided).x,
+    "weight": lambda y, i: tfg.sample(KEY, model, target=0.0 * y, **guided | {
+        "objective": tfg.objectives.weighted(tfg.objectives.from_fn(lambda _, x, y: near(x, y)), 1.0 + i[0])}).x,
+    "memory": lambda y, i: tfg.sample(
+        KEY, model, target=y, objective=near, sampler=tfg.DPMSolverPP2M(2), chunk=1,
+        guidance=tfg.InnerSteps(0.1, 2, optax.adam(0.1))).x,
+    "invert": lambda y, i: tfg.invert(model, y, steps=2).x,
+    "end_to_end": lambda y, i: tfg.end_to_end(KEY, model, descent, objective=near, target=y, num_samples=1).x,
+}
+line = jax.make_mesh((4,), ("data",))
+split = lambda a: jax.device_put(a, NamedSharding(line, P("data")))
+numbers = jnp.arange(4)
+wrong = {}
+for name, call in inside.items():
+    spread = jax.jit(jax.shard_map(call, mesh=line, in_specs=P("data"), out_specs=P("data")))
+    alone = np.concatenate([call(images[j : j + 1], numbers[j : j + 1]) for j in range(4)])
+    off = float(np.abs(np.asarray(spread(split(images), split(numbers))) - alone).max())
+    if not off < 1e-5:
+        wrong[name] = off
+
+mesh = jax.make_mesh((2, 2), ("data", "model"))
+samples = NamedSharding(mesh, P("data"))
+everywhere = jax.device_put(weights, NamedSharding(mesh, P()))
+by_rows = {
+    "in": jax.device_put(weights["in"], NamedSharding(mesh, P(None, "model"))),
+    "out": jax.device_put(weights["out"], NamedSharding(mesh, P("model"))),
+}
+runs = {
+    "sample": lambda m, y, **o: tfg.sample(KEY, m, target=y, chunk=2, **guided, **o),
+    "best_of_n": lambda m, y, **o: tfg.best_of_n(
+        KEY, m, n=2, num_samples=4, score=tfg.objectives.from_fn(lambda _, x, y: near(x, y)), target=y,
+        sampler=tfg.DDIM(2), **o),
+    "end_to_end": lambda m, y, **o: tfg.end_to_end(KEY, m, descent, objective=near, target=y, num_samples=4, **o),
+    "nothing to split": lambda m, y, **o: tfg.sample(KEY, m, num_samples=4, sampler=tfg.DDIM(2), **o),
+}
+for name, run in runs.items():
+    alone = np.asarray(run(model, images).x)
+    ways = {"sharding": (by_rows, images, {"sharding": samples})}
+    if name == "sample":
+        targets = jax.device_put(images, samples)
+        ways |= {"replicated": (everywhere, targets, {}), "split": (by_rows, targets, {})}
+    for way, (params, y, options) in ways.items():
+        out = run(model_of(params), y, **options)
+        off = float(np.abs(np.asarray(out.x) - alone).max())
+        if not off < 1e-5 or out.x.sharding.spec[0] != "data":
+            wrong[f"{name} {way}"] = [off, str(out.x.sharding)]
+wrong = (({"sharding": P("data")}, "splits no samples"), ({"sharding": samples}, "num_samples=3 cannot be split"))
+for bad, said in wrong:
+    try:
+        tfg.sample(KEY, model, num_samples=3, **bad)
+        wrong[said] = "accepted"
+    except ValueError as error:
+        if said not in str(error):
+            wrong[said] = str(error)
+print(json.dumps(wrong))
+"""
+
+
+def run(program: str, devices: int, *arguments: str):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True,
+        env=os.environ | {"XLA_FLAGS": flags}, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_inside_shard_map_and_on_meshes_with_further_axes():
+    """The samples of a plain run, with the default settings of both; weights whole or split over the other axis."""
+    assert run(MANUAL, 4) == {}
+
 
 @pytest.mark.parametrize("axes", ["Auto", "Explicit"])
 def test_split_samples_stay_on_their_devices(axes):
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, axes], capture_output=True, text=True, env=os.environ | {"XLA_FLAGS": flags},
-        cwd=Path(__file__).parents[1],
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    for name, found in json.loads(done.stdout.splitlines()[-1]).items():
+    for name, found in run(PROGRAM, 2, axes).items():
         assert found["error"] < 1e-5 and found["codes"], (name, found)
         assert found["rows"] == [8, 8] and found["traces"] == 0, (name, found)
         # Optimisation goes on until every sample is done: one bit an iteration.

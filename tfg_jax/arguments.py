@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import is_dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -208,7 +210,10 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> tuple[str, Any]:
             f"grid has num_nodes={grid.num_nodes}, the schedule's table has {nodes}; pass num_nodes={nodes}"
         )
     name = f"grid={type(grid).__name__}"
-    times: Any = grid(schedule, steps)
+    # A grid of numbers is checked under a trace as well; a function may close over what is traced.
+    known = is_dataclass(grid) and all(is_concrete(leaf) for leaf in jax.tree.leaves((grid, schedule)))
+    with jax.ensure_compile_time_eval() if known else nullcontext():
+        times: Any = grid(schedule, steps)
     if times.shape != (steps + 1,):
         raise ValueError(
             f"{name} gives times of shape {times.shape}, steps={steps} needs ({steps + 1},); its "

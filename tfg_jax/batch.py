@@ -7,6 +7,7 @@ other, and a chunk takes as many of each device's samples as of every other's.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from math import prod
@@ -19,6 +20,9 @@ from jaxtyping import Array, Int, PyTree
 
 from tfg_jax.checks import is_concrete
 from tfg_jax.loops import as_varying, varying_over
+
+MOST_PROGRAMS = 64
+"""Each takes 6 to 15 MB."""
 
 
 def map_samples(fn: Callable[[PyTree], PyTree], per_sample: PyTree, shared: PyTree = None) -> PyTree:
@@ -48,6 +52,7 @@ def in_chunks(fn: Callable[..., PyTree], shared: tuple, per_sample: PyTree, chun
     Returns:
         The results of all samples.
     """
+    bound_programs(fn)
     if chunk is None:
         return on_any_mesh(fn, *shared, per_sample)(*shared, per_sample)
     n = jax.tree.leaves(per_sample)[0].shape[0]
@@ -64,6 +69,19 @@ def in_chunks(fn: Callable[..., PyTree], shared: tuple, per_sample: PyTree, chun
         # One after another: chunks bound the memory.
         results.append(jax.block_until_ready(on_any_mesh(fn, *shared, part)(*shared, part)))
     return on_any_mesh(partial(_together, n=n), results)(results)
+
+
+def bound_programs(fn: Any) -> None:
+    """Forget the programs of a jitted function, or of a `partial` of one, once there are `MOST_PROGRAMS` of them."""
+    held = fn.func if isinstance(fn, partial) else fn
+    if held._cache_size() >= MOST_PROGRAMS:
+        warnings.warn(
+            f"{MOST_PROGRAMS} programs were compiled for {held.__name__} and are dropped, to bound their memory; "
+            "if a function (objective, network, summary) is defined anew for each call, each is a program of its own: "
+            "define it once and hand its data over as target=, or as params of tfg_jax.objectives.from_fn(fn, params)",
+            stacklevel=4,
+        )
+        held.clear_cache()
 
 
 def indices(num_samples: int, offset: int | Array, sharding: NamedSharding | None) -> Int[Array, " {num_samples}"]:

@@ -132,7 +132,7 @@ def sample_key(root: PRNGKeyArray, index: ArrayLike) -> PRNGKeyArray:
 
 
 def root_key(key: Array) -> PRNGKeyArray:
-    """``key``, typed or a legacy ``jax.random.PRNGKey``, as a key of `THREEFRY`; another type is folded into one.
+    """``key``, typed or a legacy ``jax.random.PRNGKey``, as a key of `THREEFRY`, into which other types are folded.
 
     Under a vmap a hardware generator ("rbg") draws for all samples at once, so that the draws of a sample would depend
     on the samples it is computed with.

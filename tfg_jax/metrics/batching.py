@@ -9,6 +9,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Num
 
+from tfg_jax.batch import bound_programs
 from tfg_jax.metrics.intervals import AnyArray
 
 
@@ -50,6 +51,7 @@ def map_batches(fn: Callable[[Array], Array], images: Num[AnyArray, "n *shape"],
     if n == 0:
         raise ValueError(f"images must hold at least one image, got shape {tuple(images.shape)}.")
     outputs = []
+    bound_programs(_mapped)
     for start in range(0, n, batch):
         part = jnp.asarray(images[start : start + batch])
         missing = batch - len(part) if n > batch else 0
