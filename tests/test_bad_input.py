@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
+from tfg_jax.kinds import public
 
-sample, invert = inspect.unwrap(tfg.sample), inspect.unwrap(tfg.invert)
+sample, invert = (public(inspect.unwrap(function)) for function in (tfg.sample, tfg.invert))
 SHAPE, N = (4, 4, 1), 2
 KEY = jax.random.key(0)
 
@@ -356,7 +357,7 @@ def test_keys_models_and_schedules_that_cannot_be_meant():
         (KEY, eps, "model=<function eps at .* is no model of tfg_jax; pass a model such as"),
     ):
         with pytest.raises(ValueError, match=message):
-            inspect.unwrap(sample)(key, model, num_samples=N, sampler=STEPS)
+            sample(key, model, num_samples=N, sampler=STEPS)
     for schedule in (tfg.VE(50.0, 0.01), tfg.VPLinear(-1.0, -5.0)):
         model = tfg.from_fn(eps, None, schedule, prediction="eps", shape=SHAPE)
         refuse("has no signal-to-noise ratio that falls with time; mend its numbers", model)
@@ -379,7 +380,7 @@ def test_inversion():
     for options, message in (
         ({"x": jnp.zeros((N, 5, 4, 1))}, r"x has shape \(2, 5, 4, 1\), the model needs \(2, 4, 4, 1\)"),
         ({"x": np.zeros((N, *SHAPE), np.uint8)}, "x has dtype uint8"),
-        ({"x": 1.0}, "x has shape None, the model needs"),
+        ({"x": 1.0}, r"x=1. must be an array of numbers, \(n, \*shape\)"),
         ({"steps": 0}, "steps=0 must be an integer >= 1"),
         ({"order": 3}, "order=3 is unknown; choose one of 1, 2"),
         ({"chunk": 0}, "chunk=0 must be an integer >= 1"),

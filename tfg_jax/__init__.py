@@ -26,7 +26,8 @@ _HOMES = {
         "from_alphas_cumprod",
     ),
     "timesteps": ("CosineLogSNR", "Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
-    "denoiser": ("Clean", "Denoiser", "Model", "PerSample", "from_fn", "from_linen", "from_nnx"),
+    "denoiser": ("Clean", "Denoiser", "Model", "PerSample", "from_fn"),
+    "flax_models": ("from_linen", "from_nnx"),
     "lookahead": ("Clip", "Tweedie"),
     "truncated": ("FlowMap", "Reach", "TruncatedSolve"),
     "noise": ("NoiseTape",),
@@ -92,8 +93,6 @@ if TYPE_CHECKING:
     from tfg_jax.denoiser import Model as Model
     from tfg_jax.denoiser import PerSample as PerSample
     from tfg_jax.denoiser import from_fn as from_fn
-    from tfg_jax.denoiser import from_linen as from_linen
-    from tfg_jax.denoiser import from_nnx as from_nnx
     from tfg_jax.diagnose import HorizonCurve as HorizonCurve
     from tfg_jax.diagnose import diagnose_horizon as diagnose_horizon
     from tfg_jax.endtoend.controls import Controls as Controls
@@ -101,6 +100,8 @@ if TYPE_CHECKING:
     from tfg_jax.endtoend.run import preview_end_to_end as preview_end_to_end
     from tfg_jax.endtoend.run import upper_end_to_end_cost as upper_end_to_end_cost
     from tfg_jax.endtoend.source import DFlow as DFlow
+    from tfg_jax.flax_models import from_linen as from_linen
+    from tfg_jax.flax_models import from_nnx as from_nnx
     from tfg_jax.guidance import special_cases as special_cases
     from tfg_jax.guidance.base import StepContext as StepContext
     from tfg_jax.guidance.base import Unguided as Unguided

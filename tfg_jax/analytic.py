@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from tfg_jax import struct
 from tfg_jax.checks import check_count, check_number, check_numbers, is_concrete
 from tfg_jax.denoiser import Clean, Denoiser, Prediction, from_fn, path_velocity, unit_time
+from tfg_jax.kinds import public
 from tfg_jax.schedules import Level, Schedule
 
 FLOW_STEPS = 512
@@ -220,12 +221,9 @@ class Mixture:
         return jnp.einsum("kij,kj->ki", self.axes, coordinates)
 
 
+@public
 def gaussian(mean: ArrayLike | Sequence[Any], cov: ArrayLike | Sequence[Any]) -> Mixture:
-    """A Gaussian.
-
-    Args:
-        mean: (D,).
-        cov: (D, D), symmetric positive definite.
+    """A Gaussian of mean (D,) and covariance (D, D), symmetric positive definite.
 
     Raises:
         ValueError: as `mixture`.
@@ -233,6 +231,7 @@ def gaussian(mean: ArrayLike | Sequence[Any], cov: ArrayLike | Sequence[Any]) ->
     return mixture([1.0], np.asarray(mean, np.float64)[None], np.asarray(cov, np.float64)[None])
 
 
+@public
 def mixture(
     weights: ArrayLike | Sequence[Any], means: ArrayLike | Sequence[Any], covs: ArrayLike | Sequence[Any]
 ) -> Mixture:
@@ -261,6 +260,7 @@ def mixture(
     return Mixture(*(jnp.asarray(a, jnp.result_type(float)) for a in (np.log(w / w.sum()), m, variances, axes)))
 
 
+@public
 def in_subspace(basis: ArrayLike | Sequence[Any], data: Mixture) -> Mixture:
     """The law of ``x0 = basis @ u`` with u of the law ``data``: a mixture whose support is a linear subspace.
 
@@ -367,6 +367,7 @@ class ComponentLogProb:
         return jax.nn.log_softmax(law.joint_log_prob(x))[target]
 
 
+@public
 def conditional_objective(A: ArrayLike, noise_std: ArrayLike, data: Mixture) -> MeasurementLogProb:
     """The exact noisy objective of a linear measurement; the target is y.
 
@@ -388,6 +389,7 @@ def conditional_objective(A: ArrayLike, noise_std: ArrayLike, data: Mixture) -> 
     return MeasurementLogProb(data, matrix, noise_std)
 
 
+@public
 def component_objective(data: Mixture, *, noisy: bool = True) -> ComponentLogProb:
     """The log-probability of a component given a sample; the target is its number, 0..K-1.
 

@@ -26,24 +26,6 @@ from tfg_jax.truncated import TruncatedSolve
 LAST_INDEX = 2**31  # indices of samples are int32
 
 
-def check_kinds(**given: Any) -> None:
-    """Each argument is an object of its kind; a name, a class or a bare number in its place is told what to give."""
-    wanted = {  # known by what each of its kind can do, so that a class of the user's own needs no base
-        "key": ("dtype", "jax.random.key(seed)"),
-        "model": ("at", "a model such as tfg.from_fn(...) or tfg.load(name)"),
-        "guidance": ("step", "a method such as TFG()"),
-        "sampler": ("advance", "a rule such as DDIM(steps=50)"),
-        "lookahead": ("cost", "one such as Tweedie()"),
-        "clip": ("gradient", "Clip(low, high)"),
-        "noise": ("at", "a NoiseTape"),
-        "record": ("summary", "Record(steps=..., summary=...)"),
-    }
-    for name, value in given.items():
-        part, fix = wanted[name]
-        if value is not None and (isinstance(value, type) or not hasattr(type(value), part)):
-            raise ValueError(f"{name}={value!r:.60} is no {name} of tfg_jax; pass {fix}")
-
-
 def check_guidance(
     guidance: Any, objective: Any, target: PyTree, lookahead: Any, window: Any, record: Any, shape: tuple, n: int
 ) -> None:
@@ -226,6 +208,8 @@ def _falls(schedule: Schedule, steps: int) -> bool:
 def check_counts(num_samples: Any, chunk: Any, index_offset: Any) -> None:
     """Whole numbers in range."""
     check_count("num_samples", num_samples)
+    if num_samples > LAST_INDEX:
+        raise ValueError(f"num_samples={num_samples} must be at most {LAST_INDEX}, the indices there are; split it")
     if chunk is not None:
         check_count("chunk", chunk)
     if not isinstance(index_offset, jax.Array):

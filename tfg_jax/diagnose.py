@@ -21,7 +21,8 @@ from jaxtyping import Array, Float, PyTree
 from tfg_jax import arguments, struct
 from tfg_jax.batch import map_samples
 from tfg_jax.checks import check_numbers, safe_norm
-from tfg_jax.denoiser import Denoiser
+from tfg_jax.denoiser import Model
+from tfg_jax.kinds import public
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.result import Cost
@@ -51,8 +52,9 @@ class HorizonCurve:
     cost: Cost
 
 
+@public
 def diagnose_horizon(
-    model: Denoiser,
+    model: Model,
     x: Float[Array, "n *shape"],
     t: ArrayLike,
     objective: Objective | Callable[..., Array],
@@ -100,7 +102,7 @@ def diagnose_horizon(
 
 @partial(jax.jit, static_argnames=("chunk",))
 def _diagnose(
-    model: Denoiser, x: Array, t: ArrayLike, objective: Any, target: PyTree, horizons: Array,
+    model: Model, x: Array, t: ArrayLike, objective: Any, target: PyTree, horizons: Array,
     lookahead: TruncatedSolve, cond: PyTree, *, chunk: int | None,
 ) -> HorizonCurve:  # fmt: skip
     level = model.schedule.level(t)

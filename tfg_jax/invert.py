@@ -19,6 +19,7 @@ from tfg_jax import arguments
 from tfg_jax.batch import map_samples, on_any_mesh
 from tfg_jax.checks import check_choice, check_count
 from tfg_jax.denoiser import Model, split_per_sample
+from tfg_jax.kinds import check_leaves, public
 from tfg_jax.result import NON_FINITE, OK, Cost, Samples, Status
 from tfg_jax.timesteps import Grid, Uniform
 
@@ -26,6 +27,7 @@ FIRST_SHARE = 1e-2
 """The network is not defined at sigma = 0: the first slope is taken at this share of the first step."""
 
 
+@public
 def invert(
     model: Model,
     x: Float[Array, "n *shape"],
@@ -55,7 +57,6 @@ def invert(
     Raises:
         ValueError: samples of another shape than the model's, bad counts or order.
     """
-    arguments.check_kinds(model=model)
     n = x.shape[0] if getattr(x, "ndim", 0) else 0
     arguments.check_samples("x", x, (n, *model.shape))
     arguments.check_cond(model, cond, n)
@@ -66,6 +67,7 @@ def invert(
     check_count("steps", steps)
     arguments.check_grid(grid, model.schedule, steps)
     check_choice("order", order, (1, 2))  # type: ignore[arg-type]
+    check_leaves(model=model, cond=cond, grid=grid)
     inverted = on_any_mesh(partial(_invert, steps=steps, order=order, chunk=chunk), (x, cond))
     return inverted(model, x, cond, grid or Uniform())
 

@@ -15,6 +15,7 @@ from tfg_jax import arguments
 from tfg_jax.batch import map_samples, on_any_mesh
 from tfg_jax.denoiser import Model, split_per_sample
 from tfg_jax.guidance.base import Guidance, Unguided, step_cost
+from tfg_jax.kinds import check_leaves, public
 from tfg_jax.lookahead import Clip, Lookahead, Tweedie
 from tfg_jax.noise import KeyNoise, NoiseTape, sample_key, typed_key
 from tfg_jax.objectives.base import Objective, as_objective
@@ -27,6 +28,7 @@ from tfg_jax.samplers.rules import DDIM, Sampler
 from tfg_jax.timesteps import Uniform
 
 
+@public
 def sample(
     key: PRNGKeyArray,
     model: Model,
@@ -78,27 +80,22 @@ def sample(
         ValueError: an argument of wrong shape, dtype or range, or one that cannot have an effect; the message names it.
     """
     sampler = DDIM() if sampler is None else sampler
-    arguments.check_kinds(
-        key=key,
-        model=model,
-        guidance=guidance,
-        sampler=sampler,
-        lookahead=lookahead,
-        clip=clip,
-        noise=noise,
-        record=record,
-    )
     objective = None if objective is None else as_objective(objective)
     n = _count(num_samples, cond, target, start, noise)
     _check(
         model, n, cond, objective, target, guidance, lookahead, sampler, clip, start, noise, window, index_offset,
         chunk, record,
     )  # fmt: skip
+    check_leaves(
+        model=model, objective=objective, guidance=guidance, lookahead=lookahead, sampler=sampler, cond=cond,
+        target=target,
+    )  # fmt: skip
     run = _Run(model, objective, guidance or Unguided(), lookahead or Tweedie(), sampler, clip, window)
     drawn = on_any_mesh(partial(_sample, num_samples=n, chunk=chunk, record=record), (cond, target, start, noise))
     return drawn(typed_key(key), run, cond, target, start, noise, index_offset)
 
 
+@public
 def sampling_times(
     model: Model, sampler: Sampler, start_time: ArrayLike | None = None
 ) -> Float[Array, " {sampler.steps}+1"]:
@@ -112,6 +109,7 @@ def sampling_times(
     return times
 
 
+@public
 def upper_cost(
     guidance: Guidance | None,
     lookahead: Lookahead | None,
@@ -220,7 +218,7 @@ def _dtype(start: tuple[Array, ArrayLike] | None, noise: NoiseTape | None) -> An
 
 def _count(num_samples: int | None, cond: PyTree, target: PyTree, start: Any, noise: Any) -> int:
     if num_samples is not None:
-        return num_samples
+        return num_samples if isinstance(num_samples, bool) else int(num_samples)
     for value in (start[0] if isinstance(start, tuple | list) and start else None, cond, target, noise):
         leaves = [leaf for leaf in jax.tree.leaves(value) if getattr(leaf, "ndim", 0)]
         if leaves:

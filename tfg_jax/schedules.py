@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from tfg_jax import struct
 from tfg_jax.checks import check_count, check_number
+from tfg_jax.kinds import public
 
 T_OPEN = 0.999
 """Where sampling starts on schedules whose alpha vanishes at t = 1 (cosine, rectified flow)."""
@@ -279,6 +280,7 @@ class Discrete(_Path):
         return jnp.interp(-log_alpha, -jnp.asarray(self.log_alpha), times)
 
 
+@public
 def from_alphas_cumprod(alphas_cumprod: ArrayLike) -> Discrete:
     """The schedule of a discrete checkpoint.
 
@@ -300,6 +302,7 @@ def from_alphas_cumprod(alphas_cumprod: ArrayLike) -> Discrete:
     return Discrete(_float(np.concatenate([[0.0], 0.5 * np.log(table)])))
 
 
+@public
 def cosine_table(num_nodes: int, offset: float = 0.008, max_beta: float = 0.999) -> Float[np.ndarray, " T"]:
     """The cosine ``alphas_cumprod`` of discrete checkpoints (Nichol & Dhariwal, arXiv 2102.09672), in float64.
 

@@ -19,6 +19,7 @@ from tfg_jax.denoiser import Model
 from tfg_jax.endtoend.controls import Controls
 from tfg_jax.endtoend.descend import lbfgs, minimise
 from tfg_jax.endtoend.source import DFlow, searches
+from tfg_jax.kinds import public
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.noise import KeyNoise, sample_key, typed_key
 from tfg_jax.objectives.base import Objective, as_objective
@@ -27,6 +28,7 @@ from tfg_jax.sample import sampling_times
 from tfg_jax.samplers.ode import Euler
 
 
+@public
 def end_to_end(
     key: PRNGKeyArray,
     model: Model,
@@ -83,6 +85,7 @@ class Preview(NamedTuple):
     memory: int | None
 
 
+@public
 def preview_end_to_end(
     model: Model,
     method: DFlow | Controls,
@@ -136,6 +139,7 @@ def _checked(
     return objective, {"cond": cond, "target": target, "start": start}
 
 
+@public
 def upper_end_to_end_cost(method: DFlow | Controls, model: Model | None = None, *, conditional: bool = True) -> Cost:
     """Calls per sample of a run before it is made; early stops can only make it cheaper.
 

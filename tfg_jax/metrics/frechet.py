@@ -15,6 +15,7 @@ from math import nan
 import numpy as np
 from jaxtyping import Float
 
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray, Estimate, bootstrap
 
 
@@ -34,6 +35,7 @@ class Moments:
         return Moments(self.mean + gap * (other.n / n), scatter / (n - 1), n)
 
 
+@public
 def moments(features: Float[AnyArray, "n F"]) -> Moments:
     """Moments of finite feature vectors (n, F), n >= 1. Raises ValueError otherwise."""
     features = _checked(features, "features")
@@ -42,6 +44,7 @@ def moments(features: Float[AnyArray, "n F"]) -> Moments:
     return Moments(mean, centred.T @ centred / max(len(features) - 1, 1), len(features))
 
 
+@public
 def frechet_distance(a: Moments, b: Moments) -> float:
     """Squared Frechet (2-Wasserstein) distance d^2 >= 0 of the two Gaussians, the quantity called FID on Inception
     features; in squared units of the features. Raises ValueError if the feature sizes differ."""
@@ -50,6 +53,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     return _distance(a, b, _factor(b.cov))
 
 
+@public
 def frechet_with_ci(
     features: Float[AnyArray, "n F"],
     reference: Moments | Float[AnyArray, "m F"],
@@ -82,6 +86,7 @@ def frechet_with_ci(
     return Estimate(found.value, max(0.0, found.low), found.high, found.n)
 
 
+@public
 def equal_size(*sets: Float[AnyArray, "_ F"], seed: int = 0) -> tuple[np.ndarray, ...]:
     """Random subsets of equal size, the smallest set's, without replacement, to compare at equal bias."""
     size, rng = min(len(s) for s in sets), np.random.default_rng(seed)

@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Array, Num
 
+from tfg_jax.kinds import public
+
 AnyArray = Array | np.ndarray
 
 
@@ -32,6 +34,7 @@ class Estimate:
         return f"{value} [{self.low:.{decimals}f}, {self.high:.{decimals}f}]"
 
 
+@public
 def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     """Wilson score interval of a proportion; unlike the normal one it is honest at 0 and 1 and for small n.
 
@@ -54,6 +57,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     return Estimate(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), int(n))
 
 
+@public
 def mean_ci(values: Num[AnyArray, "n"], level: float = 0.95) -> Estimate:
     """Mean with its Student t interval, `mean +- t_{n-1} std / sqrt(n)`.
 
@@ -74,6 +78,7 @@ def mean_ci(values: Num[AnyArray, "n"], level: float = 0.95) -> Estimate:
     return Estimate(mean, mean - half, mean + half, n)
 
 
+@public
 def bootstrap(
     values: Num[AnyArray, "n *rest"],
     statistic: Callable[[np.ndarray], float],

@@ -3,9 +3,11 @@
 import numpy as np
 from jaxtyping import Float
 
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray, Estimate, bootstrap
 
 
+@public
 def spread_map(draws: Float[AnyArray, "n m *shape"]) -> Float[np.ndarray, "n *shape"]:
     """Standard deviation of every pixel over the m draws of each measurement, unbiased in its square.
 
@@ -16,12 +18,14 @@ def spread_map(draws: Float[AnyArray, "n m *shape"]) -> Float[np.ndarray, "n *sh
     return np.asarray(draws, np.float64).std(axis=1, ddof=1)
 
 
+@public
 def posterior_spread(draws: Float[AnyArray, "n m *shape"]) -> Float[np.ndarray, "n"]:
     """Root mean square of `spread_map` over the pixels: one number a measurement, in units of the image."""
     spread = spread_map(draws)
     return np.sqrt((spread**2).reshape(len(spread), -1).mean(axis=1))
 
 
+@public
 def sliced_wasserstein(
     samples: Float[AnyArray, "n D"],
     exact: Float[AnyArray, "m _"],
@@ -56,6 +60,7 @@ def sliced_wasserstein(
     return bootstrap(ours @ directions, distance, seed, resamples=resamples, level=level, kind="centred")
 
 
+@public
 def mmd(
     samples: Float[AnyArray, "n D"],
     exact: Float[AnyArray, "m _"],

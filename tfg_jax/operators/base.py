@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from tfg_jax.checks import check_count
+from tfg_jax.kinds import public
 
 CG_STEPS = 64
 """Most steps of conjugate gradients, for operators without a `gram_solve` of their own."""
@@ -48,6 +49,7 @@ def expect(operator: Any, name: str, got: tuple[int, ...], wanted: tuple[int, ..
         )
 
 
+@public
 def measurement_slope(
     operator: Callable[[Array], Array],
     x0: Float[Array, "*shape"],

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tfg_jax import struct
 from tfg_jax.checks import check_choice, check_count, check_number, check_numbers
+from tfg_jax.kinds import public
 from tfg_jax.operators.base import check_image_shape, expect
 
 
@@ -128,6 +129,7 @@ class Matrix:
         return axes @ ((axes.T @ y) / (variance * gains + ridge))
 
 
+@public
 def inpainting(mask: ArrayLike | Sequence[Any], channels: int | None = None) -> Inpainting:
     """Inpainting by a mask of your own.
 
@@ -152,6 +154,7 @@ def inpainting(mask: ArrayLike | Sequence[Any], channels: int | None = None) -> 
     return Inpainting(_leaf(values))
 
 
+@public
 def box_inpainting(
     shape: tuple[int, int, int], size: int | tuple[int, int], corner: tuple[int, int] | None = None
 ) -> Inpainting:
@@ -180,6 +183,7 @@ def box_inpainting(
     return inpainting(mask, channels)
 
 
+@public
 def random_inpainting(key: PRNGKeyArray, shape: tuple[int, int, int], hidden: float = 0.7) -> Inpainting:
     """Pixels hidden at random, the same in all channels.
 
@@ -202,6 +206,7 @@ def random_inpainting(key: PRNGKeyArray, shape: tuple[int, int, int], hidden: fl
     return inpainting(mask.reshape(height, width), channels)
 
 
+@public
 def super_resolution(
     shape: tuple[int, int, int], factor: int, kernel: Literal["average", "bicubic"] = "average"
 ) -> Separable:
@@ -225,6 +230,7 @@ def super_resolution(
     return separable(shrink(height, factor), shrink(width, factor), channels)
 
 
+@public
 def separable(rows: ArrayLike | Sequence[Any], columns: ArrayLike | Sequence[Any], channels: int) -> Separable:
     """``y = rows x columns^T`` of every channel.
 
@@ -248,6 +254,7 @@ def separable(rows: ArrayLike | Sequence[Any], columns: ArrayLike | Sequence[Any
     )  # fmt: skip
 
 
+@public
 def matrix(A: ArrayLike | Sequence[Any]) -> Matrix:
     """``y = A x`` of samples (D,), such as those of `tfg_jax.analytic`.
 

@@ -11,9 +11,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tfg_jax.checks import check_number
+from tfg_jax.kinds import public
 from tfg_jax.noise import typed_key
 
 
+@public
 def measure(
     operator: Callable[[Array], Array], x0: Float[Array, "*shape"], noise_std: ArrayLike, key: PRNGKeyArray
 ) -> Float[Array, "*measurement"]:
@@ -33,6 +35,7 @@ def measure(
     return (y + noise_std * _observed(operator) * jax.random.normal(typed_key(key), y.shape, y.dtype)).astype(y.dtype)
 
 
+@public
 def measure_poisson(
     operator: Callable[[Array], Array], x0: Float[Array, "*shape"], peak: ArrayLike, key: PRNGKeyArray
 ) -> Float[Array, "*measurement"]:

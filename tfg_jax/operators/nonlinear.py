@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number
+from tfg_jax.kinds import public
 from tfg_jax.operators.base import check_image_shape, expect
 
 
@@ -53,6 +54,7 @@ class PhaseRetrieval:
         return jnp.where(some, jnp.sqrt(jnp.where(some, power, 1.0)), 0.0).astype(x0.dtype)
 
 
+@public
 def dynamic_range(shape: tuple[int, int, int], gain: ArrayLike = 2.0) -> DynamicRange:
     """Brightening by a gain, then clipping to [-1, 1].
 
@@ -67,6 +69,7 @@ def dynamic_range(shape: tuple[int, int, int], gain: ArrayLike = 2.0) -> Dynamic
     return DynamicRange(gain, check_image_shape(shape))
 
 
+@public
 def phase_retrieval(shape: tuple[int, int, int], oversampling: float = 2.0) -> PhaseRetrieval:
     """Fourier magnitudes of images padded with black.
 

@@ -25,7 +25,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
 from tfg_jax.checks import check_choice, check_count, check_number, is_concrete
+from tfg_jax.denoiser import Model
 from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance, noise_std_of
+from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.noise import typed_key
 from tfg_jax.objectives.base import Objective, as_objective
@@ -64,9 +66,10 @@ class Optimised:
     stopped: int | None
 
 
+@public
 def iterate(
     key: PRNGKeyArray,
-    model: Any,
+    model: Model,
     objective: Objective | Callable[..., Array],
     *,
     rounds: int,

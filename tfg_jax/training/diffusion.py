@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from tfg_jax.denoiser import path_velocity, thousand_time
+from tfg_jax.kinds import public
 from tfg_jax.schedules import Level, Schedule
 from tfg_jax.timesteps import CosineLogSNR
 from tfg_jax.training.loop import LossFn
@@ -28,6 +29,7 @@ TARGETS: dict[str, Callable[[Level, Array, Array], Array]] = {
 """Regression targets by prediction type, besides "velocity", which also needs the slopes of the path."""
 
 
+@public
 def diffusion_loss(
     apply: Callable[[PyTree, Array, Array, Array], Array],
     schedule: Schedule,
@@ -104,6 +106,7 @@ def diffusion_loss(
     return loss_fn
 
 
+@public
 def stratified_times(key: PRNGKeyArray, count: int, t_min: float, t_max: float) -> Float[Array, " count"]:
     """`count` times, one uniform draw in each of `count` equal parts of [t_min, t_max], ascending.
 
@@ -114,6 +117,7 @@ def stratified_times(key: PRNGKeyArray, count: int, t_min: float, t_max: float) 
     return t_min + share * (t_max - t_min)
 
 
+@public
 def random_flip(
     key: PRNGKeyArray, images: Float[Array, "B H W C"], allowed: Bool[Array, " B"]
 ) -> Float[Array, "B H W C"]:

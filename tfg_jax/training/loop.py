@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
 from tfg_jax.files import write_atomically
+from tfg_jax.kinds import public
 from tfg_jax.training import checkpoint
 
 LossFn = Callable[[PyTree, PyTree, PRNGKeyArray], tuple[Float[Array, ""], dict[str, Array]]]
@@ -47,6 +48,7 @@ class Interrupted(SystemExit):
         self.state = state
 
 
+@public
 def fit(
     loss_fn: LossFn,
     params: PyTree,
@@ -142,6 +144,7 @@ def fit(
     return state
 
 
+@public
 def shuffled(size: int, batch_size: int, seed: int) -> Callable[[int], np.ndarray]:
     """Function step -> (batch_size,) indices below `size`: a new permutation each epoch, its remainder dropped.
 

@@ -6,12 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from tfg_jax.kinds import public
 from tfg_jax.models.unet2d import Frequencies, UNet2D
 
 LEAF_NAMES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}  # others keep their name
 OLD_ATTENTION_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
+@public
 def load_diffusers_state(unet: UNet2D, state: Mapping[str, np.ndarray]) -> UNet2D:
     """Fill `unet` in place from a diffusers state dict and return it; nothing is changed if it does not fit.
 

@@ -16,6 +16,7 @@ from jaxtyping import Array, PyTree
 from tfg_jax import denoiser, schedules, struct
 from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Denoiser, Prediction
+from tfg_jax.kinds import public
 from tfg_jax.models import classifiers
 from tfg_jax.models.pack import pack, unpack
 from tfg_jax.models.unet2d import UNet2D, UNet2DConfig
@@ -37,6 +38,7 @@ CLASSIFIERS = {
 }
 
 
+@public
 def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES) -> Any:
     """The model of a released name (checked against the manifest's sha256) or of a folder of your own.
 
@@ -61,6 +63,7 @@ def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES) -
         raise ValueError(f"{folder / store.CONFIG_FILE}: {error}") from None
 
 
+@public
 def load_moments(name_or_path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, int]:
     """Mean (F,), covariance (F, F), both float64, and count of an evaluator's features of its test images.
 
@@ -77,11 +80,13 @@ def load_moments(name_or_path: str | os.PathLike) -> tuple[np.ndarray, np.ndarra
     return arrays["mean"], arrays["covariance"], int(arrays["count"])
 
 
+@public
 def input_shape(network: Any) -> tuple[int, ...] | None:
     """Shape (H, W, C) of the one sample that a classifier of `load` reads; None for networks of another origin."""
     return network.apply.shape if isinstance(network.apply, _OneSample) else None
 
 
+@public
 def diffusion_config(
     name: str,
     unet: UNet2DConfig,

@@ -18,6 +18,7 @@ import numpy as np
 from flax import nnx
 
 from tfg_jax.files import write_atomically
+from tfg_jax.kinds import public
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -37,6 +38,7 @@ DTYPES = {
 }
 
 
+@public
 def save_weights(folder: str | os.PathLike, config: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     """Write `config.json` and `model.safetensors` into `folder` (created if missing), each in one atomic step.
 
@@ -56,6 +58,7 @@ def save_weights(folder: str | os.PathLike, config: dict[str, Any], arrays: Mapp
     return {CONFIG_FILE: write_atomically(folder / CONFIG_FILE, lambda f: f.write(text.encode())), WEIGHTS_FILE: digest}
 
 
+@public
 def read_weights(
     folder: str | os.PathLike, expected_sha256: Mapping[str, str] | None = None, *, max_bytes: int = MAX_BYTES
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -76,6 +79,7 @@ def read_weights(
     return config, arrays
 
 
+@public
 def save_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> str:
     """Write named arrays as one safetensors file, atomically; returns its sha256."""
     import safetensors.numpy
@@ -87,6 +91,7 @@ def save_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> st
     return write_atomically(Path(path), lambda f: f.write(data))
 
 
+@public
 def load_arrays(
     path: str | os.PathLike, expected_sha256: str | None = None, *, max_bytes: int = MAX_BYTES
 ) -> dict[str, np.ndarray]:
@@ -112,12 +117,14 @@ def load_arrays(
     }
 
 
+@public
 def nnx_to_flat(module: nnx.Module) -> dict[str, np.ndarray]:
     """Every variable of a module but its random streams, as {"path.to.leaf": array}."""
     state = nnx.state(module, nnx.Not(nnx.RngState))
     return {_name(path): np.asarray(variable[...]) for path, variable in nnx.to_flat_state(state)}
 
 
+@public
 def fill_nnx(module: nnx.Module, flat: Mapping[str, np.ndarray]) -> nnx.Module:
     """Put the arrays of `nnx_to_flat` into a module (abstract ones from `nnx.eval_shape` too) and return it.
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, PyTree
 
 from tfg_jax.checks import check_numbers, is_concrete
 from tfg_jax.denoiser import Clean, Denoiser, Model, PerSample
+from tfg_jax.kinds import public
 from tfg_jax.schedules import Level
 
 Weight = ArrayLike | PerSample | Callable[[Array], Array] | None
@@ -99,6 +100,7 @@ def weight_at(w: Any, level: Level) -> Any:
     return w(level.log_snr) if callable(w) else w
 
 
+@public
 def w_from_scale(scale: Weight) -> Weight:
     """The weight ``w = scale - 1`` of a "guidance scale" as diffusers, Imagen and most codes have it: 1 is conditional.
 

@@ -13,8 +13,10 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax.denoiser import Model
 from tfg_jax.guidance.classifier_free.base import branches_of, level_of
+from tfg_jax.kinds import public
 
 
+@public
 def implicit_classifier_score(
     model: Model, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree
 ) -> Float[Array, "*shape"]:
