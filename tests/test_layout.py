@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room is a file or folder of tfg_jax. A core room imports only rooms to the left of it.
 CORE: tuple[str, ...] = tuple(
-    "struct checks networks kinds files host noise result schedules timesteps denoiser flax_models lookahead ode "
+    "lazy struct checks networks kinds files host noise result schedules timesteps denoiser flax_models lookahead ode "
     "ode_diffrax truncated analytic operators objectives guidance samplers batch arguments sample best invert diagnose "
     "endtoend config distributed shards".split()
 )

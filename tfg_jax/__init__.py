@@ -71,20 +71,26 @@ _HOMES = {
     "config": ("from_json", "to_json"),
     "weights.released": ("load",),
 }
-_MODULES = {
-    "analytic": "analytic", "objectives": "objectives", "ode": "ode", "operators": "operators", "optimise": "optimise",
-    "special_cases": "guidance.special_cases",
-}  # fmt: skip
+_ROOMS = "analytic data metrics models objectives ode operators optimise report struct tasks training weights".split()
+_MODULES = {**{name: name for name in _ROOMS}, "special_cases": "guidance.special_cases"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from tfg_jax import analytic as analytic
+    from tfg_jax import data as data
+    from tfg_jax import metrics as metrics
+    from tfg_jax import models as models
     from tfg_jax import objectives as objectives
     from tfg_jax import ode as ode
     from tfg_jax import operators as operators
     from tfg_jax import optimise as optimise
+    from tfg_jax import report as report
+    from tfg_jax import struct as struct
+    from tfg_jax import tasks as tasks
+    from tfg_jax import training as training
+    from tfg_jax import weights as weights
     from tfg_jax.best import best_of_n as best_of_n
     from tfg_jax.config import from_json as from_json
     from tfg_jax.config import to_json as to_json

@@ -25,6 +25,17 @@ from tfg_jax.denoiser import Clean, Denoiser, Prediction, from_fn, path_velocity
 from tfg_jax.kinds import public
 from tfg_jax.schedules import Level, Schedule
 
+__all__ = [
+    "ComponentLogProb",
+    "MeasurementLogProb",
+    "Mixture",
+    "component_objective",
+    "conditional_objective",
+    "gaussian",
+    "in_subspace",
+    "mixture",
+]
+
 FLOW_STEPS = 512
 """Runge-Kutta steps of a mixture's flow map."""
 

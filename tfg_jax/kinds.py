@@ -6,13 +6,12 @@ the function's own to check. What is known by what it can do (a `Protocol`) need
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import os
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -129,7 +128,9 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, int | np.integer) and not isinstance(value, bool)
     if kind is float:
         return _is_real(value)
-    if kind is jax.Array or kind == ArrayLike:
+    if kind is jax.Array:
+        return _is_numeric(value)
+    if kind == ArrayLike:
         return is_traceable(value) and (not is_array(value) or _is_numeric(value))
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:
@@ -142,6 +143,10 @@ def _fits(value: Any, kind: Any) -> bool:
         if issubclass(origin, Sequence):
             listed = isinstance(value, Sequence) and not isinstance(value, str | bytes)
             return listed and (not inner or all(_fits_any(each, inner[0]) for each in value))
+        if issubclass(origin, Mapping) and isinstance(value, Mapping) and len(inner) == 2:
+            return all(_fits_any(each, inner[1]) for each in value.values())
+        if issubclass(origin, Iterable) and isinstance(value, Collection) and inner:
+            return all(_fits_any(each, inner[0]) for each in value)
         return isinstance(value, origin)
     if getattr(kind, "_is_protocol", False):
         return not isinstance(value, type) and not lacking(value, kind)
@@ -159,11 +164,7 @@ def _is_callable(kind: Any) -> bool:
 
 def _is_tree(kind: Any) -> bool:
     """Whether values of a kind are given to compiled functions."""
-    return (
-        getattr(kind, "_is_protocol", False)
-        or kind is PyTree
-        or (dataclasses.is_dataclass(kind) and hasattr(kind, "replace"))
-    )
+    return kind is PyTree or getattr(kind, "__name__", "") in FIX
 
 
 def _fits_any(value: Any, kind: Any) -> bool:
@@ -250,7 +251,7 @@ def _complaint(name: str, value: Any, kind: Any) -> str:
     if origin is tuple:
         return f"{name}={show(value)} must be {_tuple_in_words(inner)}"
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        return f"{name}={show(value)} must be a dictionary"
+        return f"{name}={show(value)} must be a dictionary" + (" of other values" if isinstance(value, Mapping) else "")
     if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
         return f"{name}={show(value)} must be a list"
     if callable(kind) and origin is None:

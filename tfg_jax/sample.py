@@ -45,7 +45,7 @@ def sample(
     noise: NoiseTape | None = None,
     window: tuple[ArrayLike, ArrayLike] | None = None,
     record: Record | None = None,
-    index_offset: int | Array = 0,
+    index_offset: ArrayLike = 0,
     chunk: int | None = None,
 ) -> Samples:
     """Sample what the objective asks for.

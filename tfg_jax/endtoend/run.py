@@ -40,7 +40,7 @@ def end_to_end(
     cond: PyTree = None,
     start: Float[Array, "n *shape"] | None = None,
     blend: ArrayLike | None = None,
-    index_offset: int | Array = 0,
+    index_offset: ArrayLike = 0,
     chunk: int | None = None,
 ) -> Samples:
     """Samples whose source or controls are optimised through the whole solve.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import Estimate
 
 Row = Mapping[str, Any]
@@ -65,6 +66,7 @@ def show(value: Any) -> str:
     return " ".join(str(value).split())
 
 
+@public
 def text_table(rows: Sequence[Row], columns: Sequence[str | Column] = ()) -> str:
     """An aligned plain-text table with a rule under the header; arguments as `cells`."""
     table = cells(rows, columns)
@@ -73,6 +75,7 @@ def text_table(rows: Sequence[Row], columns: Sequence[str | Column] = ()) -> str
     return "\n".join(["  ".join(lines[0]).rstrip(), rule, *("  ".join(line).rstrip() for line in lines[1:])])
 
 
+@public
 def markdown_table(rows: Sequence[Row], columns: Sequence[str | Column] = ()) -> str:
     """A Markdown table, aligned in the source too; bars in cells are escaped. Arguments as `cells`."""
     table = cells(rows, columns)
