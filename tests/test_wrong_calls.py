@@ -4,6 +4,8 @@ One table over the whole public API: kinds are read off the annotations, so a ne
 value is wrong where beartype, which knows nothing of the library, says that it does not bear the annotation.
 """
 
+import dataclasses
+import functools
 import inspect
 import typing
 from pathlib import Path
@@ -70,24 +72,26 @@ WRONG: dict[str, Any] = {
 }  # fmt: skip
 # One valid value for every name that a parameter has; a function with another meaning of it stands below.
 VALID: dict[str, Any] = {
-    "A": np.eye(2), "a": moments(ROWS), "alphas_cumprod": [0.9, 0.1], "array": np.ones(3), "arrays": {}, "b": moments(ROWS),
-    "basis": np.eye(2), "batch": 2, "batch_size": 2, "batches": one, "channels": 1, "classifier": CLASSIFIER,
-    "columns": np.eye(4), "cond": LABELS, "config": {}, "count": 1, "cov": [[1.0]], "covs": [[[1.0]]], "data": GAUSSIAN,
-    "decoder": one, "draws": jnp.ones((4, 2, 3)), "evaluator": CLASSIFIER, "exact": ROWS, "factor": 2, "features": ROWS,
-    "flat": {}, "fn": eps, "folder": "runs/none", "guidance": tfg.TFG(), "guide": CLASSIFIER, "image": IMAGES[0],
-    "images": IMAGES, "kernel": np.ones((3, 3)), "key": KEY, "labels": LABELS, "layers": lambda x: [x], "length": 2.0,
-    "level": 0.9, "logits": ROWS, "lookahead": tfg.Tweedie(), "loss_fn": one, "mask": np.ones((4, 4, 1)), "mean": [0.0],
-    "means": [[0.0]], "method": tfg.DFlow(), "model": MODEL, "module": NET, "mu": 1.0, "n": 2, "name": "x",
+    "a": moments(ROWS), "A": np.eye(2), "alphas_cumprod": [0.9, 0.1], "array": np.ones(3), "arrays": {},
+    "b": moments(ROWS), "basis": np.eye(2), "batch": 2, "batch_size": 2, "batches": one, "channels": 1, "chunk": 2,
+    "classifier": CLASSIFIER, "columns": np.eye(4), "cond": LABELS, "config": {}, "count": 1, "cov": [[1.0]],
+    "covs": [[[1.0]]], "data": GAUSSIAN, "decoder": one, "draws": jnp.ones((4, 2, 3)), "evaluator": CLASSIFIER,
+    "exact": ROWS, "factor": 2, "features": ROWS, "flat": {}, "fn": eps, "folder": "runs/none", "guidance": tfg.TFG(),
+    "guide": CLASSIFIER, "image": IMAGES[0], "images": IMAGES, "kernel": np.ones((3, 3)), "key": KEY,
+    "labels": LABELS, "layers": lambda x: [x], "length": 2.0, "level": 0.9, "logits": ROWS,
+    "lookahead": tfg.Tweedie(), "loss_fn": one, "mask": np.ones((4, 4, 1)), "mean": [0.0], "means": [[0.0]],
+    "method": tfg.DFlow(), "model": MODEL, "module": NET, "mu": 1.0, "n": 2, "name": "x",
     "name_or_path": "fashion-mnist", "network_time": "unit", "noise_std": 0.1, "num_nodes": 10, "num_samples": 2,
-    "objective": mean_is, "objectives": mean_is, "operator": one, "optimiser": optax.sgd(0.1), "params": None,
-    "path": "runs/none", "peak": 9.0, "pixels": np.zeros((4, 4, 3), np.uint8), "points": {}, "prediction": "eps",
-    "real": ROWS, "reference": ROWS, "residual": IMAGES[0], "rho": 1.0, "ridge": 1.0, "rounds": 1, "rows": np.eye(4),
-    "run": None, "sampler": tfg.DDIM(), "samples": ROWS, "scale": 2.0, "schedule": tfg.VPLinear(), "score": mean_is,
-    "sections": [], "seed": 0, "series": {}, "sets": ROWS, "shape": (4, 4, 1), "size": 2, "state": {}, "statistic": np.mean,
-    "std": 1.0, "steps": 1, "successes": 1, "t": 0.5, "t_max": 1.0, "t_min": 0.1, "target": LABELS, "targets": LABELS,
-    "task": None, "text": "{}", "title": "a title", "truth": IMAGES, "truth_features": ROWS, "unet": UNet2DConfig(), "value": {},
-    "values": np.ones(4), "variables": {}, "variance": 1.0, "weight": 1.0, "weights": [1.0], "x": IMAGES, "x0": IMAGES[0],
-    "xlabel": "x", "y": IMAGES, "ylabel": "y", "optimizer": optax.sgd(0.1), "chunk": 2, "reward": mean_is,
+    "objective": mean_is, "objectives": mean_is, "operator": one, "optimiser": optax.sgd(0.1),
+    "optimizer": optax.sgd(0.1), "params": None, "path": "runs/none", "peak": 9.0,
+    "pixels": np.zeros((4, 4, 3), np.uint8), "points": {}, "prediction": "eps", "real": ROWS, "reference": ROWS,
+    "residual": IMAGES[0], "reward": mean_is, "rho": 1.0, "ridge": 1.0, "rounds": 1, "rows": np.eye(4), "run": None,
+    "sampler": tfg.DDIM(), "samples": ROWS, "scale": 2.0, "schedule": tfg.VPLinear(), "score": mean_is,
+    "sections": [], "seed": 0, "series": {}, "sets": ROWS, "shape": (4, 4, 1), "size": 2, "state": {},
+    "statistic": np.mean, "std": 1.0, "steps": 1, "successes": 1, "t": 0.5, "t_max": 1.0, "t_min": 0.1,
+    "target": LABELS, "targets": LABELS, "task": None, "text": "{}", "title": "a title", "truth": IMAGES,
+    "truth_features": ROWS, "value": {}, "values": np.ones(4), "variables": {}, "variance": 1.0, "weight": 1.0,
+    "weights": [1.0], "x": IMAGES, "x0": IMAGES[0], "xlabel": "x", "y": IMAGES, "ylabel": "y",
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
     "tfg.sample": {"num_samples": 2},
@@ -101,7 +105,26 @@ OWN: dict[str, dict[str, Any]] = {
     "tasks.run_chunked": {"task": AnyTask()},
     "training.diffusion_loss": {"apply": eps, "num_classes": 2},
     "training.random_flip": {"allowed": np.ones(4, bool)},
+    "weights.diffusion_config": {"unet": UNet2DConfig()},
     "weights.load_diffusers_state": {"unet": object.__new__(UNet2D)},
+}
+
+
+# One value of each public class of configurations whose fields do not all have defaults.
+LABELLED = tfg.from_fn(eps, None, tfg.VPLinear(), prediction="eps", shape=(4, 4, 1), num_classes=3, null_cond=2)
+GIVEN: dict[str, tuple] = {
+    "APG": (LABELLED,),
+    "Autoguidance": (LABELLED, LABELLED),
+    "CFG": (LABELLED, 1.0),
+    "CFGPlusPlus": (LABELLED, 0.5),
+    "CFGZeroStar": (LABELLED,),
+    "ComposedCFG": (LABELLED, [1.0, 1.0], 2),
+    "DynamicThresholding": (LABELLED,),
+    "GuidanceInterval": (tfg.CFG(LABELLED, 1.0),),
+    "LowTemperature": (LABELLED,),
+    "Marginalised": (LABELLED, mean_is),
+    "PerpNeg": (LABELLED, [0], [1.0]),
+    "RescaledCFG": (LABELLED,),
 }
 
 
@@ -116,15 +139,6 @@ def functions() -> dict[str, Any]:
     return found
 
 
-def refusal(call: Any) -> str | None:
-    """Why a call is refused; None if it is accepted. An error that is not the library's own goes on."""
-    try:
-        call()
-    except ValueError as error:
-        return str(error)
-    return None
-
-
 def bears(value: Any, hint: Any) -> bool:
     """Whether a value is of an annotation; a whole number is a real one, and arrays may be of NumPy."""
     wholes = isinstance(value, int) and not isinstance(value, bool) and is_bearable(float(value), hint)
@@ -134,7 +148,7 @@ def bears(value: Any, hint: Any) -> bool:
 def test_every_public_function_refuses_what_its_annotations_do_not_bear():
     wrong_calls, faults = 0, []
     for name, function in functions().items():
-        if function.__code__.co_name != "checked":
+        if not hasattr(function, "checks_kinds"):
             faults.append(f"{name} has no door; decorate it with tfg_jax.kinds.public")
         plain = inspect.unwrap(function)
         hints = typing.get_type_hints(plain)
@@ -162,14 +176,52 @@ def fault_of(function: Any, own: dict[str, Any], wrong: inspect.Parameter, value
                 args.append(given)
             elif parameter.kind is not parameter.VAR_KEYWORD:
                 kwargs[parameter.name] = given
+    return answer(lambda: function(*args, **kwargs), wrong.name)
+
+
+def answer(call: Any, name: str) -> str | None:
+    """What is wrong with how a call with one wrong value is answered; None if it is refused as it should be."""
     try:
-        function(*args, **kwargs)
+        call()
     except ValueError as error:
         message = str(error)
-        if wrong.name not in message or len(message) > 300 or "\n" in message:
+        if name not in message or len(message) > 300 or "\n" in message:
             return f"says {message[:300]!r}"
         raised_in = inspect.trace()[-1].filename
         return None if Path(raised_in).is_relative_to(PACKAGE) else f"raised in {raised_in}: {message[:200]}"
     except Exception as error:
         return f"raises {type(error).__name__}: {str(error)[:200]!r}"
     return "is accepted"
+
+
+OPTIONS = {"conditional": True, "num_samples": 2, "steps": 2, "objective": mean_is, "model": MODEL, "cond": None}
+
+
+def configurations() -> dict[str, Any]:
+    """A value of every public class whose values are checked before a run."""
+    found = {}
+    for module in (tfg, tfg.optimise):
+        for name in module.__all__:
+            member = getattr(module, name)
+            if inspect.isclass(member) and dataclasses.is_dataclass(member) and hasattr(member, "check"):
+                found[name] = member(*GIVEN.get(name, ()))
+    return found
+
+
+def test_every_configuration_refuses_what_its_fields_do_not_bear():
+    wrong_values, faults = 0, []
+    for name, valid in configurations().items():
+        hints = typing.get_type_hints(type(valid))
+        check = inspect.unwrap(type(valid).check)
+        options = [OPTIONS[name] for name in inspect.signature(check).parameters if name in OPTIONS]
+        for field in dataclasses.fields(valid):
+            for label, value in WRONG.items():
+                if bears(value, hints[field.name]):
+                    continue
+                wrong_values += 1
+                wrong = dataclasses.replace(valid, **{field.name: value})
+                fault = answer(functools.partial(check, wrong, *options), field.name)
+                if fault:
+                    faults.append(f"{name}({field.name}: {label}): {fault}")
+    assert not faults, f"{len(faults)} of {wrong_values}:\n" + "\n".join(faults)
+    assert wrong_values > 500

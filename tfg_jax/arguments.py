@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from tfg_jax.checks import check_choice, check_count, check_number, check_real, is_concrete
+from tfg_jax.checks import check_choice, check_count, check_number, check_real, is_concrete, show
 from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Unguided
 from tfg_jax.guidance.pigdm import PiGDM
@@ -238,7 +238,7 @@ def check_window(window: Any) -> None:
     if window is None:
         return
     if not isinstance(window, tuple | list) or len(window) != 2:
-        raise ValueError(f"window={window!r} must be (low, high), log-SNRs between which guidance acts")
+        raise ValueError(f"window={show(window)} must be (low, high), log-SNRs between which guidance acts")
     for name, bound in zip(("low", "high"), window, strict=True):
         check_real(f"window's {name}", bound)
     if all(is_concrete(bound) for bound in window) and not np.asarray(window[0]) < np.asarray(window[1]):

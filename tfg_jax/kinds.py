@@ -64,6 +64,7 @@ def public(function: F) -> F:
                 check_kind(name, value, wanted[name])
         return function(*args, **kwargs)
 
+    checked.checks_kinds = True  # type: ignore[attr-defined]
     return checked  # type: ignore[return-value]
 
 
@@ -143,11 +144,12 @@ def _fits(value: Any, kind: Any) -> bool:
         if issubclass(origin, Sequence):
             listed = isinstance(value, Sequence) and not isinstance(value, str | bytes)
             return listed and (not inner or all(_fits_any(each, inner[0]) for each in value))
-        if issubclass(origin, Mapping) and isinstance(value, Mapping) and len(inner) == 2:
-            return all(_fits_any(each, inner[1]) for each in value.values())
-        if issubclass(origin, Iterable) and isinstance(value, Collection) and inner:
-            return all(_fits_any(each, inner[0]) for each in value)
-        return isinstance(value, origin)
+        if not isinstance(value, origin):
+            return False
+        if issubclass(origin, Mapping):
+            return len(inner) != 2 or all(_fits_any(each, inner[1]) for each in value.values())
+        listed = issubclass(origin, Iterable) and isinstance(value, Collection) and len(inner) == 1
+        return not listed or all(_fits_any(each, inner[0]) for each in value)
     if getattr(kind, "_is_protocol", False):
         return not isinstance(value, type) and not lacking(value, kind)
     if isinstance(kind, type) and kind.__module__ != "jaxtyping":
