@@ -301,11 +301,11 @@ def test_options_without_effect():
         ({**GUIDED, "guidance": tfg.TFG}, "guidance=<class 'tfg_jax.guidance.tfg.TFG'> is no guidance"),
         ({**GUIDED, "lookahead": "tweedie"}, "lookahead='tweedie' is no lookahead of tfg_jax"),
         ({"sampler": "ddim"}, r"sampler='ddim' is no sampler of tfg_jax; pass a rule such as DDIM\(steps=50\)"),
-        ({"sampler": tfg.DDIM(2, grid="karras")}, "grid='karras' is no time grid; pass one such as Uniform"),  # type: ignore[arg-type]
+        ({"sampler": tfg.DDIM(2, grid="karras")}, "grid='karras' is no grid of tfg_jax; pass one such as Uniform"),  # type: ignore[arg-type]
         ({"sampler": tfg.DDIM(2, eta=jnp.ones(2))}, r"eta has shape \(2,\), one number is needed; map over several"),
         ({"sampler": tfg.DDIM(2, eta="1")}, "eta='1' must be a real number"),  # type: ignore[arg-type]
-        ({"sampler": tfg.DDPM(2, v=None)}, "v=None is no variance"),  # type: ignore[arg-type]
-        ({"sampler": tfg.Euler(2, churn=3)}, "churn=3 is no churn; pass Churn"),  # type: ignore[arg-type]
+        ({"sampler": tfg.DDPM(2, v=None)}, "v=None must be a real number"),  # type: ignore[arg-type]
+        ({"sampler": tfg.Euler(2, churn=3)}, "churn=3 is no churn of tfg_jax; pass Churn"),  # type: ignore[arg-type]
         (
             {"noise": tfg.NoiseTape(X, step=jnp.zeros((N, 3, 1, *SHAPE)))},
             r"noise.step has leading axes \(2, 3, 1\), the run needs",

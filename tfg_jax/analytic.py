@@ -20,21 +20,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count, check_number, check_numbers, is_concrete
+from tfg_jax.checks import check_count, check_number, check_numbers, is_concrete, show
 from tfg_jax.denoiser import Clean, Denoiser, Prediction, from_fn, path_velocity, unit_time
 from tfg_jax.kinds import public
 from tfg_jax.schedules import Level, Schedule
 
-__all__ = [
-    "ComponentLogProb",
-    "MeasurementLogProb",
-    "Mixture",
-    "component_objective",
-    "conditional_objective",
-    "gaussian",
-    "in_subspace",
-    "mixture",
-]
+__all__ = "Mixture gaussian mixture in_subspace conditional_objective component_objective".split()
 
 FLOW_STEPS = 512
 """Runge-Kutta steps of a mixture's flow map."""
@@ -234,11 +225,7 @@ class Mixture:
 
 @public
 def gaussian(mean: ArrayLike | Sequence[Any], cov: ArrayLike | Sequence[Any]) -> Mixture:
-    """A Gaussian of mean (D,) and covariance (D, D), symmetric positive definite.
-
-    Raises:
-        ValueError: as `mixture`.
-    """
+    """A Gaussian of mean (D,) and covariance (D, D), symmetric positive definite; raises as `mixture`."""
     return mixture([1.0], np.asarray(mean, np.float64)[None], np.asarray(cov, np.float64)[None])
 
 
@@ -369,7 +356,7 @@ class ComponentLogProb:
         count, dtype = self.data.means.shape[0], getattr(target, "dtype", None)
         integer = dtype is not None and jnp.issubdtype(dtype, jnp.integer)
         if not integer or getattr(target, "shape", None) != (num_samples,):
-            raise ValueError(f"target must be ({num_samples},) integers, one component a sample, got {target!r:.60}")
+            raise ValueError(f"target must be ({num_samples},) integers, one component a sample, got {show(target)}")
         if is_concrete(target) and not bool(np.all((np.asarray(target) >= 0) & (np.asarray(target) < count))):
             raise ValueError(f"target must lie in 0..{count - 1}, the components of the mixture")
 

@@ -99,7 +99,7 @@ def check_cond(model: Model, cond: Any, num_samples: int) -> None:
             )
         return
     if model.num_classes is None:
-        check_leading(cond, num_samples)
+        check_leading(cond, num_samples, "cond")
         return
     check_classes("cond", cond, num_samples, model.num_classes, each=model.cond_shape)
 
@@ -238,7 +238,8 @@ def check_window(window: Any) -> None:
     if window is None:
         return
     if not isinstance(window, tuple | list) or len(window) != 2:
-        raise ValueError(f"window={show(window)} must be (low, high), log-SNRs between which guidance acts")
+        shown = window if isinstance(window, float) else show(window)
+        raise ValueError(f"window={shown} must be (low, high), log-SNRs between which guidance acts")
     for name, bound in zip(("low", "high"), window, strict=True):
         check_real(f"window's {name}", bound)
     if all(is_concrete(bound) for bound in window) and not np.asarray(window[0]) < np.asarray(window[1]):

@@ -6,6 +6,7 @@ the function's own to check. What is known by what it can do (a `Protocol`) need
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import os
@@ -32,6 +33,7 @@ FIX = {
     "Objective": "one of tfg_jax.objectives, or a function (x0, target) -> scalar",
     "Guidance": "a method such as TFG()",
     "Lookahead": "one such as Tweedie()",
+    "Churn": "Churn(amount=..., low=..., high=...)",
     "Sampler": "a rule such as DDIM(steps=50)",
     "Grid": "one such as Uniform()",
     "Clip": "Clip(low, high)",
@@ -87,6 +89,34 @@ def check_kind(name: str, value: Any, kind: Any) -> None:
     opaque = jax.tree_util.all_leaves([value]) and not is_traceable(value)
     if opaque and not takes_functions and any(_is_tree(each) for each in kinds):
         raise ValueError(f"{name}={type(value).__name__} is no pytree; make its class a @tfg_jax.struct.dataclass")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and hasattr(value, "check"):
+        check_fields(value)
+
+
+def check_fields(config: Any) -> None:
+    """Raise ValueError unless every field of a configuration is of its kind; its numbers are its own to check."""
+    for field, kind in _fields_of(type(config)):
+        value = getattr(config, field.name)
+        if value is not field.default and not _counts(value, kind):
+            check_kind(field.name, value, kind)
+
+
+def _counts(value: Any, kind: Any) -> bool:
+    """Whether ``value`` is numbers where a configuration counts: it says itself which counts can be meant."""
+    parts = _parts(kind)
+    if int in parts:
+        return isinstance(value, int | float)
+    listed = isinstance(value, tuple | list) and any(typing.get_origin(each) is tuple for each in parts)
+    return listed and all(isinstance(each, int | float) for each in value)
+
+
+@functools.cache
+def _fields_of(cls: type) -> tuple[tuple[Any, Any], ...]:
+    try:
+        hints = typing.get_type_hints(cls)
+    except (NameError, TypeError):  # a class of the user's own, whose annotations mean nothing at run time
+        return ()
+    return tuple((field, hints[field.name]) for field in dataclasses.fields(cls))
 
 
 def check_leaves(**given: Any) -> None:

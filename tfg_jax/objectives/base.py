@@ -103,12 +103,12 @@ def output_shape(fn: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     return output_of(fn, jax.ShapeDtypeStruct(shape, "float32")).shape
 
 
-def check_leading(target: PyTree, num_samples: int) -> None:
+def check_leading(target: PyTree, num_samples: int, name: str = "target") -> None:
     """Raise ValueError unless every leaf of ``target`` has one entry a sample on its first axis."""
     for leaf in jax.tree.leaves(target):
         shape = getattr(leaf, "shape", ())
         if len(shape) == 0 or shape[0] != num_samples:
             raise ValueError(
-                f"target has a leaf of shape {shape}, num_samples={num_samples} needs ({num_samples}, ...); "
-                "give one target a sample"
+                f"{name} has a leaf of shape {shape}, num_samples={num_samples} needs ({num_samples}, ...); "
+                f"give one {name} a sample"
             )

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from tfg_jax.checks import check_count
+from tfg_jax.checks import check_count, show
 from tfg_jax.kinds import public
 
 CG_STEPS = 64
@@ -34,7 +35,7 @@ class Operator(Protocol):
 def check_image_shape(shape: Any) -> tuple[int, int, int]:
     """``shape`` as (H, W, C). Raises ValueError for anything else."""
     if not isinstance(shape, tuple | list) or len(shape) != 3:
-        raise ValueError(f"shape={shape!r} must be (H, W, C), the shape of one image")
+        raise ValueError(f"shape={show(shape)} must be (H, W, C), the shape of one image")
     for name, size in zip(("height", "width", "channels"), shape, strict=True):
         check_count(f"shape's {name}", size)
     return int(shape[0]), int(shape[1]), int(shape[2])
@@ -69,6 +70,8 @@ def measurement_slope(
         variance: of x0 given what is known, > 0.
         ridge: variance of the measurement noise, > 0.
     """
+    # A number of another precision than the measurement's must not change what the solver iterates on.
+    variance, ridge = (jnp.asarray(value, jnp.finfo(residual.dtype).dtype) for value in (variance, ridge))
     if hasattr(operator, "gram_solve"):
         return operator.adjoint(operator.gram_solve(residual, variance, ridge))  # type: ignore[attr-defined]
     _, push = jax.linearize(operator, x0)

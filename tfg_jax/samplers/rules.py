@@ -173,8 +173,6 @@ class DDPM(OneLook):
     def check(self) -> None:
         """Raise ValueError for bad steps or v."""
         check_count("steps", self.steps)
-        if self.v is None:
-            raise ValueError("v=None is no variance; give a number in [0, 1], or use DDIM")
         check_number("v", self.v, low=0.0, high=1.0)
 
     def advance(self, step: Step, edited: Clean) -> Next:

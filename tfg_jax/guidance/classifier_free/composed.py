@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
+from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Clean, Model, PerSample
 from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of, level_of, mix, weight_at
 
@@ -45,6 +46,7 @@ class ComposedCFG(Transform):
 
     def check(self, conditional: bool, num_samples: int) -> None:
         """Raise ValueError for weights that are not one a condition; see `Transform.check`."""
+        check_count("num_conds", self.num_conds)
         Transform.check(self, conditional, num_samples)
         shape = np.shape(self.w.values)[1:] if isinstance(self.w, PerSample) else np.shape(self.w)  # type: ignore
         if self.w is None or (not callable(self.w) and shape != (self.num_conds,)):
