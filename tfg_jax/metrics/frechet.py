@@ -17,15 +17,18 @@ from jaxtyping import Float
 
 from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray, Estimate, bootstrap
+from tfg_jax.struct import short_repr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Moments:
     """Mean (F,), unbiased covariance (F, F) and count of a set of feature vectors, in float64."""
 
     mean: Float[np.ndarray, "F"]
     cov: Float[np.ndarray, "F F"]
     n: int
+
+    __repr__ = short_repr
 
     def merge(self, other: "Moments") -> "Moments":
         """Moments of both sets together, exactly (Chan et al., 1979): features can be streamed in chunks."""

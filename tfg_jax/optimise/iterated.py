@@ -39,11 +39,12 @@ from tfg_jax.optimise.rounds import Ask, Batch, Linearise, assess, off_support
 from tfg_jax.result import Samples
 from tfg_jax.sample import sample, sampling_times
 from tfg_jax.samplers.rules import DDIM, Sampler
+from tfg_jax.struct import short_repr
 
 Notes = dict[str, float]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Optimised:
     """What `iterate` returns.
 
@@ -64,6 +65,8 @@ class Optimised:
     history: dict[str, np.ndarray]
     implicit_lambda: float | None
     stopped: int | None
+
+    __repr__ = short_repr
 
 
 @public
