@@ -242,5 +242,7 @@ def check_window(window: Any) -> None:
         raise ValueError(f"window={shown} must be (low, high), log-SNRs between which guidance acts")
     for name, bound in zip(("low", "high"), window, strict=True):
         check_real(f"window's {name}", bound)
+        if np.shape(bound) != ():
+            raise ValueError(f"window's {name} has shape {np.shape(bound)}, one number is needed; map over several")
     if all(is_concrete(bound) for bound in window) and not np.asarray(window[0]) < np.asarray(window[1]):
         raise ValueError(f"window={window!r} must be (low, high) with low < high")

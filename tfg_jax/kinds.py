@@ -54,17 +54,19 @@ def public(function: F) -> F:
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         try:
-            given = signature.bind(*args, **kwargs).arguments
+            bound = signature.bind(*args, **kwargs)
         except TypeError:
             return function(*args, **kwargs)  # Python's own message names what is missing or unknown
         wanted = kinds_of(function)
-        for name, value in given.items():
+        for name, value in bound.arguments.items():
             if signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
                 for each in value:
                     check_kind(name, each, wanted[name])
             elif name in wanted:
                 check_kind(name, value, wanted[name])
-        return function(*args, **kwargs)
+                if isinstance(value, np.integer) and int in _parts(wanted[name]):
+                    bound.arguments[name] = int(value)  # NumPy's counts overflow, and compile anew
+        return function(*bound.args, **bound.kwargs)
 
     checked.checks_kinds = True  # type: ignore[attr-defined]
     return checked  # type: ignore[return-value]

@@ -218,7 +218,7 @@ def _dtype(start: tuple[Array, ArrayLike] | None, noise: NoiseTape | None) -> An
 
 def _count(num_samples: int | None, cond: PyTree, target: PyTree, start: Any, noise: Any) -> int:
     if num_samples is not None:
-        return num_samples if isinstance(num_samples, bool) else int(num_samples)
+        return num_samples
     for value in (start[0] if isinstance(start, tuple | list) and start else None, cond, target, noise):
         leaves = [leaf for leaf in jax.tree.leaves(value) if getattr(leaf, "ndim", 0)]
         if leaves:

@@ -144,11 +144,15 @@ def fill_nnx(module: nnx.Module, flat: Mapping[str, np.ndarray]) -> nnx.Module:
     if left:
         raise ValueError(f"the network has no place for {sorted(left)[0]!r}; the weights belong to another network.")
     nnx.update(module, nnx.from_flat_state(filled))
-    # An abstract module has abstract random streams; networks are run without randomness, so any key serves.
+    fill_streams(module)
+    return module
+
+
+def fill_streams(module: nnx.Module) -> None:
+    """Give an abstract module random streams: networks are run without randomness, so any key serves."""
     streams = nnx.state(module, nnx.RngState)
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(streams)):
         nnx.update(module, jax.tree.map(_any_stream, streams))
-    return module
 
 
 def _any_stream(leaf: Any) -> jax.Array:
