@@ -172,7 +172,10 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> None:
         raise ValueError(
             f"grid has num_nodes={grid.num_nodes}, the schedule's table has {nodes}; pass num_nodes={nodes}"
         )
-    times: Any = grid(schedule, steps)
+    try:
+        times: Any = grid(schedule, steps)
+    except (TypeError, ArithmeticError) as error:
+        raise ValueError(f"grid={show(grid)} gives no {steps} times: {error}; mend its numbers"[:300]) from error
     alpha = schedule.alpha(times[0])
     if not (is_concrete(times) and is_concrete(alpha)):
         return

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_choice, check_count, check_number
-from tfg_jax.kinds import check_kind, public
+from tfg_jax.kinds import check_fields, check_kind, check_leaves, public
 from tfg_jax.networks import check_function, is_array, partition
 from tfg_jax.schedules import Level, Schedule
 
@@ -318,6 +318,8 @@ def from_fn(
         check_count("num_classes", num_classes)
     check_number("sigma_data", sigma_data, low=0.0, strict=True)
     check_floating(dtype)
+    check_fields(schedule)
+    check_leaves(schedule=schedule)
     fn, params = partition("params", fn, params)
     if null_cond is not None and num_classes is None:
         raise ValueError(f"null_cond={null_cond} needs num_classes; pass the number of classes of the network")

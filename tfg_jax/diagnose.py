@@ -22,7 +22,7 @@ from tfg_jax import arguments, struct
 from tfg_jax.batch import map_samples
 from tfg_jax.checks import check_numbers, safe_norm
 from tfg_jax.denoiser import Model
-from tfg_jax.kinds import public
+from tfg_jax.kinds import check_leaves, public
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.result import Cost
@@ -97,6 +97,8 @@ def diagnose_horizon(
     arguments.check_cond(model, cond, len(x))
     arguments.check_counts(len(x), chunk, 0)
     objective.check(target, len(x), model.shape)
+    arguments.check_scalar(objective, target, model.shape)
+    check_leaves(model=model, objective=objective, cond=cond, target=target, lookahead=solve)
     return _diagnose(model, x, t, objective, target, jnp.asarray(horizons, x.dtype), solve, cond, chunk=chunk)
 
 

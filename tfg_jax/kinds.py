@@ -91,12 +91,14 @@ def check_kind(name: str, value: Any, kind: Any) -> None:
     opaque = jax.tree_util.all_leaves([value]) and not is_traceable(value)
     if opaque and not takes_functions and any(_is_tree(each) for each in kinds):
         raise ValueError(f"{name}={type(value).__name__} is no pytree; make its class a @tfg_jax.struct.dataclass")
-    if dataclasses.is_dataclass(value) and not isinstance(value, type) and hasattr(value, "check"):
+    if hasattr(value, "check") or callable(value):
         check_fields(value)
 
 
 def check_fields(config: Any) -> None:
     """Raise ValueError unless every field of a configuration is of its kind; its numbers are its own to check."""
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        return
     for field, kind in _fields_of(type(config)):
         value = getattr(config, field.name)
         if value is not field.default and not _counts(value, kind):

@@ -19,7 +19,7 @@ from tfg_jax.denoiser import Model
 from tfg_jax.endtoend.controls import Controls
 from tfg_jax.endtoend.descend import lbfgs, minimise
 from tfg_jax.endtoend.source import DFlow, searches
-from tfg_jax.kinds import public
+from tfg_jax.kinds import check_leaves, public
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.noise import KeyNoise, sample_key, typed_key
 from tfg_jax.objectives.base import Objective, as_objective
@@ -129,6 +129,7 @@ def _checked(
             "objective must be one of clean samples, e.g. class_log_prob: only the end of the solve is seen"
         )
     objective.check(target, num_samples, model.shape)
+    arguments.check_scalar(objective, target, model.shape)
     grid, steps = (method.grid, method.steps) if isinstance(method, Controls) else (None, 1)
     arguments.check_grid(grid, model.schedule, steps)
     if start is not None:
@@ -136,6 +137,7 @@ def _checked(
     elif blend is not None:
         raise ValueError("blend has no effect without start; pass start=, e.g. tfg.invert(model, x).x, or drop blend")
     check_number("blend", blend, low=0.0, high=1.0)
+    check_leaves(model=model, method=method, objective=objective, cond=cond, target=target)
     return objective, {"cond": cond, "target": target, "start": start}
 
 
