@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from beartype.door import is_bearable
 from flax import nnx
+from jaxtyping import PyTree
 
 import tfg_jax as tfg
 from tfg_jax import arguments, kinds
@@ -25,7 +26,13 @@ from tfg_jax.models import UNet2D, UNet2DConfig
 from tfg_jax.report import InverseRun, LabelRun
 
 PACKAGE = Path(tfg.__file__).parent
-KEY, ROWS, LABELS, IMAGES = jax.random.key(0), jnp.ones((4, 3)), jnp.array([0, 1, 2, 0]), jnp.zeros((4, 4, 4, 1))
+NOWHERE = str(PACKAGE / "kinds.py" / "none")
+KEY, ROWS, LABELS, IMAGES = (
+    jax.random.key(0),
+    jnp.eye(4, 3),
+    jnp.array([0, 1, 2, 0]),
+    jnp.eye(16, 4).reshape(4, 4, 4, 1),
+)
 
 
 def eps(params, x, t, cond):
@@ -33,7 +40,7 @@ def eps(params, x, t, cond):
 
 
 def mean_is(x0, target):
-    return -((x0.mean() - target) ** 2)
+    return x0.mean()
 
 
 def one(x):
@@ -61,6 +68,7 @@ class AnyTask:
     traced = model = sampler = upper_cost = sample = None
 
 
+TUNED = tfg.from_fn(eps, jnp.ones(1), tfg.VPLinear(), prediction="eps", shape=(4, 4, 1))
 MODEL = tfg.from_fn(eps, None, tfg.VPLinear(), prediction="eps", shape=(4, 4, 1))
 CLASSIFIER = tfg.objectives.Classifier(None, logits, 3)
 GAUSSIAN = tfg.analytic.gaussian([0.0, 0.0], np.eye(2))
@@ -76,14 +84,14 @@ VALID: dict[str, Any] = {
     "b": moments(ROWS), "basis": np.eye(2), "batch": 2, "batch_size": 2, "batches": one, "channels": 1, "chunk": 2,
     "classifier": CLASSIFIER, "columns": np.eye(4), "cond": LABELS, "config": {}, "count": 1, "cov": [[1.0]],
     "covs": [[[1.0]]], "data": GAUSSIAN, "decoder": one, "draws": jnp.ones((4, 2, 3)), "evaluator": CLASSIFIER,
-    "exact": ROWS, "factor": 2, "features": ROWS, "flat": {}, "fn": eps, "folder": "runs/none", "guidance": tfg.TFG(),
+    "exact": ROWS, "factor": 2, "features": ROWS, "flat": {}, "fn": eps, "folder": NOWHERE, "guidance": tfg.TFG(),
     "guide": CLASSIFIER, "image": IMAGES[0], "images": IMAGES, "kernel": np.ones((3, 3)), "key": KEY,
     "labels": LABELS, "layers": lambda x: [x], "length": 2.0, "level": 0.9, "logits": ROWS,
     "lookahead": tfg.Tweedie(), "loss_fn": one, "mask": np.ones((4, 4, 1)), "mean": [0.0], "means": [[0.0]],
     "method": tfg.DFlow(), "model": MODEL, "module": NET, "mu": 1.0, "n": 2, "name": "x",
     "name_or_path": "fashion-mnist", "network_time": "unit", "noise_std": 0.1, "num_nodes": 10, "num_samples": 2,
     "objective": mean_is, "objectives": mean_is, "operator": one, "optimiser": optax.sgd(0.1),
-    "optimizer": optax.sgd(0.1), "params": None, "path": "runs/none", "peak": 9.0,
+    "optimizer": optax.sgd(0.1), "params": None, "path": NOWHERE, "peak": 9.0,
     "pixels": np.zeros((4, 4, 3), np.uint8), "points": {}, "prediction": "eps", "real": ROWS, "reference": ROWS,
     "residual": IMAGES[0], "reward": mean_is, "rho": 1.0, "ridge": 1.0, "rounds": 1, "rows": np.eye(4), "run": None,
     "sampler": tfg.DDIM(), "samples": ROWS, "scale": 2.0, "schedule": tfg.VPLinear(), "score": mean_is,
@@ -94,7 +102,9 @@ VALID: dict[str, Any] = {
     "weights": [1.0], "x": IMAGES, "x0": IMAGES[0], "xlabel": "x", "y": IMAGES, "ylabel": "y",
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
+    "tfg.end_to_end": {"start": IMAGES[:2]},
     "tfg.sample": {"num_samples": 2},
+    "optimise.iterate": {"delta": 1.0, "folder": NOWHERE},
     "metrics.high_frequency_ratio": {"reference": IMAGES},
     "metrics.lpips": {"weights": [np.ones(1)]},
     "report.bar_chart": {"values": {"a": 1.0}},
@@ -110,6 +120,12 @@ OWN: dict[str, dict[str, Any]] = {
 }
 
 
+# Numbers below 0 or not finite that mean something: (function, parameter).
+MEANT = {
+    ("tfg.w_from_scale", "scale"), ("metrics.mmd", "scale"), ("objectives.weighted", "weight"),
+    ("optimise.iterate", "goal"),    ("operators.motion_blur", "angle"), ("operators.motion_kernel", "angle"), ("tfg.to_json", "indent"),
+    ("operators.inpainting", "mask"), ("tasks.run_chunked", "chunk"), ("training.fit", "max_seconds"),
+}  # fmt: skip
 # One value of each public class of configurations whose fields do not all have defaults.
 LABELLED = tfg.from_fn(eps, None, tfg.VPLinear(), prediction="eps", shape=(4, 4, 1), num_classes=3, null_cond=2)
 GIVEN: dict[str, tuple] = {
@@ -165,6 +181,24 @@ def test_every_public_function_refuses_what_its_annotations_do_not_bear():
     assert wrong_calls > 3000
 
 
+def test_every_public_function_refuses_numbers_that_cannot_be_meant():
+    wrong_calls, faults = 0, []
+    for name, function in functions().items():
+        plain = inspect.unwrap(function)
+        door, hints = kinds.public(plain), typing.get_type_hints(plain)
+        for parameter in inspect.signature(plain).parameters.values():
+            hint = hints.get(parameter.name)
+            counts, measures = is_bearable(-1, hint), is_bearable(-1.0, hint)
+            if hint in (None, Any, PyTree) or (name, parameter.name) in MEANT or is_bearable(mean_is, hint):
+                continue
+            for value in [-1] * counts + [-1.0, float("nan"), float("inf")] * measures:
+                wrong_calls += 1
+                if fault := fault_of(door, OWN.get(name, {}), parameter, value):
+                    faults.append(f"{name}({parameter.name}={value}): {fault}")
+    assert not faults, f"{len(faults)} of {wrong_calls}:\n" + "\n".join(faults)
+    assert wrong_calls > 200
+
+
 def fault_of(function: Any, own: dict[str, Any], wrong: inspect.Parameter, value: Any) -> str | None:
     """What is wrong with how a function answers one wrong value; None if it refuses it as it should."""
     args, kwargs = [], {}
@@ -199,7 +233,7 @@ BUILT = (
     "Batch Clean Cost Denoiser Discrete Explicit FlowMap FromValues HorizonCurve Level NoiseTape Optimised PerSample "
     "Reach Samples Status Tweedie"
 ).split()
-OPTIONS = {"conditional": True, "num_samples": 2, "steps": 2, "objective": mean_is, "model": MODEL, "cond": None}
+OPTIONS = {"conditional": True, "num_samples": 2, "steps": 2, "objective": mean_is, "model": TUNED, "cond": None}
 
 
 def configurations() -> dict[str, tuple[Any, Any]]:
@@ -233,7 +267,6 @@ def test_every_configuration_refuses_what_its_fields_do_not_bear():
     wrong_values, faults = 0, []
     for name, (valid, check) in configurations().items():
         hints = typing.get_type_hints(type(valid))
-        check(valid)
         for field in dataclasses.fields(valid):
             for label, value in WRONG.items():
                 if not bears(value, hints[field.name]):

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
 from tfg_jax.checks import check_choice, check_count, check_number, check_real, is_concrete, show
@@ -15,6 +16,7 @@ from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Unguided
 from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.guidance.ugd import UGD
+from tfg_jax.kinds import check_kind
 from tfg_jax.lookahead import Clip
 from tfg_jax.noise import NoiseTape
 from tfg_jax.objectives.base import check_leading, output_of
@@ -172,6 +174,9 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> None:
         raise ValueError(
             f"grid has num_nodes={grid.num_nodes}, the schedule's table has {nodes}; pass num_nodes={nodes}"
         )
+    for name, low in (("num_nodes", 1), ("offset", 0)):
+        if hasattr(grid, name):
+            check_count(name, getattr(grid, name), low)
     try:
         times: Any = grid(schedule, steps)
     except (TypeError, ArithmeticError) as error:
@@ -230,8 +235,9 @@ def check_clip(clip: Clip | None) -> None:
     if clip is None:
         return
     check_choice("clip.gradient", clip.gradient, ("inside", "outside"))
-    check_number("clip.low", clip.low)
-    check_number("clip.high", clip.high)
+    for name in ("low", "high"):
+        check_kind(f"clip.{name}", getattr(clip, name), ArrayLike)
+        check_number(f"clip.{name}", getattr(clip, name))
     if is_concrete(clip.low) and is_concrete(clip.high) and not np.asarray(clip.low) < np.asarray(clip.high):
         raise ValueError(f"clip.low={clip.low} must be below clip.high={clip.high}")
 

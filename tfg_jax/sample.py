@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
 from tfg_jax.batch import map_samples, on_any_mesh
+from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Model, split_per_sample
 from tfg_jax.guidance.base import Guidance, Unguided, step_cost
 from tfg_jax.kinds import check_leaves, public
@@ -103,6 +104,7 @@ def sampling_times(
 
     With a ``start_time`` the whole grid is squeezed: its times are multiplied by start_time / first time.
     """
+    check_number("start_time", start_time, low=0.0, high=1.0, strict=True)
     times = (sampler.grid or Uniform())(model.schedule, sampler.steps)
     if start_time is not None:
         times = times * (jnp.asarray(start_time, times.dtype) / times[0])

@@ -15,6 +15,7 @@ from math import nan
 import numpy as np
 from jaxtyping import Float
 
+from tfg_jax.checks import check_count
 from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray, Estimate, bootstrap
 from tfg_jax.struct import short_repr
@@ -92,6 +93,7 @@ def frechet_with_ci(
 @public
 def equal_size(*sets: Float[AnyArray, "_ F"], seed: int = 0) -> tuple[np.ndarray, ...]:
     """Random subsets of equal size, the smallest set's, without replacement, to compare at equal bias."""
+    check_count("seed", seed, low=0)
     size, rng = min(len(s) for s in sets), np.random.default_rng(seed)
     return tuple(np.asarray(s)[np.sort(rng.permutation(len(s))[:size])] for s in sets)
 

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Array, Num
 
+from tfg_jax.checks import check_count
 from tfg_jax.kinds import public
 
 AnyArray = Array | np.ndarray
@@ -97,6 +98,7 @@ def bootstrap(
     Raises ValueError for no samples, resamples < 2, or an unknown kind. Source: Efron, Ann. Statist. 7(1), 1979.
     """
     check_level(level)
+    check_count("seed", seed, low=0)
     values = np.asarray(values)
     n = len(values)
     if n == 0 or resamples < 2:

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
+from tfg_jax.checks import check_count
 from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray, Estimate, bootstrap
 
@@ -46,6 +47,8 @@ def sliced_wasserstein(
     Raises ValueError for sets that are not finite matrices of one width. Source: Bonneel et al., JMIV 51, 2015.
     """
     ours, exact = _checked(samples, exact)
+    check_count("seed", seed, low=0)
+    check_count("projections", projections)
     directions = np.random.default_rng(seed).normal(size=(ours.shape[1], projections))
     directions /= np.linalg.norm(directions, axis=0)
     theirs = np.sort(exact @ directions, axis=0)

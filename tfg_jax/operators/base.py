@@ -11,7 +11,7 @@ from jax.scipy.sparse.linalg import cg
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from tfg_jax.checks import check_count, show
+from tfg_jax.checks import check_count, check_number, show
 from tfg_jax.kinds import public
 
 CG_STEPS = 64
@@ -70,6 +70,8 @@ def measurement_slope(
         variance: of x0 given what is known, > 0.
         ridge: variance of the measurement noise, > 0.
     """
+    check_number("variance", variance, low=0.0)
+    check_number("ridge", ridge, low=0.0)
     # A number of another precision than the measurement's must not change what the solver iterates on.
     variance, ridge = (jnp.asarray(value, jnp.finfo(residual.dtype).dtype) for value in (variance, ridge))
     if hasattr(operator, "gram_solve"):

@@ -253,6 +253,8 @@ def _lambda(plan: _Plan) -> float | None:
 def _check(plan: _Plan) -> None:
     check_count("rounds", plan.rounds)
     check_count("batch", plan.batch)
+    if plan.chunk is not None:
+        check_count("chunk", plan.chunk)
     check_choice("linearise", plan.linearise, ("sample", "mean"))
     delta, goal = plan.ask
     if (delta is None) == (goal is None):

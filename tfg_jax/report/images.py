@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from tfg_jax.checks import check_count
 from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.report.files import write_bytes
@@ -59,6 +60,9 @@ def grid(
     scale: whole upscaling factor, nearest neighbour. gap: pixels between images.
     Raises ValueError for empty or mismatching arguments.
     """
+    if columns is not None:
+        check_count("columns", columns)
+    check_count("gap", gap, low=0)
     rows = _rows(images, columns)
     if (row_labels and len(row_labels) != len(rows)) or (captions and len(captions) != len(rows)):
         raise ValueError(f"row_labels and captions must have one entry for each of the {len(rows)} rows, got "

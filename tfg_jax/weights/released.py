@@ -115,6 +115,10 @@ def diffusion_config(
     Raises:
         ValueError: if `network_time` is unknown.
     """
+    check_count("pack", pack)
+    for label, count, low in (("num_classes", num_classes, 1), ("null_class", null_class, 0)):
+        if count is not None:
+            check_count(label, count, low)
     if network_time not in NETWORK_TIMES:
         raise ValueError(f"network_time={network_time!r} is unknown; use one of {', '.join(NETWORK_TIMES)}.")
     return {

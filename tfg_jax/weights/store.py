@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from tfg_jax.checks import check_count
 from tfg_jax.files import write_atomically
 from tfg_jax.kinds import public
 
@@ -67,6 +68,7 @@ def read_weights(
     `expected_sha256`: {file name: sha256} from a manifest. `max_bytes`: largest weights file accepted.
     Raises FileNotFoundError (a file is missing) and ValueError (damaged, too large, another version, another sha256).
     """
+    check_count("max_bytes", max_bytes)
     folder, expected = Path(folder), dict(expected_sha256 or {})
     config = _parse_config(folder / CONFIG_FILE, expected.get(CONFIG_FILE))
     digest = config.pop("weights_sha256", None)
@@ -96,6 +98,7 @@ def load_arrays(
     path: str | os.PathLike, expected_sha256: str | None = None, *, max_bytes: int = MAX_BYTES
 ) -> dict[str, np.ndarray]:
     """The named arrays of one safetensors file, all or none; errors as `read_weights`."""
+    check_count("max_bytes", max_bytes)
     path = Path(path)
     data = _read_bytes(path, max_bytes, "max_bytes")
     _check_sha256(path, data, expected_sha256)
