@@ -122,9 +122,10 @@ OWN: dict[str, dict[str, Any]] = {
 
 # Numbers below 0 or not finite that mean something: (function, parameter).
 MEANT = {
-    ("tfg.w_from_scale", "scale"), ("metrics.mmd", "scale"), ("objectives.weighted", "weight"),
-    ("optimise.iterate", "goal"),    ("operators.motion_blur", "angle"), ("operators.motion_kernel", "angle"), ("tfg.to_json", "indent"),
-    ("operators.inpainting", "mask"), ("tasks.run_chunked", "chunk"), ("training.fit", "max_seconds"),
+    ("tfg.w_from_scale", "scale"), ("tfg.to_json", "indent"), ("metrics.mmd", "scale"),
+    ("objectives.weighted", "weight"), ("operators.motion_blur", "angle"), ("operators.motion_kernel", "angle"),
+    ("operators.inpainting", "mask"), ("optimise.iterate", "goal"), ("tasks.run_chunked", "chunk"),
+    ("training.fit", "max_seconds"),
 }  # fmt: skip
 # One value of each public class of configurations whose fields do not all have defaults.
 LABELLED = tfg.from_fn(eps, None, tfg.VPLinear(), prediction="eps", shape=(4, 4, 1), num_classes=3, null_cond=2)

@@ -16,7 +16,7 @@ from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Unguided
 from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.guidance.ugd import UGD
-from tfg_jax.kinds import check_kind
+from tfg_jax.kinds import check_kind, kind_of
 from tfg_jax.lookahead import Clip
 from tfg_jax.noise import NoiseTape
 from tfg_jax.objectives.base import check_leading, output_of
@@ -168,7 +168,7 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> None:
         return
     usable: bool = callable(grid) and not isinstance(grid, type)
     if not usable:
-        raise ValueError(f"grid={grid!r:.60} is no time grid; pass one such as Uniform()")
+        raise ValueError(f"grid={show(grid)} is no time grid; pass one such as Uniform()")
     nodes = getattr(schedule, "num_nodes", None)
     if nodes is not None and getattr(grid, "num_nodes", nodes) != nodes:
         raise ValueError(
@@ -236,7 +236,7 @@ def check_clip(clip: Clip | None) -> None:
         return
     check_choice("clip.gradient", clip.gradient, ("inside", "outside"))
     for name in ("low", "high"):
-        check_kind(f"clip.{name}", getattr(clip, name), ArrayLike)
+        check_kind(f"clip.{name}", getattr(clip, name), kind_of(ArrayLike))
         check_number(f"clip.{name}", getattr(clip, name))
     if is_concrete(clip.low) and is_concrete(clip.high) and not np.asarray(clip.low) < np.asarray(clip.high):
         raise ValueError(f"clip.low={clip.low} must be below clip.high={clip.high}")

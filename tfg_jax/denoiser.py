@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_choice, check_count, check_number
-from tfg_jax.kinds import check_fields, check_kind, check_leaves, public
+from tfg_jax.kinds import check_fields, check_kind, check_leaves, kind_of, public
 from tfg_jax.networks import check_function, is_array, partition
 from tfg_jax.schedules import Level, Schedule
 
@@ -335,6 +335,6 @@ def from_fn(
 
 def check_floating(dtype: DTypeLike | None) -> None:
     """Raise ValueError unless ``dtype`` is a floating one, or None."""
-    check_kind("dtype", dtype, DTypeLike | None)
+    check_kind("dtype", dtype, kind_of(DTypeLike | None))
     if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"dtype={jnp.dtype(dtype).name} is no floating precision; use float32, bfloat16 or float16")

@@ -13,7 +13,7 @@ import os
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -49,78 +49,108 @@ FIX = {
 
 def public(function: F) -> F:
     """``function``, which raises ValueError for arguments of another kind than it declares, before it does anything."""
-    signature = inspect.signature(function)
+    parameters = inspect.signature(function).parameters
+    positional = [p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    rest = next((p.name for p in parameters.values() if p.kind is p.VAR_POSITIONAL), None)
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError:
-            return function(*args, **kwargs)  # Python's own message names what is missing or unknown
         wanted = kinds_of(function)
-        for name, value in bound.arguments.items():
-            if signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
-                for each in value:
-                    check_kind(name, each, wanted[name])
-            elif name in wanted:
-                check_kind(name, value, wanted[name])
-                if isinstance(value, np.integer) and int in _parts(wanted[name]):
-                    bound.arguments[name] = int(value)  # NumPy's counts overflow, and compile anew
-        return function(*bound.args, **bound.kwargs)
+        names = positional if rest is None else [rest] * len(args)
+        known = [_checked(name, value, wanted) for name, value in zip(names, args, strict=False)]
+        return function(
+            *known, *args[len(known) :], **{name: _checked(name, value, wanted) for name, value in kwargs.items()}
+        )
 
     checked.checks_kinds = True  # type: ignore[attr-defined]
     return checked  # type: ignore[return-value]
 
 
+class Kind(NamedTuple):
+    """An annotation, read once: the parts that it joins and what they are to users."""
+
+    parts: tuple[Any, ...]
+    optional: bool
+    function: bool
+    tree: bool
+    counts: bool
+
+
 @functools.cache
-def kinds_of(function: Callable) -> dict[str, Any]:
-    """The annotation of every parameter that has one, but for further keyword arguments."""
+def kind_of(hint: Any) -> Kind:
+    """An annotation as a `Kind`; unions that are one kind to users stay together."""
+    left, parts = [hint], []
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        left = list(typing.get_args(hint))
+        for whole in (ArrayLike, PRNGKeyArray, DTypeLike):
+            if set(typing.get_args(whole)) <= set(left):
+                parts.append(whole)
+                left = [each for each in left if each not in typing.get_args(whole)]
+    parts = [each for each in (*parts, *left) if each is not type(None)]
+    tuples = any(typing.get_origin(each) is tuple for each in parts)
+    return Kind(
+        tuple(parts), type(None) in left or Any in parts, any(map(_is_callable, parts)), any(map(_is_tree, parts)),
+        int in parts or tuples,
+    )  # fmt: skip
+
+
+@functools.cache
+def kinds_of(function: Callable) -> dict[str, Kind]:
+    """The kind of every parameter that has an annotation, but for further keyword arguments."""
     hints = typing.get_type_hints(function)
     named = inspect.signature(function).parameters.values()
-    return {p.name: hints[p.name] for p in named if p.name in hints and p.kind is not p.VAR_KEYWORD}
+    return {p.name: kind_of(hints[p.name]) for p in named if p.name in hints and p.kind is not p.VAR_KEYWORD}
 
 
-def check_kind(name: str, value: Any, kind: Any) -> None:
-    """Raise ValueError unless ``value`` is of ``kind``, an annotation, and a pytree where that is a pytree's."""
-    kinds = _parts(kind)
-    if not any(_fits(value, each) for each in kinds):
-        raise ValueError(_complaint(name, value, next(each for each in kinds if each is not type(None))))
-    takes_functions = any(_is_callable(each) for each in kinds)
-    if takes_functions or any(_is_tree(each) for each in kinds):
-        check_evaluation(name, value)
-    opaque = jax.tree_util.all_leaves([value]) and not is_traceable(value)
-    if opaque and not takes_functions and any(_is_tree(each) for each in kinds):
+def _checked(name: str, value: Any, wanted: Mapping[str, Kind]) -> Any:
+    """An argument of its kind; counts of NumPy as Python's, since they overflow and compile anew."""
+    if name not in wanted:
+        return value
+    check_kind(name, value, wanted[name])
+    return int(value) if isinstance(value, np.integer) and int in wanted[name].parts else value
+
+
+def check_kind(name: str, value: Any, kind: Kind) -> None:
+    """Raise ValueError unless ``value`` is of ``kind``, and a pytree in evaluation mode where that is a pytree's."""
+    if value is None and kind.optional:
+        return
+    if not any(_fits(value, each) for each in kind.parts):
+        raise ValueError(_complaint(name, value, kind.parts[0]))
+    if not (kind.function or kind.tree):
+        return
+    check_evaluation(name, value)
+    if kind.tree and not kind.function and not is_traceable(value) and jax.tree_util.all_leaves([value]):
         raise ValueError(f"{name}={type(value).__name__} is no pytree; make its class a @tfg_jax.struct.dataclass")
     if hasattr(value, "check") or callable(value):
         check_fields(value)
 
 
 def check_fields(config: Any) -> None:
-    """Raise ValueError unless every field of a configuration is of its kind; its numbers are its own to check."""
-    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+    """Raise ValueError unless every field of a configuration is of its kind; its numbers are its own to check.
+
+    A frozen configuration that was found right once is marked, and not looked at again.
+    """
+    if not hasattr(type(config), "is_struct") or "_of_its_kinds" in vars(config):
         return
     for field, kind in _fields_of(type(config)):
         value = getattr(config, field.name)
-        if value is not field.default and not _counts(value, kind):
+        if value is not field.default and not (kind.counts and _is_count(value)):
             check_kind(field.name, value, kind)
+    object.__setattr__(config, "_of_its_kinds", True)
 
 
-def _counts(value: Any, kind: Any) -> bool:
-    """Whether ``value`` is numbers where a configuration counts: it says itself which counts can be meant."""
-    parts = _parts(kind)
-    if int in parts:
-        return isinstance(value, int | float)
-    listed = isinstance(value, tuple | list) and any(typing.get_origin(each) is tuple for each in parts)
-    return listed and all(isinstance(each, int | float) for each in value)
+def _is_count(value: Any) -> bool:
+    """Whether ``value`` is numbers, as a configuration's counts are: it says itself which can be meant."""
+    return all(isinstance(each, int | float) for each in (value if isinstance(value, tuple | list) else (value,)))
 
 
 @functools.cache
-def _fields_of(cls: type) -> tuple[tuple[Any, Any], ...]:
+def _fields_of(cls: type) -> tuple[tuple[Any, Kind], ...]:
     try:
         hints = typing.get_type_hints(cls)
     except (NameError, TypeError):  # a class of the user's own, whose annotations mean nothing at run time
         return ()
-    return tuple((field, hints[field.name]) for field in dataclasses.fields(cls))
+    return tuple((field, kind_of(hints[field.name])) for field in dataclasses.fields(cls))
 
 
 def check_leaves(**given: Any) -> None:
@@ -135,22 +165,9 @@ def check_leaves(**given: Any) -> None:
         )
 
 
-@functools.cache
-def _parts(kind: Any) -> tuple[Any, ...]:
-    """The kinds that a union joins; unions that are one kind to users stay together."""
-    if typing.get_origin(kind) not in (typing.Union, types.UnionType):
-        return (kind,)
-    left, found = list(typing.get_args(kind)), []
-    for whole in (ArrayLike, PRNGKeyArray, DTypeLike):
-        if set(typing.get_args(whole)) <= set(left):
-            found.append(whole)
-            left = [each for each in left if each not in typing.get_args(whole)]
-    return (*found, *left)
-
-
 def _fits(value: Any, kind: Any) -> bool:
-    if kind is Any or kind is type(None) or kind is None:
-        return kind is Any or value is None
+    if kind is Any:
+        return True
     if kind == PRNGKeyArray:
         return _is_key(value)
     if kind == DTypeLike:
@@ -204,14 +221,23 @@ def _is_tree(kind: Any) -> bool:
 
 
 def _fits_any(value: Any, kind: Any) -> bool:
-    return any(_fits(value, each) for each in _parts(kind))
+    kind = kind_of(kind)
+    return (value is None and kind.optional) or any(_fits(value, each) for each in kind.parts)
 
 
 def lacking(value: Any, protocol: Any) -> list[str]:
     """The members of a protocol that ``value`` does not have; nothing of it is evaluated."""
-    members = [name for name in vars(protocol) if name == "__call__" or not name.startswith("_")]
     absent = object()
-    return [name for name in members if inspect.getattr_static(value, name, absent) is absent]
+    of_class = _lacking(type(value), protocol)
+    return [name for name in of_class if inspect.getattr_static(value, name, absent) is absent]
+
+
+@functools.cache
+def _lacking(cls: type, protocol: Any) -> tuple[str, ...]:
+    members = [name for name in vars(protocol) if name == "__call__" or not name.startswith("_")]
+    known = {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    known.update(*(vars(base) for base in cls.__mro__))  # not hasattr, which finds what the class's own class has
+    return tuple(name for name in members if name not in known)
 
 
 def _is_key(value: Any) -> bool:

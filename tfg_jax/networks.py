@@ -40,7 +40,7 @@ def check_evaluation(name: str, value: Any) -> None:
     There a batch normalisation sees a batch of one sample and ignores it, and dropout stays on.
     """
     nnx = sys.modules.get("flax.nnx")
-    if nnx is None:  # then nothing is of it
+    if nnx is None or not _may_train(value):  # then nothing is of it
         return
     for network in _networks(value, nnx.Module):
         for path, layer in nnx.iter_modules(network):
@@ -50,6 +50,23 @@ def check_evaluation(name: str, value: Any) -> None:
                     f"{name} holds a {type(network).__name__} in training mode, seen in its layer {where} "
                     f"({type(layer).__name__}); call its .eval() first"
                 )
+
+
+def _may_train(value: Any) -> bool:
+    """False for pytrees whose structure, which holds the mode of every network in it, was found to be right before."""
+    leaves, structure = jax.tree.flatten(value)
+    if any(isinstance(leaf, functools.partial | types.MethodType | types.FunctionType) for leaf in leaves):
+        return True
+    try:
+        return _structure_may_train(structure)
+    except TypeError:  # one that cannot be hashed
+        return True
+
+
+@functools.lru_cache(maxsize=256)
+def _structure_may_train(structure: Any) -> bool:
+    nnx = sys.modules["flax.nnx"]
+    return any(True for _ in _networks(structure.unflatten([0.0] * structure.num_leaves), nnx.Module))
 
 
 def _trains(layer: Any) -> bool:
