@@ -73,7 +73,7 @@ class Kind(NamedTuple):
     optional: bool
     function: bool
     tree: bool
-    counts: bool
+    listed: bool
 
 
 @functools.cache
@@ -87,10 +87,9 @@ def kind_of(hint: Any) -> Kind:
                 parts.append(whole)
                 left = [each for each in left if each not in typing.get_args(whole)]
     parts = [each for each in (*parts, *left) if each is not type(None)]
-    tuples = any(typing.get_origin(each) is tuple for each in parts)
     return Kind(
         tuple(parts), type(None) in left or Any in parts, any(map(_is_callable, parts)), any(map(_is_tree, parts)),
-        int in parts or tuples,
+        any(typing.get_origin(each) is tuple for each in parts),
     )  # fmt: skip
 
 
@@ -130,18 +129,21 @@ def check_fields(config: Any) -> None:
 
     A frozen configuration that was found right once is marked, and not looked at again.
     """
-    if not hasattr(type(config), "is_struct") or "_of_its_kinds" in vars(config):
+    if not dataclasses.is_dataclass(config) or isinstance(config, type) or "_of_its_kinds" in vars(config):
         return
     for field, kind in _fields_of(type(config)):
         value = getattr(config, field.name)
-        if value is not field.default and not (kind.counts and _is_count(value)):
+        if value is not field.default and not _is_count(value, kind):
             check_kind(field.name, value, kind)
-    object.__setattr__(config, "_of_its_kinds", True)
+    if type(config).__dataclass_params__.frozen:
+        object.__setattr__(config, "_of_its_kinds", True)
 
 
-def _is_count(value: Any) -> bool:
-    """Whether ``value`` is numbers, as a configuration's counts are: it says itself which can be meant."""
-    return all(isinstance(each, int | float) for each in (value if isinstance(value, tuple | list) else (value,)))
+def _is_count(value: Any, kind: Kind) -> bool:
+    """Whether ``value`` is numbers where a configuration counts: it says itself which counts can be meant."""
+    if isinstance(value, tuple | list):
+        return kind.listed and all(isinstance(each, int | float) for each in value)
+    return int in kind.parts and isinstance(value, int | float)
 
 
 @functools.cache

@@ -59,7 +59,7 @@ def _may_train(value: Any) -> bool:
         return True
     try:
         return _structure_may_train(structure)
-    except TypeError:  # one that cannot be hashed
+    except (TypeError, ValueError):  # one that cannot be hashed or compared
         return True
 
 
