@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
+from tfg_jax.kinds import public
 
-sample, invert = inspect.unwrap(tfg.sample), inspect.unwrap(tfg.invert)
+sample, invert = (public(inspect.unwrap(function)) for function in (tfg.sample, tfg.invert))
 SHAPE, N = (4, 4, 1), 2
 KEY = jax.random.key(0)
 
@@ -300,11 +301,11 @@ def test_options_without_effect():
         ({**GUIDED, "guidance": tfg.TFG}, "guidance=<class 'tfg_jax.guidance.tfg.TFG'> is no guidance"),
         ({**GUIDED, "lookahead": "tweedie"}, "lookahead='tweedie' is no lookahead of tfg_jax"),
         ({"sampler": "ddim"}, r"sampler='ddim' is no sampler of tfg_jax; pass a rule such as DDIM\(steps=50\)"),
-        ({"sampler": tfg.DDIM(2, grid="karras")}, "grid='karras' is no time grid; pass one such as Uniform"),  # type: ignore[arg-type]
+        ({"sampler": tfg.DDIM(2, grid="karras")}, "grid='karras' is no grid of tfg_jax; pass one such as Uniform"),  # type: ignore[arg-type]
         ({"sampler": tfg.DDIM(2, eta=jnp.ones(2))}, r"eta has shape \(2,\), one number is needed; map over several"),
         ({"sampler": tfg.DDIM(2, eta="1")}, "eta='1' must be a real number"),  # type: ignore[arg-type]
-        ({"sampler": tfg.DDPM(2, v=None)}, "v=None is no variance"),  # type: ignore[arg-type]
-        ({"sampler": tfg.Euler(2, churn=3)}, "churn=3 is no churn; pass Churn"),  # type: ignore[arg-type]
+        ({"sampler": tfg.DDPM(2, v=None)}, "v=None must be a real number"),  # type: ignore[arg-type]
+        ({"sampler": tfg.Euler(2, churn=3)}, "churn=3 is no churn of tfg_jax; pass Churn"),  # type: ignore[arg-type]
         (
             {"noise": tfg.NoiseTape(X, step=jnp.zeros((N, 3, 1, *SHAPE)))},
             r"noise.step has leading axes \(2, 3, 1\), the run needs",
@@ -356,7 +357,7 @@ def test_keys_models_and_schedules_that_cannot_be_meant():
         (KEY, eps, "model=<function eps at .* is no model of tfg_jax; pass a model such as"),
     ):
         with pytest.raises(ValueError, match=message):
-            inspect.unwrap(sample)(key, model, num_samples=N, sampler=STEPS)
+            sample(key, model, num_samples=N, sampler=STEPS)
     for schedule in (tfg.VE(50.0, 0.01), tfg.VPLinear(-1.0, -5.0)):
         model = tfg.from_fn(eps, None, schedule, prediction="eps", shape=SHAPE)
         refuse("has no signal-to-noise ratio that falls with time; mend its numbers", model)
@@ -379,7 +380,7 @@ def test_inversion():
     for options, message in (
         ({"x": jnp.zeros((N, 5, 4, 1))}, r"x has shape \(2, 5, 4, 1\), the model needs \(2, 4, 4, 1\)"),
         ({"x": np.zeros((N, *SHAPE), np.uint8)}, "x has dtype uint8"),
-        ({"x": 1.0}, "x has shape None, the model needs"),
+        ({"x": 1.0}, r"x=1. must be an array of numbers, \(n, \*shape\)"),
         ({"steps": 0}, "steps=0 must be an integer >= 1"),
         ({"order": 3}, "order=3 is unknown; choose one of 1, 2"),
         ({"chunk": 0}, "chunk=0 must be an integer >= 1"),

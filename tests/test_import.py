@@ -55,3 +55,18 @@ def test_import_adds_at_most_a_second_to_jax():
     """The one promise about time; any of three runs may keep it, since a busy machine only ever adds."""
     code = "import jax, time; start = time.perf_counter(); import tfg_jax; print(time.perf_counter() - start)"
     assert any(float(python(code).stdout) < 1.0 for _ in range(3))
+
+
+def test_rooms_are_attributes_that_load_on_first_use():
+    """`tfg_jax.metrics`, and in rooms that import nothing themselves also their modules and what those give."""
+    code = """
+import sys, tfg_jax as tfg
+assert not any(name.startswith("tfg_jax.") for name in sys.modules), sorted(sys.modules)
+print(tfg.metrics.psnr.__name__, tfg.training.fit.__name__, tfg.weights.store.__name__, tfg.weights.load.__name__,
+      tfg.data.load_sample.__name__, tfg.models.UNet2D.__name__, tfg.report.__name__, tfg.tasks.__name__,
+      tfg.struct.dataclass.__name__, hasattr(tfg.models, "nothing"), "UNet2D" in dir(tfg.models))
+"""
+    run = python(code)
+    assert run.returncode == 0, run.stderr
+    found = "psnr fit tfg_jax.weights.store load load_sample UNet2D tfg_jax.report tfg_jax.tasks dataclass False True"
+    assert run.stdout.split() == found.split()

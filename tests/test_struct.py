@@ -62,3 +62,37 @@ def test_a_compiled_function_never_takes_one_type_for_another():
 def test_configurations_of_two_types_are_two_structures(nodes):
     structures = [jax.tree.structure(node) for node in nodes]
     assert all(a != b for i, a in enumerate(structures) for b in structures[:i])
+
+
+def test_representations_are_short():
+    """Models, objectives with weights, samples and results: kinds and counts, never the numbers of a weight."""
+    weights = {"w": jnp.ones((300, 300)), "b": jnp.ones(300)}
+    model = tfg.from_fn(fit, weights, tfg.VPCosine(), prediction="eps", shape=(300,))
+    assert repr(model).startswith(
+        "Denoiser(params=<2 arrays, 90,300 numbers>, schedule=VPCosine(offset=0.008, t_start="
+    )
+    assert "apply=fit" in repr(model) and "network_time=unit_time" in repr(model)
+    assert repr(tfg.objectives.from_fn(worth, weights)) == (
+        "FromFn(params=<2 arrays, 90,300 numbers>, fn=worth, noisy=False)"
+    )
+    codes = jnp.array([0, 0, 1, 2])
+    status, cost = tfg.Status(codes, codes - 1), tfg.Cost(jnp.full(4, 7), jnp.arange(4), jnp.zeros(4, int))
+    assert repr(tfg.Samples(jnp.ones((4, 8, 8, 1)), status, cost, {})) == (
+        "Samples(x=float32[4, 8, 8, 1], status=Status(2 ok, 1 non-finite, 1 of invalid input), "
+        "cost=Cost(forwards=7, pullbacks=0..3, objective=0), info={})"
+    )
+    assert repr(tfg.DDIM(5, eta=jnp.float32(0.5))) == "DDIM(steps=5, eta=0.5, grid=None)"
+    assert repr(tfg.CFG(model, tfg.PerSample(jnp.ones(9)))).endswith("w=PerSample(values=float32[9]), negative=None, "
+                                                                    "batched=True)")  # fmt: skip
+    for each in (tfg.load("fashion-mnist"), tfg.load("fashion-mnist-evaluator"), tfg.metrics.moments(jnp.ones((4, 3)))):
+        assert len(repr(each)) < 500 and "\n" not in repr(each)
+    assert "float32[3]" in str(jax.eval_shape(lambda: tfg.Explicit(jnp.ones(3))))
+    assert repr(jax.eval_shape(lambda: status)) == "Status(code=int32[4], step=int32[4])"
+
+
+def fit(params, x, t, cond):
+    return x * t
+
+
+def worth(params, x0, target):
+    return x0.sum()

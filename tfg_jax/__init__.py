@@ -27,7 +27,8 @@ _HOMES = {
     ),
     "timesteps": ("CosineLogSNR", "Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
     "per_sample": ("PerSample",),
-    "denoiser": ("Clean", "Denoiser", "Model", "from_fn", "from_linen", "from_nnx"),
+    "denoiser": ("Clean", "Denoiser", "Model", "from_fn"),
+    "flax_models": ("from_linen", "from_nnx"),
     "lookahead": ("Clip", "Tweedie"),
     "truncated": ("FlowMap", "Reach", "TruncatedSolve"),
     "noise": ("NoiseTape",),
@@ -72,20 +73,26 @@ _HOMES = {
     "weights.released": ("load",),
     "shards": ("read_folder",),
 }
-_MODULES = {
-    "analytic": "analytic", "objectives": "objectives", "ode": "ode", "operators": "operators", "optimise": "optimise",
-    "special_cases": "guidance.special_cases",
-}  # fmt: skip
+_ROOMS = "analytic data metrics models objectives ode operators optimise report struct tasks training weights".split()
+_MODULES = {**{name: name for name in _ROOMS}, "special_cases": "guidance.special_cases"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from tfg_jax import analytic as analytic
+    from tfg_jax import data as data
+    from tfg_jax import metrics as metrics
+    from tfg_jax import models as models
     from tfg_jax import objectives as objectives
     from tfg_jax import ode as ode
     from tfg_jax import operators as operators
     from tfg_jax import optimise as optimise
+    from tfg_jax import report as report
+    from tfg_jax import struct as struct
+    from tfg_jax import tasks as tasks
+    from tfg_jax import training as training
+    from tfg_jax import weights as weights
     from tfg_jax.best import best_of_n as best_of_n
     from tfg_jax.config import from_json as from_json
     from tfg_jax.config import to_json as to_json
@@ -93,8 +100,6 @@ if TYPE_CHECKING:
     from tfg_jax.denoiser import Denoiser as Denoiser
     from tfg_jax.denoiser import Model as Model
     from tfg_jax.denoiser import from_fn as from_fn
-    from tfg_jax.denoiser import from_linen as from_linen
-    from tfg_jax.denoiser import from_nnx as from_nnx
     from tfg_jax.diagnose import HorizonCurve as HorizonCurve
     from tfg_jax.diagnose import diagnose_horizon as diagnose_horizon
     from tfg_jax.endtoend.controls import Controls as Controls
@@ -102,6 +107,8 @@ if TYPE_CHECKING:
     from tfg_jax.endtoend.run import preview_end_to_end as preview_end_to_end
     from tfg_jax.endtoend.run import upper_end_to_end_cost as upper_end_to_end_cost
     from tfg_jax.endtoend.source import DFlow as DFlow
+    from tfg_jax.flax_models import from_linen as from_linen
+    from tfg_jax.flax_models import from_nnx as from_nnx
     from tfg_jax.guidance import special_cases as special_cases
     from tfg_jax.guidance.base import StepContext as StepContext
     from tfg_jax.guidance.base import Unguided as Unguided

@@ -20,10 +20,21 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, Int, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number, check_numbers, check_steps, is_concrete, readable, real_parts
+from tfg_jax.checks import (
+    check_number,
+    check_numbers,
+    check_steps,
+    is_concrete,
+    readable,
+    real_parts,
+    show,
+)
 from tfg_jax.denoiser import Clean, Denoiser, Prediction, from_fn, path_velocity, unit_time
+from tfg_jax.kinds import public
 from tfg_jax.noise import root_key
 from tfg_jax.schedules import Level, Schedule
+
+__all__ = "Mixture gaussian mixture in_subspace conditional_objective component_objective".split()
 
 FLOW_STEPS = 512
 """Runge-Kutta steps of a mixture's flow map."""
@@ -221,19 +232,13 @@ class Mixture:
         return jnp.einsum("kij,kj->ki", self.axes, coordinates)
 
 
+@public
 def gaussian(mean: ArrayLike | Sequence[Any], cov: ArrayLike | Sequence[Any]) -> Mixture:
-    """A Gaussian.
-
-    Args:
-        mean: (D,).
-        cov: (D, D), symmetric positive definite.
-
-    Raises:
-        ValueError: as `mixture`.
-    """
+    """A Gaussian of mean (D,) and covariance (D, D), symmetric positive definite; raises as `mixture`."""
     return mixture([1.0], readable("mean", mean)[None], readable("cov", cov)[None])
 
 
+@public
 def mixture(
     weights: ArrayLike | Sequence[Any], means: ArrayLike | Sequence[Any], covs: ArrayLike | Sequence[Any]
 ) -> Mixture:
@@ -262,6 +267,7 @@ def mixture(
     return Mixture(*(jnp.asarray(a, jnp.result_type(float)) for a in (np.log(w / w.sum()), m, variances, axes)))
 
 
+@public
 def in_subspace(basis: ArrayLike | Sequence[Any], data: Mixture) -> Mixture:
     """The law of ``x0 = basis @ u`` with u of the law ``data``: a mixture whose support is a linear subspace.
 
@@ -360,7 +366,7 @@ class ComponentLogProb:
         count, dtype = self.data.means.shape[0], getattr(target, "dtype", None)
         integer = dtype is not None and jnp.issubdtype(dtype, jnp.integer)
         if not integer or getattr(target, "shape", None) != (num_samples,):
-            raise ValueError(f"target must be ({num_samples},) integers, one component a sample, got {target!r:.60}")
+            raise ValueError(f"target must be ({num_samples},) integers, one component a sample, got {show(target)}")
         if is_concrete(target) and not bool(np.all((np.asarray(target) >= 0) & (np.asarray(target) < count))):
             raise ValueError(f"target must lie in 0..{count - 1}, the components of the mixture")
 
@@ -369,6 +375,7 @@ class ComponentLogProb:
         return jax.nn.log_softmax(law.joint_log_prob(x))[target]
 
 
+@public
 def conditional_objective(A: ArrayLike, noise_std: ArrayLike, data: Mixture) -> MeasurementLogProb:
     """The exact noisy objective of a linear measurement; the target is y.
 
@@ -390,6 +397,7 @@ def conditional_objective(A: ArrayLike, noise_std: ArrayLike, data: Mixture) -> 
     return MeasurementLogProb(data, matrix, noise_std)
 
 
+@public
 def component_objective(data: Mixture, *, noisy: bool = True) -> ComponentLogProb:
     """The log-probability of a component given a sample; the target is its number, 0..K-1.
 

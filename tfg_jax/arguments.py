@@ -10,13 +10,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
-from tfg_jax.checks import check_choice, check_count, check_declared, check_number, check_one, is_concrete
+from tfg_jax.checks import (
+    check_choice,
+    check_count,
+    check_declared,
+    check_number,
+    check_one,
+    is_concrete,
+    show,
+)
 from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Unguided
 from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.guidance.ugd import UGD
+from tfg_jax.kinds import check_kind, kind_of
 from tfg_jax.lookahead import Clip
 from tfg_jax.noise import NoiseTape
 from tfg_jax.objectives.base import check_leading, output_of
@@ -26,24 +36,6 @@ from tfg_jax.timesteps import Uniform
 from tfg_jax.truncated import TruncatedSolve
 
 LAST_INDEX = 2**31  # indices of samples are int32
-
-
-def check_kinds(**given: Any) -> None:
-    """Each argument is an object of its kind; a name, a class or a bare number in its place is told what to give."""
-    wanted = {  # known by what each of its kind can do, so that a class of the user's own needs no base
-        "key": ("dtype", "jax.random.key(seed)"),
-        "model": ("at", "a model such as tfg.from_fn(...) or tfg.load(name)"),
-        "guidance": ("step", "a method such as TFG()"),
-        "sampler": ("advance", "a rule such as DDIM(steps=50)"),
-        "lookahead": ("cost", "one such as Tweedie()"),
-        "clip": ("gradient", "Clip(low, high)"),
-        "noise": ("at", "a NoiseTape"),
-        "record": ("summary", "Record(steps=..., summary=...)"),
-    }
-    for name, value in given.items():
-        part, fix = wanted[name]
-        if value is not None and (isinstance(value, type) or not hasattr(type(value), part)):
-            raise ValueError(f"{name}={value!r:.60} is no {name} of tfg_jax; pass {fix}")
 
 
 def check_guidance(
@@ -132,7 +124,7 @@ def check_cond(model: Model, cond: Any, num_samples: int) -> None:
             )
         return
     if model.num_classes is None:
-        check_leading(cond, num_samples)
+        check_leading(cond, num_samples, "cond")
         return
     check_classes("cond", cond, num_samples, model.num_classes, each=model.cond_shape)
 
@@ -202,18 +194,24 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> tuple[str, Any]:
         return "schedule's t_start", schedule.t_start if _check_schedule(schedule, steps) else None
     usable: bool = callable(grid) and not isinstance(grid, type)
     if not usable:
-        raise ValueError(f"grid={grid!r:.60} is no time grid; pass one such as Uniform()")
+        raise ValueError(f"grid={show(grid)} is no time grid; pass one such as Uniform()")
     check_declared(grid)
     nodes = getattr(schedule, "num_nodes", None)
     if nodes is not None and getattr(grid, "num_nodes", nodes) != nodes:
         raise ValueError(
             f"grid has num_nodes={grid.num_nodes}, the schedule's table has {nodes}; pass num_nodes={nodes}"
         )
+    for name, low in (("num_nodes", 1), ("offset", 0)):
+        if hasattr(grid, name):
+            check_count(name, getattr(grid, name), low)
     name = f"grid={type(grid).__name__}"
     # A grid of numbers is checked under a trace as well; a function may close over what is traced.
     known = is_dataclass(grid) and all(is_concrete(leaf) for leaf in jax.tree.leaves((grid, schedule)))
     with jax.ensure_compile_time_eval() if known else nullcontext():
-        times: Any = grid(schedule, steps)
+        try:
+            times: Any = grid(schedule, steps)
+        except (TypeError, ArithmeticError) as error:
+            raise ValueError(f"grid={show(grid)} gives no {steps} times: {error}; mend its numbers"[:300]) from error
     if times.shape != (steps + 1,):
         raise ValueError(
             f"{name} gives times of shape {times.shape}, steps={steps} needs ({steps + 1},); its "
@@ -292,6 +290,8 @@ def _falls(schedule: Schedule, steps: int) -> bool:
 def check_counts(num_samples: Any, chunk: Any, index_offset: Any) -> None:
     """Whole numbers in range."""
     check_count("num_samples", num_samples)
+    if num_samples > LAST_INDEX:
+        raise ValueError(f"num_samples={num_samples} must be at most {LAST_INDEX}, the indices there are; split it")
     if chunk is not None:
         check_count("chunk", chunk)
     if not isinstance(index_offset, jax.Array):
@@ -309,8 +309,9 @@ def check_clip(clip: Clip | None) -> None:
     if clip is None:
         return
     check_choice("clip.gradient", clip.gradient, ("inside", "outside"))
-    check_number("clip.low", clip.low)
-    check_number("clip.high", clip.high)
+    for name in ("low", "high"):
+        check_kind(f"clip.{name}", getattr(clip, name), kind_of(ArrayLike))
+        check_number(f"clip.{name}", getattr(clip, name))
     if is_concrete(clip.low) and is_concrete(clip.high) and not np.asarray(clip.low) < np.asarray(clip.high):
         raise ValueError(f"clip.low={clip.low} must be below clip.high={clip.high}")
 
@@ -320,7 +321,8 @@ def check_window(window: Any) -> None:
     if window is None:
         return
     if not isinstance(window, tuple | list) or len(window) != 2:
-        raise ValueError(f"window={window!r} must be (low, high), log-SNRs between which guidance acts")
+        shown = window if isinstance(window, float) else show(window)
+        raise ValueError(f"window={shown} must be (low, high), log-SNRs between which guidance acts")
     for name, bound in zip(("low", "high"), window, strict=True):
         check_one(f"window's {name}", bound)
     if all(is_concrete(bound) for bound in window) and not np.asarray(window[0]) < np.asarray(window[1]):

@@ -5,6 +5,7 @@ The score may be the guiding objective or any other log-weight of clean samples.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,22 +16,24 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from tfg_jax.batch import in_chunks, map_samples, on_any_mesh
 from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Model
+from tfg_jax.kinds import public
 from tfg_jax.numbers import one_form
 from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.result import Cost, Samples
 from tfg_jax.sample import sample
 
 
+@public
 def best_of_n(
     key: PRNGKeyArray,
     model: Model,
     *,
     n: int,
     num_samples: int,
-    score: Objective,
+    score: Objective | Callable[..., Array],
     target: PyTree = None,
     cond: PyTree = None,
-    objective: Objective | None = None,
+    objective: Objective | Callable[..., Array] | None = None,
     index_offset: int = 0,
     **options: Any,
 ) -> Samples:

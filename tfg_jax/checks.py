@@ -52,7 +52,7 @@ def check_real(name: str, value: Any) -> None:
     """Raise ValueError unless ``value`` is a real number or an array of them."""
     dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
     if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
-        raise ValueError(f"{name}={_show(value)} must be a real number")
+        raise ValueError(f"{name}={show(value)} must be a real number")
 
 
 def check_numbers(
@@ -73,7 +73,7 @@ def check_numbers(
     if high is not None:
         bad |= numbers > high
     if np.any(bad):
-        raise ValueError(f"{name}={_show(value)} must be {bound}")
+        raise ValueError(f"{name}={show(value)} must be {bound}")
 
 
 def readable(name: str, value: Any) -> np.ndarray:
@@ -90,9 +90,9 @@ def readable(name: str, value: Any) -> np.ndarray:
 def check_count(name: str, value: Any, low: int = 1, high: int | None = None) -> None:
     """Raise ValueError unless ``value`` is an integer >= ``low``, and <= ``high`` if that is given."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-        raise ValueError(f"{name}={_show(value)} must be an integer >= {low}")
+        raise ValueError(f"{name}={show(value)} must be an integer >= {low}")
     if high is not None and value > high:
-        raise ValueError(f"{name}={_show(value)} must be at most {high}")
+        raise ValueError(f"{name}={show(value)} must be at most {high}")
 
 
 def check_steps(steps: Any) -> None:
@@ -102,13 +102,24 @@ def check_steps(steps: Any) -> None:
 
 def check_choice(name: str, value: Any, choices: tuple[str | int, ...]) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``."""
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(map(str, choices))}")
+    if not isinstance(value, str | int) or value not in choices:
+        raise ValueError(f"{name}={show(value)} is unknown; choose one of {', '.join(map(str, choices))}")
 
 
-def _show(value: Any) -> str:
-    text = np.array2string(np.asarray(value), threshold=6, edgeitems=2).replace("\n", " ")
+def show(value: Any) -> str:
+    """``value`` in at most 60 letters on one line, for messages: a large array by its shape, all else by its repr."""
+    if isinstance(value, Tracer) or (hasattr(value, "dtype") and np.size(value) > 6):
+        text = f"an array of shape {tuple(value.shape)}"
+    elif isinstance(value, str | bool | int | float | complex | np.ndarray | np.generic) or _is_array(value):
+        text = np.array2string(np.asarray(value))
+    else:
+        text = repr(value)
+    text = " ".join(text.split())
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, jax.Array) and not jnp.issubdtype(value.dtype, jax.dtypes.extended)
 
 
 def safe_abs(x: Array, floor: float = 1e-12) -> Array:

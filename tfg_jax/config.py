@@ -26,6 +26,7 @@ from tfg_jax.guidance.mpgd import MPGD
 from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.guidance.tfg import TFG
 from tfg_jax.guidance.ugd import UGD
+from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip, Tweedie
 from tfg_jax.readers import parse_json
 from tfg_jax.samplers.multistep import DPMSolverPP2M
@@ -44,6 +45,7 @@ CLASSES: tuple[type, ...] = (
 """The configuration classes that JSON may name."""
 
 
+@public
 def to_json(config: Any, indent: int | None = None) -> str:
     """A configuration object as JSON text.
 
@@ -53,6 +55,7 @@ def to_json(config: Any, indent: int | None = None) -> str:
     return json.dumps(to_plain(config), indent=indent, allow_nan=False)
 
 
+@public
 def from_json(text: str) -> Any:
     """The configuration object of a JSON text made by `to_json` or written by hand.
 

@@ -23,8 +23,10 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number
+from tfg_jax.checks import check_choice, check_count, check_number
 from tfg_jax.class_table import check_class_table
+from tfg_jax.kinds import check_fields, check_kind, check_leaves, kind_of, public
+from tfg_jax.networks import check_function, is_array, partition
 from tfg_jax.per_sample import PerSample, check_model_number
 from tfg_jax.schedules import Level, Schedule, table_position
 
@@ -179,7 +181,17 @@ class Denoiser:
         params = self.params
         if self.dtype is not None:
             x, params = x.astype(self.dtype), jax.tree.map(self._cast, params)
-        return self.apply(params, x, t_network, cond)
+        given = f"one sample of shape {x.shape}, a time of shape () and {'no cond' if cond is None else 'a cond'}"
+        try:
+            raw = self.apply(params, x, t_network, cond)
+        except Exception as error:  # whatever a network of the user's own may raise
+            why = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+            raise ValueError(f"the network cannot read {given}: {why}; {_advice(error, self.apply)}") from error
+        if not is_array(raw):
+            raise ValueError(
+                f"the network returns a {type(raw).__name__}, not an array; wrap it to return its prediction"
+            )
+        return raw
 
     def _cast(self, leaf: Array) -> Array:
         return leaf.astype(self.dtype) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
@@ -209,8 +221,21 @@ class Denoiser:
                 return Clean(x0, (x - alpha * x0) / sigma)
 
     def astype(self, dtype: DTypeLike | None) -> Denoiser:
-        """The same denoiser with its network alone in ``dtype``; schedule and guidance maths keep their precision."""
+        """The same denoiser with its network alone in ``dtype``; schedule and guidance maths keep their precision.
+
+        Raises ValueError for a dtype that is not floating; None gives the weights' own back.
+        """
+        check_floating(dtype)
         return self.replace(dtype=dtype)  # type: ignore[attr-defined]
+
+
+def _advice(error: Exception, apply: Any) -> str:
+    """What to do about an error of the user's network."""
+    if isinstance(error, jax.errors.JAXTypeError):
+        return "write it in jax.numpy, without NumPy and Python's if on traced values"
+    if hasattr(apply, "call"):
+        return "flags such as train are given by call={'train': False}"
+    return "from_fn takes a function of one sample; give a batched one x[None] and take its [0]"
 
 
 def path_velocity(schedule: Schedule, t: Array) -> tuple[Array, Array]:
@@ -240,9 +265,10 @@ def log_sigma_time(schedule: Schedule, t: Array) -> Array:
     return -0.125 * schedule.level(t).log_snr
 
 
+@public
 def from_fn(
     fn: Callable[[PyTree, Array, Array, Any], Array],
-    params: PyTree,
+    params: Any,
     schedule: Schedule,
     *,
     prediction: Prediction,
@@ -257,7 +283,8 @@ def from_fn(
 
     Args:
         fn: ``(params, x, t_network, cond) -> raw``, all of one sample; cond is None for an unconditional call.
-        params: its weights, any pytree (``None`` if it has none).
+        params: its weights, any pytree (``None`` if it has none), an Equinox module too; what is neither number nor
+            array is held static.
         schedule: the schedule it was trained on.
         prediction: "eps", "x0", "v", "score", "velocity" or "edm".
         shape: shape of one sample, e.g. (28, 28, 1).
@@ -267,14 +294,25 @@ def from_fn(
         null_cond: the class meaning "no condition": one of 0..num_classes - 1, or num_classes itself where the network
             has one row more.
         sigma_data: data standard deviation, > 0, one number or `PerSample`, read by "edm" only.
-        dtype: precision of the network alone.
+        dtype: precision of the network alone, a floating one.
 
     Raises:
-        ValueError: unknown prediction, a null condition without classes or beyond them, classes beyond the table that
-            the network looks them up in, or a sigma_data that is not one number > 0.
+        ValueError: an argument of another kind or out of range, a function of other arguments, a network in training
+            mode, a null condition without classes or beyond them, classes beyond the table that the network looks them
+            up in, or a sigma_data that is not one number > 0.
     """
-    if prediction not in get_args(Prediction):
-        raise ValueError(f"prediction={prediction!r} is unknown; choose one of {', '.join(get_args(Prediction))}")
+    check_choice("prediction", prediction, get_args(Prediction))
+    check_function("fn", fn, "(params, x, t_network, cond)")
+    if network_time is not None:
+        check_function("network_time", network_time, "(schedule, t)")
+    for size in shape:
+        check_count("shape's entry", size)
+    if num_classes is not None:
+        check_count("num_classes", num_classes)
+    check_floating(dtype)
+    check_fields(schedule)
+    check_leaves(schedule=schedule)
+    fn, params = partition("params", fn, params)
     if null_cond is not None and num_classes is None:
         raise ValueError(f"null_cond={null_cond} needs num_classes; pass the number of classes of the network")
     check_class_table(fn, params, shape, num_classes, null_cond)
@@ -285,55 +323,13 @@ def from_fn(
         network_time = log_sigma_time if prediction == "edm" else index_time if discrete else unit_time
     return Denoiser(
         params=params, schedule=schedule, sigma_data=sigma_data, apply=fn, prediction=prediction,
-        network_time=network_time, shape=tuple(shape), num_classes=num_classes, null_cond=null_cond, dtype=dtype,
+        network_time=network_time, shape=tuple(map(int, shape)), num_classes=num_classes, null_cond=null_cond,
+        dtype=dtype,
     )  # fmt: skip
 
 
-@struct.dataclass
-class NnxApply:
-    """Calls a batched Flax NNX network on one sample, adding and stripping the batch axis; hashable for jit's cache."""
-
-    graphdef: Any = struct.field(pytree_node=False)
-
-    def __call__(self, params: PyTree, x: Array, t: Array, cond: Any) -> Array:
-        from flax import nnx
-
-        inputs = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (x, t) if cond is None else (x, t, cond))
-        return nnx.merge(self.graphdef, params)(*inputs)[0]
-
-
-@struct.dataclass
-class LinenApply:
-    """Calls a batched Flax Linen network on one sample, adding and stripping the batch axis."""
-
-    module: Any = struct.field(pytree_node=False)
-
-    def __call__(self, params: PyTree, x: Array, t: Array, cond: Any) -> Array:
-        inputs = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (x, t) if cond is None else (x, t, cond))
-        return self.module.apply(params, *inputs)[0]
-
-
-def from_nnx(module: Any, schedule: Schedule, **options: Any) -> Denoiser:
-    """A denoiser from an ordinary batched Flax NNX network ``module(x, t[, cond])``, x of shape (batch, *shape).
-
-    Args:
-        module: the network; put it in evaluation mode first (``module.eval()``).
-        schedule: the schedule it was trained on.
-        **options: as `from_fn`; prediction and shape are required.
-    """
-    from flax import nnx
-
-    graphdef, state = nnx.split(module)
-    return from_fn(NnxApply(graphdef), nnx.to_pure_dict(state), schedule, **options)
-
-
-def from_linen(module: Any, variables: PyTree, schedule: Schedule, **options: Any) -> Denoiser:
-    """A denoiser from an ordinary batched Flax Linen network ``module.apply(variables, x, t[, cond])``.
-
-    Args:
-        module: the network.
-        variables: its variable collections, ``{"params": ...}``.
-        schedule: the schedule it was trained on.
-        **options: as `from_fn`; prediction and shape are required.
-    """
-    return from_fn(LinenApply(module), variables, schedule, **options)
+def check_floating(dtype: DTypeLike | None) -> None:
+    """Raise ValueError unless ``dtype`` is a floating one, or None."""
+    check_kind("dtype", dtype, kind_of(DTypeLike | None))
+    if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype={jnp.dtype(dtype).name} is no floating precision; use float32, bfloat16 or float16")

@@ -21,7 +21,8 @@ from jaxtyping import Array, Float, PyTree
 from tfg_jax import arguments, struct
 from tfg_jax.batch import in_chunks, map_samples
 from tfg_jax.checks import check_numbers, safe_norm
-from tfg_jax.denoiser import Denoiser
+from tfg_jax.denoiser import Model
+from tfg_jax.kinds import check_leaves, public
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.numbers import number, one_form
 from tfg_jax.objectives.base import Objective, as_objective
@@ -52,8 +53,9 @@ class HorizonCurve:
     cost: Cost
 
 
+@public
 def diagnose_horizon(
-    model: Denoiser,
+    model: Model,
     x: Float[Array, "n *shape"],
     t: ArrayLike,
     objective: Objective | Callable[..., Array],
@@ -97,6 +99,8 @@ def diagnose_horizon(
     arguments.check_cond(model, cond, len(x))
     arguments.check_counts(len(x), chunk, 0)
     objective.check(target, len(x), model.shape)
+    arguments.check_scalar(objective, target, model.shape)
+    check_leaves(model=model, objective=objective, cond=cond, target=target, lookahead=solve)
     form = partial(one_form, dtype=x.dtype)
     shared = (form(model), number(t, x.dtype), form(objective), jnp.asarray(horizons, x.dtype), form(solve))
     found = in_chunks(_diagnose, shared, {"x": x, "cond": cond, "target": target}, chunk)
@@ -105,7 +109,7 @@ def diagnose_horizon(
 
 @jax.jit
 def _diagnose(
-    model: Denoiser, t: ArrayLike, objective: Any, horizons: Array, lookahead: TruncatedSolve, data: dict[str, Any]
+    model: Model, t: ArrayLike, objective: Any, horizons: Array, lookahead: TruncatedSolve, data: dict[str, Any]
 ) -> tuple:
     level = model.schedule.level(t)
     every = jnp.append(horizons, 1.0)

@@ -19,6 +19,7 @@ from tfg_jax import arguments, loops
 from tfg_jax.batch import in_chunks, map_samples
 from tfg_jax.checks import check_choice, check_steps
 from tfg_jax.denoiser import Model
+from tfg_jax.kinds import check_leaves, public
 from tfg_jax.numbers import one_form
 from tfg_jax.per_sample import split_per_sample, with_own
 from tfg_jax.result import OK, Cost, Samples, Status, judged
@@ -28,6 +29,7 @@ FIRST_SHARE = 1e-2
 """The network is not defined at sigma = 0: the first slope is taken at this share of the first step."""
 
 
+@public
 def invert(
     model: Model,
     x: Float[Array, "n *shape"],
@@ -57,7 +59,6 @@ def invert(
     Raises:
         ValueError: samples of another shape than the model's, bad counts or order.
     """
-    arguments.check_kinds(model=model)
     n = x.shape[0] if getattr(x, "ndim", 0) else 0
     arguments.check_samples("x", x, (n, *model.shape))
     arguments.check_cond(model, cond, n)
@@ -68,6 +69,7 @@ def invert(
     check_steps(steps)
     arguments.check_signal(model, None, *arguments.check_grid(grid, model.schedule, steps))
     check_choice("order", order, (1, 2))  # type: ignore[arg-type]
+    check_leaves(model=model, cond=cond, grid=grid)
     bare, own = split_per_sample(one_form(model, x.dtype))
     per_sample = {"x": x, "cond": cond, "model": own}
     return in_chunks(

@@ -116,16 +116,21 @@ class Clip:
     high: ArrayLike = 1.0
     gradient: Literal["inside", "outside"] = struct.field(pytree_node=False, default="inside")
 
+    def _bounds(self, x0: Array) -> tuple[Array, Array]:
+        """The range in the precision of the estimate, which a bound of another one must not change."""
+        return jnp.asarray(self.low, x0.dtype), jnp.asarray(self.high, x0.dtype)
+
     def clean(self, clean: Clean, x: Array, level: Level) -> Clean:
         """The clipped estimate with the noise recomputed from it, so that ``x = alpha x0 + sigma eps`` still holds."""
-        x0 = jnp.clip(clean.x0, self.low, self.high)
+        x0 = jnp.clip(clean.x0, *self._bounds(clean.x0))
         return Clean(x0, ((x - level.alpha * x0) / level.sigma).astype(x.dtype))
 
     def look(self, look: Look) -> tuple[Float[Array, "*shape"], Callable[[Array], Array]]:
         """The clipped estimate for the objective and its pullback."""
-        x0 = jnp.clip(look.x0, self.low, self.high)
+        low, high = self._bounds(look.x0)
+        x0 = jnp.clip(look.x0, low, high)
         if self.gradient == "outside":
             return x0, look.pullback
         # An entry exactly on the bound keeps its gradient, where jnp.clip would halve it.
-        inside = (look.x0 >= self.low) & (look.x0 <= self.high)
+        inside = (look.x0 >= low) & (look.x0 <= high)
         return x0, lambda cotangent: look.pullback(jnp.where(inside, cotangent, 0.0))

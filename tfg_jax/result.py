@@ -6,16 +6,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree
 
 from tfg_jax import struct
+from tfg_jax.checks import is_concrete
 
 OK = 0
 NON_FINITE = 1
 INVALID_INPUT = 2
 DIVERGED = 3
 UNGUIDED = 4
+NAMES = {
+    OK: "ok", NON_FINITE: "non-finite", INVALID_INPUT: "of invalid input", DIVERGED: "diverged", UNGUIDED: "unguided",
+}  # fmt: skip
 
 LARGEST = 1e4
 """A state with a larger entry, in units of the data, has diverged.
@@ -56,6 +61,13 @@ class Status:
     code: Int[Array, "*batch"]
     step: Int[Array, "*batch"]
 
+    def __repr__(self) -> str:
+        if not _is_known(self.code):
+            return struct.short_repr(self)
+        codes = np.atleast_1d(np.asarray(self.code))
+        found = {name: int((codes == code).sum()) for code, name in NAMES.items()}
+        return f"Status({', '.join(f'{count} {name}' for name, count in found.items() if count or name == 'ok')})"
+
     @property
     def ok(self) -> Any:
         """True where the sample finished, guided or not: codes `OK` and `UNGUIDED`."""
@@ -76,6 +88,10 @@ class Cost:
     pullbacks: Int[Array, "*batch"] | int = 0
     objective: Int[Array, "*batch"] | int = 0
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{field}={_span(getattr(self, field))}" for field in ("forwards", "pullbacks", "objective"))
+        return f"Cost({counts})"
+
     def __add__(self, other: Cost) -> Cost:
         return jax.tree.map(lambda a, b: a + b, self, other)
 
@@ -89,6 +105,18 @@ class Cost:
     def as_arrays(self) -> Cost:
         """The same counts as int32 arrays, for use as a loop carry."""
         return jax.tree.map(lambda a: jnp.asarray(a, jnp.int32), self)
+
+
+def _is_known(value: Any) -> bool:
+    return isinstance(value, int | np.ndarray | np.generic | jax.Array) and is_concrete(value) and np.size(value) > 0
+
+
+def _span(count: Any) -> str:
+    """A count, or the range that the samples' counts span."""
+    if not _is_known(count):
+        return str(getattr(count, "dtype", count))
+    low, high = int(np.min(count)), int(np.max(count))
+    return str(low) if low == high else f"{low}..{high}"
 
 
 @struct.dataclass

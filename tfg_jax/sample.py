@@ -14,8 +14,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
 from tfg_jax.batch import check_sharding, in_chunks, indices, map_samples, placed
+from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Guidance, Unguided, step_cost
+from tfg_jax.kinds import check_leaves, public
 from tfg_jax.lookahead import Clip, Lookahead, Tweedie
 from tfg_jax.noise import KeyNoise, NoiseTape, root_key, sample_key
 from tfg_jax.numbers import number, one_form
@@ -30,6 +32,7 @@ from tfg_jax.samplers.rules import DDIM, Sampler
 from tfg_jax.timesteps import Uniform
 
 
+@public
 def sample(
     key: PRNGKeyArray,
     model: Model,
@@ -46,7 +49,7 @@ def sample(
     noise: NoiseTape | None = None,
     window: tuple[ArrayLike, ArrayLike] | None = None,
     record: Record | None = None,
-    index_offset: int | Array = 0,
+    index_offset: ArrayLike = 0,
     chunk: int | None = None,
     sharding: NamedSharding | None = None,
 ) -> Samples:
@@ -85,21 +88,15 @@ def sample(
         ValueError: an argument of wrong shape, dtype or range, or one that cannot have an effect; the message names it.
     """
     sampler = DDIM() if sampler is None else sampler
-    arguments.check_kinds(
-        key=key,
-        model=model,
-        guidance=guidance,
-        sampler=sampler,
-        lookahead=lookahead,
-        clip=clip,
-        noise=noise,
-        record=record,
-    )
     objective = None if objective is None else as_objective(objective)
     n = _count(num_samples, cond, target, start, noise)
     _check(
         model, n, cond, objective, target, guidance, lookahead, sampler, clip, start, noise, window, index_offset,
         chunk, record,
+    )  # fmt: skip
+    check_leaves(
+        model=model, objective=objective, guidance=guidance, lookahead=lookahead, sampler=sampler, cond=cond,
+        target=target,
     )  # fmt: skip
     check_sharding(sharding, num_samples=n, chunk=chunk)
     dtype = _dtype(start, noise)
@@ -115,6 +112,7 @@ def sample(
     )
 
 
+@public
 def sampling_times(
     model: Model, sampler: Sampler, start_time: ArrayLike | None = None
 ) -> Float[Array, " {sampler.steps}+1"]:
@@ -122,6 +120,7 @@ def sampling_times(
 
     With a ``start_time`` the whole grid is squeezed: its times are multiplied by start_time / first time.
     """
+    check_number("start_time", start_time, low=0.0, high=1.0, strict=True)
     times = (sampler.grid or Uniform())(model.schedule, sampler.steps)
     if start_time is not None:
         start = jnp.asarray(start_time, times.dtype)
@@ -129,6 +128,7 @@ def sampling_times(
     return times
 
 
+@public
 def upper_cost(
     guidance: Guidance | None,
     lookahead: Lookahead | None,

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from tfg_jax import struct
 from tfg_jax.checks import check_count, check_number, is_concrete, readable, safe_sqrt
+from tfg_jax.kinds import public
 
 T_OPEN = 0.999
 """Where sampling starts on schedules whose alpha vanishes at t = 1 (cosine, rectified flow)."""
@@ -306,6 +307,7 @@ def table_position(num_nodes: int, t: ArrayLike) -> Array:
     return nodes - jax.lax.stop_gradient(jnp.where(near, off, 0.0))
 
 
+@public
 def from_alphas_cumprod(alphas_cumprod: ArrayLike) -> Discrete:
     """The schedule of a discrete checkpoint.
 
@@ -332,6 +334,7 @@ def from_alphas_cumprod(alphas_cumprod: ArrayLike) -> Discrete:
         return Discrete(_float(np.concatenate([[0.0], 0.5 * np.log(table)])))
 
 
+@public
 def cosine_table(num_nodes: int, offset: float = 0.008, max_beta: float = 0.999) -> Float[np.ndarray, " T"]:
     """The cosine ``alphas_cumprod`` of discrete checkpoints (Nichol & Dhariwal, arXiv 2102.09672), in float64.
 

@@ -8,9 +8,14 @@ time only, so a compiled function called with a `Heun` now and then ran the prog
 from __future__ import annotations
 
 import dataclasses
+import math
+import types
+from collections.abc import Mapping
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 T = TypeVar("T")
 
@@ -27,8 +32,10 @@ def field(*, pytree_node: bool = True, **options: Any) -> Any:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def dataclass(cls: type[T]) -> type[T]:
-    """``cls`` as a frozen dataclass and pytree node, with ``replace(**fields)``."""
-    cls = dataclasses.dataclass(frozen=True)(cls)
+    """``cls`` as a frozen dataclass and pytree node, with ``replace(**fields)`` and a `short_repr` of its own."""
+    cls = dataclasses.dataclass(frozen=True, repr=False)(cls)
+    if "__repr__" not in vars(cls):
+        cls.__repr__ = short_repr  # type: ignore[method-assign]
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     data = tuple(f.name for f in fields if f.metadata.get("pytree_node", True))
     static = tuple(f.name for f in fields if not f.metadata.get("pytree_node", True))
@@ -44,6 +51,45 @@ def dataclass(cls: type[T]) -> type[T]:
     def unflatten(aux: tuple, leaves: Any) -> Any:
         return cls(**dict(zip(data, leaves, strict=True)), **dict(zip(static, aux, strict=True)))
 
-    cls.replace = dataclasses.replace  # type: ignore[attr-defined]
+    cls.replace, cls.is_struct = dataclasses.replace, True  # type: ignore[attr-defined]
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     return cls
+
+
+def short_repr(node: Any) -> str:
+    """The fields of a dataclass on one line: arrays as dtype and shape, weights as their count, functions by name."""
+    fields = (f"{field.name}={_short(getattr(node, field.name))}" for field in dataclasses.fields(node))
+    return f"{type(node).__name__}({', '.join(fields)})"
+
+
+def _short(value: Any) -> str:
+    if hasattr(type(value), "is_struct"):
+        return repr(value)
+    if hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, type):
+        return _short_array(value)
+    if isinstance(value, Mapping) or (isinstance(value, list | tuple) and len(value) > 4):
+        return _short_tree(value)
+    if isinstance(value, tuple) and type(value) is tuple:
+        inside = ", ".join(map(_short, value))
+        return f"({inside},)" if len(value) == 1 else f"({inside})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
+    if isinstance(value, types.FunctionType):
+        return value.__qualname__
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else f"<{type(value).__name__}>"
+
+
+def _short_array(value: Any) -> str:
+    known = isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(value, jax.core.Tracer)
+    if known and value.shape == () and not jnp.issubdtype(value.dtype, jax.dtypes.extended):
+        return repr(np.asarray(value).item())
+    return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
+
+
+def _short_tree(value: Any) -> str:
+    leaves = jax.tree.leaves(value)
+    arrays = [leaf for leaf in leaves if hasattr(leaf, "shape")]
+    if len(arrays) < len(leaves) or not leaves:
+        return repr(value) if len(repr(value)) <= 60 else f"<{type(value).__name__} of {len(value)}>"
+    return f"<{len(arrays)} arrays, {sum(math.prod(leaf.shape) for leaf in arrays):,} numbers>"

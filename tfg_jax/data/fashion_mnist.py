@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from tfg_jax.kinds import public
+
 CLASS_NAMES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
@@ -65,6 +67,7 @@ _FILES = {
 }
 
 
+@public
 def find_folder(path: str | os.PathLike | None = None) -> Path:
     """Folder that holds the four files: `path`, else `$TFG_JAX_DATA/fashion-mnist`, else the Debian package's folder.
 
@@ -86,6 +89,7 @@ def find_folder(path: str | os.PathLike | None = None) -> Path:
     )
 
 
+@public
 def load(
     split: str, path: str | os.PathLike | None = None
 ) -> tuple[Float[np.ndarray, "n 28 28 1"], Int[np.ndarray, " n"]]:
@@ -101,11 +105,13 @@ def load(
     return to_float(images[..., None]), labels.astype(np.int32)
 
 
+@public
 def to_float(images: np.ndarray) -> np.ndarray:
     """uint8 pixels 0..255 to float32 in [-1, 1]."""
     return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
+@public
 def halves(labels: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
     """Class-balanced, deterministic split of the training set: indices (guide half, evaluator half), each sorted.
 

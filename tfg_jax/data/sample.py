@@ -6,10 +6,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tfg_jax.data.fashion_mnist import to_float
+from tfg_jax.kinds import public
 
 SAMPLE_FILE = "fashion_mnist_test_sample.npz"
 
 
+@public
 def load_sample() -> tuple[Float[np.ndarray, "100 28 28 1"], Int[np.ndarray, " 100"]]:
     """Images in [-1, 1] (float32) and labels 0..9 (int32), sorted by class; needs no data set on disk."""
     with resources.files("tfg_jax.data").joinpath(SAMPLE_FILE).open("rb") as stream:

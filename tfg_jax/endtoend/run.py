@@ -20,6 +20,7 @@ from tfg_jax.denoiser import Model
 from tfg_jax.endtoend.controls import Controls
 from tfg_jax.endtoend.descend import lbfgs, minimise
 from tfg_jax.endtoend.source import DFlow, searches
+from tfg_jax.kinds import check_leaves, public
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.loops import as_varying, varying_over
 from tfg_jax.noise import KeyNoise, root_key, sample_key
@@ -30,6 +31,7 @@ from tfg_jax.sample import sampling_times
 from tfg_jax.samplers.ode import Euler
 
 
+@public
 def end_to_end(
     key: PRNGKeyArray,
     model: Model,
@@ -41,7 +43,7 @@ def end_to_end(
     cond: PyTree = None,
     start: Float[Array, "n *shape"] | None = None,
     blend: ArrayLike | None = None,
-    index_offset: int | Array = 0,
+    index_offset: ArrayLike = 0,
     chunk: int | None = None,
     sharding: NamedSharding | None = None,
 ) -> Samples:
@@ -97,6 +99,7 @@ class Preview(NamedTuple):
     memory: int | None
 
 
+@public
 def preview_end_to_end(
     model: Model,
     method: DFlow | Controls,
@@ -152,9 +155,11 @@ def _checked(
     elif blend is not None:
         raise ValueError("blend has no effect without start; pass start=, e.g. tfg.invert(model, x).x, or drop blend")
     check_number("blend", blend, low=0.0, high=1.0)
+    check_leaves(model=model, method=method, objective=objective, cond=cond, target=target)
     return objective, {"cond": cond, "target": target, "start": start}
 
 
+@public
 def upper_end_to_end_cost(method: DFlow | Controls, model: Model | None = None, *, conditional: bool = True) -> Cost:
     """Calls per sample of a run before it is made; early stops can only make it cheaper.
 

@@ -12,9 +12,11 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray, Estimate, mean_ci, wilson
 
 
+@public
 def correct(logits: Float[AnyArray, "n K"], targets: Int[AnyArray, "n"]) -> Bool[np.ndarray, "n"]:
     """Per sample: is the requested class the most likely one? False where a logit is not finite.
 
@@ -24,12 +26,14 @@ def correct(logits: Float[AnyArray, "n K"], targets: Int[AnyArray, "n"]) -> Bool
     return np.isfinite(logits).all(axis=1) & (logits.argmax(axis=1) == targets)
 
 
+@public
 def target_probability(logits: Float[AnyArray, "n K"], targets: Int[AnyArray, "n"]) -> Float[np.ndarray, "n"]:
     """Per sample: softmax probability of the requested class, in [0, 1]; 0 where a logit is not finite."""
     logits, targets = _checked(logits, targets)
     return probabilities(logits)[np.arange(len(targets)), targets]
 
 
+@public
 def probabilities(logits: Float[AnyArray, "n K"]) -> Float[np.ndarray, "n K"]:
     """Softmax in float64, (n, K); a row with a non-finite logit is all 0."""
     logits = np.asarray(logits, np.float64)
@@ -39,12 +43,14 @@ def probabilities(logits: Float[AnyArray, "n K"]) -> Float[np.ndarray, "n K"]:
     return np.where(finite, weights / weights.sum(axis=1, keepdims=True), 0.0)
 
 
+@public
 def accuracy(logits: Float[AnyArray, "n K"], targets: Int[AnyArray, "n"], level: float = 0.95) -> Estimate:
     """Share of samples classified as requested, with its Wilson interval; see `correct`."""
     hits = correct(logits, targets)
     return wilson(int(hits.sum()), len(hits), level)
 
 
+@public
 def per_class_accuracy(
     logits: Float[AnyArray, "n K"], targets: Int[AnyArray, "n"], level: float = 0.95
 ) -> dict[int, Estimate]:
@@ -53,6 +59,7 @@ def per_class_accuracy(
     return {int(c): wilson(int(hits[targets == c].sum()), int((targets == c).sum()), level) for c in np.unique(targets)}
 
 
+@public
 def mean_target_probability(
     logits: Float[AnyArray, "n K"], targets: Int[AnyArray, "n"], level: float = 0.95
 ) -> Estimate:
@@ -61,6 +68,7 @@ def mean_target_probability(
     return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
 
 
+@public
 def check_independent(guide: Any, evaluator: Any) -> bool:
     """Warn (UserWarning) if samples would be scored with the network that guided them; True if the two differ.
 

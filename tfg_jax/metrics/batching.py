@@ -1,7 +1,7 @@
 """Run a one-sample network over many images: one compiled program, the last batch padded to the same shape."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,17 +10,14 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Num
 
 from tfg_jax.batch import bound_programs
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray
 
 
-@runtime_checkable
-class Classifier(Protocol):
-    """What the metrics ask of a classifier: one image to (K,) logits, images in the range the sampler produces."""
-
-    def __call__(self, x: Array, /) -> Array: ...
-
-
-def classify(classifier: Classifier, images: Float[AnyArray, "n *shape"], batch: int = 256) -> Float[np.ndarray, "n K"]:
+@public
+def classify(
+    classifier: Callable[[Array], Array], images: Float[AnyArray, "n *shape"], batch: int = 256
+) -> Float[np.ndarray, "n K"]:
     """Logits of every image.
 
     classifier: one image (*shape) to (K,) logits; a pytree (weights stay arguments) or any traceable function.
@@ -31,6 +28,7 @@ def classify(classifier: Classifier, images: Float[AnyArray, "n *shape"], batch:
     return map_batches(Partial(classifier) if opaque else Partial(_call, classifier), images, batch)
 
 
+@public
 def features(classifier: Any, images: Float[AnyArray, "n *shape"], batch: int = 256) -> Float[np.ndarray, "n F"]:
     """Features of every image from the classifier's `features` method (for Frechet distance and spread).
 
@@ -66,7 +64,7 @@ def _mapped(fn: Callable[[Array], Array], images: Array) -> Array:
     return jax.vmap(fn)(images)
 
 
-def _call(classifier: Classifier, x: Array) -> Array:
+def _call(classifier: Callable[[Array], Array], x: Array) -> Array:
     return classifier(x)
 
 

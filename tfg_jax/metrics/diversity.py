@@ -3,10 +3,12 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from tfg_jax.kinds import public
 from tfg_jax.metrics.accuracy import probabilities
 from tfg_jax.metrics.intervals import AnyArray, Estimate, bootstrap, mean_ci
 
 
+@public
 def inception_score(
     logits: Float[AnyArray, "n K"], seed: int = 0, *, resamples: int = 200, level: float = 0.95
 ) -> Estimate:
@@ -30,6 +32,7 @@ def inception_score(
     return bootstrap(probabilities(logits), score, seed, resamples=resamples, level=level, kind="centred")
 
 
+@public
 def distance_to_class(features: Float[AnyArray, "n F"], labels: Int[AnyArray, "n"]) -> Float[np.ndarray, "n"]:
     """Per sample: Euclidean distance to the mean of the *other* samples of its class; NaN if it has no others.
 
@@ -46,6 +49,7 @@ def distance_to_class(features: Float[AnyArray, "n F"], labels: Int[AnyArray, "n
     return distances
 
 
+@public
 def intra_class_spread(features: Float[AnyArray, "n F"], labels: Int[AnyArray, "n"], level: float = 0.95) -> Estimate:
     """Mean `distance_to_class` of the samples that have one, in feature units; compare with real images' spread."""
     distances = distance_to_class(features, labels)

@@ -15,16 +15,21 @@ from math import nan
 import numpy as np
 from jaxtyping import Float
 
+from tfg_jax.checks import check_count
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray, Estimate, bootstrap
+from tfg_jax.struct import short_repr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Moments:
     """Mean (F,), unbiased covariance (F, F) and count of a set of feature vectors, in float64."""
 
     mean: Float[np.ndarray, "F"]
     cov: Float[np.ndarray, "F F"]
     n: int
+
+    __repr__ = short_repr
 
     def merge(self, other: "Moments") -> "Moments":
         """Moments of both sets together, exactly (Chan et al., 1979): features can be streamed in chunks."""
@@ -34,6 +39,7 @@ class Moments:
         return Moments(self.mean + gap * (other.n / n), scatter / (n - 1), n)
 
 
+@public
 def moments(features: Float[AnyArray, "n F"]) -> Moments:
     """Moments of finite feature vectors (n, F), n >= 1. Raises ValueError otherwise."""
     features = _checked(features, "features")
@@ -42,6 +48,7 @@ def moments(features: Float[AnyArray, "n F"]) -> Moments:
     return Moments(mean, centred.T @ centred / max(len(features) - 1, 1), len(features))
 
 
+@public
 def frechet_distance(a: Moments, b: Moments) -> float:
     """Squared Frechet (2-Wasserstein) distance d^2 >= 0 of the two Gaussians, the quantity called FID on Inception
     features; in squared units of the features. Raises ValueError if the feature sizes differ."""
@@ -50,6 +57,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     return _distance(a, b, _factor(b.cov))
 
 
+@public
 def frechet_with_ci(
     features: Float[AnyArray, "n F"],
     reference: Moments | Float[AnyArray, "m F"],
@@ -82,8 +90,10 @@ def frechet_with_ci(
     return Estimate(found.value, max(0.0, found.low), found.high, found.n)
 
 
+@public
 def equal_size(*sets: Float[AnyArray, "_ F"], seed: int = 0) -> tuple[np.ndarray, ...]:
     """Random subsets of equal size, the smallest set's, without replacement, to compare at equal bias."""
+    check_count("seed", seed, low=0)
     size, rng = min(len(s) for s in sets), np.random.default_rng(seed)
     return tuple(np.asarray(s)[np.sort(rng.permutation(len(s))[:size])] for s in sets)
 

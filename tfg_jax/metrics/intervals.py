@@ -12,6 +12,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Array, Num
 
+from tfg_jax.checks import check_count
+from tfg_jax.kinds import public
+
 AnyArray = Array | np.ndarray
 
 
@@ -39,6 +42,7 @@ class Estimate:
         return f"{value} [{self.low:.{decimals}f}, {self.high:.{decimals}f}]"
 
 
+@public
 def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     """Wilson score interval of a proportion; unlike the normal one it is honest at 0 and 1 and for small n.
 
@@ -61,6 +65,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     return Estimate(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), int(n))
 
 
+@public
 def mean_ci(values: Num[AnyArray, "n"], level: float = 0.95) -> Estimate:
     """Mean with its Student t interval, `mean +- t_{n-1} std / sqrt(n)`.
 
@@ -81,6 +86,7 @@ def mean_ci(values: Num[AnyArray, "n"], level: float = 0.95) -> Estimate:
     return Estimate(mean, mean - half, mean + half, n)
 
 
+@public
 def bootstrap(
     values: Num[AnyArray, "n *rest"],
     statistic: Callable[[np.ndarray], float],
@@ -100,6 +106,7 @@ def bootstrap(
     Raises ValueError for no samples, resamples < 2, or an unknown kind. Source: Efron, Ann. Statist. 7(1), 1979.
     """
     check_level(level)
+    check_count("seed", seed, low=0)
     values = np.asarray(values)
     n = len(values)
     if n == 0 or resamples < 2:

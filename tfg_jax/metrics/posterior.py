@@ -3,9 +3,12 @@
 import numpy as np
 from jaxtyping import Float
 
+from tfg_jax.checks import check_count
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray, Estimate, bootstrap
 
 
+@public
 def spread_map(draws: Float[AnyArray, "n m *shape"]) -> Float[np.ndarray, "n *shape"]:
     """Standard deviation of every pixel over the m draws of each measurement, unbiased in its square.
 
@@ -16,12 +19,14 @@ def spread_map(draws: Float[AnyArray, "n m *shape"]) -> Float[np.ndarray, "n *sh
     return np.asarray(draws, np.float64).std(axis=1, ddof=1)
 
 
+@public
 def posterior_spread(draws: Float[AnyArray, "n m *shape"]) -> Float[np.ndarray, "n"]:
     """Root mean square of `spread_map` over the pixels: one number a measurement, in units of the image."""
     spread = spread_map(draws)
     return np.sqrt((spread**2).reshape(len(spread), -1).mean(axis=1))
 
 
+@public
 def sliced_wasserstein(
     samples: Float[AnyArray, "n D"],
     exact: Float[AnyArray, "m _"],
@@ -42,6 +47,8 @@ def sliced_wasserstein(
     Raises ValueError for sets that are not finite matrices of one width. Source: Bonneel et al., JMIV 51, 2015.
     """
     ours, exact = _checked(samples, exact)
+    check_count("seed", seed, low=0)
+    check_count("projections", projections)
     directions = np.random.default_rng(seed).normal(size=(ours.shape[1], projections))
     directions /= np.linalg.norm(directions, axis=0)
     theirs = np.sort(exact @ directions, axis=0)
@@ -56,6 +63,7 @@ def sliced_wasserstein(
     return bootstrap(ours @ directions, distance, seed, resamples=resamples, level=level, kind="centred")
 
 
+@public
 def mmd(
     samples: Float[AnyArray, "n D"],
     exact: Float[AnyArray, "m _"],

@@ -10,9 +10,11 @@ import numpy as np
 from jaxtyping import Float
 
 from tfg_jax.checks import check_count
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray, Estimate, wilson
 
 
+@public
 def precision_recall(
     features: Float[AnyArray, "n F"], real: Float[AnyArray, "m G"], k: int = 3, level: float = 0.95
 ) -> tuple[Estimate, Estimate]:

@@ -12,6 +12,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Inexact
 
+from tfg_jax.kinds import public
 from tfg_jax.metrics.batching import map_batches
 from tfg_jax.metrics.intervals import AnyArray
 
@@ -20,6 +21,7 @@ MOST_DB = 100.0
 WINDOW, WINDOW_STD = 11, 1.5
 
 
+@public
 def psnr(x: Float[AnyArray, "n *shape"], truth: Float[AnyArray, "..."]) -> Float[np.ndarray, "n"]:
     """Peak signal-to-noise ratio in dB, ``10 log10(4 / mean squared error)``, at most 100 (a perfect copy).
 
@@ -30,6 +32,7 @@ def psnr(x: Float[AnyArray, "n *shape"], truth: Float[AnyArray, "..."]) -> Float
     return np.minimum(10.0 * np.log10(RANGE**2 / np.maximum(error, 1e-30)), MOST_DB)
 
 
+@public
 def ssim(x: Float[AnyArray, "n *shape"], truth: Float[AnyArray, "..."]) -> Float[np.ndarray, "n"]:
     """Structural similarity, at most 1 (a perfect copy); the mean over windows and channels.
 
@@ -55,6 +58,7 @@ def ssim(x: Float[AnyArray, "n *shape"], truth: Float[AnyArray, "..."]) -> Float
     return (top / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))).mean(axis=(1, 2, 3))
 
 
+@public
 def measurement_residual(
     operator: Callable[[Array], Array], x: Float[AnyArray, "n *shape"], y: Inexact[AnyArray, "..."]
 ) -> Float[np.ndarray, "n"]:
@@ -77,6 +81,7 @@ def measurement_residual(
     return np.sqrt((squared * seen).reshape(len(x), -1).sum(axis=1) / seen.sum())
 
 
+@public
 def feature_distance(
     features: Float[AnyArray, "n F"], truth_features: Float[AnyArray, "n F"]
 ) -> Float[np.ndarray, "n"]:
@@ -90,6 +95,7 @@ def feature_distance(
     return np.linalg.norm(features - truth_features, axis=1)
 
 
+@public
 def lpips(
     layers: Callable[[Array], Sequence[Array]],
     weights: Sequence[Float[AnyArray, " channels"]],

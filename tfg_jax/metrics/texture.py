@@ -3,9 +3,11 @@
 import numpy as np
 from jaxtyping import Float
 
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray, Estimate, bootstrap
 
 
+@public
 def high_frequency_power(images: Float[AnyArray, "n H W C"]) -> Float[np.ndarray, "n"]:
     """Per image: mean squared pixel value carried by spatial frequencies above half Nyquist, |f| > 1/4 cycle per pixel.
 
@@ -20,6 +22,7 @@ def high_frequency_power(images: Float[AnyArray, "n H W C"]) -> Float[np.ndarray
     return power[:, high].sum(axis=(1, 2)) / ((height * width) ** 2 * channels)
 
 
+@public
 def high_frequency_ratio(
     images: Float[AnyArray, "n H W C"],
     reference: Float[AnyArray, "m H W C"],

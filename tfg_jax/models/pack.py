@@ -2,7 +2,10 @@
 
 from jaxtyping import Array, Shaped
 
+from tfg_jax.kinds import public
 
+
+@public
 def pack(x: Shaped[Array, "*image"], k: int) -> Shaped[Array, "*packed"]:
     """Move every k x k patch into channels: y[i, j, (a k + b) C + c] = x[i k + a, j k + b, c].
 
@@ -21,6 +24,7 @@ def pack(x: Shaped[Array, "*image"], k: int) -> Shaped[Array, "*packed"]:
     return patches.reshape(*lead, h // k, w // k, k * k * c)
 
 
+@public
 def unpack(y: Shaped[Array, "*packed"], k: int) -> Shaped[Array, "*image"]:
     """Exact inverse of `pack`: (H, W, k * k * C) -> (H k, W k, C).
 

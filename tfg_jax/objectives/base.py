@@ -9,6 +9,8 @@ import jax
 from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
+from tfg_jax.kinds import public
+from tfg_jax.networks import check_function, partition
 
 
 @runtime_checkable
@@ -45,15 +47,21 @@ class FromFn:
         return self.fn(self.params, x, *target_and_level)
 
 
-def from_fn(fn: Callable[..., Array], params: PyTree = None, *, noisy: bool = False) -> FromFn:
+@public
+def from_fn(fn: Callable[..., Array], params: Any = None, *, noisy: bool = False) -> FromFn:
     """An objective from your own function of one sample.
 
     Args:
         fn: ``fn(params, x0, target) -> scalar`` log-weight, or with ``noisy=True`` ``fn(params, x, target, level)``
             of the noisy sample. Define it once, at module level: a fresh lambda each call compiles anew each call.
-        params: its weights, traced.
+        params: its weights, traced; an Equinox module's arrays.
         noisy: whether it is a function of the noisy sample and its level.
+
+    Raises:
+        ValueError: a function of other arguments, or a network in training mode.
     """
+    check_function("fn", fn, "(params, x, target, level)" if noisy else "(params, x0, target)")
+    fn, params = partition("params", fn, params)
     return FromFn(params, fn, noisy)
 
 
@@ -74,7 +82,10 @@ class Plain:
 
 def as_objective(objective: Any) -> Any:
     """``objective`` itself, or a plain function made one."""
-    return objective if hasattr(objective, "check") else Plain(objective)
+    if hasattr(objective, "check"):
+        return objective
+    check_function("objective", objective, "(x0, target)")
+    return Plain(objective)
 
 
 @jax.jit
@@ -92,12 +103,12 @@ def output_shape(fn: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     return output_of(fn, jax.ShapeDtypeStruct(shape, "float32")).shape
 
 
-def check_leading(target: PyTree, num_samples: int) -> None:
+def check_leading(target: PyTree, num_samples: int, name: str = "target") -> None:
     """Raise ValueError unless every leaf of ``target`` has one entry a sample on its first axis."""
     for leaf in jax.tree.leaves(target):
         shape = getattr(leaf, "shape", ())
         if len(shape) == 0 or shape[0] != num_samples:
             raise ValueError(
-                f"target has a leaf of shape {shape}, num_samples={num_samples} needs ({num_samples}, ...); "
-                "give one target a sample"
+                f"{name} has a leaf of shape {shape}, num_samples={num_samples} needs ({num_samples}, ...); "
+                f"give one {name} a sample"
             )

@@ -5,6 +5,7 @@ A classifier says which input range its network was trained on; samples live in 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import is_concrete
+from tfg_jax.checks import check_count, is_concrete, show
+from tfg_jax.kinds import public
+from tfg_jax.networks import check_evaluation, check_function, partition
 from tfg_jax.schedules import Level
 
 
@@ -99,7 +102,8 @@ class ClassLogProb:
         return jax.nn.log_softmax(logits)[jnp.asarray(target).astype(jnp.int32)]
 
 
-def class_log_prob(classifier: Classifier) -> ClassLogProb:
+@public
+def class_log_prob(classifier: Any) -> ClassLogProb:
     """The objective ``log p(target | x0)`` of a classifier of clean samples; targets are (n,) class indices.
 
     Raises:
@@ -107,11 +111,11 @@ def class_log_prob(classifier: Classifier) -> ClassLogProb:
     """
     if isinstance(classifier, NoisyClassifier):
         raise ValueError(f"classifier {classifier.name!r} reads noisy samples; use noisy_class_log_prob")
-    _check_classifier(classifier)
-    return ClassLogProb(classifier)
+    return ClassLogProb(_checked(classifier, "(params, x)"))
 
 
-def noisy_class_log_prob(classifier: NoisyClassifier) -> ClassLogProb:
+@public
+def noisy_class_log_prob(classifier: Any) -> ClassLogProb:
     """The objective ``log p(target | x_t, t)`` of a time-dependent classifier, for `ClassifierGuidance`.
 
     Raises:
@@ -119,15 +123,22 @@ def noisy_class_log_prob(classifier: NoisyClassifier) -> ClassLogProb:
     """
     if isinstance(classifier, Classifier):
         raise ValueError(f"classifier {classifier.name!r} reads clean samples; use class_log_prob")
-    _check_classifier(classifier)
-    return ClassLogProb(classifier, noisy=True)
+    return ClassLogProb(_checked(classifier, "(params, x, log_snr)"), noisy=True)
 
 
-def _check_classifier(classifier: Any) -> None:
-    if not hasattr(classifier, "num_classes"):
+def _checked(classifier: Any, arguments: str) -> Any:
+    """A classifier with traceable weights; one of the user's own class as it is."""
+    if isinstance(classifier, type) or not hasattr(classifier, "num_classes"):
         raise ValueError(
-            f"classifier={classifier!r:.60} has no num_classes; wrap it, e.g. Classifier(params, apply, 10)"
+            f"classifier={show(classifier)} has no num_classes; wrap it, e.g. Classifier(params, apply, 10)"
         )
+    check_count("classifier.num_classes", classifier.num_classes, low=2)
+    check_evaluation("classifier", classifier)
+    if not isinstance(classifier, Classifier | NoisyClassifier):
+        return classifier
+    check_function("classifier.apply", classifier.apply, arguments)
+    apply, params = partition("classifier.params", classifier.apply, classifier.params)
+    return classifier if apply is classifier.apply else dataclasses.replace(classifier, apply=apply, params=params)
 
 
 def check_classes(name: str, value: Any, num_samples: int, num_classes: int, *, each: tuple[int, ...] = ()) -> None:

@@ -12,7 +12,9 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number
-from tfg_jax.objectives.base import output_shape
+from tfg_jax.kinds import public
+from tfg_jax.networks import check_function
+from tfg_jax.objectives.base import Objective, as_objective, output_shape
 from tfg_jax.objectives.inverse import Residual
 
 
@@ -97,13 +99,15 @@ def _measured(decoder: Any, operator: Any, x0: Array) -> Array:
     return operator(decoder(x0))
 
 
-def weighted(objective: Any, weight: ArrayLike) -> Weighted:
+@public
+def weighted(objective: Objective | Callable[..., Array], weight: ArrayLike) -> Weighted:
     """``weight * objective``; the weight is finite and traced, negative weights push away."""
     check_number("weight", weight)
-    return Weighted(objective, weight)
+    return Weighted(as_objective(objective), weight)
 
 
-def total(*objectives: Any) -> Sum:
+@public
+def total(*objectives: Objective | Callable[..., Array]) -> Sum:
     """The sum of objectives: the product of their densities. The target is a tuple with one target each.
 
     Raises:
@@ -111,17 +115,21 @@ def total(*objectives: Any) -> Sum:
     """
     if not objectives:
         raise ValueError("total() needs at least one objective; pass them as arguments")
-    if len({bool(part.noisy) for part in objectives}) > 1:
+    parts = tuple(map(as_objective, objectives))
+    if len({bool(part.noisy) for part in parts}) > 1:
         raise ValueError("total() got objectives of clean and of noisy samples; sum one kind only")
-    return Sum(tuple(objectives))
+    return Sum(parts)
 
 
-def through(decoder: Callable[[Array], Array], objective: Any) -> Through:
+@public
+def through(decoder: Callable[[Array], Array], objective: Objective | Callable[..., Array]) -> Through:
     """``objective(decoder(x0))`` for latent models; the decoder maps one latent to one sample and is a pytree.
 
     Raises:
         ValueError: the objective is one of noisy samples.
     """
+    check_function("decoder", decoder, "(x)", static=False)
+    objective = as_objective(objective)
     if objective.noisy:
         raise ValueError("through() decodes clean samples, got an objective of noisy samples; use one of clean samples")
     leaves = jax.tree.leaves(decoder)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number, is_concrete, safe_norm, squared
+from tfg_jax.kinds import public
 from tfg_jax.objectives.base import output_of
 from tfg_jax.operators.base import measurement_slope
 from tfg_jax.operators.noise import check_brightness, check_counts_photons
@@ -118,6 +119,7 @@ class PhotonResidual(Residual):
         return -0.5 * norm**2 if self.squared else -norm
 
 
+@public
 def gaussian_log_likelihood(operator: Callable[[Array], Array], noise_std: ArrayLike) -> GaussianLogLikelihood:
     """The log-likelihood of a measurement with Gaussian noise, up to a constant.
 
@@ -133,6 +135,7 @@ def gaussian_log_likelihood(operator: Callable[[Array], Array], noise_std: Array
     return GaussianLogLikelihood(_as_pytree(operator), noise_std)
 
 
+@public
 def poisson_log_likelihood(operator: Callable[[Array], Array], peak: ArrayLike) -> PoissonLogLikelihood:
     """The log-likelihood of photon counts, as `tfg_jax.operators.measure_poisson` draws them, minus its maximum.
 
@@ -148,6 +151,7 @@ def poisson_log_likelihood(operator: Callable[[Array], Array], peak: ArrayLike) 
     return PoissonLogLikelihood(_as_pytree(operator), peak)
 
 
+@public
 def photon_residual(operator: Callable[[Array], Array], peak: ArrayLike, *, squared: bool = False) -> PhotonResidual:
     """``-||w (y - A(x0))||`` for photon counts, w^2 proportional to one over each pixel's variance and of mean 1.
 
@@ -167,6 +171,7 @@ def photon_residual(operator: Callable[[Array], Array], peak: ArrayLike, *, squa
     return PhotonResidual(_as_pytree(operator), peak, squared)
 
 
+@public
 def residual_norm(operator: Callable[[Array], Array]) -> ResidualNorm:
     """The TFG benchmark's energy of inverse problems: minus the residual norm, not squared.
 

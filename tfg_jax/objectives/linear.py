@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_numbers
+from tfg_jax.kinds import public
 
 
 @struct.dataclass
@@ -33,6 +34,7 @@ class Linear:
         return jnp.sum(jnp.asarray(g) * x0) - jnp.asarray(y)
 
 
+@public
 def linear() -> Linear:
     """The objective ``g^T x0 - y`` with target ``(g, y)``, g (n, *shape) and y (n,): the wanted value is 0.
 

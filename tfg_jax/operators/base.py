@@ -12,7 +12,8 @@ from jax.scipy.sparse.linalg import cg
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact
 
-from tfg_jax.checks import check_count, check_numbers, is_concrete
+from tfg_jax.checks import check_count, check_number, check_numbers, is_concrete, show
+from tfg_jax.kinds import public
 
 CG_STEPS = 64
 """Most steps of conjugate gradients, for operators without a `gram_solve` of their own."""
@@ -35,7 +36,7 @@ class Operator(Protocol):
 def check_image_shape(shape: Any) -> tuple[int, int, int]:
     """``shape`` as (H, W, C). Raises ValueError for anything else."""
     if not isinstance(shape, tuple | list) or len(shape) != 3:
-        raise ValueError(f"shape={shape!r} must be (H, W, C), the shape of one image")
+        raise ValueError(f"shape={show(shape)} must be (H, W, C), the shape of one image")
     for name, size in zip(("height", "width", "channels"), shape, strict=True):
         check_count(f"shape's {name}", size)
     return int(shape[0]), int(shape[1]), int(shape[2])
@@ -85,6 +86,7 @@ def as_real(y: Inexact[Array, "..."]) -> Float[Array, "..."]:
     return jnp.stack([y.real, y.imag]) if jnp.iscomplexobj(y) else y
 
 
+@public
 def measurement_slope(
     operator: Callable[[Array], Array],
     x0: Inexact[Array, "*shape"],
@@ -104,6 +106,10 @@ def measurement_slope(
         variance: of x0 given what is known, > 0.
         ridge: variance of the measurement noise, > 0; of its real and its imaginary part each.
     """
+    check_number("variance", variance, low=0.0)
+    check_number("ridge", ridge, low=0.0)
+    # A number of another precision than the measurement's must not change what the solver iterates on.
+    variance, ridge = (jnp.asarray(value, jnp.finfo(residual.dtype).dtype) for value in (variance, ridge))
     if jnp.iscomplexobj(residual) and not jnp.iscomplexobj(x0):
         if hasattr(operator, "real_slope"):
             return operator.real_slope(residual, variance, ridge)  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from jaxtyping import Array, Complex, Float, Inexact
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number, readable
+from tfg_jax.kinds import public
 from tfg_jax.operators.base import cast, check_image_shape, entries, expect, leaf
 from tfg_jax.operators.linear import Separable, separable
 
@@ -67,6 +68,7 @@ class Convolution:
         return jnp.fft.irfft2(filtered, s=self.shape[:2], axes=(0, 1)).astype(x.dtype)
 
 
+@public
 def gaussian_blur(shape: tuple[int, int, int], std: float, radius: int | None = None) -> Separable:
     """Gaussian blur with mirrored borders (the edge pixel is not repeated).
 
@@ -91,6 +93,7 @@ def gaussian_blur(shape: tuple[int, int, int], std: float, radius: int | None = 
     return separable(_mirrored(height, weights), _mirrored(width, weights), channels)
 
 
+@public
 def motion_blur(shape: tuple[int, int, int], length: float, angle: float = 0.0) -> Convolution:
     """Blur by motion along a straight line, with circular borders.
 
@@ -110,6 +113,7 @@ def motion_blur(shape: tuple[int, int, int], length: float, angle: float = 0.0) 
     return convolution(shape, kernel)
 
 
+@public
 def motion_kernel(length: float, angle: float = 0.0) -> Float[np.ndarray, "k k"]:
     """The kernel of a straight motion: a line of ``length`` pixels, spread bilinearly; sums to 1.
 
@@ -134,6 +138,7 @@ def motion_kernel(length: float, angle: float = 0.0) -> Float[np.ndarray, "k k"]
     return kernel / kernel.sum()
 
 
+@public
 def convolution(shape: tuple[int, int, int], kernel: ArrayLike | Sequence[Any]) -> Convolution:
     """Circular convolution with a kernel of your own.
 

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from tfg_jax import struct
 from tfg_jax.checks import check_choice, check_count, check_number, readable
+from tfg_jax.kinds import public
 from tfg_jax.operators.base import cast, check_image_shape, entries, expect, leaf
 
 
@@ -138,6 +139,7 @@ class Matrix:
         return self.parts.adjoint(self.parts.gram_solve(both, variance, ridge))
 
 
+@public
 def inpainting(mask: ArrayLike | Sequence[Any], channels: int | None = None) -> Inpainting:
     """Inpainting by a mask of your own.
 
@@ -164,6 +166,7 @@ def inpainting(mask: ArrayLike | Sequence[Any], channels: int | None = None) -> 
     return Inpainting(leaf(values))
 
 
+@public
 def box_inpainting(
     shape: tuple[int, int, int], size: int | tuple[int, int], corner: tuple[int, int] | None = None
 ) -> Inpainting:
@@ -192,6 +195,7 @@ def box_inpainting(
     return inpainting(mask, channels)
 
 
+@public
 def random_inpainting(key: PRNGKeyArray, shape: tuple[int, int, int], hidden: float = 0.7) -> Inpainting:
     """Pixels hidden at random, the same in all channels.
 
@@ -215,6 +219,7 @@ def random_inpainting(key: PRNGKeyArray, shape: tuple[int, int, int], hidden: fl
     return inpainting(mask.reshape(height, width), channels)
 
 
+@public
 def super_resolution(
     shape: tuple[int, int, int], factor: int, kernel: Literal["average", "bicubic"] = "average"
 ) -> Separable:
@@ -238,6 +243,7 @@ def super_resolution(
     return separable(shrink(height, factor), shrink(width, factor), channels)
 
 
+@public
 def separable(rows: ArrayLike | Sequence[Any], columns: ArrayLike | Sequence[Any], channels: int) -> Separable:
     """``y = rows x columns^T`` of every channel.
 
@@ -260,6 +266,7 @@ def separable(rows: ArrayLike | Sequence[Any], columns: ArrayLike | Sequence[Any
     )  # fmt: skip
 
 
+@public
 def matrix(A: ArrayLike | Sequence[Any]) -> Matrix:
     """``y = A x`` of samples (D,), such as those of `tfg_jax.analytic`.
 

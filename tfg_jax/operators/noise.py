@@ -12,9 +12,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from tfg_jax.checks import check_number
+from tfg_jax.kinds import public
 from tfg_jax.noise import root_key
 
 
+@public
 def measure(
     operator: Callable[[Array], Array], x0: Inexact[Array, "*shape"], noise_std: ArrayLike, key: PRNGKeyArray
 ) -> Inexact[Array, "*measurement"]:
@@ -41,6 +43,7 @@ def measure(
     return (y + noise_std * _observed(operator) * noise).astype(y.dtype)
 
 
+@public
 def measure_poisson(
     operator: Callable[[Array], Array], x0: Float[Array, "*shape"], peak: ArrayLike, key: PRNGKeyArray
 ) -> Float[Array, "*measurement"]:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Inexact
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number, readable
+from tfg_jax.kinds import public
 from tfg_jax.operators.base import check_image_shape, expect
 
 
@@ -62,6 +63,7 @@ def _refuse_complex(operator: Any, x0: Array) -> None:
         raise ValueError(f"x0 is complex, but operator {type(operator).__name__} measures brightness; give real images")
 
 
+@public
 def dynamic_range(shape: tuple[int, int, int], gain: ArrayLike = 2.0) -> DynamicRange:
     """Brightening by a gain, then clipping to [-1, 1].
 
@@ -76,6 +78,7 @@ def dynamic_range(shape: tuple[int, int, int], gain: ArrayLike = 2.0) -> Dynamic
     return DynamicRange(gain, check_image_shape(shape))
 
 
+@public
 def phase_retrieval(shape: tuple[int, int, int], oversampling: float = 2.0) -> PhaseRetrieval:
     """Fourier magnitudes of images padded with black.
 

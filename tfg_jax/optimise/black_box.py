@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from tfg_jax import struct
 from tfg_jax.batch import map_samples
 from tfg_jax.checks import check_count, check_number
+from tfg_jax.kinds import public
 from tfg_jax.objectives.base import check_leading
 
 
@@ -150,6 +151,7 @@ class FromValues:
         )  # fmt: skip
 
 
+@public
 def from_values(fn: Callable[..., Any]) -> FromValues:
     """A black-box objective from a NumPy function of many samples: a simulator, a program, a person.
 

@@ -26,7 +26,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from tfg_jax import arguments
 from tfg_jax.batch import under_trace
 from tfg_jax.checks import check_choice, check_count, check_number, is_concrete
+from tfg_jax.denoiser import Model
 from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance, noise_std_of
+from tfg_jax.kinds import public
 from tfg_jax.locks import FolderLock
 from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.noise import root_key
@@ -39,11 +41,12 @@ from tfg_jax.optimise.rounds import Ask, Batch, Linearise, assess, off_support
 from tfg_jax.result import Samples
 from tfg_jax.sample import sample, sampling_times
 from tfg_jax.samplers.rules import DDIM, Sampler
+from tfg_jax.struct import short_repr
 
 Notes = dict[str, float]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Optimised:
     """What `iterate` returns.
 
@@ -65,10 +68,13 @@ class Optimised:
     implicit_lambda: float | None
     stopped: int | None
 
+    __repr__ = short_repr
 
+
+@public
 def iterate(
     key: PRNGKeyArray,
-    model: Any,
+    model: Model,
     objective: Objective | Callable[..., Array],
     *,
     rounds: int,
@@ -253,6 +259,8 @@ def _lambda(plan: _Plan) -> float | None:
 def _check(plan: _Plan) -> None:
     check_count("rounds", plan.rounds)
     check_count("batch", plan.batch)
+    if plan.chunk is not None:
+        check_count("chunk", plan.chunk)
     check_choice("linearise", plan.linearise, ("sample", "mean"))
     delta, goal = plan.ask
     if (delta is None) == (goal is None):

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
 from tfg_jax.batch import map_samples
+from tfg_jax.kinds import public
 
 Linearise = Literal["sample", "mean"]
 
@@ -114,6 +115,7 @@ def _choose(which: Array, new: Array, old: Array) -> Array:
     return jnp.where(which.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
+@public
 def off_support(x: Float[Array, "B *shape"], basis: Float[Array, "D d"]) -> Float[Array, " B"]:
     """How far each sample is off a linear subspace: ``|x - A A^T x| / (|A A^T x| + 1e-8)``.
 

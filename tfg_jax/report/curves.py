@@ -7,9 +7,11 @@ from html import escape
 from itertools import groupby
 from math import isfinite, isnan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import Estimate
 from tfg_jax.report.files import write_bytes
 from tfg_jax.report.svg import DASHES, PALETTE, Axes, Svg, legend, line, mark, picture, span, text
@@ -17,6 +19,7 @@ from tfg_jax.report.svg import DASHES, PALETTE, Axes, Svg, legend, line, mark, p
 Number = float | int | Estimate
 
 
+@public
 def line_chart(series: Mapping[str, Sequence], xlabel: str, ylabel: str, title: str = "") -> Svg:
     """Curves with optional bands.
 
@@ -47,9 +50,11 @@ def line_chart(series: Mapping[str, Sequence], xlabel: str, ylabel: str, title: 
     return picture(body, title or f"{ylabel} against {xlabel}: {', '.join(data)}")
 
 
+@public
 def scatter(points: Mapping[str, tuple[Number, Number]], xlabel: str, ylabel: str, title: str = "") -> Svg:
     """One labelled point a name, with error bars where a coordinate is an `Estimate`; points that are not finite are
     listed in the legend as such. For example accuracy against Frechet distance, one point a method."""
+    _check_points(points)
     kept = {name: xy for name, xy in points.items() if all(isfinite(_value(v)) for v in xy)}
     marks = [mark(12.0, 0.0, i) if name in kept else "" for i, name in enumerate(points)]
     key, top = legend([n if n in kept else f"{n} (not finite)" for n in points], marks)
@@ -66,6 +71,13 @@ def scatter(points: Mapping[str, tuple[Number, Number]], xlabel: str, ylabel: st
     return picture(body, title or f"{ylabel} against {xlabel}: {', '.join(points)}")
 
 
+def _check_points(points: Mapping[str, Any]) -> None:
+    wrong = [name for name, point in points.items() if not isinstance(point, tuple | list) or len(point) != 2]
+    if wrong:
+        raise ValueError(f"points must hold (x, y) for every name, but not for {wrong[0]!r:.60}")
+
+
+@public
 def bar_chart(values: Mapping[str, Number], ylabel: str, title: str = "") -> Svg:
     """One bar a name from 0, with error bars where the value is an `Estimate`; a dash if it is not finite."""
     numbers = [e for v in values.values() for e in (_value(v), *_ends(v))]
@@ -96,12 +108,14 @@ def bar_chart(values: Mapping[str, Number], ylabel: str, title: str = "") -> Svg
     return picture(body, title or f"{ylabel}: {', '.join(values)}")
 
 
+@public
 def save_scatter(
     path: str | os.PathLike[str], points: Mapping[str, tuple[Number, Number]], xlabel: str, ylabel: str
 ) -> Path:
     """The same chart as `scatter`, drawn by matplotlib into a PNG file (atomic); non-finite points are left out."""
     from matplotlib.figure import Figure
 
+    _check_points(points)
     figure = Figure(figsize=(6.4, 4.2), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     for i, (name, (x, y)) in enumerate(points.items()):

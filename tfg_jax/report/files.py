@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfg_jax.files import write_atomically
+from tfg_jax.kinds import public
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -21,6 +22,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
     return path
 
 
+@public
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     """Write JSON with sorted keys, atomically; see `plain` for what is accepted."""
     return write_bytes(path, (to_json(value) + "\n").encode())

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from tfg_jax.kinds import public
 from tfg_jax.report import table
 from tfg_jax.report.files import to_json, write_bytes
 from tfg_jax.report.images import Pixels, png_data_uri
@@ -140,6 +141,7 @@ class Section:
         return f"<section><h2>{escape(self.title)}</h2>{''.join(block.html() for block in self.blocks)}</section>"
 
 
+@public
 def write_report(path: str | os.PathLike[str], title: str, sections: Sequence[Section]) -> Path:
     """Write a self-contained page atomically; nothing in it refers to another file or address."""
     return write_bytes(path, page(title, sections).encode())

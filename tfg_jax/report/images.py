@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from tfg_jax.checks import check_count
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.report.files import write_bytes
 
@@ -18,6 +20,7 @@ PAPER, INK = (255, 255, 255), (32, 32, 32)
 BROKEN = (204, 0, 0)
 
 
+@public
 def to_pixels(image: Float[AnyArray, "H W C"], scale: int = 1) -> Pixels:
     """One image in [-1, 1] as RGB uint8, values outside clipped, each pixel repeated scale x scale times.
 
@@ -39,6 +42,7 @@ def to_pixels(image: Float[AnyArray, "H W C"], scale: int = 1) -> Pixels:
     return np.ascontiguousarray(pixels.repeat(scale, 0).repeat(scale, 1))
 
 
+@public
 def grid(
     images: AnyArray | Sequence[AnyArray],
     *,
@@ -56,6 +60,9 @@ def grid(
     scale: whole upscaling factor, nearest neighbour. gap: pixels between images.
     Raises ValueError for empty or mismatching arguments.
     """
+    if columns is not None:
+        check_count("columns", columns)
+    check_count("gap", gap, low=0)
     rows = _rows(images, columns)
     if (row_labels and len(row_labels) != len(rows)) or (captions and len(captions) != len(rows)):
         raise ValueError(f"row_labels and captions must have one entry for each of the {len(rows)} rows, got "
@@ -82,11 +89,13 @@ def grid(
     return text.draw(paper, notes)
 
 
+@public
 def save_png(path: str | os.PathLike[str], pixels: Pixels) -> Path:
     """Write uint8 pixels as a PNG file, atomically."""
     return write_bytes(path, png_bytes(pixels))
 
 
+@public
 def png_data_uri(pixels: Pixels) -> str:
     """Uint8 pixels as a `data:image/png;base64,...` address, for pages that must not need other files."""
     return "data:image/png;base64," + base64.b64encode(png_bytes(pixels)).decode("ascii")

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tfg_jax import metrics
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.report.label_metrics import COSTS, flat_estimate
 from tfg_jax.result import finished
@@ -73,6 +74,7 @@ def per_draw(run: InverseRun) -> dict[str, Float[np.ndarray, "nm"]]:
     return found
 
 
+@public
 def inverse_metrics(run: InverseRun) -> dict[str, Any]:
     """All numbers of a run under plain names.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Inexact
 
+from tfg_jax.kinds import public
 from tfg_jax.metrics import spread_map
 from tfg_jax.metrics.intervals import AnyArray, Estimate
 from tfg_jax.report import html, images
@@ -30,6 +31,7 @@ TITLES = {
 }
 
 
+@public
 def inverse_report(folder: str | os.PathLike[str], run: InverseRun, title: str = "Restoration") -> dict[str, Any]:
     """Write metrics.json, grid.png and report.html into a folder, each atomically, and return the metrics.
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tfg_jax import metrics
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray, Estimate
 from tfg_jax.result import finished
 
@@ -71,6 +72,7 @@ class LabelRun:
         return np.where(self.ok()[:, None], np.asarray(logits, np.float64), np.nan)
 
 
+@public
 def label_metrics(run: LabelRun) -> dict[str, Any]:
     """All numbers of a run under plain names. Failed samples count as misses; distances are over the others."""
     _check(run)

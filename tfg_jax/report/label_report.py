@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfg_jax import metrics
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.report import html, images
 from tfg_jax.report.curves import bar_chart, line_chart
@@ -18,6 +19,7 @@ from tfg_jax.report.table import counted, with_failed
 GRID_ROWS, GRID_COLUMNS, MOST_CARDS = 20, 10, 60
 
 
+@public
 def label_guidance_report(
     folder: str | os.PathLike[str], run: LabelRun, title: str = "Label guidance"
 ) -> dict[str, Any]:

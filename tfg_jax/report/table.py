@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import Estimate
 
 Row = Mapping[str, Any]
@@ -77,6 +78,7 @@ def with_failed(n: int, failed: int, noun: str = "sample") -> str:
     return f"{counted(n, noun)}, {rest}"
 
 
+@public
 def text_table(rows: Sequence[Row], columns: Sequence[str | Column] = ()) -> str:
     """An aligned plain-text table with a rule under the header; arguments as `cells`."""
     table = cells(rows, columns)
@@ -85,6 +87,7 @@ def text_table(rows: Sequence[Row], columns: Sequence[str | Column] = ()) -> str
     return "\n".join(["  ".join(lines[0]).rstrip(), rule, *("  ".join(line).rstrip() for line in lines[1:])])
 
 
+@public
 def markdown_table(rows: Sequence[Row], columns: Sequence[str | Column] = ()) -> str:
     """A Markdown table, aligned in the source too; cells are text, whatever they hold. Arguments as `cells`."""
     table = cells(rows, columns)

@@ -19,6 +19,7 @@ from tfg_jax import hoist, loops, struct
 from tfg_jax.checks import is_batched
 from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, step_cost
+from tfg_jax.kinds import check_leaves
 from tfg_jax.lookahead import Clip, Conditioned, ForwardOnly, Lookahead
 from tfg_jax.noise import NoiseSource, NoiseTape
 from tfg_jax.result import OK, UNGUIDED, Cost, Status, judged
@@ -79,7 +80,7 @@ def sample_one(
 ) -> tuple[Float[Array, "*shape"], Status, Cost, dict[str, PyTree]]:
     """Run the loop on one sample from its state ``x`` at the grid's first level."""
     steps = plan.levels.t.shape[0] - 1
-    per_step, state = plan.guidance.prepare(plan.levels)
+    per_step, state = _prepared(plan.guidance, plan.levels)
     now, next = jax.tree.map(lambda a: a[:-1], plan.levels), jax.tree.map(lambda a: a[1:], plan.levels)
     slots = _slots(plan.record)
     kept = {} if not slots else {name: jnp.zeros((len(slots), *x.shape), x.dtype) for name in ("x", "x0")}
@@ -145,7 +146,7 @@ def _step(
                 Step(ctx.x, ctx.now, ctx.next, ctx.clean, carry.memory, ctx.noise, denoise), edited
             ),
         )  # fmt: skip
-        moved, new_state = method.step(ctx, per_step, state)
+        moved, new_state = _stepped(method, ctx, per_step, state)
         acted = None if unguided else jnp.asarray(guided if moved.guided is None else moved.guided)
         moved = moved.replace(x=moved.x.astype(x.dtype), guided=acted)  # type: ignore[attr-defined]
         note = plan.record.summary(ctx) if plan.record is not None and plan.record.summary is not None else None
@@ -182,6 +183,47 @@ def _step(
     both = both.networks(calls(None)) * plan.guidance.n_recur
     selected = is_batched(inside)
     return moved, state, jax.tree.map(lambda a, b: jnp.where(selected, a, b), both, cost), *rest
+
+
+def _prepared(method: Guidance, levels: Level) -> tuple[PyTree, PyTree]:
+    """What a method prepares, its state as the arrays that a loop carries."""
+    prepared = method.prepare(levels)
+    name, steps = type(method).__name__, levels.t.shape[0] - 1
+    if not isinstance(prepared, tuple) or len(prepared) != 2:
+        raise ValueError(f"guidance={name}.prepare must return (per_step, state), got a {type(prepared).__name__}")
+    check_leaves(**{f"guidance={name}.prepare(...)": prepared})
+    for leaf in jax.tree.leaves(prepared[0]):
+        if jnp.shape(leaf)[:1] != (steps,):
+            raise ValueError(
+                f"guidance={name}.prepare gives a per-step array of shape {jnp.shape(leaf)}; its first axis must be "
+                f"the {steps} steps"
+            )
+    return prepared[0], jax.tree.map(jnp.asarray, prepared[1])
+
+
+def _stepped(method: Guidance, ctx: StepContext, per_step: PyTree, state: PyTree) -> tuple[Next, PyTree]:
+    """A method's step, which must give the proposal and a state like the one it was given."""
+    result = method.step(ctx, per_step, state)
+    name = type(method).__name__
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Next):
+        raise ValueError(
+            f"guidance={name}.step must return (proposal, state), e.g. ctx.advance(ctx.clean), state; got a "
+            f"{type(result).__name__}"
+        )
+    moved, after = result
+    if jnp.shape(moved.x) != ctx.x.shape:
+        raise ValueError(f"guidance={name}.step moves a sample of shape {ctx.x.shape} to shape {jnp.shape(moved.x)}")
+    if _kind_of(after) != _kind_of(state):
+        raise ValueError(
+            f"guidance={name}.step returns a state of {_kind_of(after)[1]}, it was given {_kind_of(state)[1]}; "
+            "return one of the same shapes and dtypes"[:300]
+        )
+    return moved, after
+
+
+def _kind_of(tree: PyTree) -> tuple[Any, list]:
+    """Structure, and shape and dtype of every leaf."""
+    return jax.tree.structure(tree), [(jnp.shape(leaf), jnp.result_type(leaf).name) for leaf in jax.tree.leaves(tree)]
 
 
 def _moved_memory(ctx: StepContext, carry: _Carry) -> PyTree:

@@ -75,8 +75,6 @@ class Euler(OneLook):
         """Raise ValueError for bad steps or churn."""
         check_steps(self.steps)
         if self.churn is not None:
-            if not isinstance(self.churn, Churn):
-                raise ValueError(f"churn={self.churn!r:.60} is no churn; pass Churn(amount=..., low=..., high=...)")
             self.churn.check()
 
     def perturb(self, x: Array, now: Level, schedule: Schedule, noise: StepNoise) -> tuple[Array, Level]:

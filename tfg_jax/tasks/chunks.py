@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from tfg_jax.checks import check_count
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.result import Cost, Samples
 
@@ -51,6 +52,7 @@ class Task(Protocol):
         ...
 
 
+@public
 def run_chunked(
     task: Task,
     key: PRNGKeyArray,

@@ -20,6 +20,7 @@ from tfg_jax.denoiser import Denoiser
 from tfg_jax.guidance.base import StepContext
 from tfg_jax.guidance.dps import DPS
 from tfg_jax.guidance.pigdm import PiGDM
+from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.noise import root_key
@@ -56,6 +57,7 @@ PROBLEMS: Mapping[str, Callable[[Shape, PRNGKeyArray], Any]] = MappingProxyType(
 """Problem by name: shape (H, W, C) and a key for random masks to its operator. Measurements of fourier are complex."""
 
 
+@public
 def problem_operator(name: str, shape: Shape, key: PRNGKeyArray) -> Any:
     """The operator of a problem on images of one shape; the same key gives the same mask.
 
@@ -67,6 +69,7 @@ def problem_operator(name: str, shape: Shape, key: PRNGKeyArray) -> Any:
     return PROBLEMS[name](shape, jax.random.fold_in(root_key(key), STREAM_MASK))
 
 
+@public
 def measure_images(
     operator: Any,
     images: Float[AnyArray, "n H W C"],

@@ -18,6 +18,7 @@ from tfg_jax.denoiser import Denoiser, Model
 from tfg_jax.guidance.base import StepContext
 from tfg_jax.guidance.classifier import ClassifierGuidance
 from tfg_jax.guidance.classifier_free.autoguidance import Autoguidance
+from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.objectives.classifier import (
@@ -108,6 +109,7 @@ def _noisy_value(ctx: StepContext) -> Array:
     return ctx.noisy_objective(ctx.x)
 
 
+@public
 def balanced_targets(num_samples: int, classes: Sequence[int] = range(10)) -> Int[np.ndarray, " n"]:
     """``classes[i % len(classes)]`` for i < num_samples, int32. Raises ValueError for no samples or no classes."""
     check_count("num_samples", num_samples)
@@ -116,6 +118,7 @@ def balanced_targets(num_samples: int, classes: Sequence[int] = range(10)) -> In
     return np.resize(np.asarray(classes, np.int32), num_samples)
 
 
+@public
 def load_label_task(
     model: str | os.PathLike[str] = "fashion-mnist",
     guide: str | os.PathLike[str] = "fashion-mnist-guide-estimates",

@@ -21,6 +21,7 @@ from tfg_jax.guidance.mpgd import MPGD
 from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.guidance.tfg import TFG
 from tfg_jax.guidance.ugd import UGD
+from tfg_jax.kinds import public
 from tfg_jax.truncated import TruncatedSolve
 
 LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
@@ -55,6 +56,7 @@ INVERSE_PRESETS: Mapping[str, Any] = MappingProxyType(
 )
 
 
+@public
 def preset(name: str) -> Guidance:
     """The tuned guidance of a method: "classifier", "dps", "lgd", "freedom", "mpgd", "ugd" or "tfg".
 
@@ -65,6 +67,7 @@ def preset(name: str) -> Guidance:
     return LABEL_PRESETS[name]
 
 
+@public
 def inverse_preset(name: str) -> Any:
     """The tuned method for inverse problems: "dps", "pigdm", "lgd", "freedom", "ugd", "mpgd", "tfg", "dflow" or
     "controls".

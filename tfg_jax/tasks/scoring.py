@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from tfg_jax.data import fashion_mnist
 from tfg_jax.data.sample import load_sample
+from tfg_jax.kinds import public
 from tfg_jax.metrics import Moments, check_independent, classify, features, moments
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
@@ -53,6 +54,7 @@ class Judge:
         )
 
 
+@public
 def load_judge(
     evaluator: str | os.PathLike[str] = "fashion-mnist-evaluator",
     *,

@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from tfg_jax.checks import check_declared
+from tfg_jax.checks import check_count, check_declared, check_number
 from tfg_jax.denoiser import path_velocity, thousand_time
+from tfg_jax.kinds import public
 from tfg_jax.schedules import Level, Schedule
 from tfg_jax.timesteps import CosineLogSNR
 from tfg_jax.training.loop import LossFn
@@ -29,6 +30,7 @@ TARGETS: dict[str, Callable[[Level, Array, Array], Array]] = {
 """Regression targets by prediction type, besides "velocity", which also needs the slopes of the path."""
 
 
+@public
 def diffusion_loss(
     apply: Callable[[PyTree, Array, Array, Array], Array],
     schedule: Schedule,
@@ -63,6 +65,8 @@ def diffusion_loss(
 
     Raises ValueError on an unknown prediction or values out of range.
     """
+    check_count("num_classes", num_classes)
+    check_number("t_min", t_min, low=0.0, high=1.0, strict=True)
     if prediction not in (*TARGETS, "velocity"):
         raise ValueError(f"prediction={prediction!r} has no training target: use {', '.join(TARGETS)} or velocity")
     check_declared(schedule)
@@ -107,16 +111,21 @@ def diffusion_loss(
     return loss_fn
 
 
+@public
 def stratified_times(key: PRNGKeyArray, count: int, t_min: float, t_max: float) -> Float[Array, " count"]:
     """`count` times, one uniform draw in each of `count` equal parts of [t_min, t_max], ascending.
 
     A random member is uniform while the batch covers the whole axis, which lowers the variance of the loss (Kingma et
     al., arXiv 2107.00630). Batches are shuffled, so the order carries no information.
     """
+    check_count("count", count)
+    check_number("t_min", t_min, low=0.0)
+    check_number("t_max", t_max, low=0.0)
     share = (jnp.arange(count) + jax.random.uniform(key, (count,))) / count
     return t_min + share * (t_max - t_min)
 
 
+@public
 def random_flip(
     key: PRNGKeyArray, images: Float[Array, "B H W C"], allowed: Bool[Array, " B"]
 ) -> Float[Array, "B H W C"]:

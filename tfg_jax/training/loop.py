@@ -19,7 +19,9 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
+from tfg_jax.checks import check_count, check_number
 from tfg_jax.files import write_atomically
+from tfg_jax.kinds import public
 from tfg_jax.signals import RESUMABLE, stop_on_signals
 from tfg_jax.training import checkpoint
 
@@ -45,6 +47,7 @@ class Interrupted(SystemExit):
         self.state = state
 
 
+@public
 def fit(
     loss_fn: LossFn,
     params: PyTree,
@@ -92,6 +95,10 @@ def fit(
     """
     if steps < 1 or log_every < 1:
         raise ValueError(f"steps and log_every must be at least 1, got steps={steps}, log_every={log_every}")
+    if save_every is not None:
+        check_count("save_every", save_every)
+    check_number("save_seconds", save_seconds, low=0.0)
+    check_number("max_seconds", max_seconds, low=0.0)
     if not 0.0 <= ema_decay < 1.0:
         raise ValueError(f"ema_decay={ema_decay} must lie in [0, 1)")
     if (sample_every is None) != (on_sample is None):
@@ -142,11 +149,13 @@ def fit(
     return state
 
 
+@public
 def shuffled(size: int, batch_size: int, seed: int) -> Callable[[int], np.ndarray]:
     """Function step -> (batch_size,) indices below `size`: a new permutation each epoch, its remainder dropped.
 
     Raises ValueError if `batch_size` is not in [1, size].
     """
+    check_count("seed", seed, low=0)
     if not 1 <= batch_size <= size:
         raise ValueError(f"batch_size={batch_size} must lie in [1, {size}], the size of the data")
     per_epoch = size // batch_size

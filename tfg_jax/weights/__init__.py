@@ -1,1 +1,14 @@
 """Released weights: `store` (files), `configs` (what they may say), `manifest`, `cards`, `released`, `diffusers`."""
+
+from tfg_jax.lazy import attach
+
+_HOMES = {
+    "cards": (),
+    "configs": (),
+    "diffusers": ("load_diffusers_state",),
+    "manifest": (),
+    "released": ("diffusion_config", "input_shape", "load", "load_moments"),
+    "store": ("fill_nnx", "load_arrays", "nnx_to_flat", "read_weights", "save_arrays", "save_weights"),
+}
+__all__ = [name for names in _HOMES.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -6,14 +6,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from tfg_jax.kinds import public
 from tfg_jax.models.unet2d import Frequencies, UNet2D
+from tfg_jax.weights.store import fill_streams
 
 LEAF_NAMES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}  # others keep their name
 OLD_ATTENTION_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
+@public
 def load_diffusers_state(unet: UNet2D, state: Mapping[str, np.ndarray]) -> UNet2D:
-    """Fill `unet` in place from a diffusers state dict and return it; nothing is changed if it does not fit.
+    """Fill `unet` in place from a diffusers state dict and return it in evaluation mode; unchanged if it does not fit.
 
     Args:
         unet: network built from the same configuration; best abstract, `nnx.eval_shape(lambda: UNet2D(...))`, since
@@ -48,6 +51,8 @@ def load_diffusers_state(unet: UNet2D, state: Mapping[str, np.ndarray]) -> UNet2
             f"The UNet has no place for {sorted(source)[0]!r}; build it from these weights' configuration."
         )
     nnx.update(unet, nnx.from_flat_state(loaded))
+    fill_streams(unet)
+    unet.eval()
     return unet
 
 

@@ -14,8 +14,9 @@ from flax import nnx
 from jaxtyping import Array, PyTree
 
 from tfg_jax import denoiser, schedules, struct
-from tfg_jax.checks import check_count
+from tfg_jax.checks import check_count, show
 from tfg_jax.denoiser import Denoiser, Prediction
+from tfg_jax.kinds import public
 from tfg_jax.models import classifiers
 from tfg_jax.models.pack import pack, unpack
 from tfg_jax.models.unet2d import UNet2D, UNet2DConfig
@@ -30,6 +31,7 @@ NETWORK_TIMES = {
     "index": denoiser.index_time,
     "log_sigma": denoiser.log_sigma_time,
 }
+DIFFUSERS_FILES = ("model_index.json", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 CLASSIFIERS = {
     "GuideNet": (classifiers.GuideNet, classifiers.GuideConfig),
     "EvaluatorNet": (classifiers.EvaluatorNet, classifiers.EvaluatorConfig),
@@ -37,6 +39,7 @@ CLASSIFIERS = {
 }
 
 
+@public
 def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES) -> Any:
     """The model of a released name (checked against the manifest's sha256) or of a folder of your own.
 
@@ -47,10 +50,16 @@ def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES) -
         A `Denoiser`, `Classifier` or `NoisyClassifier`, as the configuration's kind says.
     Raises:
         FileNotFoundError: neither a released name nor a folder.
-        ValueError: damaged files, or a configuration this version does not know or whose values do not fit.
+        ValueError: a folder of diffusers, damaged files, or a configuration this version does not know or whose values
+            do not fit.
     """
     check_count("max_bytes", max_bytes)
     folder, expected = _find(name_or_path)
+    if any((folder / file).exists() for file in DIFFUSERS_FILES):
+        raise ValueError(
+            f"{folder} is a folder of diffusers; build UNet2D from its configuration, fill it by "
+            "tfg_jax.weights.load_diffusers_state and pass it to from_nnx, as docs/own_model.md shows"
+        )
     config, arrays = store.read_weights(folder, expected or None, max_bytes=max_bytes)
     try:
         configs.check_choice("kind", config["kind"], ("diffusion", "classifier", "noisy-classifier"))
@@ -61,6 +70,7 @@ def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES) -
         raise ValueError(f"{folder / store.CONFIG_FILE}: {error}") from None
 
 
+@public
 def load_moments(name_or_path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, int]:
     """Mean (F,), covariance (F, F), both float64, and count of an evaluator's features of its test images.
 
@@ -77,11 +87,13 @@ def load_moments(name_or_path: str | os.PathLike) -> tuple[np.ndarray, np.ndarra
     return arrays["mean"], arrays["covariance"], int(arrays["count"])
 
 
+@public
 def input_shape(network: Any) -> tuple[int, ...] | None:
     """Shape (H, W, C) of the one sample that a classifier of `load` reads; None for networks of another origin."""
     return network.apply.shape if isinstance(network.apply, _OneSample) else None
 
 
+@public
 def diffusion_config(
     name: str,
     unet: UNet2DConfig,
@@ -103,6 +115,10 @@ def diffusion_config(
     Raises:
         ValueError: if `network_time` is unknown.
     """
+    check_count("pack", pack)
+    for label, count, low in (("num_classes", num_classes, 1), ("null_class", null_class, 0)):
+        if count is not None:
+            check_count(label, count, low)
     if network_time not in NETWORK_TIMES:
         raise ValueError(f"network_time={network_time!r} is unknown; use one of {', '.join(NETWORK_TIMES)}.")
     return {
@@ -133,7 +149,7 @@ class _OneSample:
 def _find(name_or_path: Any) -> tuple[Path, dict[str, str]]:
     """Folder and expected hashes."""
     if not isinstance(name_or_path, str | os.PathLike):
-        raise ValueError(f"name_or_path={name_or_path!r:.60} is no text or path; give a released name or a folder.")
+        raise ValueError(f"name_or_path={show(name_or_path)} is no text or path; give a released name or a folder.")
     try:
         root = checkpoints_dir()
         released = load_manifest(root)

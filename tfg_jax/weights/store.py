@@ -18,7 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from tfg_jax.checks import check_count
 from tfg_jax.files import write_atomically
+from tfg_jax.kinds import public
 from tfg_jax.readers import parse_json, read_bytes
 
 CONFIG_FILE = "config.json"
@@ -39,6 +41,7 @@ DTYPES = {
 }
 
 
+@public
 def save_weights(folder: str | os.PathLike, config: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     """Write `config.json` and `model.safetensors` into `folder` (created if missing), each in one atomic step.
 
@@ -58,6 +61,7 @@ def save_weights(folder: str | os.PathLike, config: dict[str, Any], arrays: Mapp
     return {CONFIG_FILE: write_atomically(folder / CONFIG_FILE, lambda f: f.write(text.encode())), WEIGHTS_FILE: digest}
 
 
+@public
 def read_weights(
     folder: str | os.PathLike, expected_sha256: Mapping[str, str] | None = None, *, max_bytes: int = MAX_BYTES
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -67,6 +71,7 @@ def read_weights(
     Raises FileNotFoundError (a file is missing) and ValueError (damaged, too large, another version, another sha256);
     warns if no sha256 is known of the weights.
     """
+    check_count("max_bytes", max_bytes)
     folder, expected = Path(folder), dict(expected_sha256 or {})
     config = _parse_config(folder / CONFIG_FILE, expected.get(CONFIG_FILE))
     digest = config.pop("weights_sha256", None)
@@ -84,6 +89,7 @@ def read_weights(
     return config, arrays
 
 
+@public
 def save_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> str:
     """Write named arrays as one safetensors file, atomically; returns its sha256."""
     import safetensors.numpy
@@ -95,10 +101,12 @@ def save_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> st
     return write_atomically(Path(path), lambda f: f.write(data))
 
 
+@public
 def load_arrays(
     path: str | os.PathLike, expected_sha256: str | None = None, *, max_bytes: int = MAX_BYTES
 ) -> dict[str, np.ndarray]:
     """The named arrays of one safetensors file, all or none; errors as `read_weights`."""
+    check_count("max_bytes", max_bytes)
     path = Path(path)
     data = _read_bytes(path, max_bytes, "max_bytes")
     _check_sha256(path, data, expected_sha256)
@@ -120,12 +128,14 @@ def load_arrays(
     }
 
 
+@public
 def nnx_to_flat(module: nnx.Module) -> dict[str, np.ndarray]:
     """Every variable of a module but its random streams, as {"path.to.leaf": array}."""
     state = nnx.state(module, nnx.Not(nnx.RngState))
     return {_name(path): np.asarray(variable[...]) for path, variable in nnx.to_flat_state(state)}
 
 
+@public
 def fill_nnx(module: nnx.Module, flat: Mapping[str, np.ndarray]) -> nnx.Module:
     """Put the arrays of `nnx_to_flat` into a module (abstract ones from `nnx.eval_shape` too) and return it.
 
@@ -145,11 +155,15 @@ def fill_nnx(module: nnx.Module, flat: Mapping[str, np.ndarray]) -> nnx.Module:
     if left:
         raise ValueError(f"the network has no place for {sorted(left)[0]!r}; the weights belong to another network.")
     nnx.update(module, nnx.from_flat_state(filled))
-    # An abstract module has abstract random streams; networks are run without randomness, so any key serves.
+    fill_streams(module)
+    return module
+
+
+def fill_streams(module: nnx.Module) -> None:
+    """Give an abstract module random streams: networks are run without randomness, so any key serves."""
     streams = nnx.state(module, nnx.RngState)
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(streams)):
         nnx.update(module, jax.tree.map(_any_stream, streams))
-    return module
 
 
 def _any_stream(leaf: Any) -> jax.Array:

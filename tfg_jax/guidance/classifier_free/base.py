@@ -13,6 +13,7 @@ from jaxtyping import Array, PyTree
 
 from tfg_jax.checks import is_concrete
 from tfg_jax.denoiser import Clean, Denoiser, Model
+from tfg_jax.kinds import public
 from tfg_jax.per_sample import PerSample, check_model_number
 from tfg_jax.schedules import Level
 
@@ -113,6 +114,7 @@ def weight_at(w: Any, level: Level, shape: tuple[int, ...] = ()) -> Any:
     return value
 
 
+@public
 def w_from_scale(scale: Weight) -> Weight:
     """The weight ``w = scale - 1`` of a "guidance scale" as diffusers, Imagen and most codes have it: 1 is conditional.
 

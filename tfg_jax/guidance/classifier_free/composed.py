@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
+from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Clean, Model
 from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of, level_of, mix, weight_at
 
@@ -49,6 +50,7 @@ class ComposedCFG(Transform):
 
     def check(self, conditional: bool, num_samples: int) -> None:
         """Raise ValueError for weights that are not one a condition; see `Transform.check`."""
+        check_count("num_conds", self.num_conds)
         if self.w is None:
             raise ValueError(f"w=None must hold {self.num_conds} weights, one for each condition")
         Transform.check(self, conditional, num_samples)

@@ -11,10 +11,13 @@ from __future__ import annotations
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
+from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Model
 from tfg_jax.guidance.classifier_free.base import branches_of, level_of
+from tfg_jax.kinds import public
 
 
+@public
 def implicit_classifier_score(
     model: Model, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree
 ) -> Float[Array, "*shape"]:
@@ -28,6 +31,7 @@ def implicit_classifier_score(
     Raises:
         ValueError: cond is None, or the model has no null condition.
     """
+    check_number("t", t, low=0.0, high=1.0, strict=True)
     if cond is None:
         raise ValueError("cond=None, but the classifier's score is that of a condition; pass one")
     if model.num_classes is not None and model.null_cond is None:

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
+from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Clean, Model
 from tfg_jax.guidance.classifier_free.base import (
     Transform,
@@ -56,6 +57,7 @@ class PerpNeg(Transform):
 
     def check(self, conditional: bool, num_samples: int) -> None:
         """Raise ValueError for classes out of range and weights that are not one a class; see `Transform.check`."""
+        check_count("num_others", self.num_others)
         Transform.check(self, conditional, num_samples)
         if self.w is None:
             raise ValueError("others have no effect with w=None; give w or use the model itself")

@@ -1,0 +1,342 @@
+"""Networks and methods of the user's own: taken as they come where that is clear, else refused by name."""
+
+import dataclasses
+
+import equinox
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen, nnx
+
+import tfg_jax as tfg
+from tfg_jax import struct
+from tfg_jax.models import UNet2D, UNet2DConfig
+from tfg_jax.weights import load_diffusers_state
+
+KEY, SHAPE, N = jax.random.key(0), (3,), 2
+SCHEDULE, STEPS = tfg.VPCosine(), tfg.DDIM(steps=2)
+OPTIONS = {"prediction": "eps", "shape": SHAPE}
+
+
+def draw(model, **options):
+    return tfg.sample(KEY, model, num_samples=N, sampler=STEPS, **options)
+
+
+def refused(message, make, *args, **options):
+    """The call is refused in one short sentence that matches."""
+    with pytest.raises(ValueError, match=message) as caught:
+        make(*args, **options)
+    assert len(str(caught.value)) <= 300 and "\n" not in str(caught.value)
+
+
+class Block(nnx.Module):
+    def __init__(self, layer):
+        self.inner = nnx.List([nnx.Linear(3, 3, rngs=nnx.Rngs(0)), layer])
+
+    def __call__(self, x, *rest):
+        for layer in self.inner:
+            x = layer(x)
+        return x
+
+
+def norm():
+    return Block(nnx.BatchNorm(3, rngs=nnx.Rngs(0)))
+
+
+def dropout():
+    return Block(nnx.Dropout(0.5, rngs=nnx.Rngs(0)))
+
+
+def attention():
+    return Block(nnx.MultiHeadAttention(1, 3, dropout_rate=0.5, deterministic=False, decode=False, rngs=nnx.Rngs(0)))
+
+
+def apply(params, x, *rest):
+    return params(x[None])[0]
+
+
+def score(params, x0, target):
+    return params(x0[None]).sum()
+
+
+@pytest.mark.parametrize(("build", "layer"), [(norm, "BatchNorm"), (dropout, "Dropout"), (attention, "MultiHead")])
+def test_networks_in_training_mode_are_refused_with_the_layer(build, layer):
+    network = build()
+    message = rf"holds a Block in training mode, seen in its layer inner.1 \({layer}.*\); call its .eval\(\) first"
+
+    def closed_over(x0, target):
+        return network(x0[None]).sum()
+
+    objectives = tfg.objectives
+    for make in (
+        lambda: tfg.from_nnx(network, SCHEDULE, **OPTIONS),
+        lambda: tfg.from_fn(apply, network, SCHEDULE, **OPTIONS),
+        lambda: tfg.from_fn(apply, {"deep": [network]}, SCHEDULE, **OPTIONS),
+        lambda: tfg.from_fn(lambda p, x, t, c: network(x[None])[0], None, SCHEDULE, **OPTIONS),
+        lambda: objectives.from_fn(score, network),
+        lambda: objectives.class_log_prob(objectives.Classifier(network, apply, 3)),
+        lambda: objectives.through(network, closed_over),
+        lambda: draw(tfg.analytic.gaussian([0.0] * 3, np.eye(3)).denoiser(SCHEDULE), objective=closed_over,
+                     guidance=tfg.DPS()),
+    ):  # fmt: skip
+        refused(message, make)
+    network.eval()
+    assert draw(tfg.from_nnx(network, SCHEDULE, **OPTIONS)).status.ok.all()
+
+
+def test_a_module_put_back_into_training_mode_is_noticed_by_the_run():
+    network = norm()
+    network.eval()
+    model = tfg.from_fn(apply, network, SCHEDULE, **OPTIONS)
+    network.train()
+    refused("model holds a Block in training mode", draw, model)
+
+
+def test_evaluation_mode_reads_the_running_statistics():
+    network = norm()
+    network.eval()
+    network.inner[1].mean[...] = jnp.array([1.0, 2.0, 3.0])
+    x = jnp.full((3,), 7.0)
+    model = tfg.from_nnx(network, SCHEDULE, **OPTIONS)
+    np.testing.assert_allclose(model(x, 0.5).eps, network(x[None])[0], rtol=1e-6)
+
+
+def test_dropout_without_a_rate_is_no_training_mode():
+    network = Block(nnx.Dropout(0.0, rngs=nnx.Rngs(0)))
+    assert tfg.from_nnx(network, SCHEDULE, **OPTIONS)(jnp.ones(3), 0.5).eps.shape == SHAPE
+
+
+def test_diffusers_networks_come_in_evaluation_mode():
+    config = {
+        "in_channels": 1, "out_channels": 1, "block_out_channels": (4,), "down_block_types": ("DownBlock2D",),
+        "up_block_types": ("UpBlock2D",), "layers_per_block": 1, "norm_num_groups": 2, "add_attention": False,
+    }  # fmt: skip
+    plain = UNet2D(UNet2DConfig(**config), rngs=nnx.Rngs(0), zero_init=False)
+    state = {}
+    for path, leaf in nnx.to_flat_state(nnx.state(plain, nnx.Param)):
+        *where, last = map(str, path)
+        value = np.asarray(leaf[...])
+        if last == "kernel":
+            value = value.transpose((3, 2, 0, 1) if value.ndim == 4 else None)
+        state[".".join([*where, {"kernel": "weight", "scale": "weight"}.get(last, last)])] = value
+    x, t = jnp.ones((1, 4, 4, 1)), jnp.ones((1,))
+    for rate in (0.0, 0.5):
+        build = lambda rate=rate: UNet2D(UNet2DConfig(**config, dropout=rate), rngs=nnx.Rngs(0))  # noqa: E731
+        for unet in (nnx.eval_shape(build), build()):
+            loaded = load_diffusers_state(unet, state)
+            np.testing.assert_allclose(loaded(x, t), plain(x, t), rtol=1e-5, atol=1e-6)
+            tfg.from_nnx(loaded, SCHEDULE, prediction="eps", shape=(4, 4, 1)).astype(jnp.bfloat16)(x[0], 0.5)
+
+
+class Net(equinox.Module):
+    linear: equinox.nn.Linear
+    dropout: equinox.nn.Dropout
+    activation: object = jax.nn.silu
+    name: str = "mine"
+
+    def __call__(self, x):
+        return self.dropout(self.activation(self.linear(x)))
+
+
+def call(net, x, *rest):
+    return net(x)
+
+
+def test_equinox_modules_and_text_among_the_weights():
+    net = Net(equinox.nn.Linear(3, 3, key=KEY), equinox.nn.Dropout(0.5, inference=True))
+    model = tfg.from_fn(call, net, SCHEDULE, **OPTIONS)
+    np.testing.assert_allclose(model(jnp.ones(3), 0.5).eps, net(jnp.ones(3)), rtol=1e-6)
+    out = draw(model, objective=tfg.objectives.from_fn(lambda net, x0, y: net(x0).sum(), net), guidance=tfg.DPS(0.1))
+    assert out.status.ok.all()
+    trains = equinox.tree_at(lambda net: net.dropout.inference, net, False)
+    refused("the network cannot read one sample .* Dropout requires a key", draw,
+            tfg.from_fn(call, trains, SCHEDULE, **OPTIONS))  # fmt: skip
+    named = {"w": jnp.eye(3), "kind": "linear"}
+    model = tfg.from_fn(lambda p, x, t, c: p["w"] @ x if p["kind"] == "linear" else x, named, SCHEDULE, **OPTIONS)
+    assert draw(model).status.ok.all()
+    refused(r"params\['bad'\]=\{1\} is neither an array nor hashable", tfg.from_fn, call, {"bad": {1}}, SCHEDULE,
+            **OPTIONS)  # fmt: skip
+
+
+class WithFlag(linen.Module):
+    @linen.compact
+    def __call__(self, x, t, train):
+        return linen.Dropout(0.5, deterministic=not train)(linen.Dense(3)(x))
+
+
+def test_flags_are_passed_through():
+    net = WithFlag()
+    variables = net.init(KEY, jnp.ones((1, 3)), jnp.ones((1,)), False)
+    model = tfg.from_linen(net, variables, SCHEDULE, call={"train": False}, **OPTIONS)
+    assert draw(model).status.ok.all()
+    refused("the network cannot read .*'train'; flags such as train are given by call=", draw,
+            tfg.from_linen(net, variables, SCHEDULE, **OPTIONS))  # fmt: skip
+    refused("the network cannot read", draw, tfg.from_linen(net, variables, SCHEDULE, call={"train": True}, **OPTIONS))
+    refused("module=.* is no Flax Linen module", tfg.from_linen, WithFlag, variables, SCHEDULE, **OPTIONS)
+    refused("module=.* is no Flax NNX module", tfg.from_nnx, net, SCHEDULE, **OPTIONS)
+    refused("variables=None must be collections", tfg.from_linen, net, None, SCHEDULE, **OPTIONS)
+
+
+def batched(params, x, t, cond):
+    return x * t[:, None]
+
+
+def pair(params, x, t, cond):
+    return x, t
+
+
+def dictionary(params, x, t, cond):
+    return {"sample": x}
+
+
+def with_numpy(params, x, t, cond):
+    return np.tanh(np.asarray(x))
+
+
+def with_if(params, x, t, cond):
+    return x if t > 0.5 else -x
+
+
+@pytest.mark.parametrize(
+    ("fn", "message"),
+    [
+        (
+            batched,
+            r"the network cannot read one sample of shape \(3,\), a time of shape \(\) and no cond: .*one sample",
+        ),
+        (pair, "the network returns a tuple, not an array; wrap it to"),
+        (dictionary, "the network returns a dict, not an array; wrap it"),
+        (with_numpy, "write it in jax.numpy, without NumPy"),
+        (with_if, "write it in jax.numpy, without NumPy and Python's if"),
+    ],
+)
+def test_networks_that_cannot_be_read(fn, message):
+    model = tfg.from_fn(fn, None, SCHEDULE, **OPTIONS)
+    refused(message, draw, model)
+    refused(message, tfg.invert, model, jnp.ones((N, *SHAPE)), steps=2)
+
+
+def test_arguments_of_functions_and_numbers_of_networks():
+    make = tfg.from_fn
+    refused(r"fn=.* takes \(x, t\); it must take \(params, x, t_network, cond\)", make, lambda x, t: x, None, SCHEDULE,
+            **OPTIONS)  # fmt: skip
+    refused(r"network_time=.* must take \(schedule, t\)", make, pair, None, SCHEDULE, network_time=jnp.sin, **OPTIONS)
+    refused(r"fn=.* must take \(params, x0, target\)", tfg.objectives.from_fn, lambda x: x)
+    refused(r"objective=.* must take \(x0, target\)", draw, tfg.from_fn(call_x, None, SCHEDULE, **OPTIONS),
+            objective=lambda x0: x0.sum(), guidance=tfg.DPS())  # fmt: skip
+    for options, message in (
+        ({"shape": 5}, "shape=5 must be a tuple of integers >= 1, such as"),
+        ({"shape": {"a": 3}}, "shape={'a': 3} must be a tuple of integers"),
+        ({"shape": (4.0, 4)}, "shape=.* must be a tuple of integers"),
+        ({"shape": (-3,)}, "shape's entry=-3 must be an integer >= 1"),
+        ({"dtype": "bf17"}, "dtype='bf17' is no dtype"),
+        ({"dtype": jnp.int32}, "dtype=int32 is no floating precision"),
+        ({"num_classes": -1}, "num_classes=-1 must be an integer >= 1"),
+        ({"prediction": "edm", "sigma_data": 0.0}, "sigma_data=0. must be a finite number > 0"),
+    ):
+        refused(message, make, call_x, None, SCHEDULE, **{**OPTIONS, **options})
+
+
+def call_x(params, x, t, cond):
+    return x
+
+
+def test_numbers_of_samples_of_numpy_count():
+    model = tfg.from_fn(call_x, None, SCHEDULE, **OPTIONS)
+    out = tfg.sample(KEY, model, num_samples=np.int32(N), sampler=STEPS)
+    np.testing.assert_array_equal(out.x, draw(model).x)
+    refused("num_samples=2147483649 must be at most 2147483648", tfg.sample, KEY, model, num_samples=2**31 + 1)
+    refused("key holds keys of shape .2,., one key is needed; map over", tfg.sample, jax.random.split(KEY), model,
+            num_samples=N)  # fmt: skip
+    refused(r"cond has a leaf of shape \(5,\), num_samples=2 needs", draw, model, cond=jnp.ones(5))
+    refused(r"window's low has shape \(2,\), one number is needed", draw, model, guidance=tfg.DPS(),
+            objective=lambda x, y: x.sum(), window=(jnp.ones(2), 3.0))  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class PlainMethod(tfg.Unguided):
+    """Not made a pytree of its own."""
+
+
+@dataclasses.dataclass
+class NoPytree:
+    n_recur = 1
+
+    def check(self):
+        pass
+
+    def cost(self, look):
+        return look
+
+    def prepare(self, levels):
+        return None, None
+
+    def step(self, ctx, per_step, state):
+        return ctx.advance(ctx.clean), state
+
+
+@struct.dataclass
+class Wrong:
+    """A method of which one part gives something else than it should."""
+
+    fault: str = struct.field(pytree_node=False)
+    n_recur = 1
+
+    def check(self):
+        pass
+
+    def cost(self, look):
+        return look
+
+    def prepare(self, levels):
+        return None if self.fault == "prepare" else (None, jnp.zeros(()))
+
+    def step(self, ctx, per_step, state):
+        moved = ctx.advance(ctx.clean)
+        return {
+            "alone": moved, "sample": (moved.x, state), "state": (moved, jnp.zeros(2)),
+            "shape": (moved.replace(x=jnp.zeros(7)), state),
+        }.get(self.fault, (moved, state))  # fmt: skip
+
+
+def test_methods_of_the_users_own_are_told_what_they_lack():
+    model = tfg.from_fn(call_x, None, SCHEDULE, **OPTIONS)
+    options = {"objective": lambda x0, target: x0.sum(), "num_samples": N, "sampler": STEPS}
+
+    def run(method):
+        return tfg.sample(KEY, model, guidance=method, **options)
+
+    refused("guidance=NoPytree is no pytree; make its class a @tfg_jax.struct.dataclass", run, NoPytree())
+    for fault, message in (
+        ("alone", r"guidance=Wrong.step must return \(proposal, state\).* got a Next"),
+        ("sample", r"guidance=Wrong.step must return \(proposal, state\)"),
+        ("state", "guidance=Wrong.step returns a state of .*; return one of the same"),
+        ("shape", r"guidance=Wrong.step moves a sample of shape \(3,\) to shape \(7,\)"),
+        ("prepare", r"guidance=Wrong.prepare must return \(per_step, state\), got a NoneType"),
+    ):
+        refused(message, run, Wrong(fault))
+
+
+def test_rewards_that_are_no_functions():
+    model = tfg.from_fn(call_x, None, SCHEDULE, **OPTIONS)
+    for wrong in (3, True, "reward", None):
+        message = f"objective={wrong!r} is no objective of tfg_jax"
+        refused(message, tfg.end_to_end, KEY, model, tfg.DFlow(), objective=wrong, num_samples=N)
+        refused(message, tfg.optimise.iterate, KEY, model, wrong, rounds=1, batch=N, delta=1.0)
+    refused("method=.* is no method of tfg_jax; pass DFlow", tfg.end_to_end, KEY, model, tfg.TFG(), objective=score,
+            num_samples=N)  # fmt: skip
+
+
+def test_shapes_and_kernels_in_the_wrong_order():
+    refused(
+        r"shape=an array of shape \(3, 3\) must be \(H, W, C\)", tfg.operators.convolution, np.ones((3, 3)), (4, 4, 1)
+    )
+    refused(r"shape=an array of shape \(9, 9\) must be", tfg.operators.convolution, np.ones((9, 9)), (4, 4, 1))
+
+
+def test_images_of_bytes_and_single_images_are_refused_by_metrics():
+    images = np.zeros((2, 8, 8, 1), np.uint8)
+    refused("x has dtype uint8, floating point is needed; scale integers of images", tfg.metrics.psnr, images, images)
+    refused(r"images has shape \(8, 8, 1\), \(n, H, W, C\) is needed; one image x is given as x\[None\]",
+            tfg.metrics.high_frequency_power, np.zeros((8, 8, 1)))  # fmt: skip
