@@ -28,6 +28,7 @@ import numpy as np
 
 from tfg_jax.checks import check_count
 from tfg_jax.files import write_atomically
+from tfg_jax.kinds import public
 from tfg_jax.locks import LOCK, FolderLock, lock
 from tfg_jax.noise import THREEFRY, key_type
 from tfg_jax.readers import MAX_ARRAYS, load_json, load_npz
@@ -193,6 +194,7 @@ def open_folder(
     return folder
 
 
+@public
 def read_folder(path: str | os.PathLike[str]) -> SampleFolder:
     """Open a sample folder to read, finished or not; FileNotFoundError if there is none, ValueError if damaged."""
     path = Path(path)

@@ -12,11 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from tfg_jax.checks import check_count
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray, Estimate, wilson
 
 REAL_SHARE = 0.95
 
 
+@public
 def patch_distance(
     images: Float[AnyArray, "n H W C"],
     real: Float[AnyArray, "m h w c"] | None = None,
@@ -64,6 +66,7 @@ def patch_distance(
     return found
 
 
+@public
 def beyond_real(distance: Float[AnyArray, "n"], real: Float[AnyArray, "m"]) -> Float[np.ndarray, "n"]:
     """Per sample: share of real images, in [0, 1], whose own distance is smaller; 1 is further out than all of them.
 
@@ -73,6 +76,7 @@ def beyond_real(distance: Float[AnyArray, "n"], real: Float[AnyArray, "m"]) -> F
     return np.searchsorted(real, np.asarray(distance, np.float64)) / max(len(real), 1)
 
 
+@public
 def unlike_real(distance: Float[AnyArray, "n"], real: Float[AnyArray, "m"], level: float = 0.95) -> Estimate:
     """Share of samples that are further out than 95 % of real images, with its Wilson interval: 0.05 is as real.
 

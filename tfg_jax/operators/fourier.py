@@ -13,6 +13,7 @@ from jaxtyping import Array, Complex, Float, Inexact, PRNGKeyArray
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number
+from tfg_jax.kinds import public
 from tfg_jax.noise import root_key
 from tfg_jax.operators.base import check_image_shape, entries, expect, leaf
 from tfg_jax.operators.blur import mirrored
@@ -84,6 +85,7 @@ class Fourier:
         return jnp.fft.fftshift(transform(jnp.fft.ifftshift(x, (0, 1)), axes=(0, 1), norm="ortho"), (0, 1))
 
 
+@public
 def fourier(
     shape: tuple[int, int, int],
     mask: ArrayLike | Sequence[Any] | None = None,
@@ -121,6 +123,7 @@ def fourier(
     return Fourier(leaf(values.reshape(height, width, 1)), (height, width, channels), two_channel, centered)
 
 
+@public
 def random_fourier(
     key: PRNGKeyArray,
     shape: tuple[int, int, int],

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfg_jax.checks import check_count
 from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import Estimate
 
@@ -67,13 +68,17 @@ def show(value: Any) -> str:
     return " ".join(str(value).split())
 
 
+@public
 def counted(n: int, noun: str) -> str:
     """A count with its noun: `1 image`, `5000 images`."""
+    check_count("n", n, low=0)
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+@public
 def with_failed(n: int, failed: int, noun: str = "sample") -> str:
     """How many there are and how many of them failed: `5000 samples, none failed`, `80 samples, 2 of them failed`."""
+    check_count("failed", failed, low=0)
     rest = "none failed" if not failed else "which failed" if n == 1 else f"{failed} of them failed"
     return f"{counted(n, noun)}, {rest}"
 

@@ -1,4 +1,4 @@
-"""Gaussian and mixture models that know their denoiser, score, flow map and posterior exactly: oracle and playground.
+"""Mixtures of Gaussians, and the ideal networks of their denoisers.
 
     p(x0) = sum_k w_k N(m_k, U_k diag(l_k) U_k^T)         x_t = alpha x0 + sigma eps
 
@@ -17,24 +17,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Inexact, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import (
     check_number,
     check_numbers,
     check_steps,
-    is_concrete,
     readable,
     real_parts,
-    show,
 )
 from tfg_jax.denoiser import Clean, Denoiser, Prediction, from_fn, path_velocity, unit_time
 from tfg_jax.kinds import public
 from tfg_jax.noise import root_key
 from tfg_jax.schedules import Level, Schedule
-
-__all__ = "Mixture gaussian mixture in_subspace conditional_objective component_objective".split()
 
 FLOW_STEPS = 512
 """Runge-Kutta steps of a mixture's flow map."""
@@ -332,77 +328,3 @@ class _ClassNetwork(_Network):
 
     def __call__(self, params: tuple[Mixture, Schedule, Array], x: Array, t: Array, cond: PyTree) -> Array:
         return _Network.__call__(self, (params[0].given_class(cond), *params[1:]), x, t, None)
-
-
-@struct.dataclass
-class MeasurementLogProb:
-    """``log p(y | x_t)`` for ``y = A x0 + noise_std z``, exactly; build it with `conditional_objective`."""
-
-    data: Mixture
-    A: Inexact[Array, "M D"]
-    noise_std: ArrayLike
-    noisy = True
-
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
-        """The target must be (num_samples, M) floats, or complex numbers if A is complex."""
-        expected, got = (num_samples, self.A.shape[0]), getattr(target, "shape", None)
-        if got != expected or jnp.iscomplexobj(target) != jnp.iscomplexobj(self.A):
-            got = f"{got} of dtype {getattr(target, 'dtype', None)}"
-            raise ValueError(f"target must be measurements of shape {expected}, got {got}; give A @ x0 of each sample")
-
-    def __call__(self, x: Float[Array, " D"], target: Inexact[Array, " M"], level: Level) -> Float[Array, ""]:
-        return self.data.given(x, level).log_evidence(self.A, target, self.noise_std)
-
-
-@struct.dataclass
-class ComponentLogProb:
-    """``log p(component | x)`` of clean or noisy samples, exactly; build it with `component_objective`."""
-
-    data: Mixture
-    noisy: bool = struct.field(pytree_node=False)
-
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
-        """The target must be (num_samples,) integers in 0..K-1; values are checked when concrete."""
-        count, dtype = self.data.means.shape[0], getattr(target, "dtype", None)
-        integer = dtype is not None and jnp.issubdtype(dtype, jnp.integer)
-        if not integer or getattr(target, "shape", None) != (num_samples,):
-            raise ValueError(f"target must be ({num_samples},) integers, one component a sample, got {show(target)}")
-        if is_concrete(target) and not bool(np.all((np.asarray(target) >= 0) & (np.asarray(target) < count))):
-            raise ValueError(f"target must lie in 0..{count - 1}, the components of the mixture")
-
-    def __call__(self, x: Float[Array, " D"], target: Int[Array, ""], level: Level | None = None) -> Float[Array, ""]:
-        law = self.data if level is None else self.data.noisy(level)
-        return jax.nn.log_softmax(law.joint_log_prob(x))[target]
-
-
-@public
-def conditional_objective(A: ArrayLike, noise_std: ArrayLike, data: Mixture) -> MeasurementLogProb:
-    """The exact noisy objective of a linear measurement; the target is y.
-
-    With ``ClassifierGuidance(strength=1)`` the guided score is the score of ``data.posterior(A, y, noise_std)``.
-
-    Args:
-        A: (M, D) measurement matrix, real or complex.
-        noise_std: standard deviation of its noise (of each part, if complex), > 0 (traced).
-        data: the data.
-
-    Raises:
-        ValueError: A of another width than the data, or noise_std <= 0.
-    """
-    check_number("noise_std", noise_std, low=0.0, strict=True)
-    matrix: Any = jnp.asarray(A, jnp.result_type(data.means.dtype, jnp.complex64 if np.iscomplexobj(A) else bool))
-    dim = data.means.shape[1]
-    if matrix.ndim != 2 or matrix.shape[1] != dim:
-        raise ValueError(f"A has shape {matrix.shape}, data of dimension {dim} needs (M, {dim})")
-    return MeasurementLogProb(data, matrix, noise_std)
-
-
-@public
-def component_objective(data: Mixture, *, noisy: bool = True) -> ComponentLogProb:
-    """The log-probability of a component given a sample; the target is its number, 0..K-1.
-
-    Args:
-        data: the mixture.
-        noisy: True judges x_t at its level, for `ClassifierGuidance`; False judges clean samples, for other methods.
-    """
-    return ComponentLogProb(data, noisy)
