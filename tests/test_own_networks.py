@@ -1,6 +1,8 @@
 """Networks and methods of the user's own: taken as they come where that is clear, else refused by name."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import equinox
 import jax
@@ -96,7 +98,8 @@ def test_a_module_put_back_into_training_mode_is_noticed_by_the_run():
 def test_evaluation_mode_reads_the_running_statistics():
     network = norm()
     network.eval()
-    network.inner[1].mean[...] = jnp.array([1.0, 2.0, 3.0])
+    statistics: Any = network.inner[1]
+    statistics.mean[...] = jnp.array([1.0, 2.0, 3.0])
     x = jnp.full((3,), 7.0)
     model = tfg.from_nnx(network, SCHEDULE, **OPTIONS)
     np.testing.assert_allclose(model(x, 0.5).eps, network(x[None])[0], rtol=1e-6)
@@ -132,7 +135,7 @@ def test_diffusers_networks_come_in_evaluation_mode():
 class Net(equinox.Module):
     linear: equinox.nn.Linear
     dropout: equinox.nn.Dropout
-    activation: object = jax.nn.silu
+    activation: Callable = jax.nn.silu
     name: str = "mine"
 
     def __call__(self, x):
@@ -244,7 +247,8 @@ def call_x(params, x, t, cond):
 
 def test_numbers_of_samples_of_numpy_count():
     model = tfg.from_fn(call_x, None, SCHEDULE, **OPTIONS)
-    out = tfg.sample(KEY, model, num_samples=np.int32(N), sampler=STEPS)
+    count: Any = np.int32(N)
+    out = tfg.sample(KEY, model, num_samples=count, sampler=STEPS)
     np.testing.assert_array_equal(out.x, draw(model).x)
     refused("num_samples=2147483649 must be at most 2147483648", tfg.sample, KEY, model, num_samples=2**31 + 1)
     refused("key holds keys of shape .2,., one key is needed; map over", tfg.sample, jax.random.split(KEY), model,

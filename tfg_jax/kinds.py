@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import pathlib
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -135,7 +136,7 @@ def check_fields(config: Any) -> None:
         value = getattr(config, field.name)
         if value is not field.default and not _is_count(value, kind):
             check_kind(field.name, value, kind)
-    if type(config).__dataclass_params__.frozen:
+    if type(config).__dataclass_params__.frozen:  # type: ignore[attr-defined]
         object.__setattr__(config, "_of_its_kinds", True)
 
 
@@ -308,7 +309,7 @@ def _complaint(name: str, value: Any, kind: Any) -> str:
         return f"{name}={show(value)} must be an integer"
     if kind is bool:
         return f"{name}={show(value)} must be True or False"
-    if kind is str or (isinstance(kind, type) and issubclass(kind, os.PathLike)):
+    if kind in (str, os.PathLike, pathlib.Path):
         return f"{name}={show(value)} must be a text" + ("" if kind is str else " or path")
     if origin is typing.Literal:
         return f"{name}={show(value)} is unknown; choose one of {', '.join(map(str, inner))}"

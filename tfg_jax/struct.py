@@ -16,6 +16,7 @@ from typing import Any, TypeVar, dataclass_transform
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 T = TypeVar("T")
 
@@ -81,7 +82,7 @@ def _short(value: Any) -> str:
 
 
 def _short_array(value: Any) -> str:
-    known = isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(value, jax.core.Tracer)
+    known = isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(value, Tracer)
     if known and value.shape == () and not jnp.issubdtype(value.dtype, jax.dtypes.extended):
         return repr(np.asarray(value).item())
     return f"{value.dtype}[{', '.join(map(str, value.shape))}]"

@@ -1,6 +1,7 @@
 """In double precision a float32 run stays float32, whatever numbers of NumPy its configuration is made of."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,7 @@ def test_every_method_with_every_sampler(x64):
     seen = tfg.objectives.gaussian_log_likelihood(itself, TWO)
     for method, sampler in itertools.product(METHODS, SAMPLERS):
         guided = {} if method is None or isinstance(method, tfg.Unguided) else {"objective": seen}
+        gradient: Any
         for gradient in ("inside", "outside"):
 
             def run(target, method=method, sampler=sampler, guided=guided, gradient=gradient):

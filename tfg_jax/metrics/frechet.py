@@ -29,7 +29,8 @@ class Moments:
     cov: Float[np.ndarray, "F F"]
     n: int
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def merge(self, other: "Moments") -> "Moments":
         """Moments of both sets together, exactly (Chan et al., 1979): features can be streamed in chunks."""

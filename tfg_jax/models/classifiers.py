@@ -26,10 +26,12 @@ class _Config:
     """JSON round trip shared by the configurations below; unknown or missing keys are named."""
 
     def to_dict(self) -> dict[str, Any]:
+        """Every field, with lists for tuples."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}  # type: ignore
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]):
+        """The configuration of `to_dict`. Raises ValueError on unknown fields."""
         known = {field.name for field in dataclasses.fields(cls)}  # type: ignore
         if unknown := sorted(set(values) - known):
             raise ValueError(f"{cls.__name__} has no field {unknown[0]!r}; its fields are {sorted(known)}.")

@@ -68,7 +68,8 @@ class Optimised:
     implicit_lambda: float | None
     stopped: int | None
 
-    __repr__ = short_repr
+    def __repr__(self) -> str:
+        return short_repr(self)
 
 
 @public
