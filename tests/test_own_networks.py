@@ -344,3 +344,18 @@ def test_images_of_bytes_and_single_images_are_refused_by_metrics():
     refused("x has dtype uint8, floating point is needed; scale integers of images", tfg.metrics.psnr, images, images)
     refused(r"images has shape \(8, 8, 1\), \(n, H, W, C\) is needed; one image x is given as x\[None\]",
             tfg.metrics.high_frequency_power, np.zeros((8, 8, 1)))  # fmt: skip
+
+
+def test_a_folder_of_diffusers_is_told_how_it_is_loaded(tmp_path):
+    for file in ("model_index.json", "diffusion_pytorch_model.safetensors"):
+        folder = tmp_path / file.split(".")[0]
+        folder.mkdir()
+        (folder / file).write_text("{}")
+        with pytest.raises(ValueError, match="is a folder of diffusers; build UNet2D .*load_diffusers_state"):
+            tfg.load(folder)
+
+
+def test_end_to_end_needs_a_scalar():
+    model = tfg.from_fn(call_x, None, SCHEDULE, **OPTIONS)
+    refused(r"objective must return a scalar for one sample, got shape \(3,\)", tfg.end_to_end, KEY, model, tfg.DFlow(),
+            objective=lambda x0, target: x0, num_samples=N)  # fmt: skip
