@@ -3,7 +3,7 @@
     python scripts/stress/signals.py                                # 100 signals to a small `tfg-jax sample`
     python scripts/stress/signals.py --signals 40 -- optimise --reward brightness --rounds 2 --batch 2 --steps 2
 
-Prints a table of answers; exit code 1 if a process that Python had begun did anything but exit with 75 and one line, or
+Prints a table of answers; exit code 1 if a process that Python had begun did anything but exit with 75 and a line, or
 finish. A signal that comes before Python has reached the program ends it as the system does, with nothing begun.
 """
 
@@ -22,7 +22,7 @@ from tfg_jax.signals import SIGNALS
 
 PROGRAM = [sys.executable, "-c", "import sys; from tfg_jax.cli.main import main; sys.exit(main())"]
 SMALL = ["sample", "--per-class", "1", "--chunk", "5", "--steps", "2"]
-ANSWERED, FINISHED, EARLY = "75 and one line", "finished", "before the program"
+ANSWERED, FINISHED, EARLY = "75 and a line", "finished", "before the program"
 
 
 def signaled(command: list[str], number: signal.Signals, moment: float) -> str:
@@ -36,10 +36,10 @@ def signaled(command: list[str], number: signal.Signals, moment: float) -> str:
             job.send_signal(number)
         assert job.stderr is not None
         said = job.stderr.read().decode(errors="replace")
-    # A progress bar may stand on the line, and what was said before the signal.
-    lines = [line for line in said.replace("\r", "\n").splitlines() if line.startswith("tfg-jax")]
+    # What is finished first is announced, and the command says where it stopped, training by its announcement alone.
+    lines = [line for line in said.replace("\r", "\n").splitlines() if line.startswith(("tfg-jax", "stopping"))]
     if job.returncode == 75:
-        return ANSWERED if len(lines) == 1 and "Traceback" not in said else f"75, but said {said[-200:]!r}"
+        return ANSWERED if len(lines) in (1, 2) and "Traceback" not in said else f"75, but said {said[-200:]!r}"
     if job.returncode in (0, 3):
         return FINISHED
     if job.returncode == -number and not reached:
