@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ X = jnp.zeros((N, *SHAPE))
 STEPS = tfg.DDIM(steps=2)
 
 
-def refuse(message, model=MODEL, **options):
+def refuse(message, model: Any = MODEL, **options):
     with pytest.raises(ValueError, match=message):
         sample(KEY, model, **{"num_samples": N, "sampler": STEPS, **options})
 
@@ -75,7 +76,7 @@ def test_sigma_data_is_one_number():
         build(FOUR)
     with pytest.raises(ValueError, match="sigma_data=0.* must be a finite number > 0"):
         build(0.0)
-    refuse(r"sigma_data has shape \(4,\), one number", build(0.5).replace(sigma_data=FOUR))
+    refuse(r"sigma_data has shape \(4,\), one number", dataclasses.replace(build(0.5), sigma_data=FOUR))
     refuse(r"sigma_data=PerSample.* needs one entry for 2", build(tfg.PerSample(FOUR)))
 
 
@@ -137,7 +138,8 @@ def test_a_start_without_signal(prediction, schedule):
         controls = tfg.Controls(2, grid=FROM_THE_END)
         tfg.end_to_end(KEY, model, controls, objective=CLASS, target=LABELS, num_samples=N)
     if schedule != "table":
-        always = dataclasses.replace(model, schedule=dataclasses.replace(model.schedule, t_start=1.0))
+        schedule_from_1: Any = WITHOUT_SIGNAL[schedule]
+        always = dataclasses.replace(model, schedule=dataclasses.replace(schedule_from_1, t_start=1.0))
         refuse("schedule's t_start " + said[:60], always)
     assert sample(KEY, model, num_samples=N, sampler=STEPS).status.ok.all()
 

@@ -124,7 +124,7 @@ class Denoiser:
 
     params: PyTree
     schedule: Schedule
-    sigma_data: ArrayLike
+    sigma_data: Any
     apply: Callable[[PyTree, Array, Array, Any], Array] = struct.field(pytree_node=False)
     prediction: Prediction = struct.field(pytree_node=False)
     network_time: Callable[[Schedule, Array], Array] = struct.field(pytree_node=False)

@@ -73,7 +73,7 @@ class Status:
         """True where the sample finished, guided or not: codes `OK` and `UNGUIDED`."""
         return finished(self.code)
 
-    def after(self, code: Array, step: Array, guided: Array | None = None) -> Status:
+    def after(self, code: Array, step: Array, guided: Any = None) -> Status:
         """The status after a step that ended with ``code``; the first failure stays, and one step's guidance counts."""
         failed = self.ok & (code != OK)
         ended = self.code if guided is None else jnp.where(guided & (self.code == UNGUIDED), OK, self.code)

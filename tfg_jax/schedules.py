@@ -329,7 +329,7 @@ def from_alphas_cumprod(alphas_cumprod: ArrayLike) -> Discrete:
             "reversed table"
         )
     if table.size == 1 and table[0] == 0:
-        raise ValueError("alphas_cumprod=[0] has no node with signal; give the checkpoint's whole table")
+        raise ValueError("alphas_cumprod = [0] has no node with signal; give the checkpoint's whole table")
     with np.errstate(divide="ignore"):
         return Discrete(_float(np.concatenate([[0.0], 0.5 * np.log(table)])))
 

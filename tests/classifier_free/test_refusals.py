@@ -70,7 +70,8 @@ def test_an_array_where_one_number_is_meant(name):
 def test_one_number_a_sample_in_every_place():
     """What is refused as an array is one setting a sample as `PerSample`: as two single runs."""
     each = [tfg.APG(MODEL, 1.0, eta=eta, radius=2.0) for eta in (0.0, 0.7)]
-    mixed = tfg.APG(MODEL, 1.0, eta=tfg.PerSample(jnp.array([0.0, 0.7])), radius=2.0)
+    eta: Any = tfg.PerSample(jnp.array([0.0, 0.7]))
+    mixed = tfg.APG(MODEL, 1.0, eta=eta, radius=2.0)
     draw = lambda model: tfg.sample(jax.random.key(0), model, cond=LABELS, sampler=tfg.DDIM(steps=2)).x  # noqa: E731
     np.testing.assert_allclose(draw(mixed), jnp.stack([draw(each[0])[0], draw(each[1])[1]]), rtol=1e-5, atol=1e-6)
 

@@ -1,5 +1,7 @@
 """Results as data: a bad sample says so and leaves the others bit-identical; records and windows."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,7 +86,7 @@ def test_a_reward_divided_by_its_value_diverges(schedule):
     """DPS by value on a reward that crosses 0. Noise of 80 data scales, as EDM begins with, is no divergence."""
     model = problems.denoiser(problems.schedules()[schedule])
     grid = tfg.Karras(sigma_min=0.02)
-    given = dict(objective=crossing, target=jnp.zeros(2), sampler=tfg.DDIM(steps=40, grid=grid))
+    given: Any = dict(objective=crossing, target=jnp.zeros(2), sampler=tfg.DDIM(steps=40, grid=grid))
     draw = lambda strength: tfg.sample(jax.random.key(0), model, guidance=tfg.DPS(strength), **given)  # noqa: E731
     assert draw(1e-6).status.code.tolist() == [0, 0]
     out = draw(1e4)

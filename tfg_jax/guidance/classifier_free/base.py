@@ -108,7 +108,7 @@ class Transform:
 
 def weight_at(w: Any, level: Level, shape: tuple[int, ...] = ()) -> Any:
     """The weight at a level, a number, or several of a shape; ValueError for a function that gives another."""
-    value = w(level.log_snr) if callable(w) else w
+    value: Any = w(level.log_snr) if callable(w) else w
     if np.shape(value) != shape:
         raise ValueError(f"the weight is of shape {np.shape(value)} at one log-SNR, {shape or 'one number'} is needed")
     return value
