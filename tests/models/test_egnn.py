@@ -9,6 +9,7 @@ from flax import nnx
 from tfg_jax import denoiser, schedules
 from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.network import EGNN
+from tfg_jax.models.egnn.properties import PropertyNet
 from tfg_jax.models.egnn.sample import OneMolecule
 
 CONFIG = EGNNConfig(width=16, pair_width=8, pair_hidden=8, heads=2, vectors=4, layers=2, radial=6)
@@ -99,3 +100,15 @@ def test_a_molecule_is_one_array_with_its_atom_count_as_condition(network, molec
     close(jax.jit(lambda x, c: model(x, 0.3, c).x0)(one, ATOMS - 1), jnp.concatenate([x0[1], h0[1]], -1))
     with pytest.raises(ValueError, match="cond=None .* give cond= its atom count"):
         model(one, 0.3)
+
+
+def test_properties_are_invariant_and_blind_to_padding(molecule):
+    x, h, mask, level = molecule
+    graphdef, params = nnx.split(PropertyNet(CONFIG, 3, rngs=nnx.Rngs(0)))
+    run = jax.jit(lambda *inputs: nnx.merge(graphdef, params)(*inputs))
+    turn = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0].astype(np.float32)
+    order = np.array([3, 6, 0, 5, 2, 1, 4])
+    expected = run(x, h, mask, level)
+    assert expected.shape == (2, 3) and np.abs(expected).min() > 0
+    close(run(((x @ -turn + 1.0) * mask[..., None])[:, order], h[:, order], mask[:, order], level), expected)
+    close(run(x + 9.0 * ~mask[..., None], h - 9.0 * ~mask[..., None], mask, level), expected)

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from tfg_jax.data import qm9
 from tfg_jax.data.bonds import bond_orders
 from tfg_jax.models.egnn.config import EGNNConfig
+from tfg_jax.models.egnn.network import centred, noise_level
 from tfg_jax.training.diffusion import stratified_times
 from tfg_jax.training.loop import LossFn
 
@@ -39,12 +40,6 @@ def features_of(types: Int[Array | np.ndarray, "*b n"]) -> Float[Array, "*b n 6"
 def types_of(features: Float[Array, "*b n 6"], mask: Array | np.ndarray) -> Int[Array, "*b n"]:
     """The element whose one-hot channel is largest; -1 where there is no atom."""
     return jnp.where(mask, features[..., :5].argmax(-1), -1)
-
-
-def centred(x: Float[Array, "b n 3"], mask: Array) -> Float[Array, "b n 3"]:
-    """`x` with zero mean over the atoms, and 0 where there is none."""
-    m = mask[..., None].astype(x.dtype)
-    return (x - (x * m).sum(-2, keepdims=True) / jnp.maximum(m.sum(-2, keepdims=True), 1.0)) * m
 
 
 def molecule_loss(
@@ -71,9 +66,8 @@ def molecule_loss(
         mask, h0 = types >= 0, features_of(types)
         share = stratified_times(time_key, len(x0), 1e-4, 1 - 1e-4)
         log_snr = -2.0 * (jnp.log(centre) + spread * jax.scipy.special.ndtri(share))
-        level = log_snr[:, None, None]
-        alpha, sigma = jnp.sqrt(jax.nn.sigmoid(level)), jnp.sqrt(jax.nn.sigmoid(-level))
-        x = alpha * x0 + sigma * centred(jax.random.normal(x_key, x0.shape), mask)
+        alpha, sigma = noise_level(log_snr)
+        x = alpha * x0 + sigma * centred(jax.random.normal(x_key, x0.shape), mask[..., None].astype(x0.dtype))
         h = (alpha * h0 + sigma * jax.random.normal(h_key, h0.shape)) * mask[..., None]
         (x_hat, h_hat), logits = apply(params, x, h, mask, log_snr)
 
@@ -96,13 +90,48 @@ def molecule_loss(
     return loss_fn
 
 
+def property_loss(
+    apply: Callable[..., Array], moments: Float[np.ndarray, "2 p"], *, noisy: float = 0.0, spread: float = 1.0
+) -> LossFn:
+    """Mean absolute error of standardised properties, of `apply(params, positions, features, mask, log_snr) -> (B, P)`.
+
+    Its batches are those of `bucketed` with `"properties": (B, P)`.
+
+    Args:
+        moments: mean and scale of each property.
+        noisy: share of molecules, in [0, 1], that are shown noisy, for a guide that meets rough estimates.
+        spread: standard deviation of log(sigma / alpha) of these, about a median of 0.1.
+    """
+
+    def loss_fn(params: PyTree, batch: dict[str, Any], key: PRNGKeyArray) -> tuple[Float[Array, ""], dict[str, Array]]:
+        choice_key, time_key, x_key, h_key = jax.random.split(key, 4)
+        x, types = jnp.asarray(batch["positions"]), jnp.asarray(batch["types"])
+        mask, h, log_snr = types >= 0, features_of(types), jnp.full(len(x), jnp.inf)
+        real = mask[..., None].astype(x.dtype)
+        if noisy:
+            drawn = -2.0 * (jnp.log(0.1) + spread * jax.random.normal(time_key, (len(x),)))
+            log_snr = jnp.where(jax.random.uniform(choice_key, (len(x),)) < noisy, drawn, log_snr)
+            alpha, sigma = noise_level(log_snr)
+            x = alpha * x + sigma * centred(jax.random.normal(x_key, x.shape), real)
+            h = (alpha * h + sigma * jax.random.normal(h_key, h.shape)) * real
+        target = (jnp.asarray(batch["properties"]) - moments[0]) / moments[1]
+        error = jnp.abs(apply(params, x, h, mask, log_snr) - target)
+        clean = jnp.isinf(log_snr)[:, None]
+        each = (error * clean).sum(0) / jnp.maximum(clean.sum(), 1)
+        return error.mean(), {name: each[i] for i, name in enumerate(qm9.PROPERTIES)}
+
+    return loss_fn
+
+
 def bucketed(
     molecules: qm9.Molecules, indices: Int[np.ndarray, " n"], batch_size: int, seed: int
 ) -> tuple[Callable[[int], dict[str, np.ndarray]], int]:
     """Batches of molecules of like atom count, as a pure function of the step, and how many an epoch has.
 
-    Every epoch permutes each bucket anew, drops its remainder, and shuffles the batches of all buckets.
+    Every epoch permutes each bucket anew, drops its remainder, and shuffles the batches of all buckets. A batch is
+    `{"positions": (B, N, 3), "types": (B, N), "properties": (B, P)}`, properties in the order of `qm9.PROPERTIES`.
     """
+    properties = qm9.property_table(molecules)
     counts = molecules.counts[indices]
     home = np.searchsorted(BUCKETS, counts)
     groups = [indices[home == b] for b in range(len(BUCKETS))]
@@ -123,6 +152,6 @@ def bucketed(
         epoch, number = divmod(step, per_epoch)
         size, chosen = epoch_batches(epoch)[number]
         positions, types = qm9.padded(molecules, chosen, size)
-        return {"positions": positions, "types": types}
+        return {"positions": positions, "types": types, "properties": properties[chosen]}
 
     return batch, per_epoch

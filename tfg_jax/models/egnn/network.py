@@ -22,8 +22,8 @@ from jaxtyping import Array, Bool, Float
 from tfg_jax.models.egnn.config import EGNNConfig
 
 
-class EGNN(nnx.Module):
-    """Clean positions and features of a batch of molecules; see the module's docstring."""
+class Trunk(nnx.Module):
+    """The layers that denoiser and property network share."""
 
     def __init__(self, config: EGNNConfig, *, rngs: nnx.Rngs):
         self.config = config
@@ -32,6 +32,29 @@ class EGNN(nnx.Module):
         self.pair = nnx.Linear(config.radial, config.pair_width, rngs=rngs)
         self.layers = nnx.List([Layer(config, rngs=rngs) for _ in range(config.layers)])
         self.norm = nnx.LayerNorm(config.width, rngs=rngs)
+
+    def embed(self, positions: Array, features: Array, mask: Array, alpha: Array, sigma: Array):
+        """Atoms (b, n, width), pairs (b, n, n, pair_width) and vectors (b, n, 3, vectors) after the last layer.
+
+        positions: with zero mean, 0 where `mask` (b, n, 1) is. alpha, sigma: (b, 1, 1).
+        """
+        level = 2.0 * (jnp.log(alpha) - jnp.log(sigma))
+        scale = jax.lax.rsqrt(alpha**2 * self.config.feature_scale**2 + sigma**2)
+        h = self.atom(features * scale) + self.time(_waves(level[:, 0]))[:, None]
+        number = jnp.maximum(mask.sum(1, keepdims=True), 1.0)
+        pairs = mask[:, :, None] * mask[:, None]  # (b, n, n, 1)
+        e = self.pair(_radial(_distance(positions)[..., 0], self.config))
+        v = jnp.zeros((*positions.shape[:2], 3, self.config.vectors), positions.dtype)
+        for layer in self.layers:
+            h, e, v = layer(h, e, v, positions, pairs, number)
+        return self.norm(h), e, v
+
+
+class EGNN(Trunk):
+    """Clean positions and features of a batch of molecules; see the module's docstring."""
+
+    def __init__(self, config: EGNNConfig, *, rngs: nnx.Rngs):
+        super().__init__(config, rngs=rngs)
         zero = nnx.initializers.zeros_init()
         self.features = nnx.Linear(config.width, config.num_features, kernel_init=zero, rngs=rngs)
         self.gate = nnx.Linear(config.width, config.vectors, kernel_init=zero, rngs=rngs)
@@ -56,23 +79,11 @@ class EGNN(nnx.Module):
         self, positions: Array, features: Array, mask: Array, log_snr: Array
     ) -> tuple[tuple[Array, Array], Float[Array, "b n n c"]]:
         """The clean estimates, and logits of each pair's bond class (symmetric)."""
-        c, dtype = self.config, positions.dtype
-        mask = mask.astype(dtype)[..., None]
-        number = jnp.maximum(mask.sum(1, keepdims=True), 1.0)
-        positions = (positions - (positions * mask).sum(1, keepdims=True) / number) * mask
-        level = jnp.clip(log_snr.astype(dtype), -14.0, 14.0)[:, None, None]
-        alpha, sigma = jnp.sqrt(jax.nn.sigmoid(level)), jnp.sqrt(jax.nn.sigmoid(-level))
-
-        scale_h = jax.lax.rsqrt(alpha**2 * c.feature_scale**2 + sigma**2)
-        h = self.atom(features * scale_h) + self.time(_waves(level[:, 0]))[:, None]
-        pairs = mask[:, :, None] * mask[:, None]  # (b, n, n, 1)
-        e = self.pair(_radial(_distance(positions)[..., 0], c))
-        v = jnp.zeros((*positions.shape[:2], 3, c.vectors), dtype)
-        for layer in self.layers:
-            h, e, v = layer(h, e, v, positions, pairs, number)
-        h = self.norm(h)
-        out_x = (v * self.gate(h)[:, :, None]).sum(-1)
-        out_x = (out_x - (out_x * mask).sum(1, keepdims=True) / number) * mask
+        c, mask = self.config, mask.astype(positions.dtype)[..., None]
+        positions = centred(positions, mask)
+        alpha, sigma = noise_level(log_snr.astype(positions.dtype))
+        h, e, v = self.embed(positions, features, mask, alpha, sigma)
+        out_x = centred((v * self.gate(h)[:, :, None]).sum(-1), mask)
         out_h = self.features(h) * mask
         x0 = _precondition(positions, out_x, alpha, sigma, c.position_scale)
         h0 = _precondition(features * mask, out_h, alpha, sigma, c.feature_scale)
@@ -119,6 +130,18 @@ class Layer(nnx.Module):
         h = h + self.mlp_out(jax.nn.silu(self.mlp_in(inside)))
         v = v + self.mix(v) * self.gate(self.norm_2(h))[:, :, None]
         return h, e, v
+
+
+def centred(x: Float[Array, "b n 3"], mask: Float[Array, "b n 1"]) -> Float[Array, "b n 3"]:
+    """`x` with zero mean over the atoms, and 0 where there is none."""
+    number = jnp.maximum(mask.sum(1, keepdims=True), 1.0)
+    return (x - (x * mask).sum(1, keepdims=True) / number) * mask
+
+
+def noise_level(log_snr: Float[Array, " b"]) -> tuple[Float[Array, "b 1 1"], Float[Array, "b 1 1"]]:
+    """Variance-preserving alpha and sigma of a log-SNR, which is cut at +-14."""
+    level = jnp.clip(log_snr, -14.0, 14.0)[:, None, None]
+    return jnp.sqrt(jax.nn.sigmoid(level)), jnp.sqrt(jax.nn.sigmoid(-level))
 
 
 def _distance(sets: Array) -> Array:
