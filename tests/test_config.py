@@ -41,6 +41,7 @@ EXAMPLES = (
     tfg.VPCosine(offset=0.01, t_start=0.9),
     tfg.VPTruncatedCosine(log_snr_min=-15.0),
     tfg.VPLinear(beta_min=0.2, beta_max=15.0),
+    tfg.VPPolynomial(floor=1e-4),
     tfg.Explicit(jnp.array([0.9, 0.5, 0.0])),
     tfg.Karras(sigma_min=0.01, sigma_max=None, exponent=5.0),
     tfg.Leading(num_nodes=100, offset=2, end_at_data=False),

@@ -14,12 +14,13 @@ BUILD = {
     "vp_constant_beta": lambda: tfg.VPLinear(beta_min=4.0, beta_max=4.0),
     "vp_cosine": tfg.VPCosine,
     "vp_truncated_cosine": tfg.VPTruncatedCosine,
+    "vp_polynomial": tfg.VPPolynomial,
     "ve": tfg.VE,
     "edm": tfg.EDM,
     "flow": tfg.RectifiedFlow,
     "discrete": lambda: tfg.from_alphas_cumprod(TABLE),
 }
-VP = ("vp_linear", "vp_constant_beta", "vp_cosine", "vp_truncated_cosine", "discrete")
+VP = ("vp_linear", "vp_constant_beta", "vp_cosine", "vp_truncated_cosine", "vp_polynomial", "discrete")
 TIMES = np.array([0.003, 0.05, 0.123, 0.31, 0.5, 0.777, 0.95])
 
 

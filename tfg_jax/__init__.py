@@ -21,6 +21,7 @@ _HOMES = {
         "RectifiedFlow",
         "VPCosine",
         "VPLinear",
+        "VPPolynomial",
         "VPTruncatedCosine",
         "cosine_table",
         "from_alphas_cumprod",
@@ -162,6 +163,7 @@ if TYPE_CHECKING:
     from tfg_jax.schedules import RectifiedFlow as RectifiedFlow
     from tfg_jax.schedules import VPCosine as VPCosine
     from tfg_jax.schedules import VPLinear as VPLinear
+    from tfg_jax.schedules import VPPolynomial as VPPolynomial
     from tfg_jax.schedules import VPTruncatedCosine as VPTruncatedCosine
     from tfg_jax.schedules import cosine_table as cosine_table
     from tfg_jax.schedules import from_alphas_cumprod as from_alphas_cumprod

@@ -32,15 +32,15 @@ from tfg_jax.readers import parse_json
 from tfg_jax.samplers.multistep import DPMSolverPP2M
 from tfg_jax.samplers.ode import Churn, Euler, Heun
 from tfg_jax.samplers.rules import DDIM, DDPM
-from tfg_jax.schedules import EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, VPTruncatedCosine
+from tfg_jax.schedules import EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, VPPolynomial, VPTruncatedCosine
 from tfg_jax.timesteps import CosineLogSNR, Explicit, Karras, Leading, Linspace, Trailing, Uniform, UniformLogSNR
 from tfg_jax.truncated import Reach, TruncatedSolve
 
 CLASSES: tuple[type, ...] = (
     Unguided, ClassifierGuidance, DPS, FreeDoM, GradientGuidance, NaiveGradientGuidance, InnerSteps, LGD, MPGD, PiGDM,
     TFG, UGD, DFlow, Controls, Clip, Tweedie, TruncatedSolve, Reach, DDIM, DDPM, Churn, Euler, Heun, DPMSolverPP2M,
-    EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, VPTruncatedCosine, Explicit, Karras, Leading, Linspace,
-    Trailing, Uniform, UniformLogSNR, CosineLogSNR,
+    EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, VPPolynomial, VPTruncatedCosine, Explicit, Karras, Leading,
+    Linspace, Trailing, Uniform, UniformLogSNR, CosineLogSNR,
 )  # fmt: skip
 """The configuration classes that JSON may name."""
 

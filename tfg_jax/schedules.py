@@ -188,6 +188,31 @@ class VPTruncatedCosine(_Path):
 
 
 @struct.dataclass
+class VPPolynomial(_Path):
+    """Variance preserving polynomial: ``alpha^2 = (1 - floor) (1 - t^2)^2 + floor``, ``sigma^2 = 1 - alpha^2``.
+
+    The process of molecules in Hoogeboom et al. (arXiv 2203.17003, "polynomial_2"), but with alpha = 1 at t = 0, where
+    theirs keeps noise of variance ``floor``. 0 < floor < 1; it is alpha^2 at t = 1.
+    """
+
+    floor: ArrayLike = 1e-5
+
+    def alpha(self, t: ArrayLike) -> Array:
+        t2 = _float(t) ** 2
+        # (1 - floor) u + floor as u + floor (1 - u), which is 1 at t = 0 to the last bit.
+        return jnp.sqrt((1.0 - t2) ** 2 + _float(self.floor) * t2 * (2.0 - t2))
+
+    def sigma(self, t: ArrayLike) -> Array:
+        t = _float(t)
+        return t * jnp.sqrt((1.0 - _float(self.floor)) * (2.0 - t**2))
+
+    def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
+        log_snr, span = _float(log_snr), 1.0 - _float(self.floor)
+        left = jnp.maximum((jax.nn.sigmoid(log_snr) - _float(self.floor)) / span, 0.0)  # (1 - t^2)^2
+        return jnp.sqrt(jax.nn.sigmoid(-log_snr) / span / (1.0 + jnp.sqrt(left)))
+
+
+@struct.dataclass
 class VE(_Path):
     """Variance exploding: ``alpha = 1``, ``sigma = sigma_min sqrt((sigma_max/sigma_min)^(2t) - 1)``.
 

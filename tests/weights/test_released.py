@@ -21,6 +21,7 @@ from tfg_jax.weights import manifest, released, store
 ALL_SCHEDULES = [
     schedules.VPLinear(beta_max=15.0),
     schedules.VPCosine(offset=0.01),
+    schedules.VPPolynomial(floor=1e-4),
     schedules.VE(sigma_max=20.0),
     schedules.EDM(),
     schedules.RectifiedFlow(),
@@ -277,7 +278,8 @@ def test_shipped_weights_are_whole(name):
     """Every released folder reads back under its recorded hashes and has a model card."""
     entry, folder = manifest.load_manifest()[name], manifest.checkpoints_dir() / name
     config, arrays = store.read_weights(folder, manifest.sha256_of(entry))
-    assert released.load(name).num_classes == 10  # its configuration passes every check
+    classes = config["max_atoms"] + 1 if config["kind"] == "molecules" else 10
+    assert released.load(name).num_classes == classes  # its configuration passes every check
     assert config["kind"] == entry["kind"] and all(np.isfinite(array).all() for array in arrays.values())
     assert (folder / "README.md").read_text("utf-8").startswith(f"# {name}")
     for file, facts in entry["files"].items():

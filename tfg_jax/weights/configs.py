@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tfg_jax import schedules
+from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.unet2d import UNet2DConfig
 
 Config = TypeVar("Config")
@@ -24,6 +25,7 @@ RANGES: dict[type, tuple[Callable[[Any], bool], str]] = {
     schedules.VPLinear: (lambda s: 0 < s.beta_min <= s.beta_max, "0 < beta_min <= beta_max"),
     schedules.VPCosine: (lambda s: s.offset >= 0 and 0 < s.t_start < 1, "offset >= 0 and 0 < t_start < 1"),
     schedules.VPTruncatedCosine: (lambda s: True, "a finite log_snr_min"),
+    schedules.VPPolynomial: (lambda s: 0 < s.floor < 1, "0 < floor < 1"),
     schedules.VE: (lambda s: 0 < s.sigma_min < s.sigma_max, "0 < sigma_min < sigma_max"),
     schedules.EDM: (lambda s: s.sigma_max > 0, "sigma_max > 0"),
     schedules.RectifiedFlow: (lambda s: 0 < s.t_start < 1, "0 < t_start < 1"),
@@ -83,6 +85,23 @@ def unet_config(config: dict[str, Any], num_arrays: int) -> UNet2DConfig:
         _need(f"unet.{key}", getattr(unet, key), getattr(unet, key) == channels, whence)
     _check_labels(config["num_classes"], config["null_class"], unet)
     return unet
+
+
+def egnn_config(config: dict[str, Any], num_arrays: int) -> EGNNConfig:
+    """The network of a molecule model's configuration whose values are sensible; ValueError for any other.
+
+    num_arrays: how many arrays the weights have, which bounds the layers of the network.
+    """
+    values = config["egnn"]
+    _check_fields("egnn", values, EGNNConfig)
+    for key, value in values.items():
+        _need(f"egnn.{key}", value, value > 0, "above 0")
+    net = EGNNConfig(**values)
+    _check_depth("egnn.layers", net.layers, num_arrays)
+    _need("egnn.heads", net.heads, net.width % net.heads == 0, f"a divisor of egnn.width={net.width}")
+    _need("max_atoms", config["max_atoms"], _is_count(config["max_atoms"]), "an integer >= 1")
+    _need("name", config["name"], isinstance(config["name"], str), "a text")
+    return net
 
 
 def net_config(config: dict[str, Any], kind: type[Config], num_arrays: int) -> Config:

@@ -18,6 +18,9 @@ from tfg_jax.checks import check_count, show
 from tfg_jax.denoiser import Denoiser, Prediction
 from tfg_jax.kinds import public
 from tfg_jax.models import classifiers
+from tfg_jax.models.egnn.config import EGNNConfig
+from tfg_jax.models.egnn.network import EGNN
+from tfg_jax.models.egnn.sample import OneMolecule
 from tfg_jax.models.pack import pack, unpack
 from tfg_jax.models.unet2d import UNet2D, UNet2DConfig
 from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
@@ -62,8 +65,9 @@ def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES) -
         )
     config, arrays = store.read_weights(folder, expected or None, max_bytes=max_bytes)
     try:
-        configs.check_choice("kind", config["kind"], ("diffusion", "classifier", "noisy-classifier"))
-        return (_denoiser if config["kind"] == "diffusion" else _classifier)(config, arrays)
+        configs.check_choice("kind", config["kind"], ("diffusion", "classifier", "noisy-classifier", "molecules"))
+        build = {"diffusion": _denoiser, "molecules": _molecules}.get(config["kind"], _classifier)
+        return build(config, arrays)
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"{folder / store.CONFIG_FILE} lacks or misuses {error}; {configs.FIX}") from None
     except ValueError as error:
@@ -125,6 +129,17 @@ def diffusion_config(
         "kind": "diffusion", "name": name, "unet": unet.to_dict(),
         "schedule": schedule_to_dict(schedule), "prediction": prediction, "network_time": network_time,
         "shape": list(shape), "num_classes": num_classes, "null_class": null_class, "pack": pack,
+    }  # fmt: skip
+
+
+def molecule_config(name: str, net: EGNNConfig, schedule: schedules.Schedule, *, max_atoms: int) -> dict[str, Any]:
+    """Configuration of a molecule model for `store.save_weights`; `load` makes a `Denoiser` of it.
+
+    Its samples are arrays (max_atoms, 3 + features), its condition is the atom count; see `models.egnn.sample`.
+    """
+    return {
+        "kind": "molecules", "name": name, "egnn": net.to_dict(),
+        "schedule": schedule_to_dict(schedule), "max_atoms": max_atoms,
     }  # fmt: skip
 
 
@@ -192,6 +207,21 @@ def _denoiser(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> Denoiser
         network_time=NETWORK_TIMES[network_time],
         num_classes=config["num_classes"],
         null_cond=config["null_class"],
+    )
+
+
+def _molecules(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> Denoiser:
+    """A molecule as one array (max_atoms, 3 + features), its atom count as the condition."""
+    net = configs.egnn_config(config, len(arrays))
+    graphdef, params = _fill(lambda: EGNN(net, rngs=nnx.Rngs(0)), arrays)
+    return denoiser.from_fn(
+        OneMolecule(graphdef, net),
+        params,
+        schedule_from_dict(config["schedule"]),
+        prediction="x0",
+        shape=(config["max_atoms"], 3 + net.num_features),
+        network_time=denoiser.log_sigma_time,
+        num_classes=config["max_atoms"] + 1,
     )
 
 
