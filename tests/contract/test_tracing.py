@@ -8,6 +8,7 @@ import pytest
 from problems import METHODS, D
 
 import tfg_jax as tfg
+from tfg_jax import batch
 from tfg_jax.endtoend.run import memory_of
 
 STEPS = 2
@@ -170,3 +171,13 @@ def test_gradient_through_sample(method, x64):
 def test_no_key_is_used_twice(key_reuse):
     out = draw("tfg_smoothed", 0.4, sampler=tfg.Euler(steps=STEPS, churn=tfg.Churn()), chunk=1)
     assert bool(out.status.ok.all())
+
+
+def test_programs_are_bounded_and_the_fix_is_named(monkeypatch):
+    monkeypatch.setattr(batch, "MOST_PROGRAMS", 2)
+    compiled = jax.jit(lambda scale, x: scale() * x)
+    run = lambda: batch.in_chunks(compiled, (jax.tree_util.Partial(lambda: 2.0),), jnp.ones(2), None)  # noqa: E731
+    run(), run()
+    with pytest.warns(UserWarning, match="define it once and hand its data over as target="):
+        run()
+    assert compiled._cache_size() == 1  # type: ignore[attr-defined]
