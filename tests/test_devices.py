@@ -137,10 +137,10 @@ for name, run in runs.items():
         off = float(np.abs(np.asarray(out.x) - alone).max())
         if not off < 1e-5 or out.x.sharding.spec[0] != "data":
             wrong[f"{name} {way}"] = [off, str(out.x.sharding)]
-wrong = (({"sharding": P("data")}, "splits no samples"), ({"sharding": samples}, "num_samples=3 cannot be split"))
-for bad, said in wrong:
+refused = {"splits no samples": P("data"), "num_samples=3 cannot be split": samples}
+for said, bad in refused.items():
     try:
-        tfg.sample(KEY, model, num_samples=3, **bad)
+        tfg.sample(KEY, model, num_samples=3, sharding=bad)
         wrong[said] = "accepted"
     except ValueError as error:
         if said not in str(error):

@@ -81,6 +81,21 @@ def test_draws_that_a_run_does_not_use_may_be_missing(tape):
         tfg.sample(jax.random.key(0), MODEL, noise=tfg.NoiseTape(tape.initial), sampler=tfg.DDIM(steps=STEPS))
 
 
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+def test_keys_of_hardware_generators_draw_the_same_in_any_batch(impl):
+    """A vmapped hardware generator draws for all samples at once: chunk and offset would decide a sample's noise."""
+    key = jax.random.key(0, impl=impl)
+    draw = lambda n, **options: tfg.sample(key, MODEL, num_samples=n, sampler=tfg.DDIM(2), **options).x  # noqa: E731
+    whole = draw(4)
+    np.testing.assert_allclose(draw(4, chunk=2), whole, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(draw(2, index_offset=2), whole[2:], rtol=1e-5, atol=1e-6)
+    images, keys = jnp.zeros((3, 2)), jax.random.split(key, 3)
+    measure = lambda image, key: tfg.operators.measure(lambda x: x, image, 1.0, key)  # noqa: E731
+    alone = [measure(image, key) for image, key in zip(images, keys, strict=True)]
+    np.testing.assert_allclose(jax.vmap(measure)(images, keys), jnp.stack(alone), rtol=1e-6)
+    assert np.abs(whole - tfg.sample(jax.random.key(0), MODEL, num_samples=4, sampler=tfg.DDIM(2)).x).max() > 0.1
+
+
 def test_keys_of_both_kinds():
     legacy, typed = jax.random.PRNGKey(3), jax.random.key(3)
     assert jax.random.key_data(root_key(legacy)).tolist() == jax.random.key_data(root_key(typed)).tolist()

@@ -157,6 +157,23 @@ def test_another_configuration_is_refused_and_the_keys_are_named(tmp_path):
     assert contents(tmp_path) == whole, "a refusal changes nothing, and leaves no lock"
 
 
+def test_a_folder_is_not_resumed_under_another_type_of_keys(tmp_path):
+    """The draws of a seed depend on it. Folders that do not say were made with the default."""
+    open_folder(tmp_path / "new", CONFIG, TOTAL, SIZE).close()
+    run(tmp_path / "old")
+    manifest = json.loads((tmp_path / "old" / MANIFEST).read_text())
+    assert manifest.pop("key_type") == "threefry2x32"
+    (tmp_path / "old" / MANIFEST).write_text(json.dumps(manifest))
+    open_folder(tmp_path / "old", CONFIG, TOTAL, SIZE).close()
+    for setting, said in (
+        (jax.default_prng_impl("rbg"), "rbg"), (jax.threefry_partitionable(False), "threefry2x32, not partitionable"),
+    ):  # fmt: skip
+        with setting:
+            for name in ("new", "old"):
+                with pytest.raises(ValueError, match=f'key_type: "threefry2x32" -> "{said}"'):
+                    open_folder(tmp_path / name, CONFIG, TOTAL, SIZE)
+
+
 def test_overwrite_begins_again_and_deletes_only_its_own_files(tmp_path):
     run(tmp_path)
     (tmp_path / "grid.png").write_bytes(b"a picture put there by the user")

@@ -76,7 +76,7 @@ def bound_programs(fn: Any) -> None:
     held = fn.func if isinstance(fn, partial) else fn
     if held._cache_size() >= MOST_PROGRAMS:
         warnings.warn(
-            f"{MOST_PROGRAMS} programs were compiled for {held.__name__} and are dropped, to bound their memory; "
+            f"{MOST_PROGRAMS} programs were compiled for {held.__name__} and are dropped, which bounds their memory; "
             "if a function (objective, network, summary) is defined anew for each call, each is a program of its own: "
             "define it once and hand its data over as target=, or as params of tfg_jax.objectives.from_fn(fn, params)",
             stacklevel=4,

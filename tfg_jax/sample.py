@@ -57,7 +57,7 @@ def sample(
 
     Sample i depends on (weights, configuration, key, index_offset + i) alone: not on batch size, order or device count.
     Everything but the structure is traced: sweeping strengths, targets, weights or the key compiles once. Composes with
-    jit (static: num_samples, chunk, record), grad and vmap.
+    jit (static: num_samples, chunk, record, sharding), grad and vmap.
 
     Args:
         key: root key, ``jax.random.key(seed)``; draws are those of Threefry whatever its type, see `root_key`.

@@ -8,6 +8,7 @@ import pytest
 from problems import METHODS, D
 
 import tfg_jax as tfg
+from tfg_jax import batch
 from tfg_jax.endtoend.run import memory_of
 
 STEPS = 2
@@ -60,6 +61,56 @@ def test_a_sweep_traces_once():
     assert more == 0
     for change, result in zip(changes[1:], results, strict=True):
         assert np.isfinite(result).all() and np.abs(result - first).max() > 1e-5, f"{list(change)} had no effect"
+
+
+FORMS = (1, 1.0, np.float64(1), np.float32(1), np.asarray(1), jnp.asarray(1), jnp.asarray(1.0), jnp.float32(1))
+
+
+def numbers_everywhere(one):
+    """A run in which every kind of argument holds the number 1 in the form ``one``."""
+    half = one / 2 if isinstance(one, int) else one
+    return {
+        "noise": None, "index_offset": 3, "window": (-20 * one, 8 * one), "clip": tfg.Clip(-one, one),
+        "guidance": tfg.TFG(rho=one, mu=one, smoothing=one),
+        "sampler": tfg.Euler(2, tfg.Karras(exponent=one), tfg.Churn(one)),
+        "lookahead": tfg.TruncatedSolve(tfg.Reach(one), 1), "start": (jnp.zeros((2, D)), half),
+        "objective": tfg.objectives.weighted(problems.class_objective(), one),
+        "model": MODEL.replace(schedule=tfg.VPLinear(beta_min=one, beta_max=20 * one)),
+    }  # fmt: skip
+
+
+def test_one_program_for_a_number_in_any_form():
+    more, results = traces([lambda one=one: draw(**numbers_everywhere(one)) for one in FORMS])
+    assert more == 0
+    np.testing.assert_array_equal(results, results[:1] * len(results))
+
+
+def test_no_form_of_a_number_changes_the_type_of_samples(x64):
+    """Double-precision scalars, read or traced, with samples in single precision."""
+    single = {"start": (jnp.zeros((2, D), jnp.float32), np.float64(0.5))}
+    more, results = traces([lambda one=one: draw(**numbers_everywhere(one) | single) for one in (1.0, np.float64(1))])
+    swept = jax.vmap(lambda one: draw(**numbers_everywhere(one) | single).x)(jnp.linspace(0.5, 1.0, 2))
+    assert more == 0 and results[0].dtype == swept.dtype == np.float32
+
+
+def test_one_program_for_any_number_of_samples_in_chunks():
+    sizes = (3, 2, 1, 5, 4)
+    model, near = MODEL, tfg.objectives.from_fn(lambda _, x, target: -jnp.sum((x - target) ** 2))
+    x = jnp.linspace(-1.0, 1.0, 5)[:, None] * jnp.ones(D)
+    runs = {
+        "sample": lambda n: draw(noise=None, num_samples=n, target=jnp.zeros(n, jnp.int32), chunk=2),
+        "invert": lambda n: tfg.invert(model, x[:n], steps=2, chunk=2),
+        "best_of_n": lambda n: tfg.best_of_n(
+            jax.random.key(0), model, n=2, num_samples=n, score=near, target=x[:n], sampler=tfg.DDIM(2), chunk=2),
+        "end_to_end": lambda n: tfg.end_to_end(
+            jax.random.key(0), model, tfg.Controls(2, iterations=1, rate=0.1), objective=near, target=x[:n],
+            num_samples=n, chunk=2),
+    }  # fmt: skip
+    for name, run in runs.items():
+        more, results = traces([lambda n=n, run=run: run(n) for n in sizes])
+        assert more == 0, name
+        for result in results:
+            np.testing.assert_array_equal(result, results[2][: len(result)], err_msg=name)
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if not m.startswith("tfg")])
@@ -120,3 +171,13 @@ def test_gradient_through_sample(method, x64):
 def test_no_key_is_used_twice(key_reuse):
     out = draw("tfg_smoothed", 0.4, sampler=tfg.Euler(steps=STEPS, churn=tfg.Churn()), chunk=1)
     assert bool(out.status.ok.all())
+
+
+def test_programs_are_bounded_and_the_fix_is_named(monkeypatch):
+    monkeypatch.setattr(batch, "MOST_PROGRAMS", 2)
+    compiled = jax.jit(lambda scale, x: scale() * x)
+    run = lambda: batch.in_chunks(compiled, (jax.tree_util.Partial(lambda: 2.0),), jnp.ones(2), None)  # noqa: E731
+    run(), run()
+    with pytest.warns(UserWarning, match="define it once and hand its data over as target="):
+        run()
+    assert compiled._cache_size() == 1  # type: ignore[attr-defined]
