@@ -192,7 +192,9 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> None:
             f"grid has num_nodes={grid.num_nodes}, the schedule's table has {nodes}; pass num_nodes={nodes}"
         )
     # A grid of numbers is checked under a trace as well; a function may close over what is traced.
-    known = hasattr(grid, "__dataclass_fields__") and all(is_concrete(leaf) for leaf in jax.tree.leaves((grid, schedule)))
+    known = hasattr(grid, "__dataclass_fields__") and all(
+        is_concrete(leaf) for leaf in jax.tree.leaves((grid, schedule))
+    )
     with jax.ensure_compile_time_eval() if known else nullcontext():
         times: Any = grid(schedule, steps)
         alpha = schedule.alpha(times[0])

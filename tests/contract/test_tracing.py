@@ -179,7 +179,8 @@ def test_programs_are_bounded_and_the_fix_is_named(monkeypatch):
     monkeypatch.setattr(batch, "MOST_PROGRAMS", 2)
     compiled = jax.jit(lambda scale, x: scale() * x)
     run = lambda: batch.in_chunks(compiled, (jax.tree_util.Partial(lambda: 2.0),), jnp.ones(2), None)  # noqa: E731
-    run(), run()
+    run()
+    run()
     with pytest.warns(UserWarning, match="define it once and hand its data over as target="):
         run()
     assert compiled._cache_size() == 1  # type: ignore[attr-defined]
