@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import is_dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -206,7 +205,9 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> tuple[str, Any]:
             check_count(name, getattr(grid, name), low)
     name = f"grid={type(grid).__name__}"
     # A grid of numbers is checked under a trace as well; a function may close over what is traced.
-    known = is_dataclass(grid) and all(is_concrete(leaf) for leaf in jax.tree.leaves((grid, schedule)))
+    known = hasattr(grid, "__dataclass_fields__") and all(
+        is_concrete(leaf) for leaf in jax.tree.leaves((grid, schedule))
+    )
     with jax.ensure_compile_time_eval() if known else nullcontext():
         try:
             times: Any = grid(schedule, steps)

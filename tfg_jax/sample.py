@@ -99,9 +99,9 @@ def sample(
         target=target,
     )  # fmt: skip
     check_sharding(sharding, num_samples=n, chunk=chunk)
-    dtype = _dtype(start, noise)
+    dtype = _dtype(None if start is None else start[0], noise)
     run = _Run(model, objective, guidance or Unguided(), lookahead or Tweedie(), sampler, clip)
-    run = _Run(*(one_form(part, dtype) for part in run))
+    run = _Run._make(one_form(part, dtype) for part in run)
     bare, own = split_per_sample(run.model)
     window = None if window is None else (number(window[0], dtype), number(window[1], dtype))
     state, time = (None, None) if start is None else (start[0], number(start[1], dtype))
@@ -181,7 +181,7 @@ def _sample(
         )
     plan = Plan(model, guidance, sampler, lookahead, clip, objective, levels, window, record)
     state, noise = per_sample["start"], per_sample["noise"]
-    dtype = _dtype(None if state is None else (state, start_time), noise)
+    dtype = _dtype(state, noise)
     first = jax.tree.map(lambda a: a[0].astype(dtype), levels)
 
     def one(data: dict[str, Any]) -> Samples:
@@ -225,8 +225,8 @@ def _initial(source: KeyNoise | NoiseTape, shape: tuple[int, ...], dtype: Any) -
     return source.initial(shape, dtype)
 
 
-def _dtype(start: tuple[Array, ArrayLike] | None, noise: NoiseTape | None) -> Any:
-    given = start[0].dtype if start is not None else noise.initial.dtype if noise is not None else jnp.float32
+def _dtype(start: Array | None, noise: NoiseTape | None) -> Any:
+    given = start.dtype if start is not None else noise.initial.dtype if noise is not None else jnp.float32
     return jnp.promote_types(given, jnp.float32)
 
 

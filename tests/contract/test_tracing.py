@@ -1,5 +1,7 @@
 """Numbers are traced: a sweep compiles once, is one program under vmap, and composes with jit, grad and key checks."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,7 +68,7 @@ def test_a_sweep_traces_once():
 FORMS = (1, 1.0, np.float64(1), np.float32(1), np.asarray(1), jnp.asarray(1), jnp.asarray(1.0), jnp.float32(1))
 
 
-def numbers_everywhere(one):
+def numbers_everywhere(one) -> dict[str, Any]:
     """A run in which every kind of argument holds the number 1 in the form ``one``."""
     half = one / 2 if isinstance(one, int) else one
     return {
@@ -75,7 +77,7 @@ def numbers_everywhere(one):
         "sampler": tfg.Euler(2, tfg.Karras(exponent=one), tfg.Churn(one)),
         "lookahead": tfg.TruncatedSolve(tfg.Reach(one), 1), "start": (jnp.zeros((2, D)), half),
         "objective": tfg.objectives.weighted(problems.class_objective(), one),
-        "model": MODEL.replace(schedule=tfg.VPLinear(beta_min=one, beta_max=20 * one)),
+        "model": MODEL.replace(schedule=tfg.VPLinear(beta_min=one, beta_max=20 * one)),  # type: ignore[attr-defined]
     }  # fmt: skip
 
 
@@ -87,7 +89,7 @@ def test_one_program_for_a_number_in_any_form():
 
 def test_no_form_of_a_number_changes_the_type_of_samples(x64):
     """Double-precision scalars, read or traced, with samples in single precision."""
-    single = {"start": (jnp.zeros((2, D), jnp.float32), np.float64(0.5))}
+    single: dict[str, Any] = {"start": (jnp.zeros((2, D), jnp.float32), np.float64(0.5))}
     more, results = traces([lambda one=one: draw(**numbers_everywhere(one) | single) for one in (1.0, np.float64(1))])
     swept = jax.vmap(lambda one: draw(**numbers_everywhere(one) | single).x)(jnp.linspace(0.5, 1.0, 2))
     assert more == 0 and results[0].dtype == swept.dtype == np.float32
@@ -177,7 +179,8 @@ def test_programs_are_bounded_and_the_fix_is_named(monkeypatch):
     monkeypatch.setattr(batch, "MOST_PROGRAMS", 2)
     compiled = jax.jit(lambda scale, x: scale() * x)
     run = lambda: batch.in_chunks(compiled, (jax.tree_util.Partial(lambda: 2.0),), jnp.ones(2), None)  # noqa: E731
-    run(), run()
+    run()
+    run()
     with pytest.warns(UserWarning, match="define it once and hand its data over as target="):
         run()
     assert compiled._cache_size() == 1  # type: ignore[attr-defined]
