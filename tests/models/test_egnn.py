@@ -10,7 +10,7 @@ from tfg_jax import denoiser, schedules
 from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.network import EGNN
 from tfg_jax.models.egnn.properties import PropertyNet
-from tfg_jax.models.egnn.sample import OneMolecule
+from tfg_jax.models.egnn.sample import OneMolecule, as_flow
 
 CONFIG = EGNNConfig(width=16, pair_width=8, pair_hidden=8, heads=2, vectors=4, layers=2, radial=6)
 ATOMS, PADDED = 5, 7
@@ -100,6 +100,13 @@ def test_a_molecule_is_one_array_with_its_atom_count_as_condition(network, molec
     close(jax.jit(lambda x, c: model(x, 0.3, c).x0)(one, ATOMS - 1), jnp.concatenate([x0[1], h0[1]], -1))
     with pytest.raises(ValueError, match="cond=None .* give cond= its atom count"):
         model(one, 0.3)
+    # The straight path at the same sigma / alpha: the same clean molecule, seen through a scaling.
+    flow = as_flow(model)
+    t = float(flow.schedule.t_of_log_snr(level[0]))
+    scaled = one * float(flow.schedule.level(t).scale)
+    close(jax.jit(lambda x, c: flow(x, t, c).x0)(scaled, ATOMS - 1), jnp.concatenate([x0[1], h0[1]], -1))
+    with pytest.raises(ValueError, match="no variance-preserving molecule model"):
+        as_flow(flow)
 
 
 def test_properties_are_invariant_and_blind_to_padding(molecule):

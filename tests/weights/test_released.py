@@ -13,6 +13,9 @@ from flax import nnx
 
 from tfg_jax import denoiser, schedules
 from tfg_jax.models import classifiers
+from tfg_jax.models.egnn import network as egnn
+from tfg_jax.models.egnn.config import EGNNConfig
+from tfg_jax.models.egnn.properties import PropertyNet
 from tfg_jax.models.pack import pack, unpack
 from tfg_jax.models.unet2d import UNet2D, UNet2DConfig
 from tfg_jax.objectives.classifier import Classifier
@@ -211,6 +214,65 @@ def test_wrong_values_of_a_diffusion_model_are_refused(diffusion, tmp_path, chan
         released.load(tmp_path)
 
 
+EGNN = EGNNConfig(width=8, pair_width=4, pair_hidden=4, heads=2, vectors=2, layers=1, radial=4)
+
+
+def save_molecules(folder, change=None):
+    module, flat = random_module(lambda: egnn.EGNN(EGNN, rngs=nnx.Rngs(0)))
+    config = released.molecule_config("mine", EGNN, schedules.VPPolynomial(), max_atoms=4)
+    store.save_weights(folder, {k: v for k, v in (config | (change or {})).items() if v is not ...}, flat)
+    return module
+
+
+def save_properties(folder, change=None):
+    module, flat = random_module(lambda: PropertyNet(EGNN, 2, rngs=nnx.Rngs(0)))
+    config = released.property_config("mine", EGNN, ("mu", "gap"), mean=[1.0, 2.0], scale=[3.0, 4.0])
+    store.save_weights(folder, {k: v for k, v in (config | (change or {})).items() if v is not ...}, flat)
+    return module
+
+
+def test_molecule_networks_come_back(tmp_path):
+    x = np.random.default_rng(1).normal(size=(4, 9)).astype(np.float32)
+    mask = jnp.arange(4)[None] < 3
+    module, loaded = save_molecules(tmp_path / "model"), released.load(tmp_path / "model")
+    assert (loaded.shape, loaded.num_classes) == ((4, 9), 5)
+    level = loaded.schedule.log_snr(0.5)[None]
+    expected = nnx.jit(lambda net, x: net(x[None, :, :3], x[None, :, 3:], mask, level))(module, x)
+    found = jax.jit(lambda x: loaded(x, 0.5, 3).x0)(x)
+    np.testing.assert_allclose(found, np.concatenate([part[0] for part in expected], -1), rtol=1e-4, atol=1e-5)
+
+    module, loaded = save_properties(tmp_path / "guide"), released.load(tmp_path / "guide")
+    raw = nnx.jit(lambda net, x: net(x[None, :, :3], x[None, :, 3:], mask, jnp.full(1, jnp.inf)))(module, x)[0]
+    assert (loaded.name, loaded.names) == ("mine", ("mu", "gap"))
+    found = jax.jit(lambda x: loaded(x, 3))(x)
+    np.testing.assert_allclose(found, raw * np.array([3.0, 4.0]) + np.array([1.0, 2.0]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("save", "change", "message"),
+    [
+        (save_molecules, {"max_atoms": 0}, "max_atoms=0 must be an integer >= 1"),
+        (save_molecules, {"max_atoms": ...}, "lacks or misuses 'max_atoms'"),
+        (save_molecules, {"egnn": {**EGNN.to_dict(), "width": "8"}}, "egnn.width='8' must be of type int"),
+        (save_molecules, {"egnn": {**EGNN.to_dict(), "width": 0}}, "egnn.width=0 must be above 0"),
+        (save_molecules, {"egnn": {**EGNN.to_dict(), "heads": 3}}, "egnn.heads=3 must be a divisor of egnn.width=8"),
+        (save_molecules, {"egnn": {**EGNN.to_dict(), "layers": 10**9}}, "asks for 1000000000 layers"),
+        (save_molecules, {"egnn": {**EGNN.to_dict(), "depth": 2}}, "no field 'depth'"),
+        (save_molecules, {"egnn": {**EGNN.to_dict(), "width": 16}}, "weights"),
+        (save_molecules, {"name": 3}, "name=3 must be a text"),
+        (save_properties, {"properties": "mu"}, "properties='mu' must be a list of texts"),
+        (save_properties, {"properties": []}, "must be a list of texts"),
+        (save_properties, {"mean": [1.0]}, "must be a list of 2 finite numbers"),
+        (save_properties, {"scale": [1.0, "x"]}, "must be a list of 2 finite numbers"),
+        (save_properties, {"scale": ...}, "lacks or misuses 'scale'"),
+    ],
+)
+def test_wrong_values_of_molecule_networks_are_refused(tmp_path, save, change, message):
+    save(tmp_path, change)
+    with pytest.raises(ValueError, match=rf"config\.json.*{message}"):
+        released.load(tmp_path)
+
+
 @pytest.mark.parametrize("name", [3, None, b"fashion-mnist", ["fashion-mnist"]])
 def test_only_names_and_paths_are_looked_up(name):
     for load in (released.load, released.load_moments):
@@ -278,8 +340,11 @@ def test_shipped_weights_are_whole(name):
     """Every released folder reads back under its recorded hashes and has a model card."""
     entry, folder = manifest.load_manifest()[name], manifest.checkpoints_dir() / name
     config, arrays = store.read_weights(folder, manifest.sha256_of(entry))
-    classes = config["max_atoms"] + 1 if config["kind"] == "molecules" else 10
-    assert released.load(name).num_classes == classes  # its configuration passes every check
+    model = released.load(name)  # its configuration passes every check
+    if config["kind"] == "molecule-properties":
+        assert model.names == ("mu", "alpha", "homo", "lumo", "gap", "cv")
+    else:
+        assert model.num_classes == (30 if config["kind"] == "molecules" else 10)
     assert config["kind"] == entry["kind"] and all(np.isfinite(array).all() for array in arrays.values())
     assert (folder / "README.md").read_text("utf-8").startswith(f"# {name}")
     for file, facts in entry["files"].items():

@@ -76,7 +76,7 @@ def validity(found: list[str | None], known: Collection[str] = ()) -> Validity:
 
 def _finite(positions: np.ndarray, types: np.ndarray) -> np.ndarray:
     """Which molecules have finite positions of all their atoms."""
-    return np.isfinite(positions).all((1, 2), where=(types >= 0)[..., None])
+    return np.asarray((np.isfinite(positions) | (types < 0)[..., None]).all((1, 2)))
 
 
 def _usable(positions: np.ndarray, types: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def _usable(positions: np.ndarray, types: np.ndarray) -> np.ndarray:
 
 def _smiles(order: np.ndarray, types: np.ndarray) -> str | None:
     try:
-        from rdkit import Chem, RDLogger
+        from rdkit import Chem, RDLogger  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError("validity needs rdkit; install it with `pip install 'tfg_jax[molecules]'`.") from None
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]

@@ -99,9 +99,26 @@ def egnn_config(config: dict[str, Any], num_arrays: int) -> EGNNConfig:
     net = EGNNConfig(**values)
     _check_depth("egnn.layers", net.layers, num_arrays)
     _need("egnn.heads", net.heads, net.width % net.heads == 0, f"a divisor of egnn.width={net.width}")
-    _need("max_atoms", config["max_atoms"], _is_count(config["max_atoms"]), "an integer >= 1")
     _need("name", config["name"], isinstance(config["name"], str), "a text")
     return net
+
+
+def max_atoms(config: dict[str, Any]) -> int:
+    """The largest molecule of a molecule model; ValueError unless it is a positive integer."""
+    _need("max_atoms", config["max_atoms"], _is_count(config["max_atoms"]), "an integer >= 1")
+    return config["max_atoms"]
+
+
+def property_names(config: dict[str, Any]) -> tuple[str, ...]:
+    """The properties of a network of them, whose mean and scale fit; ValueError for any other configuration."""
+    names = config["properties"]
+    right = isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names)
+    _need("properties", names, right, "a list of texts")
+    for key in ("mean", "scale"):
+        value = config[key]
+        right = isinstance(value, list) and len(value) == len(names) and all(_is_number(number) for number in value)
+        _need(key, value, right, f"a list of {len(names)} finite numbers, one a property")
+    return tuple(names)
 
 
 def net_config(config: dict[str, Any], kind: type[Config], num_arrays: int) -> Config:

@@ -67,7 +67,7 @@ def add_to_manifest(
 
     Args:
         name: folder of the weights; with it go all its `*.safetensors` files and its `config.json`.
-        kind: "diffusion", "classifier", "noisy-classifier" or "molecules".
+        kind: "diffusion", "classifier", "noisy-classifier", "molecules" or "molecule-properties".
         licence: of the weights and of the data.
         data: data set and the part of it that was trained on.
         command: the command that trained them.

@@ -20,7 +20,8 @@ from tfg_jax.kinds import public
 from tfg_jax.models import classifiers
 from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.network import EGNN
-from tfg_jax.models.egnn.sample import OneMolecule
+from tfg_jax.models.egnn.properties import PropertyNet
+from tfg_jax.models.egnn.sample import OneMolecule, PropertyPredictor
 from tfg_jax.models.pack import pack, unpack
 from tfg_jax.models.unet2d import UNet2D, UNet2DConfig
 from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
@@ -50,7 +51,7 @@ def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES) -
         name_or_path: a name of the manifest, such as "fashion-mnist-guide", or a folder of `store.save_weights`.
         max_bytes: largest weights file accepted.
     Returns:
-        A `Denoiser`, `Classifier` or `NoisyClassifier`, as the configuration's kind says.
+        A `Denoiser`, `Classifier`, `NoisyClassifier` or `PropertyPredictor`, as the configuration's kind says.
     Raises:
         FileNotFoundError: neither a released name nor a folder.
         ValueError: a folder of diffusers, damaged files, or a configuration this version does not know or whose values
@@ -65,9 +66,8 @@ def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES) -
         )
     config, arrays = store.read_weights(folder, expected or None, max_bytes=max_bytes)
     try:
-        configs.check_choice("kind", config["kind"], ("diffusion", "classifier", "noisy-classifier", "molecules"))
-        build = {"diffusion": _denoiser, "molecules": _molecules}.get(config["kind"], _classifier)
-        return build(config, arrays)
+        configs.check_choice("kind", config["kind"], BUILDERS)
+        return BUILDERS[config["kind"]](config, arrays)
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"{folder / store.CONFIG_FILE} lacks or misuses {error}; {configs.FIX}") from None
     except ValueError as error:
@@ -143,6 +143,16 @@ def molecule_config(name: str, net: EGNNConfig, schedule: schedules.Schedule, *,
     }  # fmt: skip
 
 
+def property_config(
+    name: str, net: EGNNConfig, names: tuple[str, ...], *, mean: list[float], scale: list[float]
+) -> dict[str, Any]:
+    """Configuration of a network of properties for `store.save_weights`; `load` makes a `PropertyPredictor` of it."""
+    return {
+        "kind": "molecule-properties", "name": name, "egnn": net.to_dict(),
+        "properties": list(names), "mean": mean, "scale": scale,
+    }  # fmt: skip
+
+
 @struct.dataclass
 class _OneSample:
     """A method of a batched NNX network as a function `(params, *inputs)` of one sample; hashable, so jit caches it."""
@@ -212,17 +222,24 @@ def _denoiser(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> Denoiser
 
 def _molecules(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> Denoiser:
     """A molecule as one array (max_atoms, 3 + features), its atom count as the condition."""
-    net = configs.egnn_config(config, len(arrays))
+    net, max_atoms = configs.egnn_config(config, len(arrays)), configs.max_atoms(config)
     graphdef, params = _fill(lambda: EGNN(net, rngs=nnx.Rngs(0)), arrays)
     return denoiser.from_fn(
         OneMolecule(graphdef, net),
         params,
         schedule_from_dict(config["schedule"]),
         prediction="x0",
-        shape=(config["max_atoms"], 3 + net.num_features),
+        shape=(max_atoms, 3 + net.num_features),
         network_time=denoiser.log_sigma_time,
-        num_classes=config["max_atoms"] + 1,
+        num_classes=max_atoms + 1,
     )
+
+
+def _properties(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> PropertyPredictor:
+    net, names = configs.egnn_config(config, len(arrays)), configs.property_names(config)
+    graphdef, params = _fill(lambda: PropertyNet(net, len(names), rngs=nnx.Rngs(0)), arrays)
+    mean, scale = (jnp.asarray(config[key], jnp.float32) for key in ("mean", "scale"))
+    return PropertyPredictor(params, mean, scale, graphdef, names, config["name"])
 
 
 def _classifier(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> Classifier | NoisyClassifier:
@@ -237,3 +254,12 @@ def _classifier(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> Classi
     shape = tuple(config["shape"])
     apply, features = (_OneSample(graphdef, method, shape=shape) for method in ("__call__", "features"))
     return NoisyClassifier(apply=apply, **common) if noisy else Classifier(apply=apply, features_of=features, **common)
+
+
+BUILDERS = {
+    "diffusion": _denoiser,
+    "classifier": _classifier,
+    "noisy-classifier": _classifier,
+    "molecules": _molecules,
+    "molecule-properties": _properties,
+}

@@ -11,7 +11,9 @@ from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
+from tfg_jax.denoiser import Denoiser
 from tfg_jax.models.egnn.config import EGNNConfig
+from tfg_jax.schedules import RectifiedFlow
 
 
 @struct.dataclass
@@ -23,13 +25,55 @@ class OneMolecule:
 
     graphdef: Any = struct.field(pytree_node=False)
     config: EGNNConfig = struct.field(pytree_node=False)
+    straight: bool = struct.field(pytree_node=False, default=False)  # alpha + sigma is 1, not alpha^2 + sigma^2
 
     def __call__(self, params: PyTree, x: Float[Array, "n c"], t_network: Array, cond: Any) -> Float[Array, "n c"]:
         if cond is None:
             raise ValueError("cond=None leaves the size of the molecule open; give cond= its atom count.")
         if x.ndim != 2 or x.shape[1] != 3 + self.config.num_features:
             raise ValueError(f"the network reads (atoms, {3 + self.config.num_features}) arrays, got {x.shape}.")
+        if self.straight:  # to the variance-preserving coordinates of the network
+            ratio = jnp.exp(4.0 * t_network)  # sigma / alpha; t_network is -inf at the data end
+            x = x * (1.0 + ratio) / jnp.sqrt(1.0 + ratio**2)
         mask = jnp.arange(x.shape[0]) < cond
         network = nnx.merge(self.graphdef, params)
         positions, features = network(x[None, :, :3], x[None, :, 3:], mask[None], -8.0 * t_network[None])
         return jnp.concatenate([positions[0], features[0]], -1)
+
+
+def as_flow(model: Denoiser) -> Denoiser:
+    """The same molecule model on the straight path x_t = (1 - t) x_0 + t eps of flow matching.
+
+    A Gaussian path is another one seen through a scaling at equal sigma / alpha, so a network that knows its clean
+    estimate at every level is a flow model too: its velocity is eps - x_0 of that estimate.
+
+    Raises ValueError if `model` is not a molecule model in variance-preserving coordinates.
+    """
+    if not isinstance(model.apply, OneMolecule) or model.apply.straight:
+        raise ValueError("model is no variance-preserving molecule model; give one that `load` returns.")
+    return model.replace(schedule=RectifiedFlow(), apply=model.apply.replace(straight=True))  # type: ignore[attr-defined]
+
+
+@struct.dataclass
+class PropertyPredictor:
+    """A `PropertyNet` as `predictor(x, cond) -> (properties,)` of one clean molecule, in the units of `names`' data.
+
+    Attributes:
+        params: the network's weights.
+        mean, scale: (properties,) what the network's outputs are multiplied by and added to.
+        names: of the properties, in the order of the outputs.
+        name: what it is called in reports, and how scoring with the guide is noticed.
+    """
+
+    params: PyTree
+    mean: Float[Array, " p"]
+    scale: Float[Array, " p"]
+    graphdef: Any = struct.field(pytree_node=False)
+    names: tuple[str, ...] = struct.field(pytree_node=False)
+    name: str = struct.field(pytree_node=False)
+
+    def __call__(self, x: Float[Array, "n c"], cond: Any) -> Float[Array, " p"]:
+        """x: (max_atoms, 3 + features), as `OneMolecule` returns it; cond: atom count."""
+        mask, clean = jnp.arange(x.shape[0]) < cond, jnp.full(1, jnp.inf, x.dtype)
+        network = nnx.merge(self.graphdef, self.params)
+        return self.mean + self.scale * network(x[None, :, :3], x[None, :, 3:], mask[None], clean)[0]
