@@ -113,8 +113,8 @@ class UNet2D(nnx.Module):
             raise ValueError(f"x has shape {x.shape}; give (batch, height, width, {self.config.in_channels}).")
         wide = jnp.promote_types(x.dtype, jnp.float32)
         t = jnp.broadcast_to(jnp.asarray(t), x.shape[:1])
-        emb = self._embed(t, cond, wide)
         h = x.astype(self.dtype or x.dtype)
+        emb = self._embed(t, cond, wide).astype(h.dtype)
         h = self.conv_in(2 * h - 1 if self.config.center_input_sample else h)
         skips = [h]
         for block in self.down_blocks:

@@ -246,8 +246,8 @@ class MidBlock(nnx.Module):
 
     def __call__(self, x: Array, emb: Array) -> Array:
         x = self.resnets[0](x, emb)
-        for attention in self.attentions:
-            x = attention(x)
+        for attend in self.attentions:
+            x = attend(x)
         return self.resnets[1](x, emb)
 
 

@@ -87,8 +87,8 @@ def sample_one(
     carry = _Carry(x, plan.sampler.init(x), state, plan.denoiser.begin(x), status, Cost().as_arrays(), kept)
     slot_of = jnp.asarray([slots.index(i) if i in slots else len(slots) for i in range(steps)], jnp.int32)
 
-    def body(carry: _Carry, at: tuple) -> tuple[_Carry, PyTree]:
-        index, now, next, per_step, slot = at
+    def body(carry: _Carry, at: tuple, own: tuple) -> tuple[_Carry, PyTree]:
+        (index, now, next, per_step, slot), (cond, target, noise) = at, own
         moved, state, cost, x0, note, remembered = _step(plan, carry, index, now, next, per_step, cond, target, noise)
         finite = jnp.all(jnp.isfinite(moved.x))
         alive = (carry.status.code == OK) & finite
@@ -104,7 +104,8 @@ def sample_one(
         return _Carry(x, moved.memory, state, remembered, status, carry.cost + cost, kept), note
 
     kept_names = tuple(kept)
-    carry, notes = hoist.scan(body, carry, (jnp.arange(steps, dtype=jnp.int32), now, next, per_step, slot_of))
+    at = (jnp.arange(steps, dtype=jnp.int32), now, next, per_step, slot_of)
+    carry, notes = hoist.scan(body, carry, at, (cond, target, noise))
     info: dict[str, PyTree] = dict(carry.kept)
     if plan.record is not None and plan.record.summary is not None:
         info["summary"] = notes
