@@ -99,9 +99,7 @@ def our_model(config: dict[str, Any], state: dict[str, np.ndarray]) -> Any:
     load_diffusers_state(unet, state)
     schedule = from_alphas_cumprod(np.cumprod(1.0 - np.linspace(1e-4, 0.02, 1000)))
     shape = (config["sample_size"], config["sample_size"], config["in_channels"])
-    return tfg.from_nnx(
-        unet, schedule, prediction="eps", shape=shape, network_time=index_time
-    )
+    return tfg.from_nnx(unet, schedule, prediction="eps", shape=shape, network_time=index_time)
 
 
 def squares(x0: Array, target: dict[str, Array]) -> Array:
@@ -117,9 +115,9 @@ def ours(model: Any, batch: int) -> dict[str, Callable[[], Any]]:
     dps = {"objective": tfg.objectives.residual_norm(tfg.operators.inpainting(mask[0])), "target": target["y"]}
     options: dict[str, Any] = {"num_samples": batch, "sampler": sampler}
     return {
-        "tfg": lambda: tfg.sample(
-            key, model, objective=squares, target=target, guidance=tfg.TFG(rho=0.01, mu=0.01), **options
-        ).x,
+        "tfg": lambda: (
+            tfg.sample(key, model, objective=squares, target=target, guidance=tfg.TFG(rho=0.01, mu=0.01), **options).x
+        ),
         "dps": lambda: tfg.sample(key, model, guidance=tfg.DPS(0.01), **dps, **options).x,
     }
 
