@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
-from tfg_jax.noise import KeyNoise, sample_key, typed_key
+from tfg_jax.noise import KeyNoise, folded, sample_key, typed_key
 
 SHAPE, STEPS, N_RECUR, N_MC = (3,), 3, 2, 2
 
@@ -84,3 +84,11 @@ def test_draws_that_a_run_does_not_use_may_be_missing(tape):
 def test_keys_of_both_kinds():
     legacy, typed = jax.random.PRNGKey(3), jax.random.key(3)
     assert jax.random.key_data(typed_key(legacy)).tolist() == jax.random.key_data(typed_key(typed)).tolist()
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_a_folded_key_is_jaxs(impl):
+    ours = theirs = jax.random.key(7, impl=impl)
+    for data in (0, 1, 2**31 - 1, jnp.int32(-1), jnp.uint32(2**32 - 1)):
+        ours, theirs = folded(ours, data), jax.random.fold_in(theirs, data)
+        assert jnp.array_equal(jax.random.key_data(ours), jax.random.key_data(theirs))

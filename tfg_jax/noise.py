@@ -140,8 +140,8 @@ ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
 def folded(key: PRNGKeyArray, data: ArrayLike) -> PRNGKeyArray:
     """``jax.random.fold_in(key, data)`` of one key, bit for bit.
 
-    For the default keys it is written out, and so compiled to one kernel. JAX writes a loop of small ones, which on CPUs
-    takes longer than the draw itself and is taken three times a draw.
+    For the default keys it is written out, and so compiled to one kernel. JAX writes a loop of small ones, which on
+    CPUs takes longer than the draw itself, and there are three to a draw.
     """
     if str(jax.random.key_impl(key)) != "threefry2x32":
         return jax.random.fold_in(key, data)
