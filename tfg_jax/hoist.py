@@ -1,8 +1,8 @@
 """A scan that computes before its loop what needs no carry.
 
 The compiler leaves inside a loop on CPUs, and step by step everywhere, what a loop's body computes from constants and
-from the step alone: weights cast to a lower precision or turned for a pullback, levels of a schedule, random keys. Here
-the body is read as a program, and
+from the step alone: weights cast to a lower precision or turned for a pullback, levels of a schedule. Here the body is
+read as a program, and
 
     from constants alone                          is computed once, unless the result is larger than what it is made of
     from shared constants and the step, if scalar is computed for all steps together, ahead of the loop
@@ -84,7 +84,7 @@ def _part(jaxpr: Jaxpr, eqns: list[JaxprEqn], given: list[Var], asked: list) -> 
 def _kind(eqn: JaxprEqn, depends: dict) -> int:
     """What an equation depends on, as bits; CARRY also where it is to stay inside for another reason."""
     kind = functools.reduce(operator.or_, (depends[var] for var in _inputs(eqn)), 0)
-    size, size_in = (sum(var.aval.size for var in each) for each in (eqn.outvars, _inputs(eqn)))
+    size, size_in = (sum(getattr(var.aval, "size", 1) for var in each) for each in (eqn.outvars, _inputs(eqn)))
     if kind & CARRY or eqn.effects:
         return CARRY
     if kind & STEP:
