@@ -47,8 +47,8 @@ def test_every_path_is_the_formula(path, monkeypatch):
 
 
 def test_counts_without_a_fitting_block_are_taken_whole(monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 8)
-    assert module._blocks(1, 127) == 1 and module._blocks(1, 16) == 16
+    monkeypatch.setattr(module, "BLOCK", 1600)
+    assert module._blocks(1, 127) == 1 and module._blocks(1, 128) == 16  # 127 is prime; 11 blocks would be enough
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
