@@ -2,10 +2,12 @@
 
     python scripts/bench.py                 # all, some minutes
     python scripts/bench.py --runs 30 --steps 5 --page docs/results/speed.md
-    python scripts/bench.py --only horizon --page docs/results/speed.md  # the lookahead tables alone, also on the page
+    python scripts/bench.py horizon --page docs/results/speed.md  # the lookahead tables alone, also on the page
+    python scripts/bench.py peers --page docs/results/speed.md  # against PyTorch code, which an environment of its own
+                                                                # (.venv-peers, or --python) holds
 
-Every ratio is of two programs timed in turn (a, b, a, b, ...) in one process: the ratio of the medians with its 95 %
-bootstrap interval. Absolute times depend on the machine and are not the point.
+Every ratio is of two programs timed in turn (a, b, a, b, ...) in one process, by its processor time: the ratio of the
+medians with its 95 % bootstrap interval. Absolute times depend on the machine and are not the point.
 """
 
 import dataclasses
@@ -13,6 +15,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,16 +23,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from flax import nnx
 from jaxtyping import Array
+from speed import peers
+from speed.floors import floor
 
 import tfg_jax as tfg
 from tfg_jax.files import write_atomically
 from tfg_jax.host import keep_freed_memory
 from tfg_jax.lookahead import Conditioned
-from tfg_jax.models.pack import pack, unpack
 from tfg_jax.report import markdown_table, text_table
-from tfg_jax.samplers.rules import straight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Run:
     steps: int = 5  # sampling steps of a timed program
     batch: int = 32
     page: Path | None = None  # also write the tables here; sections that are not measured stay as they are
-    only: Literal["all", "horizon"] = "all"
+    what: tyro.conf.Positional[Literal["all", "horizon", "peers"]] = "all"  # all: ours alone, no peers
+    python: Path | None = None  # of the environment that has the peers; None makes one
 
 
 def ratio(run: Run, ours: Callable[[], Any], theirs: Callable[[], Any]) -> dict[str, Any]:
@@ -50,9 +53,9 @@ def ratio(run: Run, ours: Callable[[], Any], theirs: Callable[[], Any]) -> dict[
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(run.runs):
         for program, kept in zip((ours, theirs), seconds, strict=True):
-            start = time.perf_counter()
+            start = time.process_time()
             jax.block_until_ready(program())
-            kept.append(time.perf_counter() - start)
+            kept.append(time.process_time() - start)
     a, b = map(np.asarray, seconds)
     rng = np.random.default_rng(0)
     picks = rng.integers(run.runs, size=(2000, run.runs))
@@ -63,58 +66,6 @@ def ratio(run: Run, ours: Callable[[], Any], theirs: Callable[[], Any]) -> dict[
         "ours (ms)": round(1e3 * float(np.median(a)), 1),
         "floor (ms)": round(1e3 * float(np.median(b)), 1),
     }
-
-
-def guided_floor(model: Any, objective: Any, x: Array, target: Array, steps: int, gradients: int) -> Callable[[], Any]:
-    """The calls that a guided run cannot do without, bare and jitted: forward, pullback, objective gradients.
-
-    One compiled call a kind, called in a Python loop; gradients counts the objective gradients of a step.
-    """
-
-    @jax.jit
-    def forward_and_pullback(model: Any, objective: Any, x: Array, target: Array) -> Array:
-        def one(x: Array, target: Array) -> Array:
-            x0, pull = jax.vjp(lambda x: model(x, 0.5).x0, x)
-            return pull(jax.grad(objective)(x0, target))[0]
-
-        return jax.vmap(one)(x, target)
-
-    @jax.jit
-    def gradient(objective: Any, x: Array, target: Array) -> Array:
-        return jax.vmap(jax.grad(objective))(x, target)
-
-    def program() -> list[Array]:
-        out = []
-        for _ in range(steps):
-            out.append(forward_and_pullback(model, objective, x, target))
-            out += [gradient(objective, x, target) for _ in range(gradients - 1)]
-        return out
-
-    return program
-
-
-def hand_batched(model: Any, x: Array, steps: int) -> Callable[[], Any]:
-    """Deterministic DDIM written for a batch: the network called with its own batch axis, one scan, no vmap."""
-    levels = model.schedule.level(tfg.sampling_times(model, tfg.DDIM(steps=steps)))
-    graphdef, k = model.apply.graphdef, model.apply.pack
-
-    def apply(params: Any, x: Array, t: Array, cond: Array | None) -> Array:
-        unet = nnx.merge(graphdef, params)
-        rest = [jnp.broadcast_to(leaf, x.shape[:1]) for leaf in (t, cond) if leaf is not None]
-        return unpack(unet(pack(x, k), *rest), k)
-
-    # What surrounds the network is elementwise at a scalar time, and as good for a batch as for one sample.
-    network = model.replace(apply=apply)
-
-    @jax.jit
-    def program(network: Any, x: Array) -> Array:
-        def body(x: Array, ends: Any) -> tuple[Array, None]:
-            t, next = ends
-            return straight(network(x, t), next), None
-
-        return jax.lax.scan(body, x, (levels.t[:-1], jax.tree.map(lambda a: a[1:], levels)))[0]
-
-    return lambda: program(network, x)
 
 
 COMPILATIONS = 5
@@ -130,9 +81,9 @@ def compiled_size(model: Any, objective: Any, target: Array, steps: int) -> dict
         ).x
 
     lowered = jax.jit(run).lower(jax.random.key(0), model, objective, target)
-    start = time.perf_counter()
+    start = time.process_time()
     compiled = lowered.compile()
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     memory = compiled.memory_analysis()
     return {
         "seconds": seconds,
@@ -187,7 +138,7 @@ def memory_of_gradients(model: Any, batch: int, steps: int) -> list[dict[str, An
     """Peak temporary bytes and counted calls of a full-horizon gradient under each memory policy."""
     x = jax.random.normal(jax.random.key(0), (batch, *model.shape))
     rows: list[dict[str, Any]] = []
-    for remat in ("none", 8, 4, "step"):
+    for remat in ("none", "step"):
         look = tfg.TruncatedSolve(1.0, steps, "euler", remat=remat)
         memory = full_gradient(model, look).lower(x).compile().memory_analysis()
         CALLS.clear()
@@ -222,6 +173,25 @@ def horizon_tables(run: Run, model: Any) -> tuple[list[dict[str, Any]], list[dic
     return [speed], memory_of_gradients(model, 2, 64)
 
 
+def overheads(run: Run, model: Any, guide: Any, objective: Any) -> list[dict[str, Any]]:
+    """Public calls over hand-written scans, of one sample and of a batch."""
+    rows = []
+    for batch, bar in ((1, "<= 1.03"), (run.batch, "<= 1.03")):
+        target = jnp.arange(batch, dtype=jnp.int32) % 10
+        for kind, guidance in (
+            ("unguided", None), ("heun", None), ("dps", tfg.DPS(1.0)), ("tfg", tfg.TFG(rho=1.0, mu=0.25, n_iter=4))
+        ):  # fmt: skip
+            steps = run.steps if batch > 1 else 8 * run.steps
+            sampler = tfg.Heun(steps=steps) if kind == "heun" else tfg.DDIM(steps=steps)
+            options = {} if guidance is None else {"objective": objective, "target": target, "guidance": guidance}
+            key, by_hand = jax.random.key(0), floor(model, guide, batch, sampler, kind)
+            ours = partial(tfg.sample, key, model, num_samples=batch, sampler=sampler, **options)
+            row = {"what": f"{kind}, batch {batch}, {steps} steps", "bar": bar}
+            rows.append(row | ratio(run, lambda ours=ours: ours().x, partial(by_hand, key, target)))
+            print(text_table(rows[-1:]), flush=True)
+    return rows
+
+
 def write_section(run: Run, title: str, text: str) -> None:
     """One section of the page, in place of the one of the same title."""
     if run.page is None:
@@ -237,53 +207,44 @@ def write_horizon(run: Run, model: Any) -> None:
     """Measure lookaheads, and write their section."""
     speed, memory = horizon_tables(run, model)
     note = (
-        f"Generated by `python scripts/bench.py --only horizon --runs {run.runs} --page {run.page}`: gradients through "
+        f"Generated by `python scripts/bench.py horizon --runs {run.runs} --page {run.page}`: gradients through "
         f"the whole solve on the shipped UNet, batch {SOLVED}, medians of {run.runs} interleaved runs with 95 % "
         f"intervals, jax {jax.__version__} on {jax.devices()[0]}."
     )
     below = (
         "64 Euler steps, batch 2: temporary memory of the compiled program, and the network's forwards and pullbacks "
-        'counted by callback as they happen. "remat" is `TruncatedSolve(remat=...)`: k keeps every k-th state and one '
-        "block of k steps."
+        'counted by callback as they happen. "remat" is `TruncatedSolve(remat=...)`: '
+        '"step" keeps the states alone.'
     )
     write_section(run, "Lookaheads", f"{note}\n\n{markdown_table(speed)}\n\n{below}\n\n{markdown_table(memory)}")
 
 
+def write_peers(run: Run) -> None:
+    """Measure against PyTorch code, and write the section."""
+    rows = peers.measure(peers.interpreter(run.python), run.runs)
+    note = (
+        f"Generated by `python scripts/bench.py peers --runs {run.runs} --page {run.page}`: processor time of a step, "
+        f"ours over theirs (below 1 is faster), medians of {run.runs} interleaved runs of {peers.STEPS} steps; the "
+        "same UNet2DModel weights, one thread on one core, objective the squared residual of a half-masked image. jax "
+        f"{jax.__version__} against {', '.join(peers.REQUIREMENTS)}. The benchmark is the TFG benchmark's update "
+        "written again as a plain PyTorch loop, with the forwards that its code makes; small has (32, 64) channels, "
+        "attention with heads of 8 channels at half the resolution and one layer a block."
+    )
+    write_section(run, "Peers", f"{note}\n\n{markdown_table(rows)}")
+
+
 def main(run: Run) -> None:
     """Measure and print."""
-    if run.only == "horizon":
+    if run.what == "peers":
+        write_peers(run)
+        return
+    if run.what == "horizon":
         write_horizon(run, tfg.load("fashion-mnist"))
         return
     model, guide = tfg.load("fashion-mnist"), tfg.load("fashion-mnist-guide")
     objective = tfg.objectives.class_log_prob(guide)
-    key = jax.random.key(0)
+    rows = overheads(run, model, guide, objective)
     target = jnp.arange(run.batch, dtype=jnp.int32) % 10
-    x = jax.random.normal(key, (run.batch, *model.shape))
-    sampler = tfg.DDIM(steps=run.steps)
-
-    def guided(guidance: Any) -> Callable[[], Any]:
-        return lambda: tfg.sample(key, model, objective=objective, target=target, guidance=guidance, sampler=sampler).x
-
-    rows = []
-    for name, guidance, gradients in (
-        ("DPS over its floor", tfg.DPS(1.0), 1),
-        ("TFG (n_iter 4) over its floor", tfg.TFG(rho=1.0, mu=0.25, n_iter=4), 4),
-    ):
-        floor = guided_floor(model, objective, x, target, run.steps, gradients)
-        rows.append({"what": name, "bar": "<= 1.10", **ratio(run, guided(guidance), floor)})
-        print(text_table(rows[-1:]), flush=True)
-    ode = tfg.DDIM(steps=run.steps, eta=None)
-    levels = model.schedule.level(tfg.sampling_times(model, ode))
-    start = (x, levels.t[0])
-    ours = lambda: tfg.sample(key, model, start=start, sampler=ode).x  # noqa: E731
-    rows.append(
-        {
-            "what": "core over a hand-batched loop",
-            "bar": "<= 1.05",
-            **ratio(run, ours, hand_batched(model, x, run.steps)),
-        }
-    )
-    print(text_table(rows), flush=True)
 
     # Compilations take turns, as one of them says little.
     compiled = [[compiled_size(model, objective, target, steps) for steps in (20, 200)] for _ in range(COMPILATIONS)]
@@ -300,8 +261,9 @@ def main(run: Run) -> None:
     ]
     print(text_table(sizes))
     note = (
-        f"Generated by `python scripts/bench.py --page {run.page}`: batch {run.batch}, {run.steps} steps, medians "
-        f"of {run.runs} interleaved runs with 95 % intervals, jax {jax.__version__} on {jax.devices()[0]}."
+        f"Generated by `python scripts/bench.py --page {run.page}`: processor time of the public call over a jitted "
+        "scan written by hand (network, sampler arithmetic and noise of the whole batch), medians of "
+        f"{run.runs} interleaved runs with 95 % intervals, jax {jax.__version__} on {jax.devices()[0]}."
     )
     write_section(run, "Overheads", f"{note}\n\n{markdown_table(rows)}\n\n{markdown_table(sizes)}")
     write_horizon(run, model)

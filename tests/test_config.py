@@ -56,7 +56,7 @@ EXAMPLES = (
     tfg.Reach(s=0.8),
     tfg.DFlow(tfg.TruncatedSolve(1.0, 3), iterations=2, regulariser=0.5, tolerance=1e-3, line_search=4),
     tfg.Controls(steps=5, kind="kick", weight=0.1, iterations=3, line_search=6, solver="heun", grid=tfg.Karras()),
-    tfg.TruncatedSolve(horizon=0.5, steps=8, solver="ralston", remat=2, margin=1e-2),
+    tfg.TruncatedSolve(horizon=0.5, steps=8, solver="ralston", remat="step", margin=1e-2),
     tfg.TruncatedSolve(None, 2, jacobian="denoiser"),
     tfg.TruncatedSolve(tfg.Reach(0.7), remat="step"),
 )  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
-from tfg_jax.noise import KeyNoise, root_key, sample_key
+from tfg_jax.noise import KeyNoise, folded, root_key, sample_key
 
 SHAPE, STEPS, N_RECUR, N_MC = (3,), 3, 2, 2
 
@@ -99,3 +99,11 @@ def test_keys_of_hardware_generators_draw_the_same_in_any_batch(impl):
 def test_keys_of_both_kinds():
     legacy, typed = jax.random.PRNGKey(3), jax.random.key(3)
     assert jax.random.key_data(root_key(legacy)).tolist() == jax.random.key_data(root_key(typed)).tolist()
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_a_folded_key_is_jaxs(impl):
+    ours = theirs = jax.random.key(7, impl=impl)
+    for data in (0, 1, 2**31 - 1, jnp.int32(-1), jnp.uint32(2**32 - 1)):
+        ours, theirs = folded(ours, data), jax.random.fold_in(theirs, data)
+        assert jnp.array_equal(jax.random.key_data(ours), jax.random.key_data(theirs))

@@ -1,17 +1,20 @@
 """A scan that computes before its loop what needs no carry.
 
 The compiler leaves inside a loop on CPUs, and step by step everywhere, what a loop's body computes from constants and
-from the step alone: weights cast to a lower precision or turned for a pullback, levels of a schedule, random keys. Here
-the body is read as a program, and
+from the step alone: weights cast to a lower precision or turned for a pullback, levels of a schedule. Here the body is
+read as a program, and
 
-    from constants alone                        is computed once, unless the result is larger than what it is made of
-    from constants and the step, if scalar      is computed for all steps together, ahead of the loop
+    from constants alone                          is computed once, unless the result is larger than what it is made of
+    from shared constants and the step, if scalar is computed for all steps together, ahead of the loop
 
-The numbers are those of ``jax.lax.scan`` to round-off, as of any other compilation.
+What a sample has of its own is constant, but not shared: of that and the step, steps times samples would be held. The
+numbers are those of ``jax.lax.scan`` to round-off, as of any other compilation.
 """
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -20,51 +23,57 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
 from jaxtyping import PyTree
 
-CONSTANT, STEP, CARRY = range(3)
-"""What a value of the body depends on: constants, the step as well, the carry as well."""
+OWN, STEP, CARRY = 1, 2, 4
+"""What a value of the body depends on beside shared constants, as bits."""
 
 
-def scan(body: Callable[[Any, Any], tuple[PyTree, PyTree]], init: PyTree, xs: PyTree) -> tuple[PyTree, PyTree]:
-    """As ``jax.lax.scan(body, init, xs)``; a carry must come back as it went in, in dtype and shape.
+def scan(
+    body: Callable[[Any, Any, Any], tuple[PyTree, PyTree]], init: PyTree, xs: PyTree, own: PyTree
+) -> tuple[PyTree, PyTree]:
+    """As ``jax.lax.scan(lambda carry, x: body(carry, x, own), init, xs)``; a carry keeps its dtypes and shapes.
 
     Args:
-        body: ``(carry, x) -> (carry, y)``.
+        body: ``(carry, x, own) -> (carry, y)``.
         init: the first carry.
         xs: what each step is given, leaves (steps, ...), at least one.
+        own: constants of one sample; what the body closes over is taken for shared by all samples.
 
     Returns:
         The last carry, and the y of every step, leaves (steps, ...).
     """
     init, xs = jax.tree.map(jnp.asarray, (init, xs))
-    program, shape = jax.make_jaxpr(body, return_shape=True)(init, jax.tree.map(lambda a: a[0], xs))
-    jaxpr, count = program.jaxpr, len(jax.tree.leaves(init))
-    of_carry, of_step = jaxpr.invars[:count], jaxpr.invars[count:]
-    depends = dict.fromkeys(jaxpr.constvars, CONSTANT) | dict.fromkeys(of_step, STEP) | dict.fromkeys(of_carry, CARRY)
-    stages: tuple[list[JaxprEqn], ...] = ([], [], [])
+    program, shape = jax.make_jaxpr(body, return_shape=True)(init, jax.tree.map(lambda a: a[0], xs), own)
+    jaxpr, flat = program.jaxpr, [jax.tree.leaves(each) for each in (init, xs, own)]
+    names = iter(jaxpr.invars)
+    of_carry, of_step, of_own = ([next(names) for _ in leaves] for leaves in flat)
+    depends = dict.fromkeys(jaxpr.constvars, 0) | dict.fromkeys(of_own, OWN)
+    depends |= dict.fromkeys(of_step, STEP) | dict.fromkeys(of_carry, CARRY)
+    once: list[JaxprEqn] = []
+    ahead: list[JaxprEqn] = []
+    inside: list[JaxprEqn] = []
     for eqn in jaxpr.eqns:
-        stage = _stage(eqn, depends)
-        stages[stage].append(eqn)
-        depends.update(dict.fromkeys(eqn.outvars, stage))
+        kind = _kind(eqn, depends)
+        (once if not kind & (STEP | CARRY) else ahead if kind == STEP else inside).append(eqn)
+        depends.update(dict.fromkeys(eqn.outvars, kind))
 
-    outputs = [var for var in jaxpr.outvars if not isinstance(var, Literal)]
-    last = {var for eqn in stages[CARRY] for var in _inputs(eqn)}.union(outputs)
-    middle = {var for eqn in stages[STEP] for var in _inputs(eqn)}
-    once = [var for eqn in stages[CONSTANT] for var in eqn.outvars if var in last | middle]
-    ahead = [var for eqn in stages[STEP] for var in eqn.outvars if var in last]
+    read_inside = {var for eqn in inside for var in _inputs(eqn)}
+    read_inside.update(var for var in jaxpr.outvars if not isinstance(var, Literal))
+    read_ahead = {var for eqn in ahead for var in _inputs(eqn)}
+    of_once = [var for eqn in once for var in eqn.outvars if var in read_inside | read_ahead]
+    of_ahead = [var for eqn in ahead for var in eqn.outvars if var in read_inside]
 
-    constants = [*program.consts, *_part(jaxpr, stages[CONSTANT], jaxpr.constvars, once)(*program.consts)]
-    of_constants = [*jaxpr.constvars, *once]
-    per_step = _part(jaxpr, stages[STEP], [*of_constants, *of_step], ahead)
-    known = jax.vmap(lambda *step: per_step(*constants, *step))(*jax.tree.leaves(xs)) if ahead else []
-    rest = _part(jaxpr, stages[CARRY], [*of_constants, *of_carry, *of_step, *ahead], jaxpr.outvars)
+    constants = [*program.consts, *flat[2]]
+    constants += _part(jaxpr, once, [*jaxpr.constvars, *of_own], of_once)(*constants)
+    of_constants = [*jaxpr.constvars, *of_own, *of_once]
+    per_step = _part(jaxpr, ahead, [*of_constants, *of_step], of_ahead)
+    known = jax.vmap(lambda *step: per_step(*constants, *step))(*flat[1]) if of_ahead else []
+    step = _part(jaxpr, inside, [*of_constants, *of_carry, *of_step, *of_ahead], jaxpr.outvars)
 
-    def loop(carry: PyTree, at: tuple[PyTree, list]) -> tuple[PyTree, PyTree]:
-        step, known = at
-        return jax.tree.unflatten(
-            jax.tree.structure(shape), rest(*constants, *jax.tree.leaves(carry), *jax.tree.leaves(step), *known)
-        )
+    def loop(carry: PyTree, at: tuple[list, list]) -> tuple[PyTree, PyTree]:
+        values = step(*constants, *jax.tree.leaves(carry), *at[0], *at[1])
+        return jax.tree.unflatten(jax.tree.structure(shape), values)
 
-    return jax.lax.scan(loop, init, (xs, known))
+    return jax.lax.scan(loop, init, (flat[1], known))
 
 
 def _part(jaxpr: Jaxpr, eqns: list[JaxprEqn], given: list[Var], asked: list) -> Callable[..., list]:
@@ -72,14 +81,15 @@ def _part(jaxpr: Jaxpr, eqns: list[JaxprEqn], given: list[Var], asked: list) -> 
     return jaxpr_as_fun(ClosedJaxpr(jaxpr.replace(constvars=[], invars=given, outvars=asked, eqns=eqns), []))
 
 
-def _stage(eqn: JaxprEqn, depends: dict) -> int:
-    stage = max((depends[var] for var in _inputs(eqn)), default=CARRY)
-    if eqn.effects:
+def _kind(eqn: JaxprEqn, depends: dict) -> int:
+    """What an equation depends on, as bits; CARRY also where it is to stay inside for another reason."""
+    kind = functools.reduce(operator.or_, (depends[var] for var in _inputs(eqn)), 0)
+    size, size_in = (sum(getattr(var.aval, "size", 1) for var in each) for each in (eqn.outvars, _inputs(eqn)))
+    if kind & CARRY or eqn.effects:
         return CARRY
-    size = sum(var.aval.size for var in eqn.outvars)
-    if stage == CONSTANT:
-        return CONSTANT if size <= sum(var.aval.size for var in _inputs(eqn)) else CARRY
-    return STEP if stage == STEP and size == len(eqn.outvars) and _maps_well(eqn) else CARRY
+    if kind & STEP:
+        return STEP if kind == STEP and size == len(eqn.outvars) and _maps_well(eqn) else CARRY
+    return kind if size <= size_in else CARRY
 
 
 def _maps_well(eqn: JaxprEqn) -> bool:

@@ -34,18 +34,24 @@ def as_varying(tree: T, axes: frozenset[Hashable]) -> T:
     return jax.tree.map(cast, tree)
 
 
-def scan(
-    body: Callable[[Any, Any], tuple[Any, Any]], init: T, xs: PyTree, scan: Callable = jax.lax.scan
-) -> tuple[T, PyTree]:
-    """``scan``, used as `jax.lax.scan`, with a carry that varies from the start over what it comes to vary over."""
-    first = jax.tree.map(lambda leaf: leaf[0], xs)
-    init = _settled(lambda carry: body(carry, first)[0], init)
+def scan(body: Callable[..., tuple[Any, Any]], init: T, xs: PyTree, *own: Any, scan: Callable = jax.lax.scan) -> Any:
+    """``scan``, `jax.lax.scan` or one of its use, with a carry that varies from the start over what it comes to.
 
-    def same(carry: Any, x: Any) -> tuple[Any, Any]:
-        after, out = body(carry, x)
+    Args:
+        body: ``(carry, x, *own) -> (carry, y)``.
+        init: the first carry.
+        xs: what each step is given, leaves (steps, ...).
+        *own: further arguments of ``scan`` and ``body``.
+        scan: called as ``scan(body, init, xs, *own)``.
+    """
+    first = jax.tree.map(lambda leaf: leaf[0], xs)
+    init = _settled(lambda carry: body(carry, first, *own)[0], init)
+
+    def same(carry: Any, x: Any, *own: Any) -> tuple[Any, Any]:
+        after, out = body(carry, x, *own)
         return _like(after, carry), out
 
-    return scan(same, init, xs)
+    return scan(same, init, xs, *own)
 
 
 def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], init: T) -> T:

@@ -77,7 +77,7 @@ class KeyNoise:
         def draw(stream: int, lead: tuple[int, ...]) -> Array:
             key = self.key
             for number in (stream, step, recurrence):
-                key = jax.random.fold_in(key, number)
+                key = folded(key, number)
             return jax.random.normal(key, lead + shape, dtype)
 
         return StepNoise(draw)
@@ -152,3 +152,25 @@ def key_type() -> str:
     whole = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
     name = str(jax.config.jax_default_prng_impl)  # type: ignore[attr-defined]
     return name if whole else f"{name}, not partitionable"
+
+
+ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
+
+
+def folded(key: PRNGKeyArray, data: ArrayLike) -> PRNGKeyArray:
+    """``jax.random.fold_in(key, data)`` of one key, bit for bit.
+
+    For the default keys it is written out, and so compiled to one kernel. JAX writes a loop of small ones, which on
+    CPUs takes longer than the draw itself, and there are three to a draw.
+    """
+    if str(jax.random.key_impl(key)) != THREEFRY:
+        return jax.random.fold_in(key, data)
+    first, second = jax.random.key_data(key)
+    parts = first, second, first ^ second ^ jnp.uint32(0x1BD11BDA)
+    a, b = first, second + jnp.asarray(data).astype(jnp.uint32)  # the block (0, data), keyed
+    for i in range(5):
+        for by in ROTATIONS[i % 2]:
+            a = a + b
+            b = a ^ (b << jnp.uint32(by) | b >> jnp.uint32(32 - by))
+        a, b = a + parts[(i + 1) % 3], b + parts[(i + 2) % 3] + jnp.uint32(i + 1)
+    return jax.random.wrap_key_data(jnp.stack([a, b]), impl=THREEFRY)

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_choice, check_count
 from tfg_jax.denoiser import Clean
 
-Remat = Literal["none", "step"] | int
+Remat = Literal["none", "step"]
+REMATS = ("none", "step")
 SolverName = Literal["euler", "midpoint", "heun", "ralston"]
 SOLVERS = ("euler", "midpoint", "heun", "ralston")
 
@@ -61,16 +61,6 @@ def tableau_of(solver: SolverName | Tableau) -> Tableau:
 def by_scan(solver: Any) -> bool:
     """Whether the solver is one of our own scans, not diffrax's."""
     return isinstance(solver, str | Tableau)
-
-
-def check_remat(remat: Any, steps: int) -> None:
-    """Raise ValueError unless ``remat`` is "none", "step" or a block length that divides ``steps``."""
-    if isinstance(remat, str):
-        check_choice("remat", remat, ("none", "step"))
-        return
-    check_count("remat", remat)
-    if steps % remat:
-        raise ValueError(f"remat={remat} must divide steps={steps}; give a block length that does, or 'step'")
 
 
 class Points(NamedTuple):
@@ -134,20 +124,9 @@ def scan_steps(
 ) -> PyTree:
     """The last carry of ``lax.scan(step, carry, at)`` with the memory of its gradient traded for a second forward.
 
-    "none" keeps what every step's gradient needs; "step" keeps the carries alone; k keeps the carry of every k-th step,
-    and inside a block of k steps everything. Both repeat the forward once, whatever k.
+    "none" keeps what every step's gradient needs, "step" the carries alone.
     """
-    if remat == "none":
-        return jax.lax.scan(step, carry, at)[0]
-    if remat == "step":
-        return jax.lax.scan(jax.checkpoint(step, prevent_cse=False), carry, at)[0]
-
-    def block(carry: PyTree, at: PyTree) -> tuple[PyTree, None]:
-        return jax.lax.scan(step, carry, at)[0], None
-
-    # The number of blocks is written out: arrays without entries, as Euler's later stages are, cannot tell it.
-    blocks = jax.tree.map(lambda a: a.reshape(a.shape[0] // remat, remat, *a.shape[1:]), at)
-    return jax.lax.scan(jax.checkpoint(block, prevent_cse=False), carry, blocks)[0]
+    return jax.lax.scan(step if remat == "none" else jax.checkpoint(step, prevent_cse=False), carry, at)[0]
 
 
 def integrate(

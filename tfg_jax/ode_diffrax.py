@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from tfg_jax.checks import check_choice
 from tfg_jax.denoiser import Clean
-from tfg_jax.ode import SOLVERS, by_scan, check_remat, points_at, slope_of
+from tfg_jax.ode import REMATS, SOLVERS, by_scan, points_at, slope_of
 from tfg_jax.result import Cost
 
 FIX = "use RecursiveCheckpointAdjoint, DirectAdjoint or BacksolveAdjoint"
@@ -88,7 +88,7 @@ def check_solver(solver: Any, adjoint: Any, remat: Any, steps: int, *, forward_m
             "pass remat=, or a diffrax solver such as diffrax.Midpoint()"
         )
     if remat is not None:
-        check_remat(remat, steps)
+        check_choice("remat", remat, REMATS)
 
 
 def calls(solver: Any, steps: int, *, jumps: bool = False) -> tuple[int, int]:

@@ -70,8 +70,8 @@ class TruncatedSolve:
         solver: "euler", "midpoint", "heun", "ralston", a `tfg_jax.ode.Tableau`, or a diffrax solver instance (Euler or
             an explicit Runge-Kutta), which costs one forward more.
         adjoint: for diffrax solvers: RecursiveCheckpointAdjoint (None), DirectAdjoint or BacksolveAdjoint.
-        remat: for scan solvers, what the gradient keeps: "none" everything, "step" the states alone, an integer k every
-            k-th state and one block of k steps. Both savings repeat the forwards of the solve once.
+        remat: for scan solvers, what the gradient keeps: "none" everything, "step" the states alone, which repeats
+            the forwards of the solve once.
         jacobian: "full" pulls back through the whole estimate; "denoiser" through D at (x, t) alone, "identity" through
             nothing, as if the estimate were x itself.
         margin: how close to data the network is called, in 1 - s (traced); None is 1e-3 in float32, 1e-5 in float64,
@@ -119,8 +119,6 @@ class TruncatedSolve:
                 raise ValueError(f"{name} has no effect with jacobian={self.jacobian!r}; drop it, or use 'full'")
         remat = None if self.remat == "none" else self.remat
         ode_diffrax.check_solver(self.solver, self.adjoint, remat, self.steps, forward_mode=forward_mode)
-        if self.horizon is None and not isinstance(self.remat, str):
-            raise ValueError(f"remat={self.remat} does not fit a solve without tail; use 'step'")
 
     def _sampled_horizon(self) -> Any:
         if not all(is_concrete(leaf) for leaf in jax.tree.leaves(self.horizon)):

@@ -69,7 +69,7 @@ COSTS = {
     "midpoint": (tfg.TruncatedSolve(0.5, 3), 7, 7, 0),
     "horizon zero": (tfg.TruncatedSolve(0.0, 3), 7, 7, 0),
     "step by step": (tfg.TruncatedSolve(0.5, 3, "heun", remat="step"), 7, 7, 6),
-    "one block": (tfg.TruncatedSolve(0.5, 3, "ralston", remat=3), 7, 7, 6),
+    "another tableau, step by step": (tfg.TruncatedSolve(0.5, 3, "ralston", remat="step"), 7, 7, 6),
     "no tail": (tfg.TruncatedSolve.whole(3), 6, 6, 0),
     "no tail, step by step": (tfg.TruncatedSolve.whole(3, remat="step"), 6, 6, 4),
     "denoiser": (tfg.TruncatedSolve(0.5, 3, jacobian="denoiser"), 7, 1, 0),
@@ -106,7 +106,7 @@ def test_the_cost_is_the_real_one(name):
 
 def test_what_is_not_pulled_back_is_not_repeated():
     """MPGD takes no pullback; a method with recurrences takes one each."""
-    look = tfg.TruncatedSolve(0.5, 4, remat=2)
+    look = tfg.TruncatedSolve(0.5, 4, remat="step")
     assert tfg.upper_cost(tfg.MPGD(), look, tfg.DDIM(10)).forwards == 90
     cost = tfg.upper_cost(tfg.FreeDoM(n_recur=3), look, tfg.DDIM(10))
     assert (cost.forwards, cost.pullbacks) == (30 * (9 + 8), 270)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import tfg_jax as tfg
 from tfg_jax.models.unet2d import UNet2D, UNet2DConfig, timestep_embedding
 from tfg_jax.models.unet_blocks import GroupNorm, ResnetBlock, average_pool, upsample_nearest
 from tfg_jax.weights.diffusers import load_diffusers_state
@@ -153,6 +155,39 @@ def test_bfloat16_activations_keep_parameters_and_output_dtype():
     y, z = jax.jit(lambda x, t: (full(x, t), half(x, t)))(x, t)
     assert z.dtype == jnp.float32 and half.conv_in.kernel.dtype == jnp.float32
     assert 0 < np.abs(y - z).max() < 0.1 * np.abs(y).max()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        change(out_channels=2),
+        change(
+            out_channels=2, time_embedding_type="fourier", num_class_embeds=3, resnet_time_scale_shift="scale_shift"
+        ),
+        change(out_channels=2, downsample_type="resnet", upsample_type="resnet"),
+    ],
+    ids=["plain", "fourier, classes", "resnet sampling"],
+)
+def test_in_bfloat16_every_product_is(config):
+    """Convolutions and products of the network and of its pullback, from the program, sampled by a guided run."""
+    unet = nnx.eval_shape(lambda: UNet2D(config, rngs=nnx.Rngs(0)))
+    unet = nnx.merge(nnx.split(unet)[0], jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), nnx.split(unet)[1]))
+    labels = config.class_conditional
+    model = tfg.from_nnx(
+        unet, tfg.VPCosine(), prediction="x0", shape=(4, 4, 2), num_classes=3 if labels else None
+    ).astype(jnp.bfloat16)
+    cond = jnp.array([0, 1]) if labels else None
+
+    def run(model):
+        options = {"objective": jnp.sum, "guidance": tfg.MPGD(1.0), "sampler": tfg.DDIM(steps=2), "cond": cond}
+        return tfg.sample(jax.random.key(0), model, num_samples=2, **options).x
+
+    text = jax.jit(run).lower(model).as_text()
+    products = re.findall(r"stablehlo\.(?:convolution|dot_general)\b.*: \((.*)\) ->", text)
+    assert len(products) > 20 and not any("f32" in operands for operands in products)
+    loop = text.index("stablehlo.while")
+    casts = [m.start() for m in re.finditer(r"convert .*tensor<3x3x\d+x\d+xf32>\) -> tensor<3x3x\d+x\d+xbf16>", text)]
+    assert casts and max(casts) < loop  # the weights, once
 
 
 @pytest.mark.parametrize("offset", [0.0, 30.0])

@@ -128,7 +128,7 @@ def _scaled(q: Array) -> Array:
 
 def _blocks(heads: int, n: int) -> int:
     """In how many equal blocks to take n queries: the fewest that are small enough."""
-    wanted = math.ceil(heads * n * n / BLOCK)
+    wanted = min(n, math.ceil(heads * n * n / BLOCK))
     return next((count for count in range(wanted, min(8 * wanted, n) + 1) if n % count == 0), 1)
 
 

@@ -113,8 +113,8 @@ class UNet2D(nnx.Module):
             raise ValueError(f"x has shape {x.shape}; give (batch, height, width, {self.config.in_channels}).")
         wide = jnp.promote_types(x.dtype, jnp.float32)
         t = jnp.broadcast_to(jnp.asarray(t), x.shape[:1])
-        emb = self._embed(t, cond, wide)
         h = x.astype(self.dtype or x.dtype)
+        emb = self._embed(t, cond, wide, h.dtype)
         h = self.conv_in(2 * h - 1 if self.config.center_input_sample else h)
         skips = [h]
         for block in self.down_blocks:
@@ -127,19 +127,20 @@ class UNet2D(nnx.Module):
             h = h / t.astype(wide)[:, None, None, None]
         return h.astype(x.dtype)
 
-    def _embed(self, t: Array, cond: Array | None, wide: DTypeLike) -> Array:
+    def _embed(self, t: Array, cond: Array | None, wide: DTypeLike, dtype: DTypeLike) -> Array:
         if self.config.class_conditional and cond is None:
             raise ValueError("cond=None, but this network is class-conditional; give one class label a sample.")
         if not self.config.class_conditional and cond is not None:
             raise ValueError("cond is given, but this network has no class embedding; pass cond=None.")
-        emb = self.time_embedding(self._project(t, wide))
+        # features of the time in full precision, products in the network's
+        emb = self.time_embedding(self._project(t, wide).astype(dtype))
         if cond is None:
             return emb
         if self.config.class_embed_type == "identity":
-            return emb + cond
+            return emb + cond.astype(dtype)
         if self.config.class_embed_type == "timestep":
-            cond = self._project(cond, wide)
-        return emb + self.class_embedding(cond)
+            cond = self._project(cond, wide).astype(dtype)
+        return emb + self.class_embedding(cond).astype(dtype)
 
     def _project(self, t: Array, wide: DTypeLike) -> Array:
         config = self.config

@@ -89,8 +89,8 @@ def sample_one(
     carry = _Carry(x, plan.sampler.init(x), state, plan.denoiser.begin(x), status, Cost().as_arrays(), kept)
     slot_of = jnp.asarray([slots.index(i) if i in slots else len(slots) for i in range(steps)], jnp.int32)
 
-    def body(carry: _Carry, at: tuple) -> tuple[_Carry, PyTree]:
-        index, now, next, per_step, slot = at
+    def body(carry: _Carry, at: tuple, own: tuple) -> tuple[_Carry, PyTree]:
+        (index, now, next, per_step, slot), (cond, target, noise) = at, own
         moved, state, cost, x0, note, remembered = _step(plan, carry, index, now, next, per_step, cond, target, noise)
         status = carry.status.after(judged(moved.x, next.scale), index, moved.guided)
         x = jnp.where(status.ok, moved.x, carry.x)
@@ -101,8 +101,8 @@ def sample_one(
         return _Carry(x, moved.memory, state, remembered, status, carry.cost + cost, kept), note
 
     kept_names = tuple(kept)
-    by_step = (jnp.arange(steps, dtype=jnp.int32), now, next, per_step, slot_of)
-    carry, notes = loops.scan(body, carry, by_step, scan=hoist.scan)
+    at, own = (jnp.arange(steps, dtype=jnp.int32), now, next, per_step, slot_of), (cond, target, noise)
+    carry, notes = loops.scan(body, carry, at, own, scan=hoist.scan)
     info: dict[str, PyTree] = dict(carry.kept)
     if plan.record is not None and plan.record.summary is not None:
         info["summary"] = notes

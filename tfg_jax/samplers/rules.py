@@ -84,6 +84,8 @@ def straight(clean: Clean, next: Level) -> Array:
 
 def guided_shift(step: Step, edited: Clean) -> Array:
     """First-order displacement at the next level due to editing the estimate."""
+    if edited is step.plain:
+        return jnp.zeros((), step.x.dtype)
     return straight(edited, step.next) - straight(step.plain, step.next)
 
 
