@@ -13,6 +13,7 @@ OUT ?= runs/demo
 demo: $(VENV)/.installed
 	$(BIN)/tfg-jax sample --output $(OUT)
 
+# Longer than `make test`: the lowest and the newest versions of what is depended on, mutated files, kills and signals.
 versions: $(VENV)/.installed-dev
 	$(BIN)/python scripts/check_versions.py
 
