@@ -24,6 +24,7 @@ from jaxtyping import AbstractArray, PRNGKeyArray, PyTree
 
 from tfg_jax.checks import show
 from tfg_jax.networks import check_evaluation, is_array, is_traceable
+from tfg_jax.per_sample import Own, PerSample
 
 F = TypeVar("F", bound=Callable)
 
@@ -186,6 +187,8 @@ def _fits(value: Any, kind: Any) -> bool:
     if kind is jax.Array:
         return _is_numeric(value)
     if kind == ArrayLike:
+        if isinstance(value, PerSample | Own):  # in a model; where else a number is meant, its own checks refuse it
+            return True
         return is_traceable(value) and (not is_array(value) or _is_numeric(value))
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:

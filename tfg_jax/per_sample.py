@@ -23,6 +23,11 @@ class PerSample:
     values: Array
 
 
+@struct.dataclass
+class Own:
+    """Where a model's `PerSample` number was, until `with_own` fills it."""
+
+
 def check_model_number(name: str, value: Any, num_samples: int, *, each: tuple[int, ...] = (), **bounds: Any) -> None:
     """Raise ValueError unless a number inside a model, or one a sample as `PerSample`, is real and within its bounds.
 
@@ -48,20 +53,15 @@ def check_model_number(name: str, value: Any, num_samples: int, *, each: tuple[i
     check_numbers(name, value, **bounds)
 
 
-@struct.dataclass
-class _Own:
-    """Where a model's `PerSample` number was, until `with_own` fills it."""
-
-
 def split_per_sample(model: Any) -> tuple[Any, list[Array]]:
     """The model without the values of its `PerSample` numbers, and those values."""
     leaves, structure = jax.tree.flatten(model, is_leaf=lambda node: isinstance(node, PerSample))
     own = [leaf.values for leaf in leaves if isinstance(leaf, PerSample)]
-    return structure.unflatten([_Own() if isinstance(leaf, PerSample) else leaf for leaf in leaves]), own
+    return structure.unflatten([Own() if isinstance(leaf, PerSample) else leaf for leaf in leaves]), own
 
 
 def with_own(model: Any, values: list[Array]) -> Any:
     """The model of one sample, from its share of the values that `split_per_sample` took out."""
-    leaves, structure = jax.tree.flatten(model, is_leaf=lambda node: isinstance(node, _Own))
+    leaves, structure = jax.tree.flatten(model, is_leaf=lambda node: isinstance(node, Own))
     rest = iter(values)
-    return structure.unflatten([next(rest) if isinstance(leaf, _Own) else leaf for leaf in leaves])
+    return structure.unflatten([next(rest) if isinstance(leaf, Own) else leaf for leaf in leaves])

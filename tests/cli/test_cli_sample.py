@@ -187,7 +187,7 @@ def test_failed_samples_are_stored_shown_and_exit_3(tiny, weights, tmp_path, cap
     assert main(["sample", *tiny, *args, "--out", str(tmp_path / "run")]) == 3
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["failed_samples"] > 0 and metrics["samples"] == 5
-    assert "failed" in capsys.readouterr().err and "not finite" in (tmp_path / "run" / "report.html").read_text()
+    assert "failed" in capsys.readouterr().err and "diverged" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_failing_metrics_lose_no_sample(tiny, finished, tmp_path, monkeypatch, capsys):

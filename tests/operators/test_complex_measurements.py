@@ -230,8 +230,8 @@ LIKELIHOOD = objectives.gaussian_log_likelihood(operators.matrix(MATRIX), NOISE)
         (lambda: operators.random_fourier(KEY, SHAPE, 1.5), "kept=1.5"),
         (lambda: operators.random_fourier(KEY, SHAPE, 0.3, center=0.5), "center=0.5"),
         (lambda: operators.matrix([[np.nan + 1j]]), "A holds NaN or infinity"),
-        (lambda: analytic.gaussian(1j * MEAN, np.eye(3)), "means=.* must be a real number"),
-        (lambda: analytic.gaussian(MEAN, 1j * np.eye(3)), "covs=.* must be a real number"),
+        (lambda: analytic.gaussian(1j * MEAN, np.eye(3)), "mean=.* must be a real number"),
+        (lambda: analytic.gaussian(MEAN, 1j * np.eye(3)), "cov=.* must be a real number"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_complex_is_refused(call, message):

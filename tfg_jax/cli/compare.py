@@ -67,6 +67,7 @@ def run(options: Options) -> int:
 
 def _compare(options: Options, task: LabelTask, methods: Mapping[str, Method], targets: np.ndarray) -> int:
     from tfg_jax.cli import runs, scoring, setup
+    from tfg_jax.result import finished
     from tfg_jax.shards import open_folder
 
     notes = setup.dependence_notes(task.guide, task.judge.evaluator)

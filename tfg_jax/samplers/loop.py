@@ -147,7 +147,10 @@ def _step(
             ),
         )  # fmt: skip
         moved, new_state = _stepped(method, ctx, per_step, state)
-        acted = None if unguided else jnp.asarray(guided if moved.guided is None else moved.guided)
+        acted = None
+        if not unguided:
+            acted = jnp.asarray(guided if moved.guided is None else moved.guided)
+            acted = loops.as_varying(acted, loops.varying_over(moved.x))
         moved = moved.replace(x=moved.x.astype(x.dtype), guided=acted)  # type: ignore[attr-defined]
         note = plan.record.summary(ctx) if plan.record is not None and plan.record.summary is not None else None
         # A lookahead of several evaluations makes them at levels of its own: an upper bound where calls depend on it.
