@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.typing import ArrayLike
 from jaxtyping import Array, Int, PyTree
 
 from tfg_jax.checks import is_concrete
@@ -84,7 +85,9 @@ def bound_programs(fn: Any) -> None:
         held.clear_cache()
 
 
-def indices(num_samples: int, offset: int | Array, sharding: NamedSharding | None) -> Int[Array, " {num_samples}"]:
+def indices(
+    num_samples: int, offset: ArrayLike, sharding: NamedSharding | None
+) -> Int[Array, " {num_samples}"]:
     """The samples' global indices, split over the devices as ``sharding`` splits its first axis."""
     return placed(jnp.arange(num_samples, dtype=jnp.int32) + offset, sharding)
 

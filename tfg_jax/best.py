@@ -83,7 +83,7 @@ def _repeat(tree: PyTree, *, n: int) -> PyTree:
 
 
 @jax.jit
-def _scored(score: Objective, candidates: dict) -> Float[Array, " all"]:
+def _scored(score: Objective, candidates: dict) -> Float[Array, " candidates"]:
     values = map_samples(lambda one: score(one["x"], one["target"]), candidates)
     if jnp.iscomplexobj(values):
         raise ValueError(f"score returns {values.dtype}, by which nothing is better; give a real number")
@@ -91,7 +91,7 @@ def _scored(score: Objective, candidates: dict) -> Float[Array, " all"]:
 
 
 @partial(jax.jit, static_argnames="n")
-def _choose(found: tuple[Samples, Float[Array, " all"]], *, n: int) -> Samples:
+def _choose(found: tuple[Samples, Float[Array, " candidates"]], *, n: int) -> Samples:
     drawn, values = found
     values = jnp.where(drawn.status.ok & jnp.isfinite(values), values, -jnp.inf).reshape(-1, n)
     winner = jnp.argmax(values, axis=1)

@@ -89,8 +89,9 @@ def to_plain(config: Any) -> Any:
         return [to_plain(part) for part in config]
     if hasattr(config, "dtype") and not isinstance(config, type):
         # JSON has no -inf, with which a table without signal at its end ends.
-        plain = np.asarray(config).tolist()
-        return [*plain[:-1], None] if np.ndim(config) == 1 and plain and plain[-1] == -np.inf else plain
+        values: Any = np.asarray(config)
+        plain = values.tolist()
+        return [*plain[:-1], None] if values.ndim == 1 and plain and plain[-1] == -np.inf else plain
     raise ValueError(
         f"{type(config).__name__} cannot be written to JSON; use the library's configuration classes and numbers"
     )

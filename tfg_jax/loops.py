@@ -34,7 +34,7 @@ def as_varying(tree: T, axes: frozenset[Hashable]) -> T:
     return jax.tree.map(cast, tree)
 
 
-def scan(body: Callable[..., tuple[Any, Any]], init: T, xs: PyTree, *own: Any, scan: Callable = jax.lax.scan) -> Any:
+def scan(body: Callable[..., tuple[Any, Any]], init: Any, xs: PyTree, *own: Any, scan: Callable = jax.lax.scan) -> Any:
     """``scan``, `jax.lax.scan` or one of its use, with a carry that varies from the start over what it comes to.
 
     Args:

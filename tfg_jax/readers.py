@@ -118,7 +118,7 @@ class _Unfit(Exception):
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, key: str) -> np.ndarray:
     with archive.open(member) as stream:
-        shape, dtype, start = _npy_header(stream, key)
+        shape, dtype, start = _npy_header(stream, key)  # type: ignore[arg-type]
     if dtype.hasobject:
         raise _Unfit(
             "holds Python objects; save arrays of numbers with numpy.savez, they are read with allow_pickle=False"

@@ -14,13 +14,13 @@ import sys
 import time
 from pathlib import Path
 
-import azula.denoise
-import azula.guidance.dps
-import azula.noise
-import deepinv
+import azula.denoise  # pyright: ignore[reportMissingImports]
+import azula.guidance.dps  # pyright: ignore[reportMissingImports]
+import azula.noise  # pyright: ignore[reportMissingImports]
+import deepinv  # pyright: ignore[reportMissingImports]
 import numpy as np
-import torch
-from diffusers import UNet2DModel
+import torch  # pyright: ignore[reportMissingImports]
+from diffusers import UNet2DModel  # pyright: ignore[reportMissingImports]
 
 T, GRADIENTS = 1000, 4
 ABAR = torch.cumprod(1.0 - torch.linspace(1e-4, 0.02, T), 0)

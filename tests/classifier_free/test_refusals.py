@@ -133,7 +133,7 @@ def test_numbers_out_of_range():
     refused("zero_steps=-1 must be", tfg.CFGZeroStar(MODEL, 1.0, zero_steps=-1))
     refused("low=.* must be a log-SNR", tfg.GuidanceInterval(tfg.CFG(MODEL, 1.0), np.nan, 1.0))
     per_sample: Any = tfg.PerSample(jnp.ones(2))
-    refused(r"low=PerSample\(.* must be a real number", tfg.GuidanceInterval(tfg.CFG(MODEL, 1.0), per_sample, 1.0))
+    refused("low must be one log-SNR", tfg.GuidanceInterval(tfg.CFG(MODEL, 1.0), per_sample, 1.0))
     refused("has no guidance to bound", tfg.GuidanceInterval(MODEL, 0.0, 1.0))
 
 

@@ -285,7 +285,7 @@ def test_what_is_refused():
         (tfg.Controls(0), {}, "steps=0 must be"),
         (tfg.Controls(kind="push"), {}, "kind='push' is unknown"),  # type: ignore[arg-type]
         (tfg.Controls(weight=-1.0), {}, "weight=-1.0? must be"),
-        (tfg.Controls(6, remat=4), {}, "remat=4 is unknown"),
+        (tfg.Controls(6, remat=4), {}, "remat=4 is unknown"),  # type: ignore[arg-type]
         (tfg.Controls(6, adjoint=diffrax.DirectAdjoint()), {}, "adjoint=DirectAdjoint has no effect on solver='euler'"),
         (tfg.Controls(6, solver="rk4"), {}, "solver='rk4' is unknown"),
         (tfg.Controls(6, solver=diffrax.Kvaerno3()), {}, "Kvaerno3 is implicit"),

@@ -198,7 +198,7 @@ def test_what_is_refused():
             "adjoint.checkpoints=2 would repeat steps more than twice; give more for steps=20",
         ),
         (tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), remat="step"), "remat='step' has no effect on diffrax"),
-        (tfg.TruncatedSolve(0.5, 6, remat=4), "remat=4 is unknown"),
+        (tfg.TruncatedSolve(0.5, 6, remat=4), "remat=4 is unknown"),  # type: ignore[arg-type]
         (tfg.TruncatedSolve(0.5, 6, remat="all"), "remat='all' is unknown"),  # type: ignore[arg-type]
         (tfg.TruncatedSolve(0.5, jacobian="none"), "jacobian='none' is unknown"),  # type: ignore[arg-type]
         (tfg.TruncatedSolve(0.5, jacobian="identity", remat="step"), "remat has no effect with jacobian='identity'"),

@@ -48,7 +48,7 @@ def test_turning_and_mirroring_and_shifting_commute_with_the_network(network, mo
     turn = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0].astype(np.float32)
     turn *= np.sign(np.linalg.det(turn)) * determinant
     (x0, h0), bonds = network[2](x, h, mask, level)
-    shifted = (x @ turn + np.float32([1.0, -2.0, 0.5])) * mask[..., None]
+    shifted = (x @ turn + np.array([1.0, -2.0, 0.5], np.float32)) * mask[..., None]
     close(network[2](shifted, h, mask, level), ((x0 @ turn, h0), bonds))
     assert np.abs(x0).max() > 0.1
 
@@ -94,7 +94,7 @@ def test_a_molecule_is_one_array_with_its_atom_count_as_condition(network, molec
         OneMolecule(graphdef, CONFIG), params, schedules.VPPolynomial(), prediction="x0", shape=(PADDED, 9),
         network_time=denoiser.log_sigma_time, num_classes=PADDED + 1,
     )  # fmt: skip
-    level = np.full(2, model.schedule.log_snr(0.3), np.float32)
+    level = np.full(2, model.schedule.level(0.3).log_snr, np.float32)
     one = jnp.concatenate([x[1], h[1]], -1)
     x0, h0 = run(x, h, mask, level)[0]
     close(jax.jit(lambda x, c: model(x, 0.3, c).x0)(one, ATOMS - 1), jnp.concatenate([x0[1], h0[1]], -1))
