@@ -171,7 +171,8 @@ def export(run: Run, params: PyTree, step: int, found: dict[str, float], folder:
         "samples": run.samples,
         **{name: round(value, 4) for name, value in found.items()},
     }
-    command = f"python scripts/train_molecules.py --steps {step}"
+    decay = "" if run.decay_from is None else f" --decay-from {run.decay_from}"
+    command = f"python scripts/train_molecules.py{decay} --steps {step if run.decay_from is None else run.steps}"
     if model.init:
         command = f"{before['command']} && {command} --model.init {model.init}"
     (folder / "README.md").write_text(card(folder.name, model, command, numbers), encoding="utf-8")
