@@ -171,7 +171,8 @@ def export(run: Run, params: PyTree, step: int, found: dict[str, float], folder:
         "samples": run.samples,
         **{name: round(value, 4) for name, value in found.items()},
     }
-    command = f"python scripts/train_molecules.py --steps {step}"
+    decay = "" if run.decay_from is None else f" --decay-from {run.decay_from}"
+    command = f"python scripts/train_molecules.py{decay} --steps {step if run.decay_from is None else run.steps}"
     if model.init:
         command = f"{before['command']} && {command} --model.init {model.init}"
     (folder / "README.md").write_text(card(folder.name, model, command, numbers), encoding="utf-8")
@@ -199,6 +200,12 @@ one-hot element times 0.25, the atomic number times 0.1; the condition is the at
 - Command: `{command}`
 - Of {numbers["samples"]} samples (DDPM, 100 steps), by EDM's bond table: stable atoms {numbers["atom_stability"]:.2%},
   stable molecules {numbers["molecule_stability"]:.2%}
+
+```python
+counts = jnp.array([18, 19, 21])
+out = tfg.sample(jax.random.key(0), tfg.load("{name}"), cond=counts, sampler=tfg.DDPM(steps=100))
+positions, elements = out.x[..., :3], out.x[..., 3:8].argmax(-1)  # the first counts[i] rows of sample i are atoms
+```
 """
 
 
