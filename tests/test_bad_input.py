@@ -298,7 +298,7 @@ def test_options_without_effect():
         ({"index_offset": 2**33}, "index_offset=8589934592 must lie in 0..2147483646"),
         ({"noise": {}}, r"noise=\{\} is no noise of tfg_jax; pass a NoiseTape"),
         ({**GUIDED, "guidance": "tfg"}, r"guidance='tfg' is no guidance of tfg_jax; pass a method such as TFG\(\)"),
-        ({**GUIDED, "guidance": tfg.TFG}, "guidance=<class 'tfg_jax.guidance.tfg.TFG'> is no guidance"),
+        ({**GUIDED, "guidance": tfg.TFG}, "guidance=TFG is no guidance"),
         ({**GUIDED, "lookahead": "tweedie"}, "lookahead='tweedie' is no lookahead of tfg_jax"),
         ({"sampler": "ddim"}, r"sampler='ddim' is no sampler of tfg_jax; pass a rule such as DDIM\(steps=50\)"),
         ({"sampler": tfg.DDIM(2, grid="karras")}, "grid='karras' is no grid of tfg_jax; pass one such as Uniform"),  # type: ignore[arg-type]

@@ -72,3 +72,14 @@ def test_what_has_an_effect_or_asks_who_maps_it_stays_inside():
     out, _ = jax.jit(lambda: hoist.scan(counted, jnp.zeros(()), jnp.array([0.0, 1.0]), None))()
     jax.effects_barrier()
     assert sorted(calls) == [0.0, 1.0] and out == 0.0
+
+
+def test_hardware_keys_and_callbacks_stay_inside():
+    key = jax.random.key(0, impl="rbg")
+    draw = lambda carry, x, own: (carry, jax.random.uniform(jax.random.fold_in(key, x)))  # noqa: E731
+    ours = hoist.scan(draw, 0.0, jnp.arange(4), ())[1]
+    theirs = jax.lax.scan(lambda carry, x: draw(carry, x, ()), 0.0, jnp.arange(4))[1]
+    assert jnp.array_equal(ours, theirs)
+    shape = jax.ShapeDtypeStruct((), jnp.int32)
+    called = lambda carry, x, own: (carry, jax.pure_callback(lambda v: v + 1, shape, x))  # noqa: E731
+    assert hoist.scan(called, 0.0, jnp.arange(4), ())[1].tolist() == [1, 2, 3, 4]

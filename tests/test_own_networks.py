@@ -229,7 +229,7 @@ def test_arguments_of_functions_and_numbers_of_networks():
     refused(r"objective=.* must take \(x0, target\)", draw, tfg.from_fn(call_x, None, SCHEDULE, **OPTIONS),
             objective=lambda x0: x0.sum(), guidance=tfg.DPS())  # fmt: skip
     for options, message in (
-        ({"shape": 5}, "shape=5 must be a tuple of integers >= 1, such as"),
+        ({"shape": 5}, "shape=5 must be a tuple of integers, such as"),
         ({"shape": {"a": 3}}, "shape={'a': 3} must be a tuple of integers"),
         ({"shape": (4.0, 4)}, "shape=.* must be a tuple of integers"),
         ({"shape": (-3,)}, "shape's entry=-3 must be an integer >= 1"),
@@ -359,3 +359,55 @@ def test_end_to_end_needs_a_scalar():
     model = tfg.from_fn(call_x, None, SCHEDULE, **OPTIONS)
     refused(r"objective must return a scalar for one sample, got shape \(3,\)", tfg.end_to_end, KEY, model, tfg.DFlow(),
             objective=lambda x0, target: x0, num_samples=N)  # fmt: skip
+
+
+def test_a_flag_that_overrides_evaluation_mode_is_noticed():
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.bn = nnx.BatchNorm(4, rngs=rngs)
+
+        def __call__(self, x, t, train=True):
+            return self.bn(x, use_running_average=not train)
+
+    net = Net(nnx.Rngs(0))
+    net.eval()
+    options: Any = {"prediction": "v", "shape": (4,)}
+    run = lambda model: tfg.sample(jax.random.key(0), model, num_samples=1, sampler=tfg.DDIM(steps=2)).x  # noqa: E731
+    with pytest.raises(ValueError, match="bn.mean changes while it runs, as in training"):
+        run(tfg.from_nnx(net, tfg.VPCosine(), **options))
+    assert run(tfg.from_nnx(net, tfg.VPCosine(), call={"train": False}, **options)).shape == (1, 4)
+
+
+def test_networks_in_training_mode_behind_jit_and_objects_are_seen():
+    net = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+
+    class Holder:
+        def __init__(self):
+            self.net = net
+
+        def __call__(self, params, x, t, cond):
+            return self.net(x)
+
+    for fn in (jax.jit(lambda params, x, t, cond: net(x)), Holder()):
+        with pytest.raises(ValueError, match=r"in training mode.*\.eval\(\)"):
+            tfg.from_fn(fn, None, tfg.VPCosine(), prediction="v", shape=(4,))
+
+
+def test_the_annotations_of_a_users_own_class_are_the_users():
+    @dataclasses.dataclass(frozen=True, slots=True)
+    class Own:
+        weight: float = 1.0
+        named: np.ndarray | None = None
+
+        def __call__(self, x0, target):
+            return -self.weight * jnp.sum(x0**2)
+
+    model = tfg.from_fn(lambda p, x, t, c: x * t, None, tfg.VPCosine(), prediction="v", shape=(4,))
+    out = tfg.sample(
+        jax.random.key(0), model, num_samples=1, objective=Own(), guidance=tfg.TFG(), sampler=tfg.DDIM(steps=2)
+    )
+    assert bool(out.status.ok.all())
+    grid = tfg.Explicit([0.9, 0.5, 0.0])
+    assert tfg.sample(jax.random.key(0), model, num_samples=1, sampler=tfg.DDIM(2, grid=grid)).x.shape == (1, 4)
+    with pytest.raises(ValueError, match="objective=float32 is no objective"):
+        tfg.sample(jax.random.key(0), model, num_samples=1, objective=np.float32, guidance=tfg.TFG())  # type: ignore[arg-type]

@@ -122,3 +122,15 @@ def test_published_values(x64):
 def test_bad_tables(table, message):
     with pytest.raises(ValueError, match=f"alphas_cumprod .*{message}"):
         tfg.from_alphas_cumprod(table)
+
+
+def test_the_cosine_ends_at_data_inside_the_sampler_whatever_its_offset():
+    """Heun takes one forward less on the last step, which it knows by sigma = 0."""
+    for offset in (0.008, 0.0085, 0.009, 0.0165):
+        model = tfg.from_fn(eps_of_noise, None, tfg.VPCosine(offset=offset), prediction="eps", shape=(4,))
+        out = tfg.sample(jax.random.key(0), model, num_samples=1, sampler=tfg.Heun(steps=4))
+        assert int(out.cost.forwards[0]) == 7, offset
+
+
+def eps_of_noise(params, x, t, cond):
+    return x * t

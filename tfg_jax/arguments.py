@@ -34,6 +34,7 @@ from tfg_jax.schedules import Schedule
 from tfg_jax.timesteps import Uniform
 from tfg_jax.truncated import TruncatedSolve
 
+SCHEDULE_NODES = 1000  # where a schedule is looked at, whatever the steps of a run
 LAST_INDEX = 2**31  # indices of samples are int32
 
 
@@ -101,7 +102,7 @@ def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), target)
     try:
         out = output_of(objective, x0, one)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # whatever a function of the user's raises
         raise ValueError(f"objective cannot read samples of shape {shape} and this target: {error}") from error
     if getattr(out, "shape", None) != ():
         raise ValueError(
@@ -190,7 +191,7 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> tuple[str, Any]:
     """
     check_declared(schedule)
     if grid is None:
-        return "schedule's t_start", schedule.t_start if _check_schedule(schedule, steps) else None
+        return "schedule's t_start", schedule.t_start if _check_schedule(schedule) else None
     usable: bool = callable(grid) and not isinstance(grid, type)
     if not usable:
         raise ValueError(f"grid={show(grid)} is no time grid; pass one such as Uniform()")
@@ -266,7 +267,7 @@ def _has_signal(schedule: Schedule, t: float) -> bool:
 _has_signal_again = lru_cache(maxsize=64)(_has_signal)
 
 
-def _check_schedule(schedule: Schedule, steps: int) -> bool:
+def _check_schedule(schedule: Schedule) -> bool:
     """`Uniform` fits every schedule whose signal-to-noise ratio falls with time, as parameters in range make it.
 
     Whether that could be looked at.
@@ -274,16 +275,16 @@ def _check_schedule(schedule: Schedule, steps: int) -> bool:
     # Numbers on a device are not waited for: what they come to is seen in the samples' status.
     if not all(isinstance(leaf, int | float) for leaf in jax.tree.leaves(schedule)):
         return False
-    if not _falls(schedule, steps):
+    if not _falls(schedule):
         name = type(schedule).__name__
         raise ValueError(f"schedule={name}(...) has no signal-to-noise ratio that falls with time; mend its numbers")
     return True
 
 
 @lru_cache(maxsize=64)
-def _falls(schedule: Schedule, steps: int) -> bool:
+def _falls(schedule: Schedule) -> bool:
     with jax.ensure_compile_time_eval():  # also where the first call of the process is one under a trace
-        levels = schedule.level(Uniform()(schedule, steps))
+        levels = schedule.level(Uniform()(schedule, SCHEDULE_NODES))
     alpha, sigma = (np.asarray(value, np.float64) for value in (levels.alpha, levels.sigma))
     return bool(np.all(alpha >= 0) and np.all(sigma >= 0) and np.all(np.diff(alpha / (alpha + sigma)) >= 0))
 
@@ -292,7 +293,7 @@ def check_counts(num_samples: Any, chunk: Any, index_offset: Any) -> None:
     """Whole numbers in range."""
     check_count("num_samples", num_samples)
     if num_samples > LAST_INDEX:
-        raise ValueError(f"num_samples={num_samples} must be at most {LAST_INDEX}, the indices there are; split it")
+        raise ValueError(f"num_samples={show(num_samples)} must be at most {LAST_INDEX}, the indices there are; split it")
     if chunk is not None:
         check_count("chunk", chunk)
     if not isinstance(index_offset, jax.Array):

@@ -108,7 +108,9 @@ def check_choice(name: str, value: Any, choices: tuple[str | int, ...]) -> None:
 
 def show(value: Any) -> str:
     """``value`` in at most 60 letters on one line, for messages: a large array by its shape, all else by its repr."""
-    if isinstance(value, Tracer) or (hasattr(value, "dtype") and np.size(value) > 6):
+    if isinstance(value, type):
+        text = value.__name__
+    elif isinstance(value, Tracer) or (hasattr(value, "dtype") and np.size(value) > 6):
         text = f"an array of shape {tuple(value.shape)}"
     elif isinstance(value, str | bool | int | float | complex | np.ndarray | np.generic) or _is_array(value):
         text = np.array2string(np.asarray(value))

@@ -28,7 +28,17 @@ class NnxApply:
         from flax import nnx
 
         inputs = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (x, t) if cond is None else (x, t, cond))
-        return _first(nnx.merge(self.graphdef, params)(*inputs, **dict(self.call)))
+        module = nnx.merge(self.graphdef, params)
+        before = _changing(module)
+        out = _first(module(*inputs, **dict(self.call)))
+        after = _changing(module)
+        for path, value in before.items():
+            if value is not after.get(path):
+                raise ValueError(
+                    f"the network's {path} changes while it runs, as in training; call it with its flag for "
+                    "evaluation, such as call={'train': False}, after .eval()"
+                )
+        return out
 
 
 @struct.dataclass
@@ -41,6 +51,14 @@ class LinenApply:
     def __call__(self, params: PyTree, x: Array, t: Array, cond: Any) -> Array:
         inputs = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (x, t) if cond is None else (x, t, cond))
         return _first(self.module.apply(params, *inputs, **dict(self.call)))
+
+
+def _changing(module: Any) -> dict[str, Any]:
+    """What a network in training writes: running statistics and counts of random draws."""
+    from flax import nnx
+
+    state = nnx.to_flat_state(nnx.state(module, nnx.Any(nnx.BatchStat, nnx.RngCount)))
+    return {".".join(map(str, path)): variable.get_value() for path, variable in state}
 
 
 def _first(batch: Any) -> Any:

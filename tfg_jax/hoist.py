@@ -94,9 +94,17 @@ def _kind(eqn: JaxprEqn, depends: dict) -> int:
 
 def _maps_well(eqn: JaxprEqn) -> bool:
     """Whether an equation mapped over the steps does the same: a branch would become a choice between both sides."""
+    if "callback" in eqn.primitive.name or "rng" in eqn.primitive.name or any(map(_is_hardware_key, eqn.invars)):
+        return False
     inner = list(jaxprs_in_params(eqn.params))
     opaque = inner and eqn.primitive.name not in ("jit", "pjit", "custom_jvp_call")
     return not opaque and all(_maps_well(each) for jaxpr in inner for each in jaxpr.eqns)
+
+
+def _is_hardware_key(atom: Any) -> bool:
+    """Whether a random key draws otherwise under a vmap, which Threefry's alone do not."""
+    dtype = getattr(atom.aval, "dtype", None)
+    return jnp.issubdtype(dtype, jax.dtypes.prng_key) and "fry" not in str(dtype)
 
 
 def _inputs(eqn: JaxprEqn) -> list[Var]:

@@ -129,9 +129,11 @@ def check_kind(name: str, value: Any, kind: Kind) -> None:
 def check_fields(config: Any) -> None:
     """Raise ValueError unless every field of a configuration is of its kind; its numbers are its own to check.
 
-    A frozen configuration that was found right once is marked, and not looked at again.
+    What the annotations of a user's own class mean is the user's. A frozen configuration that was found right once is
+    marked, and not looked at again.
     """
-    if not dataclasses.is_dataclass(config) or isinstance(config, type) or "_of_its_kinds" in vars(config):
+    ours = dataclasses.is_dataclass(config) and type(config).__module__.partition(".")[0] == "tfg_jax"
+    if not ours or isinstance(config, type) or "_of_its_kinds" in vars(config):
         return
     for field, kind in _fields_of(type(config)):
         value = getattr(config, field.name)
@@ -192,7 +194,7 @@ def _fits(value: Any, kind: Any) -> bool:
         return is_traceable(value) and (not is_array(value) or _is_numeric(value))
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:
-        return isinstance(value, str | int) and not isinstance(value, bool) and value in inner
+        return any(type(value) is type(each) and value == each for each in inner)
     if origin is tuple:
         return _is_tuple(value, inner)
     if _is_callable(kind):
@@ -329,7 +331,7 @@ def _complaint(name: str, value: Any, kind: Any) -> str:
 
 def _tuple_in_words(inner: tuple[Any, ...]) -> str:
     if inner == (int, Ellipsis):
-        return "a tuple of integers >= 1, such as (28, 28, 1)"
+        return "a tuple of integers, such as (28, 28, 1)"
     return "(H, W, C), the shape of one image" if len(inner) == 3 else f"a tuple of {len(inner)} integers"
 
 

@@ -55,7 +55,7 @@ def check_evaluation(name: str, value: Any) -> None:
 def _may_train(value: Any) -> bool:
     """False for pytrees whose structure, which holds the mode of every network in it, was found to be right before."""
     leaves, structure = jax.tree.flatten(value)
-    if any(isinstance(leaf, functools.partial | types.MethodType | types.FunctionType) for leaf in leaves):
+    if any(callable(leaf) for leaf in leaves):
         return True
     try:
         return _structure_may_train(structure)
@@ -87,14 +87,20 @@ def _networks(value: Any, kind: type, depth: int = 3) -> Iterator[Any]:
             inside = [value.__self__, value.__func__]
         case types.FunctionType():
             inside = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+            inside += [value.__wrapped__] if hasattr(value, "__wrapped__") else []
             inside += [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
             named = (value.__globals__.get(name) for name in value.__code__.co_names)
             inside += [each for each in named if isinstance(each, kind)]
         case _:
             leaves = jax.tree.leaves(value, is_leaf=lambda node: isinstance(node, kind))
             yield from (leaf for leaf in leaves if isinstance(leaf, kind))
-            inside = [leaf for leaf in leaves if isinstance(leaf, functools.partial | types.MethodType)]
-            inside += [leaf for leaf in leaves if isinstance(leaf, types.FunctionType)]
+            opaque = [leaf for leaf in leaves if callable(leaf) and not isinstance(leaf, type | kind)]
+            known = functools.partial | types.MethodType | types.FunctionType
+            inside = [leaf for leaf in opaque if isinstance(leaf, known) and leaf is not value]
+            # What jax.jit and its like make of a function, and objects that hold a network.
+            others = [leaf for leaf in opaque if not isinstance(leaf, known)]
+            inside += [leaf.__wrapped__ for leaf in others if hasattr(leaf, "__wrapped__")]
+            inside += [part for leaf in others for part in getattr(leaf, "__dict__", {}).values()]
     for each in inside:
         yield from _networks(each, kind, depth - 1)
 

@@ -36,17 +36,23 @@ def one_form(config: T, dtype: DTypeLike) -> T:
         return type(config)([one_form(part, dtype) for part in config])  # type: ignore[return-value]
     if not (dataclasses.is_dataclass(config) and hasattr(type(config), "replace")) or isinstance(config, type):
         return config
-    changed = {}
+    changed, ours = {}, type(config).__module__.partition(".")[0] == "tfg_jax"
     for field in dataclasses.fields(config):
         words = set(re.findall(r"\w+", str(field.type)))
         if words & OPAQUE or not field.metadata.get("pytree_node", True):
             continue
         value = getattr(config, field.name)
-        form = number if words & NUMBERS else one_form
+        # An integer in a class of the user's own may be an index.
+        counts = not ours and not jnp.issubdtype(jnp.result_type(value), jnp.inexact) if _is_number(value) else False
+        form = number if words & NUMBERS and not counts else one_form
         new = form(value, dtype)
         if new is not value:
             changed[field.name] = new
     return config.replace(**changed) if changed else config  # type: ignore[attr-defined]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number | np.ndarray | jax.Array)
 
 
 def number(value: Any, dtype: DTypeLike) -> Any:

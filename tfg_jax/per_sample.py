@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from tfg_jax import struct
-from tfg_jax.checks import check_numbers, check_one
+from tfg_jax.checks import check_numbers, check_one, show
 
 
 @struct.dataclass
@@ -41,6 +41,8 @@ def check_model_number(name: str, value: Any, num_samples: int, *, each: tuple[i
     if value is None:
         return
     if isinstance(value, PerSample):
+        if not hasattr(value.values, "shape"):
+            raise ValueError(f"{name}=PerSample({show(value.values)}) needs an array; pass jnp.asarray(values)")
         value, shape = value.values, np.shape(value.values)
         if shape[:1] != (num_samples,):
             raise ValueError(f"{name}=PerSample(shape {shape}) needs one entry for {num_samples} samples")

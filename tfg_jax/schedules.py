@@ -151,8 +151,10 @@ class VPCosine(_Path):
 
     def sigma(self, t: ArrayLike) -> Array:
         start, now = self._angle(0.0), self._angle(t)
+        # now - start by itself: of two angles that are rounded apart the difference at t = 0 may be other than 0.
+        turned = 0.5 * jnp.pi * _float(t) / (1.0 + self.offset)
         # 1 - alpha^2 = sin(now - start) sin(now + start) / cos(start)^2: exact 0 at t = 0, no cancellation near it.
-        return safe_sqrt(jnp.maximum(jnp.sin(now - start) * jnp.sin(now + start), 0.0)) / jnp.cos(start)
+        return safe_sqrt(jnp.maximum(jnp.sin(turned) * jnp.sin(now + start), 0.0)) / jnp.cos(start)
 
     def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
         log_snr = _float(log_snr)

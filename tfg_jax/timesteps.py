@@ -6,6 +6,7 @@ The discrete grids are those of the checkpoints' own code: node k of a table of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
@@ -157,7 +158,7 @@ class CosineLogSNR:
 class Explicit:
     """Times given by the user: (steps + 1,) decreasing values in [0, 1]."""
 
-    times: Float[Array, " steps+1"]
+    times: Float[Array, " steps+1"] | Sequence[float]
 
     def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " {steps}+1"]:
         times = jnp.asarray(self.times)

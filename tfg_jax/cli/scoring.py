@@ -69,7 +69,9 @@ def write_label_report(out: Path, run: LabelRun, title: str) -> str:
 
 def summary(out: Path, shown: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """Main numbers of a run by title, what they cost, and where its files lie, as text."""
-    rows = {**shown, "network forwards per sample": found["network_forwards_per_sample"]}
+    rows = dict(shown)
+    if found["network_forwards_per_sample"]:  # images alone do not say
+        rows["network forwards per sample"] = found["network_forwards_per_sample"]
     if found["seconds"]:
         rows["seconds"] = round(found["seconds"], 1)
     rows["finished"] = with_failed(found["samples"], found["failed_samples"])

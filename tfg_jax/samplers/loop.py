@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import hoist, loops, struct
-from tfg_jax.checks import is_batched
+from tfg_jax.checks import is_batched, show
 from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, step_cost
 from tfg_jax.kinds import check_leaves
@@ -42,6 +42,8 @@ class Record:
 
     def check(self, steps: int) -> None:
         """Raise ValueError unless the steps are distinct ones of a run of so many."""
+        if not isinstance(self.steps, tuple):
+            raise ValueError(f"record.steps={show(self.steps)} must be a tuple of step numbers, such as (0, 5)")
         for step in self.steps:
             if isinstance(step, bool) or not isinstance(step, int | np.integer) or not 0 <= step < steps:
                 raise ValueError(f"record.steps holds {step!r}, outside 0..{steps - 1}; name steps of this run")
