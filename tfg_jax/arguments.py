@@ -293,7 +293,7 @@ def check_counts(num_samples: Any, chunk: Any, index_offset: Any) -> None:
     """Whole numbers in range."""
     check_count("num_samples", num_samples)
     if num_samples > LAST_INDEX:
-        raise ValueError(f"num_samples={show(num_samples)} must be at most {LAST_INDEX}, the indices there are; split it")
+        raise ValueError(f"num_samples={show(num_samples)} must be at most {LAST_INDEX}, the indices there are")
     if chunk is not None:
         check_count("chunk", chunk)
     if not isinstance(index_offset, jax.Array):

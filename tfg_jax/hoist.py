@@ -103,7 +103,7 @@ def _maps_well(eqn: JaxprEqn) -> bool:
 
 def _is_hardware_key(atom: Any) -> bool:
     """Whether a random key draws otherwise under a vmap, which Threefry's alone do not."""
-    dtype = getattr(atom.aval, "dtype", None)
+    dtype: Any = getattr(atom.aval, "dtype", None)
     return jnp.issubdtype(dtype, jax.dtypes.prng_key) and "fry" not in str(dtype)
 
 

@@ -76,7 +76,8 @@ def _folder(path: Path) -> dict[str, Any]:
     folder = read_folder(path)
     states = list(folder.verify().values())
     counts = {state: states.count(state) for state in ("ok", "missing", "damaged")}
-    return {"manifest": folder.manifest, "shards": counts, "missing_ranges": [[part.start, part.stop] for part in folder.missing()]}
+    missing = [[part.start, part.stop] for part in folder.missing()]
+    return {"manifest": folder.manifest, "shards": counts, "missing_ranges": missing}
 
 
 def _weights(source: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ are. Validity and what follows need rdkit, from the extra `molecules`.
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -90,7 +91,7 @@ def _smiles(order: np.ndarray, types: np.ndarray) -> str | None:
     except ImportError:
         raise ImportError("validity needs rdkit; install it with `pip install 'tfg_jax[molecules]'`.") from None
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
-    bonds = (None, Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
+    bonds: Any = (None, Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
     molecule = Chem.RWMol()
     place = {i: molecule.AddAtom(Chem.Atom(ELEMENTS[types[i]])) for i in np.flatnonzero(types >= 0)}
     for i, j in zip(*np.nonzero(np.triu(order)), strict=True):
