@@ -42,17 +42,16 @@ def one_form(config: T, dtype: DTypeLike) -> T:
         if words & OPAQUE or not field.metadata.get("pytree_node", True):
             continue
         value = getattr(config, field.name)
-        # An integer in a class of the user's own may be an index.
-        counts = not ours and not jnp.issubdtype(jnp.result_type(value), jnp.inexact) if _is_number(value) else False
-        form = number if words & NUMBERS and not counts else one_form
+        form = number if words & NUMBERS and (ours or not _is_whole(value)) else one_form
         new = form(value, dtype)
         if new is not value:
             changed[field.name] = new
     return config.replace(**changed) if changed else config  # type: ignore[attr-defined]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number | np.ndarray | jax.Array)
+def _is_whole(value: Any) -> bool:
+    """Whether ``value`` is an integer or holds some, which in a class of the user's own may be indices."""
+    return isinstance(value, int) or jnp.issubdtype(getattr(value, "dtype", np.float32), jnp.integer)
 
 
 def number(value: Any, dtype: DTypeLike) -> Any:
