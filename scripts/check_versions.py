@@ -20,7 +20,7 @@ REPO = Path(__file__).resolve().parents[1]
 # What versions have broken: imports, the sampling loop and its numbers, files, and a command from end to end.
 TESTS = (
     "tests/test_import.py", "tests/test_golden.py", "tests/test_config.py", "tests/test_shards.py",
-    "tests/test_noise.py", "tests/training/test_loop.py", "tests/horizon/test_horizon_values.py",
+    "tests/test_noise.py", "tests/test_locks.py", "tests/training/test_loop.py", "tests/horizon/test_horizon_values.py",
     "tests/endtoend/test_end_to_end.py", "tests/optimise/test_iterated.py", "tests/cli/test_cli_sample.py",
 )  # fmt: skip
 TOOLS = ("beartype", "pytest", "pytest-xdist")

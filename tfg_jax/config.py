@@ -112,9 +112,9 @@ def from_plain(plain: Any) -> Any:
     name = plain.get("type")
     by_name = {cls.__name__: cls for cls in CLASSES}
     if not isinstance(name, str) or name not in by_name:
-        raise ValueError(f"type={name!r} is unknown; choose one of {', '.join(sorted(by_name))}")
+        raise ValueError(f"type={name!r:.60} is unknown; choose one of {', '.join(sorted(by_name))}")
     known = [field.name for field in dataclasses.fields(by_name[name])]
     unknown = sorted(set(plain) - {"type", *known})
     if unknown:
-        raise ValueError(f"{name} has no field {unknown[0]!r}; it has {', '.join(known)}")
+        raise ValueError(f"{name} has no field {unknown[0]!r:.60}; it has {', '.join(known)}")
     return by_name[name](**{key: from_plain(value) for key, value in plain.items() if key != "type"})
