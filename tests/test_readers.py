@@ -76,3 +76,8 @@ def test_a_pipe_is_not_waited_for(tmp_path, capsys):
     for command in (["solve", "--images"], ["evaluate"]):
         assert main([*command, str(tmp_path / "x.npz"), "--out", str(tmp_path / "out")]) == 2
         assert "no regular file" in capsys.readouterr().err
+
+
+def test_a_configuration_without_a_field_it_needs():
+    with pytest.raises(ValueError, match="Explicit lacks a field; it has times"):
+        from_json('{"type": "Explicit"}')

@@ -117,4 +117,8 @@ def from_plain(plain: Any) -> Any:
     unknown = sorted(set(plain) - {"type", *known})
     if unknown:
         raise ValueError(f"{name} has no field {unknown[0]!r:.60}; it has {', '.join(known)}")
-    return by_name[name](**{key: from_plain(value) for key, value in plain.items() if key != "type"})
+    given = {key: from_plain(value) for key, value in plain.items() if key != "type"}
+    try:
+        return by_name[name](**given)
+    except TypeError:  # of a field without a default
+        raise ValueError(f"{name} lacks a field; it has {', '.join(known)}") from None

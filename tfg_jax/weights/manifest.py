@@ -44,7 +44,7 @@ def load_manifest(folder: str | os.PathLike | None = None) -> dict[str, dict[str
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{path} is not a manifest of weights; restore the released file.") from None
     if version != FORMAT:
-        raise ValueError(f"{path} has format {version!r}; this version reads {FORMAT}.")
+        raise ValueError(f"{path} has format {version!r:.60}; this version reads {FORMAT}.")
     return entries
 
 

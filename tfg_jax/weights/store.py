@@ -116,7 +116,7 @@ def load_arrays(
     # Sorted by offset, the tensors must tile the rest of the file: no overlap, no gap, nothing behind the last one.
     for name, (dtype, shape, begin, end) in sorted(header.items(), key=lambda item: item[1][2:]):
         if begin != position or end - begin != dtype.itemsize * math.prod(shape):
-            raise ValueError(f"{path} has wrong data offsets for {name!r}; fetch the file again.")
+            raise ValueError(f"{path} has wrong data offsets for {name!r:.60}; fetch the file again.")
         position = end
         views[name] = (dtype, shape, begin)
     if len(data) - start != position:
@@ -191,7 +191,7 @@ def _read_bytes(path: Path, limit: int, limit_name: str) -> bytes:
 
 def _check_sha256(path: Path, data: bytes, expected: str | None) -> None:
     if expected is not None and (found := hashlib.sha256(data).hexdigest()) != expected:
-        raise ValueError(f"{path} has sha256 {found} where {expected} is expected; fetch the file again.")
+        raise ValueError(f"{path} has sha256 {found} where {expected:.64} is expected; fetch the file again.")
 
 
 def _parse_config(path: Path, expected_sha256: str | None) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def _parse_config(path: Path, expected_sha256: str | None) -> dict[str, Any]:
     _check_sha256(path, data, expected_sha256)
     config = _parse_object(path, data, "config")
     if config.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {config.get('format')!r}; this version reads {FORMAT}.")
+        raise ValueError(f"{path} has format {config.get('format')!r:.60}; this version reads {FORMAT}.")
     return config
 
 
@@ -217,14 +217,14 @@ def _parse_header(path: Path, data: bytes) -> tuple[dict[str, tuple[np.dtype, tu
     header = {}
     for name, entry in raw.items():
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-            raise ValueError(f"{path} has a corrupted header at {name!r}; fetch the file again.")
+            raise ValueError(f"{path} has a corrupted header at {name!r:.60}; fetch the file again.")
         if not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPES:
             raise ValueError(
-                f"{path} has dtype {entry['dtype']!r} at {name!r}; the known ones are {', '.join(DTYPES)}."
+                f"{path} has dtype {entry['dtype']!r:.60} at {name!r:.60}; the known ones are {', '.join(DTYPES)}."
             )
         shape, offsets = entry["shape"], entry["data_offsets"]
         if not _is_sizes(shape) or not _is_sizes(offsets) or len(offsets) != 2:
-            raise ValueError(f"{path} has a corrupted header at {name!r}; fetch the file again.")
+            raise ValueError(f"{path} has a corrupted header at {name!r:.60}; fetch the file again.")
         header[name] = (DTYPES[entry["dtype"]], tuple(shape), *offsets)
     return header, 8 + size
 
