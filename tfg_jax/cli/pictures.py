@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tfg_jax.readers import FREE_BYTES, MAX_RATIO
+from tfg_jax.readers import FREE_BYTES, MAX_RATIO, read_bytes
+
+MAX_BYTES = 2**30
 
 # Those whose depth Pillow tells; of others it may drop bits in silence.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
@@ -35,12 +38,20 @@ def read_picture(file: Path, shape: tuple[int, ...], needed_by: str) -> np.ndarr
     from PIL import Image
 
     try:
-        with Image.open(file, formats=FORMATS) as opened:
+        with Image.open(_bytes(file), formats=FORMATS) as opened:
             return np.stack(list(_frames(opened, file, shape, needed_by)))
     except _Refused:
         raise
     except Exception as error:  # a damaged file makes Pillow raise anything
         raise ValueError(f"images={file} is no readable picture ({type(error).__name__}); give PNG or .npz") from None
+
+
+def _bytes(file: Path) -> io.BytesIO:
+    """What a file holds: read from the file itself, a part that claims to be large would be allocated first."""
+    data = read_bytes(file, MAX_BYTES)
+    if data is None:
+        raise _Refused(f"images={file} is larger than {MAX_BYTES} bytes; split it, or give an .npz file")
+    return io.BytesIO(data)
 
 
 def wrong_size(file: Path, got: tuple[int, ...], shape: tuple[int, ...], needed_by: str, which: str = "") -> ValueError:
@@ -111,7 +122,7 @@ def _deep(opened: Any, file: Path, index: int) -> np.ndarray:
         parts = np.asarray(ImageOps.exif_transpose(opened)).astype(np.float64)
         values = 256.0 * parts[..., ::2] + parts[..., 1::2]
     else:
-        with Image.open(file, formats=FORMATS) as again:
+        with Image.open(_bytes(file), formats=FORMATS) as again:
             again.seek(index)
             big = order == "B" or (order == "N" and sys.byteorder == "big")
             _set_rawmode(again, f"{kind};16{'L' if big else 'B'}")
