@@ -124,11 +124,11 @@ class Counted:
         return _counted(self.apply(params, x, t, cond))
 
 
-def full_gradient(model: Any, look: Any) -> Callable[[Array], Array]:
-    """The gradient of the mean square of the clean estimate, through the whole lookahead, batched."""
+def full_gradient(model: Any, lookahead: Any) -> Callable[[Array], Array]:
+    """The gradient of the mean square of the denoised estimate, through the whole lookahead, batched."""
 
     def one(x: Array) -> Array:
-        seen = look(Conditioned(model), x, model.schedule.level(0.9))
+        seen = lookahead(Conditioned(model), x, model.schedule.level(0.9))
         return seen.pullback(2.0 * seen.x0 / seen.x0.size)
 
     return jax.jit(jax.vmap(one))
@@ -139,10 +139,10 @@ def memory_of_gradients(model: Any, batch: int, steps: int) -> list[dict[str, An
     x = jax.random.normal(jax.random.key(0), (batch, *model.shape))
     rows: list[dict[str, Any]] = []
     for remat in ("none", "step"):
-        look = tfg.TruncatedSolve(1.0, steps, "euler", remat=remat)
-        memory = full_gradient(model, look).lower(x).compile().memory_analysis()
+        lookahead = tfg.TruncatedSolve(1.0, steps, "euler", remat=remat)
+        memory = full_gradient(model, lookahead).lower(x).compile().memory_analysis()
         CALLS.clear()
-        jax.block_until_ready(full_gradient(model.replace(apply=Counted(model.apply)), look)(x[:1]))
+        jax.block_until_ready(full_gradient(model.replace(apply=Counted(model.apply)), lookahead)(x[:1]))
         jax.effects_barrier()
         rows.append(
             {

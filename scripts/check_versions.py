@@ -21,7 +21,7 @@ REPO = Path(__file__).resolve().parents[1]
 TESTS = (
     "tests/test_import.py", "tests/test_golden.py", "tests/test_config.py", "tests/test_shards.py",
     "tests/test_noise.py", "tests/test_locks.py", "tests/training/test_loop.py", "tests/horizon/test_horizon_values.py",
-    "tests/endtoend/test_end_to_end.py", "tests/optimise/test_iterated.py", "tests/cli/test_cli_sample.py",
+    "tests/endtoend/test_end_to_end.py", "tests/optimize/test_iterated.py", "tests/cli/test_cli_sample.py",
 )  # fmt: skip
 TOOLS = ("beartype", "pytest", "pytest-xdist")
 

@@ -34,7 +34,7 @@ def main(run: Run) -> None:
     if "toy" in run.parts:
         with held(run.folder, "toy", wait=False) as ours:
             if ours:
-                Store(run.folder / "laws.json").put("laws", "", toy(run))
+                Store(run.folder / "distributions.json").put("distributions", "", toy(run))
     write_page(run)
     rows = [row for row in rows_of(run) if row.part in run.parts and run.only in row.name]
     study, elsewhere = Study(run) if rows else None, []

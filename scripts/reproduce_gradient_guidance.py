@@ -1,4 +1,4 @@
-"""Reproduce gradient guidance as optimisation (arXiv 2404.14743) and write docs/results/gradient_guidance.md.
+"""Reproduce gradient guidance as optimization (arXiv 2404.14743) and write docs/results/gradient_guidance.md.
 
     python scripts/reproduce_gradient_guidance.py --part exact      # closed-form models, minutes
     python scripts/reproduce_gradient_guidance.py --part network    # a small score network trained here

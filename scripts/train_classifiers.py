@@ -59,13 +59,14 @@ RECIPES = {
         classifiers.GuideNet, classifiers.GuideConfig, "guide half",
         f"{MOVED}, noise of standard deviation up to 0.1, label smoothing 0.05", lambda u: 0.1 * u,
     ),
-    # Smoothed guidance asks about clean estimates with noise of standard deviation up to 1: this guide has seen that.
+    # Smoothed guidance asks about denoised estimates with noise of standard deviation up to 1: this guide has seen
+    # that.
     "guide-robust": Recipe(
         classifiers.GuideNet, classifiers.GuideConfig, "guide half",
         f"{MOVED}, noise of standard deviation up to 0.1 for half of the images and up to 1 for the others, "
         "label smoothing 0.05", any_noise,
     ),
-    # At high noise clean estimates are averages over what the image could be, which no noise makes of an image.
+    # At high noise denoised estimates are averages over what the image could be, which no noise makes of an image.
     "guide-estimates": Recipe(
         classifiers.GuideNet, classifiers.GuideConfig, "guide half",
         f"{MOVED}, noise as for fashion-mnist-guide-robust; but 40 % of the images as the best linear denoiser of the "
@@ -108,9 +109,9 @@ def estimated(key: jax.Array, x: jax.Array, data: Mixture) -> jax.Array:
     time_key, noise_key, smoothing_key, half_key = jax.random.split(key, 4)
     level = VPCosine().level(stratified_times(time_key, len(x), 0.2, 0.99))
     noisy = per_image(level.alpha) * x + per_image(level.sigma) * jax.random.normal(noise_key, x.shape)
-    clean = jax.vmap(lambda x, level: data.clean(x.ravel(), level).x0)(noisy, level).reshape(x.shape)
+    denoised = jax.vmap(lambda x, level: data.denoised(x.ravel(), level).x0)(noisy, level).reshape(x.shape)
     width = jnp.where(jax.random.bernoulli(half_key, 0.5, (len(x),)), jnp.sqrt(1.0 - level.abar), 0.0)
-    return jnp.clip(clean, -1.0, 1.0) + per_image(width) * jax.random.normal(smoothing_key, x.shape)
+    return jnp.clip(denoised, -1.0, 1.0) + per_image(width) * jax.random.normal(smoothing_key, x.shape)
 
 
 def make_loss(which: str, apply: Callable[..., jax.Array], data: Mixture | None) -> Callable:
@@ -121,14 +122,14 @@ def make_loss(which: str, apply: Callable[..., jax.Array], data: Mixture | None)
         flip_key, shift_key, level_key, noise_key = jax.random.split(key, 4)
         x, y = jnp.asarray(batch["image"]), jnp.asarray(batch["label"])
         x = shift(shift_key, random_flip(flip_key, x, jnp.isin(y, jnp.array(FLIPPED))))
-        rest, clean = (), x
+        rest, denoised = (), x
         if recipe.noise is not None:
             u = jax.random.uniform(level_key, (len(x), 1, 1, 1))
             x += recipe.noise(u) * jax.random.normal(noise_key, x.shape)
         if data is not None:
             estimate_key, chosen_key = jax.random.split(jax.random.fold_in(noise_key, 1))
             chosen = jax.random.bernoulli(chosen_key, recipe.estimates, (len(x), 1, 1, 1))
-            x = jnp.where(chosen, estimated(estimate_key, clean, data), x)
+            x = jnp.where(chosen, estimated(estimate_key, denoised, data), x)
         if which == "noisy":
             x, *rest = corrupt(noise_key, x, stratified_times(level_key, len(x), 0.0, VPCosine().t_start))
         logits = apply(params, x, *rest)
@@ -139,7 +140,7 @@ def make_loss(which: str, apply: Callable[..., jax.Array], data: Mixture | None)
     return loss_fn
 
 
-def make_optimiser(steps: int, peak: float) -> optax.GradientTransformation:
+def make_optimizer(steps: int, peak: float) -> optax.GradientTransformation:
     schedule = optax.warmup_cosine_decay_schedule(0.0, peak, min(100, steps // 10), steps, 0.01 * peak)
     decay = optax.adamw(schedule, weight_decay=0.05, mask=lambda p: jax.tree.map(lambda a: a.ndim > 1, p))
     return optax.chain(optax.clip_by_global_norm(1.0), decay)
@@ -224,7 +225,7 @@ def main() -> None:
     state = fit(
         make_loss(args.which, lambda p, *inputs: nnx.merge(graphdef, p)(*inputs), data),
         params,
-        make_optimiser(steps, args.learning_rate),
+        make_optimizer(steps, args.learning_rate),
         lambda step: {"image": images[indices(step)], "label": labels[indices(step)]},
         steps=steps,
         folder=args.output / f"fashion-mnist-{args.which}",

@@ -45,7 +45,7 @@ class Model:
     channels: tuple[int, ...] = (32, 64)  # widths at 14x14, 7x7, ... after packing
     layers: int = 1  # residual blocks a level
     pack: int = 2  # pixels of a k x k patch become channels
-    groups: int = 8  # of group normalisation
+    groups: int = 8  # of group normalization
     head_dim: int = 32  # of the attention in the middle
     batch: int = 64
     lr: float = 1e-3
@@ -118,11 +118,11 @@ def main(run: Run) -> None:
         teacher = functools.partial(apply, released_params(params, Path(model.teacher), "teacher"))
         loss = diffusion_loss(apply, SCHEDULE, PREDICTION, teacher=teacher, **options)
     rate = learning_rate(model, run)
-    optimiser = optax.chain(optax.clip_by_global_norm(model.clip), optax.adam(rate, b2=0.99))
+    optimizer = optax.chain(optax.clip_by_global_norm(model.clip), optax.adam(rate, b2=0.99))
     state = fit(
         loss,
         params,
-        optimiser,
+        optimizer,
         batches,
         steps=run.steps,
         folder=run.folder,
@@ -201,9 +201,9 @@ def _ddim(apply: Callable[..., Array], params: PyTree, x: Array, label: Array, t
 
     @jax.jit
     def step(x: Array, t: Array, t_next: Array) -> Array:
-        clean = jax.vmap(model, (0, None, 0))(x, t, label)
+        denoised = jax.vmap(model, (0, None, 0))(x, t, label)
         level = SCHEDULE.level(t_next)
-        return level.alpha * clean.x0.clip(-1.0, 1.0) + level.sigma * clean.eps
+        return level.alpha * denoised.x0.clip(-1.0, 1.0) + level.sigma * denoised.eps
 
     for t, t_next in zip(times[:-1], times[1:], strict=True):
         x = step(x, t, t_next)

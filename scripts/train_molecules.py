@@ -94,7 +94,7 @@ def main(run: Run) -> None:
         feature_weight=model.feature_weight, bond_weight=model.bond_weight,
     )  # fmt: skip
     rate = learning_rate(model, run)
-    optimiser = optax.chain(optax.clip_by_global_norm(model.clip), optax.adam(rate, b2=0.99))
+    optimizer = optax.chain(optax.clip_by_global_norm(model.clip), optax.adam(rate, b2=0.99))
     if model.init:
         params = released_params(params, Path(model.init))
 
@@ -108,7 +108,7 @@ def main(run: Run) -> None:
             export(run, ema, step, found, run.export)
 
     fit(
-        loss, params, optimiser, batches, steps=run.steps, folder=run.folder, key=jax.random.key(model.seed),
+        loss, params, optimizer, batches, steps=run.steps, folder=run.folder, key=jax.random.key(model.seed),
         config=dataclasses.asdict(model), ema_decay=model.ema, save_seconds=run.save_seconds,
         max_seconds=None if run.minutes is None else 60.0 * run.minutes, log_every=run.log_every,
         sample_every=run.sample_every, on_sample=measure, overwrite=run.overwrite,

@@ -134,7 +134,7 @@ def card(name: str, run: Run, data: str, command: str, numbers: dict[str, Any]) 
     net, errors = run.model.net, numbers["mean_absolute_error"]
     rows = "\n".join(f"| {key} | {errors[key]} | {unit} |" for key, (_, _, unit) in qm9.PROPERTIES.items())
     use = {
-        "guide": "Guides samplers of molecules to properties, through clean estimates.",
+        "guide": "Guides samplers of molecules to properties, through denoised estimates.",
         "evaluator": "Scores molecules that another network guided.",
     }[run.which]
     return f"""# {name}

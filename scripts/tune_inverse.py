@@ -18,7 +18,7 @@ from tfg_jax.tasks import PROBLEMS, InverseTask, measure_images, problem_operato
 
 LOOK = TruncatedSolve(1.0, 12, "euler", remat="step")
 TRIALS = {
-    "dps": [DPS(s, normalise="residual") for s in (1.0, 2.0, 4.0, 8.0, 16.0)],
+    "dps": [DPS(s, normalize="residual") for s in (1.0, 2.0, 4.0, 8.0, 16.0)],
     "pigdm": [PiGDM(s) for s in (0.5, 1.0, 1.5, 2.0)],
     "mpgd": [MPGD(s) for s in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)],
     "tfg": [TFG(rho=rho, mu=mu, n_iter=4) for rho in (2.0, 4.0) for mu in (0.25, 1.0)],

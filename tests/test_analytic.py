@@ -44,9 +44,9 @@ def line_density(x):
 
 
 # One compilation for all schedules of a kind, instead of one for every operation.
-clean_at = jax.jit(lambda data, x, level: (data.clean(x, level), data.given(x, level).cov))
+clean_at = jax.jit(lambda data, x, level: (data.denoised(x, level), data.given(x, level).cov))
 score_at = jax.jit(lambda data, x, level: (data.score(x, level), jax.grad(data.noisy(level).log_prob)(x)))
-slope_at = jax.jit(lambda objective, x, target, level: jax.grad(objective)(x, target, level))
+gradient_at = jax.jit(lambda objective, x, target, level: jax.grad(objective)(x, target, level))
 score_of_data = jax.jit(lambda data, x: data.score(x))
 read = jax.jit(lambda denoiser, x, t: denoiser(x, t))
 log_probs = jax.jit(lambda data, points: jax.vmap(data.log_prob)(points))
@@ -72,21 +72,21 @@ def test_the_clean_estimate_is_the_posterior_mean_by_quadrature(schedule):
     for t, x in ((0.05, 0.3), (0.4, -0.6), (0.9, 1.1)):
         level = schedule.level(t)
         x = float(level.scale) * x
-        law = line_density(GRID) * normal(x, float(level.alpha) * GRID, float(level.sigma) ** 2)
-        law /= law.sum()
-        clean, cov = clean_at(line(), jnp.array([x]), level)
-        mean, spread = np.sum(GRID * law), np.sum(GRID**2 * law) - np.sum(GRID * law) ** 2
-        np.testing.assert_allclose(clean.x0[0], mean, rtol=1e-8, atol=1e-9)
+        distribution = line_density(GRID) * normal(x, float(level.alpha) * GRID, float(level.sigma) ** 2)
+        distribution /= distribution.sum()
+        denoised, cov = clean_at(line(), jnp.array([x]), level)
+        mean, spread = np.sum(GRID * distribution), np.sum(GRID**2 * distribution) - np.sum(GRID * distribution) ** 2
+        np.testing.assert_allclose(denoised.x0[0], mean, rtol=1e-8, atol=1e-9)
         np.testing.assert_allclose(cov[0, 0], spread, rtol=1e-6, atol=1e-9)
-        np.testing.assert_allclose(level.alpha * clean.x0 + level.sigma * clean.eps, [x], rtol=1e-12)
+        np.testing.assert_allclose(level.alpha * denoised.x0 + level.sigma * denoised.eps, [x], rtol=1e-12)
 
 
 def test_the_score_is_the_gradient_of_the_log_density(schedule):
     x = jnp.array([0.4, -0.9])
     for t in (0.1, 0.6, 0.99):
         level = schedule.level(t)
-        score, slope = score_at(plane(), x, level)
-        np.testing.assert_allclose(score, slope, rtol=1e-10)
+        score, gradient = score_at(plane(), x, level)
+        np.testing.assert_allclose(score, gradient, rtol=1e-10)
         np.testing.assert_allclose(clean_at(plane(), x, level)[0].eps, -level.sigma * score, rtol=1e-12)
 
 
@@ -101,36 +101,36 @@ def test_every_prediction_gives_the_same_estimate(schedule, prediction):
         np.testing.assert_allclose(got.eps, exact.eps, rtol=1e-9)
 
 
-def test_noisy_law_by_moments(schedule):
+def test_noisy_distribution_by_moments(schedule):
     level = schedule.level(0.3)
-    law = plane().noisy(level)
-    key_data, key_noise, key_law = jax.random.split(jax.random.key(0), 3)
+    distribution = plane().noisy(level)
+    key_data, key_noise, key_distribution = jax.random.split(jax.random.key(0), 3)
     x0 = np.asarray(draw(plane(), key_data))
     noised = float(level.alpha) * x0 + float(level.sigma) * np.asarray(jax.random.normal(key_noise, x0.shape))
-    scale, (mean, cov) = float(level.scale), moments(law)
-    for x in (noised, np.asarray(draw(law, key_law))):
+    scale, (mean, cov) = float(level.scale), moments(distribution)
+    for x in (noised, np.asarray(draw(distribution, key_distribution))):
         np.testing.assert_allclose(x.mean(0), mean, atol=0.02 * scale)
         np.testing.assert_allclose(np.cov(x.T), cov, atol=0.03 * scale**2)
 
 
 def test_posterior_against_brute_force_in_1d():
     A, y, noise_std = jnp.array([[2.0]]), jnp.array([0.9]), 0.5
-    law = line_density(GRID) * normal(0.9, 2.0 * GRID, 0.25)
-    np.testing.assert_allclose(line().log_evidence(A, y, noise_std), np.log(law.sum() * STEP), rtol=1e-10)
+    distribution = line_density(GRID) * normal(0.9, 2.0 * GRID, 0.25)
+    np.testing.assert_allclose(line().log_evidence(A, y, noise_std), np.log(distribution.sum() * STEP), rtol=1e-10)
     density = np.exp(log_probs(posterior_of(line(), A, y, noise_std), jnp.asarray(GRID)[:, None]))
-    np.testing.assert_allclose(density, law / law.sum() / STEP, atol=1e-11)
+    np.testing.assert_allclose(density, distribution / distribution.sum() / STEP, atol=1e-11)
 
 
 def test_posterior_against_brute_force_in_2d():
     A, y, noise_std = jnp.array([[1.0, -0.5]]), jnp.array([0.3]), 0.2
     side = np.linspace(-5.0, 5.0, 401)
     points = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
-    law = np.exp(log_probs(plane(), points) - 0.5 * ((0.3 - points @ np.array([1.0, -0.5])) / noise_std) ** 2)
-    law /= law.sum()
+    distribution = np.exp(log_probs(plane(), points) - 0.5 * ((0.3 - points @ np.array([1.0, -0.5])) / noise_std) ** 2)
+    distribution /= distribution.sum()
     posterior = posterior_of(plane(), A, y, noise_std)
     mean, cov = moments(posterior)
-    np.testing.assert_allclose(mean, law @ points, atol=1e-9)
-    np.testing.assert_allclose(cov, np.cov(points.T, aweights=law, ddof=0), atol=1e-9)
+    np.testing.assert_allclose(mean, distribution @ points, atol=1e-9)
+    np.testing.assert_allclose(cov, np.cov(points.T, aweights=distribution, ddof=0), atol=1e-9)
     np.testing.assert_allclose(posterior.weights.sum(), 1.0, rtol=1e-12)
 
 
@@ -147,7 +147,7 @@ def test_exact_conditional_score(schedule):
     posterior = posterior_of(plane(), A, y, noise_std)
     for t in (0.01, 0.5, 0.9):
         level = schedule.level(t)
-        guided = score_at(plane(), x, level)[0] + slope_at(objective, x, y, level)
+        guided = score_at(plane(), x, level)[0] + gradient_at(objective, x, y, level)
         np.testing.assert_allclose(guided, score_at(posterior, x, level)[0], rtol=1e-8)
 
 
@@ -155,15 +155,15 @@ def test_component_objective_is_bayes_rule(schedule):
     x, k, level = jnp.array([0.5, -0.2]), jnp.array(1), schedule.level(0.5)
     objective = analytic.component_objective(plane())
     alone = analytic.gaussian(plane().means[1], [[0.1, -0.05], [-0.05, 0.4]])
-    guided = score_at(plane(), x, level)[0] + slope_at(objective, x, k, level)
+    guided = score_at(plane(), x, level)[0] + gradient_at(objective, x, k, level)
     np.testing.assert_allclose(guided, score_at(alone, x, level)[0], rtol=1e-9)
 
 
 def test_clean_component_objective():
-    x, clean = jnp.array([0.5, -0.2]), analytic.component_objective(plane(), noisy=False)
+    x, denoised = jnp.array([0.5, -0.2]), analytic.component_objective(plane(), noisy=False)
     alone = analytic.gaussian(plane().means[1], [[0.1, -0.05], [-0.05, 0.4]])
     share = np.log(0.7) + log_probs(alone, x[None])[0] - log_probs(plane(), x[None])[0]
-    np.testing.assert_allclose(clean(x, jnp.array(1)), share, rtol=1e-12)
+    np.testing.assert_allclose(denoised(x, jnp.array(1)), share, rtol=1e-12)
 
 
 jacobian_of_flow = jax.jit(lambda data, x, now, next: jax.jacobian(data.flow_map)(x, now, next))
@@ -175,11 +175,11 @@ def one_gaussian():
 
 def test_gaussian_flow_maps_marginals_exactly(schedule):
     now, next = schedule.level(0.8), schedule.level(0.2)
-    law = one_gaussian()
-    mean, cov = moments(law.noisy(now))
-    mean_next, cov_next = moments(law.noisy(next))
-    jacobian = jacobian_of_flow(law, mean, now, next)
-    np.testing.assert_allclose(flow_map(law, mean, now, next), mean_next, rtol=1e-12)
+    distribution = one_gaussian()
+    mean, cov = moments(distribution.noisy(now))
+    mean_next, cov_next = moments(distribution.noisy(next))
+    jacobian = jacobian_of_flow(distribution, mean, now, next)
+    np.testing.assert_allclose(flow_map(distribution, mean, now, next), mean_next, rtol=1e-12)
     np.testing.assert_allclose(jacobian @ cov @ jacobian.T, cov_next, rtol=1e-11)
 
 
@@ -187,18 +187,20 @@ def test_gaussian_flow_maps_marginals_exactly(schedule):
 def test_flow_maps_compose_and_invert(data):
     schedule = VPLinear()
     t, s, u = (schedule.level(time) for time in (0.9, 0.4, 0.05))
-    law, x = data(), jnp.array([1.2, 0.3])
-    direct = flow_map(law, x, t, u)
-    np.testing.assert_allclose(flow_map(law, flow_map(law, x, t, s), s, u), direct, rtol=1e-9)
-    np.testing.assert_allclose(flow_map(law, direct, u, t), x, rtol=1e-9)
+    distribution, x = data(), jnp.array([1.2, 0.3])
+    direct = flow_map(distribution, x, t, u)
+    np.testing.assert_allclose(flow_map(distribution, flow_map(distribution, x, t, s), s, u), direct, rtol=1e-9)
+    np.testing.assert_allclose(flow_map(distribution, direct, u, t), x, rtol=1e-9)
 
 
-def test_mixture_flow_carries_the_law():
+def test_mixture_flow_carries_the_distribution():
     """In one dimension the flow maps quantiles to quantiles, from noise to the clean data."""
     now, next = VPLinear().level(0.6), VPLinear().level(0.0)
 
-    def cdf(law, x):
-        return law.weights @ scipy.stats.norm.cdf((x - law.means[:, 0]) / np.sqrt(law.variances[:, 0]))
+    def cdf(distribution, x):
+        return distribution.weights @ scipy.stats.norm.cdf(
+            (x - distribution.means[:, 0]) / np.sqrt(distribution.variances[:, 0])
+        )
 
     for x in (-1.2, 0.1, 1.3):
         moved = flow_map(line(), jnp.array([x]), now, next)
@@ -217,24 +219,24 @@ def test_mixture_flow_is_of_order_four_and_agrees_with_a_gaussian():
 def test_towards_clean_data(schedule):
     x = jnp.array([0.4, -0.5])
     level = schedule.level(1e-10)
-    clean, _ = clean_at(plane(), x, level)
-    score, slope = score_at(plane(), x, schedule.level(0.0))
-    np.testing.assert_allclose(clean.x0, x, atol=1e-5)
-    np.testing.assert_allclose(clean.eps, -level.sigma * score, rtol=1e-4)
-    np.testing.assert_allclose(slope, score_of_data(plane(), x), rtol=1e-12)
+    denoised, _ = clean_at(plane(), x, level)
+    score, gradient = score_at(plane(), x, schedule.level(0.0))
+    np.testing.assert_allclose(denoised.x0, x, atol=1e-5)
+    np.testing.assert_allclose(denoised.eps, -level.sigma * score, rtol=1e-4)
+    np.testing.assert_allclose(gradient, score_of_data(plane(), x), rtol=1e-12)
 
 
 def test_single_precision_at_tiny_noise():
     with jax.enable_x64(False):
         data, level = plane(), EDM(sigma_max=1.0).level(1e-6)
         x = jnp.array([0.4, -0.5], jnp.float32)
-        clean, _ = clean_at(data, x, level)
+        denoised, _ = clean_at(data, x, level)
         objective = analytic.conditional_objective(jnp.eye(2), 0.1, data)
-        slope = slope_at(objective, x, x + 0.1, level)
-        assert clean.x0.dtype == clean.eps.dtype == slope.dtype == jnp.float32
-        np.testing.assert_allclose(clean.x0, x, atol=1e-6)
-        np.testing.assert_allclose(clean.eps / -level.sigma, score_of_data(data, x), rtol=1e-4)
-        np.testing.assert_allclose(slope, 0.1 / 0.1**2 * np.ones(2), rtol=1e-4)
+        gradient = gradient_at(objective, x, x + 0.1, level)
+        assert denoised.x0.dtype == denoised.eps.dtype == gradient.dtype == jnp.float32
+        np.testing.assert_allclose(denoised.x0, x, atol=1e-6)
+        np.testing.assert_allclose(denoised.eps / -level.sigma, score_of_data(data, x), rtol=1e-4)
+        np.testing.assert_allclose(gradient, 0.1 / 0.1**2 * np.ones(2), rtol=1e-4)
         far, _ = score_at(data, jnp.array([300.0, -300.0]), level)
         assert bool(jnp.all(jnp.isfinite(far)))
 

@@ -237,8 +237,8 @@ def test_grids(grid, schedule, message):
         (tfg.TFG(n_recur=0), "n_recur=0 must be an integer >= 1"),
         (tfg.TFG(smoothing=0.1, n_mc=0), "n_mc=0 must be an integer >= 1"),
         (tfg.TFG(rho_structure="up"), "rho_structure='up' is unknown; choose one of increase, decrease, constant"),  # type: ignore[arg-type]
-        (tfg.DPS(normalise="norm"), "normalise='norm' is unknown; choose one of value, residual"),  # type: ignore[arg-type]
-        (tfg.DPS(normalise="residual"), 'normalise="residual" needs an objective with a measurement residual'),
+        (tfg.DPS(normalize="norm"), "normalize='norm' is unknown; choose one of value, residual"),  # type: ignore[arg-type]
+        (tfg.DPS(normalize="residual"), 'normalize="residual" needs an objective with a measurement residual'),
         (tfg.LGD(n_mc=0), "n_mc=0 must be an integer >= 1"),
         (tfg.FreeDoM(n_recur=0), "n_recur=0 must be an integer >= 1"),
         (tfg.FreeDoM(structure="up"), "structure='up' is unknown"),  # type: ignore[arg-type]

@@ -10,13 +10,13 @@ import tfg_jax as tfg
 D, N, SAMPLES = 3, 4, 3
 
 
-def clean(params, x, t, cond):
+def denoised(params, x, t, cond):
     return jnp.tanh(x)
 
 
 def breaks(params, x, t, cond):
     """NaN for every sample whose first entry is positive once t < 0.8."""
-    return jnp.where((t < 0.8) & (x[0] > 0), jnp.nan, 1.0) * clean(params, x, t, cond)
+    return jnp.where((t < 0.8) & (x[0] > 0), jnp.nan, 1.0) * denoised(params, x, t, cond)
 
 
 def always_breaks(params, x, t, cond):
@@ -36,14 +36,14 @@ def model(network):
     return tfg.from_fn(network, None, tfg.VPLinear(), prediction="x0", shape=(D,))
 
 
-def best(network=clean, **options):
+def best(network=denoised, **options):
     given = {"n": N, "num_samples": SAMPLES, "score": SCORE, "target": TARGET, "sampler": SAMPLER, **options}
     return tfg.best_of_n(jax.random.key(0), model(network), **given)
 
 
 def test_the_winner_among_ordinary_samples():
     out = best()
-    every = tfg.sample(jax.random.key(0), model(clean), num_samples=N * SAMPLES, sampler=SAMPLER)
+    every = tfg.sample(jax.random.key(0), model(denoised), num_samples=N * SAMPLES, sampler=SAMPLER)
     scores = -np.sum((np.asarray(every.x).reshape(SAMPLES, N, D) - np.asarray(TARGET)[:, None]) ** 2, axis=-1)
     np.testing.assert_allclose(out.info["score"], scores, rtol=1e-5)
     winners = np.asarray(every.x).reshape(SAMPLES, N, D)[np.arange(SAMPLES), scores.argmax(axis=1)]
@@ -56,7 +56,7 @@ def test_samples_keep_their_candidates_at_an_offset():
 
 
 def test_one_candidate_is_plain_sampling():
-    plain = tfg.sample(jax.random.key(0), model(clean), num_samples=SAMPLES, sampler=SAMPLER)
+    plain = tfg.sample(jax.random.key(0), model(denoised), num_samples=SAMPLES, sampler=SAMPLER)
     np.testing.assert_array_equal(best(n=1).x, plain.x)
 
 
@@ -78,7 +78,7 @@ def test_failed_candidates_do_not_win():
 
 def test_it_compiles_under_jit():
     jitted = jax.jit(lambda key: tfg.best_of_n(
-        key, model(clean), n=N, num_samples=SAMPLES, score=SCORE, target=TARGET, sampler=SAMPLER
+        key, model(denoised), n=N, num_samples=SAMPLES, score=SCORE, target=TARGET, sampler=SAMPLER
     ).x)  # fmt: skip
     np.testing.assert_allclose(jitted(jax.random.key(0)), best().x, rtol=1e-5, atol=1e-6)
 

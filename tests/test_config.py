@@ -14,7 +14,7 @@ from tfg_jax.config import CLASSES, from_plain, to_plain
 EXAMPLES = (
     tfg.Unguided(n_recur=3),
     tfg.ClassifierGuidance(strength=2.5),
-    tfg.DPS(strength=0.3, normalise="residual"),
+    tfg.DPS(strength=0.3, normalize="residual"),
     tfg.PiGDM(strength=0.7, data_std=0.6, weighting="score"),
     tfg.FreeDoM(strength=0.2, n_recur=4, structure="constant"),
     tfg.GradientGuidance(noise_std=0.2, beta="exact", beta_coef=3.0),
@@ -54,7 +54,7 @@ EXAMPLES = (
     tfg.TFG(rho=None, mu=1.0),
     tfg.InnerSteps(strength=0.2, n_inner=5),
     tfg.Reach(s=0.8),
-    tfg.DFlow(tfg.TruncatedSolve(1.0, 3), iterations=2, regulariser=0.5, tolerance=1e-3, line_search=4),
+    tfg.DFlow(tfg.TruncatedSolve(1.0, 3), iterations=2, regularizer=0.5, tolerance=1e-3, line_search=4),
     tfg.Controls(steps=5, kind="kick", weight=0.1, iterations=3, line_search=6, solver="heun", grid=tfg.Karras()),
     tfg.TruncatedSolve(horizon=0.5, steps=8, solver="ralston", remat="step", margin=1e-2),
     tfg.TruncatedSolve(None, 2, jacobian="denoiser"),

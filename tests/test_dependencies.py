@@ -14,7 +14,7 @@ IN_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 def declared(requirements: list[str]) -> set[str]:
-    """Normalised names of distributions, without versions and extras."""
+    """Normalized names of distributions, without versions and extras."""
     return {normal(re.split(r"[\s\[<>=!~;]", requirement, maxsplit=1)[0]) for requirement in requirements}
 
 

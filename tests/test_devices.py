@@ -31,7 +31,7 @@ def sampled(target, chunk=None):
         guidance=tfg.TFG(rho=1.0, mu=0.05, smoothing=1.0, n_recur=2),
     )
 
-def optimised(target, chunk=None):
+def optimized(target, chunk=None):
     return tfg.end_to_end(
         jax.random.key(0), model, method, objective=nearness, target=target, num_samples=len(target), chunk=chunk
     )
@@ -45,7 +45,7 @@ mesh = jax.make_mesh((2,), ("data",), axis_types=(getattr(AxisType, sys.argv[1])
 targets = jnp.linspace(-0.4, 0.4, 16)
 split = jax.device_put(targets, NamedSharding(mesh, PartitionSpec("data")))
 found = {}
-for run, chunk in ((sampled, 8),) if sys.argv[1] == "Auto" else ((sampled, None), (optimised, 8), (inverted, None)):
+for run, chunk in ((sampled, 8),) if sys.argv[1] == "Auto" else ((sampled, None), (optimized, 8), (inverted, None)):
     plain = jax.tree.map(np.asarray, run(targets, chunk))
     out = run(split, chunk)
     before = len(traces)
@@ -171,5 +171,5 @@ def test_split_samples_stay_on_their_devices(axes):
     for name, found in run(PROGRAM, 2, axes).items():
         assert found["error"] < 1e-5 and found["codes"], (name, found)
         assert found["rows"] == [8, 8] and found["traces"] == 0, (name, found)
-        # Optimisation goes on until every sample is done: one bit an iteration.
-        assert found["sent"] == (["all-reduce"] if "optimised" in name else []), (name, found)
+        # Optimization goes on until every sample is done: one bit an iteration.
+        assert found["sent"] == (["all-reduce"] if "optimized" in name else []), (name, found)

@@ -83,7 +83,8 @@ def test_inversion_comes_back_at_its_order(order, rule, both_ways):
     assert fine < 0.1
 
 
-# --- stochastic and guided runs converge in law -----------------------------------------------------------------------
+# --- stochastic and guided runs converge in distribution
+# -----------------------------------------------------------------------
 
 A, MEASURED, NOISE_STD = [[1.0, -0.5]], 1.8, 0.2
 
@@ -100,7 +101,7 @@ def affine_step(model, sampler, pair, guided):
     return tfg.sample(jax.random.key(0), model, start=(x, pair[0]), noise=tape, sampler=sampler, **options).x
 
 
-def law_of_chain(data, sampler, grid, guided=None):
+def distribution_of_chain(data, sampler, grid, guided=None):
     """Exact mean and covariance of a run on a Gaussian, whose every step is an affine map plus Gaussian noise."""
     schedule = tfg.VPLinear()
     mean, cov = np.zeros(2), np.eye(2) * float(schedule.level(grid[0]).scale) ** 2
@@ -111,9 +112,9 @@ def law_of_chain(data, sampler, grid, guided=None):
     return mean, cov
 
 
-def law_error(sampler, steps, exact, guided=None):
+def distribution_error(sampler, steps, exact, guided=None):
     grid = jnp.append(times(tfg.VPLinear(), 1.0, 0.001, steps - 1), 0.0)
-    mean, cov = law_of_chain(one_gaussian(), sampler, np.asarray(grid), guided)
+    mean, cov = distribution_of_chain(one_gaussian(), sampler, np.asarray(grid), guided)
     return np.linalg.norm(mean - exact.mean) + np.linalg.norm(cov - exact.cov)
 
 
@@ -122,8 +123,8 @@ def ddpm_large(steps):
 
 
 @pytest.mark.parametrize("sampler", [tfg.DDIM, tfg.DDPM, ddpm_large], ids=["ddim eta=1", "ddpm small", "ddpm large"])
-def test_stochastic_rules_converge_in_law(sampler):
-    coarse, fine = (law_error(sampler, steps, one_gaussian()) for steps in (25, 100))
+def test_stochastic_rules_converge_in_distribution(sampler):
+    coarse, fine = (distribution_error(sampler, steps, one_gaussian()) for steps in (25, 100))
     assert fine < 0.05 and coarse / fine > 2.5, (coarse, fine)
 
 
@@ -134,16 +135,16 @@ def test_exact_guidance_gives_the_exact_posterior(sampler):
     posterior = data.posterior(jnp.asarray(A), jnp.array([MEASURED]), NOISE_STD)
     guided: Any = {"objective": analytic.conditional_objective(jnp.asarray(A), NOISE_STD, data)}
     guided["guidance"] = tfg.ClassifierGuidance(strength=1.0)
-    coarse, fine = (law_error(sampler, steps, posterior, guided) for steps in (25, 100))
+    coarse, fine = (distribution_error(sampler, steps, posterior, guided) for steps in (25, 100))
     assert fine < 0.05 and coarse / fine > 2.5, (coarse, fine)
     assert np.linalg.norm(posterior.mean - data.mean) > 0.5
 
 
 def test_samples_follow_the_exact_chain():
-    """A vectorised run has the law that its steps' affine maps predict."""
+    """A vectorised run has the distribution that its steps' affine maps predict."""
     data = one_gaussian()
     grid = jnp.append(times(tfg.VPLinear(), 1.0, 0.01, 9), 0.0)
-    mean, cov = law_of_chain(data, tfg.DDPM, np.asarray(grid))
+    mean, cov = distribution_of_chain(data, tfg.DDPM, np.asarray(grid))
     sampler = tfg.DDPM(10, grid=tfg.Explicit(grid))
     x = np.asarray(tfg.sample(jax.random.key(3), data.denoiser(tfg.VPLinear()), num_samples=20_000, sampler=sampler).x)
     np.testing.assert_allclose(x.mean(0), mean, atol=5 * np.sqrt(cov.max() / len(x)))
@@ -160,7 +161,7 @@ def test_samples_follow_the_exact_chain():
     ids=["ddim eta=1", "ddpm v=0.5", "euler with churn"],
 )
 def test_stochastic_rules_sample_a_mixture(sampler):
-    """No rule is affine here: the whole law is compared, weights of the modes and shapes alike."""
+    """No rule is affine here: the whole distribution is compared, weights of the modes and shapes alike."""
     weights, means, stds = [0.3, 0.7], [-1.2, 0.8], [0.2, 0.4]
     data = analytic.mixture(weights, [[m] for m in means], [[[s**2]] for s in stds])
     steps, n = 200, 4000
@@ -210,7 +211,7 @@ SCHEDULES = {
 FULL_TFG = tfg.TFG(0.3, 0.2, 0.1, n_iter=2, n_mc=2, n_recur=2, rho_structure="decrease", mu_structure="constant")
 METHODS = {
     "dps": tfg.DPS(0.2),
-    "dps residual": tfg.DPS(0.2, normalise="residual"),
+    "dps residual": tfg.DPS(0.2, normalize="residual"),
     "lgd": tfg.LGD(0.5, n_mc=3),
     "mpgd": tfg.MPGD(0.05),
     "freedom": tfg.FreeDoM(0.3, n_recur=2),

@@ -82,7 +82,7 @@ REFUSED = {  # what reads values says so
     "cov is traced": lambda k, m: tfg.analytic.gaussian([0.0], jnp.eye(1) * jnp.sum(images + 1.0)),
     "decrease from at most 1": lambda k, m: sampled(
         k, m, sampler=tfg.DDIM(2, grid=tfg.Explicit(np.array([0.5, 0.9, 0.0], np.float32)))),
-    "rounds are run by the host": lambda k, m: tfg.optimise.iterate(k, m, near, rounds=1, batch=2, delta=0.1),
+    "rounds are run by the host": lambda k, m: tfg.optimize.iterate(k, m, near, rounds=1, batch=2, delta=0.1),
 }
 KEYS = jax.random.split(KEY, 2)
 TRANSFORMS = {

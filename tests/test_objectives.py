@@ -50,7 +50,7 @@ def test_dps_by_value_needs_one_sign():
     for objective, asked in (
         (gap, target), (tfg.objectives.weighted(gap, 2.0), target), (tfg.objectives.total(plain, gap), (None, target)),
     ):  # fmt: skip
-        with pytest.raises(ValueError, match='normalise="value" divides by the objective, and .* crosses 0'):
+        with pytest.raises(ValueError, match='normalize="value" divides by the objective, and .* crosses 0'):
             tfg.sample(jax.random.key(0), model, objective=objective, target=asked, guidance=tfg.DPS(), num_samples=1)
     assert not getattr(tfg.objectives.total(plain), "crosses_zero", True)
 
@@ -71,8 +71,8 @@ def test_samples_are_mapped_to_the_classifiers_range(low, high):
     np.testing.assert_allclose(ends, [low, (low + high) / 2, high], rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(network.features(jnp.array([-1.0, 0.0, 1.0])), ends)
     # The gradient is one of the sample in [-1, 1].
-    slope = jax.grad(lambda x: network(x)[0])(X)
-    np.testing.assert_allclose(slope, [(high - low) / 2, 0.0, 0.0], rtol=1e-6)
+    gradient = jax.grad(lambda x: network(x)[0])(X)
+    np.testing.assert_allclose(gradient, [(high - low) / 2, 0.0, 0.0], rtol=1e-6)
 
 
 def test_features_must_exist():

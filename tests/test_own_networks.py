@@ -270,14 +270,14 @@ class NoPytree:
     def check(self):
         pass
 
-    def cost(self, look):
-        return look
+    def cost(self, evaluation):
+        return evaluation
 
     def prepare(self, levels):
         return None, None
 
     def step(self, ctx, per_step, state):
-        return ctx.advance(ctx.clean), state
+        return ctx.advance(ctx.denoised), state
 
 
 @struct.dataclass
@@ -290,14 +290,14 @@ class Wrong:
     def check(self):
         pass
 
-    def cost(self, look):
-        return look
+    def cost(self, evaluation):
+        return evaluation
 
     def prepare(self, levels):
         return None if self.fault == "prepare" else (None, jnp.zeros(()))
 
     def step(self, ctx, per_step, state):
-        moved = ctx.advance(ctx.clean)
+        moved = ctx.advance(ctx.denoised)
         return {
             "alone": moved, "sample": (moved.x, state), "state": (moved, jnp.zeros(2)),
             "shape": (moved.replace(x=jnp.zeros(7)), state),
@@ -327,7 +327,7 @@ def test_rewards_that_are_no_functions():
     for wrong in (3, True, "reward", None):
         message = f"objective={wrong!r} is no objective of tfg_jax"
         refused(message, tfg.end_to_end, KEY, model, tfg.DFlow(), objective=wrong, num_samples=N)
-        refused(message, tfg.optimise.iterate, KEY, model, wrong, rounds=1, batch=N, delta=1.0)
+        refused(message, tfg.optimize.iterate, KEY, model, wrong, rounds=1, batch=N, delta=1.0)
     refused("method=.* is no method of tfg_jax; pass DFlow", tfg.end_to_end, KEY, model, tfg.TFG(), objective=score,
             num_samples=N)  # fmt: skip
 

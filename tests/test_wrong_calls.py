@@ -92,7 +92,7 @@ VALID: dict[str, Any] = {
     "method": tfg.DFlow(), "model": MODEL, "module": NET, "mu": 1.0, "n": 2, "name": "x",
     "name_or_path": "fashion-mnist", "network_time": "unit", "noise_std": 0.1, "noun": "image", "num_nodes": 10,
     "num_samples": 2,
-    "objective": mean_is, "objectives": mean_is, "operator": one, "optimiser": optax.sgd(0.1),
+    "objective": mean_is, "objectives": mean_is, "operator": one,
     "optimizer": optax.sgd(0.1), "params": None, "path": NOWHERE, "peak": 9.0,
     "pixels": np.zeros((4, 4, 3), np.uint8), "points": {}, "prediction": "eps", "real": ROWS, "reference": ROWS,
     "residual": IMAGES[0], "reward": mean_is, "rho": 1.0, "ridge": 1.0, "rounds": 1, "rows": np.eye(4), "run": None,
@@ -106,7 +106,7 @@ VALID: dict[str, Any] = {
 OWN: dict[str, dict[str, Any]] = {
     "tfg.end_to_end": {"start": IMAGES[:2]},
     "tfg.sample": {"num_samples": 2},
-    "optimise.iterate": {"delta": 1.0, "folder": NOWHERE},
+    "optimize.iterate": {"delta": 1.0, "folder": NOWHERE},
     "metrics.beyond_real": {"distance": np.ones(4), "real": np.ones(3)},
     "metrics.high_frequency_ratio": {"reference": IMAGES},
     "metrics.lpips": {"weights": [np.ones(1)]},
@@ -128,7 +128,7 @@ OWN: dict[str, dict[str, Any]] = {
 MEANT = {
     ("tfg.w_from_scale", "scale"), ("tfg.to_json", "indent"), ("metrics.mmd", "scale"),
     ("objectives.weighted", "weight"), ("operators.motion_blur", "angle"), ("operators.motion_kernel", "angle"),
-    ("operators.inpainting", "mask"), ("optimise.iterate", "goal"), ("tasks.run_chunked", "chunk"),
+    ("operators.inpainting", "mask"), ("optimize.iterate", "goal"), ("tasks.run_chunked", "chunk"),
     ("training.fit", "max_seconds"),
 }  # fmt: skip
 # One value of each public class of configurations whose fields do not all have defaults.
@@ -143,7 +143,7 @@ GIVEN: dict[str, tuple] = {
     "DynamicThresholding": (LABELLED,),
     "GuidanceInterval": (tfg.CFG(LABELLED, 1.0),),
     "LowTemperature": (LABELLED,),
-    "Marginalised": (LABELLED, mean_is),
+    "Marginalized": (LABELLED, mean_is),
     "PerpNeg": (LABELLED, jnp.array([0]), jnp.ones(1)),
     "RescaledCFG": (LABELLED,),
 }
@@ -235,7 +235,7 @@ def answer(call: Any, name: str) -> str | None:
 
 # Results, and classes that functions of the table above build.
 BUILT = (
-    "Batch Clean Cost Denoiser Discrete Explicit FlowMap FromValues HorizonCurve Level NoiseTape Optimised PerSample "
+    "Batch Clean Cost Denoiser Discrete Explicit FlowMap FromValues HorizonCurve Level NoiseTape Optimized PerSample "
     "Reach Samples Status Tweedie"
 ).split()
 OPTIONS = {"conditional": True, "num_samples": 2, "steps": 2, "objective": mean_is, "model": TUNED, "cond": None}
@@ -244,7 +244,7 @@ OPTIONS = {"conditional": True, "num_samples": 2, "steps": 2, "objective": mean_
 def configurations() -> dict[str, tuple[Any, Any]]:
     """A value of every public class of configurations, and what checks one before a run."""
     found = {}
-    for module in (tfg, tfg.optimise):
+    for module in (tfg, tfg.optimize):
         for name in module.__all__:
             member = getattr(module, name)
             if inspect.isclass(member) and dataclasses.is_dataclass(member) and name not in BUILT:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 import types
+import warnings
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -28,7 +29,7 @@ _HOMES = {
     ),
     "timesteps": ("CosineLogSNR", "Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
     "per_sample": ("PerSample",),
-    "denoiser": ("Clean", "Denoiser", "Model", "from_fn"),
+    "denoiser": ("Denoised", "Denoiser", "Model", "from_fn"),
     "flax_models": ("from_linen", "from_nnx"),
     "lookahead": ("Clip", "Tweedie"),
     "truncated": ("FlowMap", "Reach", "TruncatedSolve"),
@@ -44,7 +45,7 @@ _HOMES = {
     "guidance.classifier_free.composed": ("ComposedCFG",),
     "guidance.classifier_free.implicit": ("implicit_classifier_score",),
     "guidance.classifier_free.interval": ("GuidanceInterval",),
-    "guidance.classifier_free.marginal": ("Marginalised",),
+    "guidance.classifier_free.marginal": ("Marginalized",),
     "guidance.classifier_free.perp_neg": ("PerpNeg",),
     "guidance.classifier_free.rescale": ("RescaledCFG",),
     "guidance.classifier_free.temperature": ("LowTemperature",),
@@ -74,7 +75,7 @@ _HOMES = {
     "weights.released": ("load",),
     "shards": ("read_folder",),
 }
-_ROOMS = "analytic data metrics models objectives ode operators optimise report struct tasks training weights".split()
+_ROOMS = "analytic data metrics models objectives ode operators optimize report struct tasks training weights".split()
 _MODULES = {**{name: name for name in _ROOMS}, "special_cases": "guidance.special_cases"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -88,7 +89,7 @@ if TYPE_CHECKING:
     from tfg_jax import objectives as objectives
     from tfg_jax import ode as ode
     from tfg_jax import operators as operators
-    from tfg_jax import optimise as optimise
+    from tfg_jax import optimize as optimize
     from tfg_jax import report as report
     from tfg_jax import struct as struct
     from tfg_jax import tasks as tasks
@@ -97,7 +98,7 @@ if TYPE_CHECKING:
     from tfg_jax.best import best_of_n as best_of_n
     from tfg_jax.config import from_json as from_json
     from tfg_jax.config import to_json as to_json
-    from tfg_jax.denoiser import Clean as Clean
+    from tfg_jax.denoiser import Denoised as Denoised
     from tfg_jax.denoiser import Denoiser as Denoiser
     from tfg_jax.denoiser import Model as Model
     from tfg_jax.denoiser import from_fn as from_fn
@@ -122,7 +123,7 @@ if TYPE_CHECKING:
     from tfg_jax.guidance.classifier_free.composed import ComposedCFG as ComposedCFG
     from tfg_jax.guidance.classifier_free.implicit import implicit_classifier_score as implicit_classifier_score
     from tfg_jax.guidance.classifier_free.interval import GuidanceInterval as GuidanceInterval
-    from tfg_jax.guidance.classifier_free.marginal import Marginalised as Marginalised
+    from tfg_jax.guidance.classifier_free.marginal import Marginalized as Marginalized
     from tfg_jax.guidance.classifier_free.perp_neg import PerpNeg as PerpNeg
     from tfg_jax.guidance.classifier_free.rescale import RescaledCFG as RescaledCFG
     from tfg_jax.guidance.classifier_free.temperature import LowTemperature as LowTemperature
@@ -182,7 +183,18 @@ if TYPE_CHECKING:
     from tfg_jax.weights.released import load as load
 
 
+_OLD_NAMES = {"Clean": "Denoised", "Marginalised": "Marginalized", "optimise": "optimize"}
+"""Names before version 0.2, which go with the next release."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _OLD_NAMES:
+        warnings.warn(
+            f"tfg_jax.{name} is called tfg_jax.{_OLD_NAMES[name]}; the old name goes with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return __getattr__(_OLD_NAMES[name])
     if name in _MODULES:
         return importlib.import_module(f"tfg_jax.{_MODULES[name]}")
     if name in _HOME_OF:

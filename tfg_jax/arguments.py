@@ -69,17 +69,17 @@ def check_guidance(
         raise ValueError(f"guidance={type(guidance).__name__} needs an objective of {wanted}")
     if noisy_method and lookahead is not None:
         raise ValueError(f"lookahead has no effect on {type(guidance).__name__}, which sees x_t itself; drop lookahead")
-    if getattr(guidance, "normalise", None) == "residual" and not hasattr(objective, "residual_norm"):
+    if getattr(guidance, "normalize", None) == "residual" and not hasattr(objective, "residual_norm"):
         raise ValueError(
-            'normalise="residual" needs an objective with a measurement residual; use normalise="value" with one of '
+            'normalize="residual" needs an objective with a measurement residual; use normalize="value" with one of '
             "one sign, or FreeDoM"
         )
-    if getattr(guidance, "normalise", None) == "value" and getattr(objective, "crosses_zero", False):
+    if getattr(guidance, "normalize", None) == "value" and getattr(objective, "crosses_zero", False):
         raise ValueError(
-            f'normalise="value" divides by the objective, and {type(objective).__name__} crosses 0; give one of one '
+            f'normalize="value" divides by the objective, and {type(objective).__name__} crosses 0; give one of one '
             "sign such as a log-probability, or use FreeDoM"
         )
-    if getattr(guidance, "gaussian_measurement", False) and not hasattr(objective, "measurement_slope"):
+    if getattr(guidance, "gaussian_measurement", False) and not hasattr(objective, "measurement_gradient"):
         raise ValueError(
             f"guidance={type(guidance).__name__} needs the objective of a Gaussian measurement itself, not "
             f"{type(objective).__name__}; use gaussian_log_likelihood(operator, noise_std)"

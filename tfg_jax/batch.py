@@ -85,9 +85,7 @@ def bound_programs(fn: Any) -> None:
         held.clear_cache()
 
 
-def indices(
-    num_samples: int, offset: ArrayLike, sharding: NamedSharding | None
-) -> Int[Array, " {num_samples}"]:
+def indices(num_samples: int, offset: ArrayLike, sharding: NamedSharding | None) -> Int[Array, " {num_samples}"]:
     """The samples' global indices, split over the devices as ``sharding`` splits its first axis."""
     return placed(jnp.arange(num_samples, dtype=jnp.int32) + offset, sharding)
 

@@ -44,6 +44,9 @@ CLASSES: tuple[type, ...] = (
 )  # fmt: skip
 """The configuration classes that JSON may name."""
 
+RENAMED = {("DPS", "normalise"): "normalize", ("DFlow", "regulariser"): "regularizer"}
+"""Fields as files written before version 0.2 call them."""
+
 
 @public
 def to_json(config: Any, indent: int | None = None) -> str:
@@ -113,6 +116,7 @@ def from_plain(plain: Any) -> Any:
     by_name = {cls.__name__: cls for cls in CLASSES}
     if not isinstance(name, str) or name not in by_name:
         raise ValueError(f"type={name!r:.60} is unknown; choose one of {', '.join(sorted(by_name))}")
+    plain = {RENAMED.get((name, key), key): value for key, value in plain.items()}
     known = [field.name for field in dataclasses.fields(by_name[name])]
     unknown = sorted(set(plain) - {"type", *known})
     if unknown:

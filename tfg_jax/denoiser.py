@@ -1,4 +1,4 @@
-"""A denoiser: one network, its schedule and what it predicts, giving the clean estimate and the noise of one sample.
+"""A denoiser: one network, its schedule and what it predicts, giving the denoised estimate and the noise of one sample.
 
     x_t = alpha x0 + sigma eps        every prediction type is a linear map of (x0, eps), so each gives both
 
@@ -34,8 +34,8 @@ Prediction = Literal["eps", "x0", "v", "score", "velocity", "edm"]
 
 
 @struct.dataclass
-class Clean:
-    """What a network says of one noisy sample: the clean estimate and the noise, ``x = alpha x0 + sigma eps``.
+class Denoised:
+    """What a network says of one noisy sample: the denoised estimate and the noise, ``x = alpha x0 + sigma eps``.
 
     ``memory`` is what a model with memory would carry to the next sampler step, None for all others.
     """
@@ -84,8 +84,8 @@ class Model(Protocol):
         """Whether ``x = alpha x0 + sigma eps`` holds of what the model returns; static."""
         ...
 
-    def __call__(self, x: Array, t: ArrayLike, cond: PyTree = None) -> Clean:
-        """The clean estimate and noise of one sample at time ``t``; None is no condition."""
+    def __call__(self, x: Array, t: ArrayLike, cond: PyTree = None) -> Denoised:
+        """The denoised estimate and noise of one sample at time ``t``; None is no condition."""
         ...
 
     def calls(self, t: ArrayLike | None, conditional: bool) -> int | Array:
@@ -107,7 +107,8 @@ class Model(Protocol):
 
 @struct.dataclass
 class Denoiser:
-    """A network as ``denoiser(x, t, cond) -> Clean(x0, eps)`` for one sample; build it with the ``from_*`` functions.
+    """A network as ``denoiser(x, t, cond) -> Denoised(x0, eps)`` for one sample; build it with the ``from_*``
+    functions.
 
     Attributes:
         params: the network's weights, any pytree.
@@ -158,8 +159,8 @@ class Denoiser:
         if self.prediction == "edm":
             check_model_number("sigma_data", self.sigma_data, num_samples, low=0.0, strict=True)
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
-        """The clean estimate and noise of one sample ``x`` at time ``t`` in (0, 1], in the precision of ``x``.
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
+        """The denoised estimate and noise of one sample ``x`` at time ``t`` in (0, 1], in the precision of ``x``.
 
         A network with a null condition takes it when ``cond`` is None.
         """
@@ -196,29 +197,29 @@ class Denoiser:
     def _cast(self, leaf: Array) -> Array:
         return leaf.astype(self.dtype) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
 
-    def _read(self, raw: Array, x: Array, level: Level) -> Clean:
+    def _read(self, raw: Array, x: Array, level: Level) -> Denoised:
         alpha, sigma = level.alpha.astype(x.dtype), level.sigma.astype(x.dtype)
         match self.prediction:
             case "eps":
-                return Clean((x - sigma * raw) / alpha, raw)
+                return Denoised((x - sigma * raw) / alpha, raw)
             case "score":
-                return Clean((x + sigma**2 * raw) / alpha, -sigma * raw)
+                return Denoised((x + sigma**2 * raw) / alpha, -sigma * raw)
             case "x0":
-                return Clean(raw, (x - alpha * raw) / sigma)
+                return Denoised(raw, (x - alpha * raw) / sigma)
             case "v":
                 scale2 = alpha**2 + sigma**2
                 scale = jnp.sqrt(scale2)
-                return Clean(alpha / scale2 * x - sigma / scale * raw, sigma / scale2 * x + alpha / scale * raw)
+                return Denoised(alpha / scale2 * x - sigma / scale * raw, sigma / scale2 * x + alpha / scale * raw)
             case "velocity":
                 d_alpha, d_sigma = (d.astype(x.dtype) for d in path_velocity(self.schedule, level.t))
                 det = alpha * d_sigma - sigma * d_alpha
-                return Clean((d_sigma * x - sigma * raw) / det, (alpha * raw - d_alpha * x) / det)
+                return Denoised((d_sigma * x - sigma * raw) / det, (alpha * raw - d_alpha * x) / det)
             case "edm":
                 sigma_data = jnp.asarray(self.sigma_data, x.dtype)
                 var = alpha**2 * sigma_data**2 + sigma**2
                 # Karras et al. in x / alpha, sigma / alpha, multiplied out so that alpha -> 0 stays finite.
                 x0 = sigma_data**2 * alpha / var * x + sigma * sigma_data / jnp.sqrt(var) * raw
-                return Clean(x0, (x - alpha * x0) / sigma)
+                return Denoised(x0, (x - alpha * x0) / sigma)
 
     def astype(self, dtype: DTypeLike | None) -> Denoiser:
         """The same denoiser with its network alone in ``dtype``; schedule and guidance maths keep their precision.

@@ -36,7 +36,7 @@ class HorizonCurve:
 
     Attributes:
         horizons: the horizons.
-        x0: the clean estimates.
+        x0: the denoised estimates.
         value: the objective at them.
         distance: Euclidean distance of the estimate from that of the whole solve.
         norm: Euclidean norm of the gradient in x / sqrt(alpha^2 + sigma^2), where strengths act.
@@ -119,24 +119,24 @@ def _diagnose(
         denoise = Conditioned(model, data["cond"])
 
         def at(horizon: Array) -> tuple[Array, Array, Array]:
-            look = dataclasses.replace(lookahead, horizon=horizon)
+            evaluation = dataclasses.replace(lookahead, horizon=horizon)
             if forward:
-                estimate = lambda x: look.estimate(denoise, x, level)[0]  # noqa: E731
+                estimate = lambda x: evaluation.estimate(denoise, x, level)[0]  # noqa: E731
                 value_of = lambda x: (objective(x0 := estimate(x), data["target"]), x0)  # noqa: E731
-                (value, x0), slope = (value_of(data["x"]), jax.jacfwd(lambda x: value_of(x)[0])(data["x"]))
-                return x0, value, slope
-            seen = look(denoise, data["x"], level)
-            value, slope = jax.value_and_grad(objective)(seen.x0, data["target"])
-            return seen.x0, value, seen.pullback(slope)
+                (value, x0), gradient = (value_of(data["x"]), jax.jacfwd(lambda x: value_of(x)[0])(data["x"]))
+                return x0, value, gradient
+            seen = evaluation(denoise, data["x"], level)
+            value, gradient = jax.value_and_grad(objective)(seen.x0, data["target"])
+            return seen.x0, value, seen.pullback(gradient)
 
         return jax.vmap(at)(every)
 
-    x0, value, slope = map_samples(one, data)
+    x0, value, gradient = map_samples(one, data)
     x = data["x"]
     # Everything below is per state and horizon: norms run over the sample's own axes alone.
     norm = jax.vmap(jax.vmap(safe_norm))
-    dot = jnp.sum((slope * slope[:, -1:]).reshape(*slope.shape[:2], -1), axis=-1)
-    lengths = norm(slope)
+    dot = jnp.sum((gradient * gradient[:, -1:]).reshape(*gradient.shape[:2], -1), axis=-1)
+    lengths = norm(gradient)
     product = lengths * lengths[:, -1:]
     cosine = jnp.where(product > 0, dot / jnp.where(product > 0, product, 1.0), 0.0)
     calls = (lookahead.cost + Cost(forwards=lookahead.recomputed, objective=1)) * every.shape[0]

@@ -26,7 +26,7 @@ from tfg_jax.result import OK, Cost, Samples, Status, judged
 from tfg_jax.timesteps import Grid, Uniform
 
 FIRST_SHARE = 1e-2
-"""The network is not defined at sigma = 0: the first slope is taken at this share of the first step."""
+"""The network is not defined at sigma = 0: the first gradient is taken at this share of the first step."""
 
 
 @public
@@ -91,18 +91,18 @@ def _invert(model: Model, grid: Grid, per_sample: dict[str, Any], *, steps: int,
     def one(data: dict) -> Samples:
         denoise = with_own(model, data["model"])
 
-        def slope(xbar: Array, t: Array) -> Array:
+        def gradient(xbar: Array, t: Array) -> Array:
             level = model.schedule.level(jnp.maximum(t, FIRST_SHARE * times[1]))
-            clean = denoise((level.alpha + level.sigma).astype(xbar.dtype) * xbar, level.t, data["cond"])
-            return clean.x0 - clean.eps
+            denoised = denoise((level.alpha + level.sigma).astype(xbar.dtype) * xbar, level.t, data["cond"])
+            return denoised.x0 - denoised.eps
 
         def step(carry: tuple[Array, Status], ends: tuple) -> tuple[tuple[Array, Status], None]:
             (xbar, status), (index, t, t_next, s, s_next) = carry, ends
             gap = (s_next - s).astype(xbar.dtype)
-            first = slope(xbar, t)
+            first = gradient(xbar, t)
             moved = xbar + gap * first
             if order == 2:
-                moved = xbar + 0.5 * gap * (first + slope(moved, t_next))
+                moved = xbar + 0.5 * gap * (first + gradient(moved, t_next))
             status = status.after(judged(moved, jnp.hypot(s_next, 1.0 - s_next)), index)  # scale / (alpha + sigma)
             return (jnp.where(status.ok, moved, xbar), status), None
 

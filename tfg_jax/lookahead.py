@@ -1,4 +1,4 @@
-"""Clean estimates for the gradient: where guidance looks when it asks what the sample will become.
+"""Denoised estimates for the gradient: where guidance looks when it asks what the sample will become.
 
 A lookahead evaluates the denoiser at (x, t) once and returns both what the sampler advances with and the estimate the
 objective sees, with the pullback from that estimate to x. `Tweedie` is the posterior mean E[x0 | x_t]: one forward.
@@ -15,26 +15,26 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level, Schedule
 
 
-class Look(NamedTuple):
+class Evaluation(NamedTuple):
     """One evaluation at (x, t).
 
-    ``clean`` is the denoiser's own output, ``x0`` the estimate for the objective, ``pullback`` maps a cotangent of
+    ``denoised`` is the denoiser's own output, ``x0`` the estimate for the objective, ``pullback`` maps a cotangent of
     ``x0`` to one of x.
     """
 
-    clean: Clean
+    denoised: Denoised
     x0: Array
     pullback: Callable[[Array], Array]
 
 
 @struct.dataclass
 class Conditioned:
-    """A denoiser with its condition, ``(x, t) -> Clean``; longer lookaheads also need its schedule."""
+    """A denoiser with its condition, ``(x, t) -> Denoised``; longer lookaheads also need its schedule."""
 
     denoiser: Model
     cond: PyTree = None
@@ -44,13 +44,13 @@ class Conditioned:
         """The schedule of the denoiser."""
         return self.denoiser.schedule
 
-    def __call__(self, x: Array, t: ArrayLike) -> Clean:
+    def __call__(self, x: Array, t: ArrayLike) -> Denoised:
         return self.denoiser(x, t, self.cond)
 
 
 @runtime_checkable
 class Lookahead(Protocol):
-    """A differentiable clean estimate.
+    """A differentiable denoised estimate.
 
     Its ``check()``, if it has one, raises ValueError for arguments that cannot be meant; ``recomputed``, if it has one,
     counts the network forwards that one pullback repeats to save memory.
@@ -58,10 +58,10 @@ class Lookahead(Protocol):
 
     @property
     def cost(self) -> Cost:
-        """Network forwards of one look and network pullbacks of one pullback."""
+        """Network forwards of one evaluation and network pullbacks of one pullback."""
         ...
 
-    def __call__(self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level) -> Look:
+    def __call__(self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level) -> Evaluation:
         """Look from one sample ``x`` at ``level``."""
         ...
 
@@ -72,16 +72,16 @@ class Tweedie:
 
     @property
     def cost(self) -> Cost:
-        """One network forward a look, one network pullback a pullback."""
+        """One network forward an evaluation, one network pullback a pullback."""
         return Cost(forwards=1, pullbacks=1)
 
-    def __call__(self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level) -> Look:
+    def __call__(self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level) -> Evaluation:
         def estimate(x: Array) -> tuple[Array, tuple]:
-            clean = denoise(x, level.t)
-            return clean.x0, (clean.eps, clean.memory)
+            denoised = denoise(x, level.t)
+            return denoised.x0, (denoised.eps, denoised.memory)
 
         x0, vjp, rest = jax.vjp(estimate, x, has_aux=True)
-        return Look(Clean(x0, *rest), x0, lambda cotangent: vjp(cotangent)[0])
+        return Evaluation(Denoised(x0, *rest), x0, lambda cotangent: vjp(cotangent)[0])
 
 
 @struct.dataclass
@@ -90,12 +90,12 @@ class ForwardOnly:
 
     @property
     def cost(self) -> Cost:
-        """One network forward a look."""
+        """One network forward an evaluation."""
         return Cost(forwards=1)
 
-    def __call__(self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level) -> Look:
-        clean = denoise(x, level.t)
-        return Look(clean, clean.x0, _no_pullback)
+    def __call__(self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level) -> Evaluation:
+        denoised = denoise(x, level.t)
+        return Evaluation(denoised, denoised.x0, _no_pullback)
 
 
 def _no_pullback(cotangent: Array) -> Array:
@@ -104,7 +104,7 @@ def _no_pullback(cotangent: Array) -> Array:
 
 @struct.dataclass
 class Clip:
-    """Clips clean estimates to the data's range.
+    """Clips denoised estimates to the data's range.
 
     Attributes:
         low, high: the range; low < high, in units of the data.
@@ -120,17 +120,17 @@ class Clip:
         """The range in the precision of the estimate, which a bound of another one must not change."""
         return jnp.asarray(self.low, x0.dtype), jnp.asarray(self.high, x0.dtype)
 
-    def clean(self, clean: Clean, x: Array, level: Level) -> Clean:
+    def denoised(self, denoised: Denoised, x: Array, level: Level) -> Denoised:
         """The clipped estimate with the noise recomputed from it, so that ``x = alpha x0 + sigma eps`` still holds."""
-        x0 = jnp.clip(clean.x0, *self._bounds(clean.x0))
-        return Clean(x0, ((x - level.alpha * x0) / level.sigma).astype(x.dtype))
+        x0 = jnp.clip(denoised.x0, *self._bounds(denoised.x0))
+        return Denoised(x0, ((x - level.alpha * x0) / level.sigma).astype(x.dtype))
 
-    def look(self, look: Look) -> tuple[Float[Array, "*shape"], Callable[[Array], Array]]:
+    def evaluation(self, evaluation: Evaluation) -> tuple[Float[Array, "*shape"], Callable[[Array], Array]]:
         """The clipped estimate for the objective and its pullback."""
-        low, high = self._bounds(look.x0)
-        x0 = jnp.clip(look.x0, low, high)
+        low, high = self._bounds(evaluation.x0)
+        x0 = jnp.clip(evaluation.x0, low, high)
         if self.gradient == "outside":
-            return x0, look.pullback
+            return x0, evaluation.pullback
         # An entry exactly on the bound keeps its gradient, where jnp.clip would halve it.
-        inside = (look.x0 >= low) & (look.x0 <= high)
-        return x0, lambda cotangent: look.pullback(jnp.where(inside, cotangent, 0.0))
+        inside = (evaluation.x0 >= low) & (evaluation.x0 <= high)
+        return x0, lambda cotangent: evaluation.pullback(jnp.where(inside, cotangent, 0.0))

@@ -37,7 +37,7 @@ def is_traceable(leaf: Any) -> bool:
 def check_evaluation(name: str, value: Any) -> None:
     """Raise ValueError for a Flax NNX network in training mode anywhere in a pytree, or closed over by a function.
 
-    There a batch normalisation sees a batch of one sample and ignores it, and dropout stays on.
+    There a batch normalization sees a batch of one sample and ignores it, and dropout stays on.
     """
     nnx = sys.modules.get("flax.nnx")
     if nnx is None or not _may_train(value):  # then nothing is of it

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
-from tfg_jax.denoiser import Clean
+from tfg_jax.denoiser import Denoised
 
 Remat = Literal["none", "step"]
 REMATS = ("none", "step")
@@ -100,9 +100,9 @@ def points_at(schedule: Any, t: Array, s: Array, gap: Array, moved: Array, floor
     return Points(times, (level.alpha + level.sigma).astype(moved.dtype))
 
 
-def slope_of(clean: Clean) -> Array:
+def slope_of(denoised: Denoised) -> Array:
     """The field ``v = x0 - eps``, which for most predictions is finite also where ``(x0 - xbar) / (1 - s)`` is 0/0."""
-    return clean.x0 - clean.eps
+    return denoised.x0 - denoised.eps
 
 
 def move(tableau: Tableau, y: Array, first: Array, slope: Callable[[Array, int], Array], length: Array) -> Array:
@@ -130,13 +130,13 @@ def scan_steps(
 
 
 def integrate(
-    denoise: Callable[[Array, Array], Clean], y: Array, first: Clean, grid: tuple[Array, Points, Points],
+    denoise: Callable[[Array, Array], Denoised], y: Array, first: Denoised, grid: tuple[Array, Points, Points],
     tableau: Tableau, remat: Remat = "none", end: bool = True,
-) -> tuple[Array, Clean]:  # fmt: skip
+) -> tuple[Array, Denoised]:  # fmt: skip
     """From ``y``, where the network says ``first``, over the steps of a grid.
 
     Args:
-        denoise: ``(x, t) -> Clean`` of one sample.
+        denoise: ``(x, t) -> Denoised`` of one sample.
         y: the barred state at the first node.
         first: the network's output there, already evaluated.
         grid: step lengths (n,), points of the later stages (n, stages - 1), points of the steps' ends (n,).
@@ -148,15 +148,15 @@ def integrate(
         The barred state at the last node and the network's output there (without ``end``, at the node before).
     """
 
-    def at_point(y: Array, point: Points) -> Clean:
+    def at_point(y: Array, point: Points) -> Denoised:
         return denoise(point.scale * y, point.t)
 
-    def forward(carry: tuple[Array, Clean], at: tuple) -> Array:
-        (y, clean), (length, inner, _) = carry, at
+    def forward(carry: tuple[Array, Denoised], at: tuple) -> Array:
+        (y, denoised), (length, inner, _) = carry, at
         later = lambda y, i: slope_of(at_point(y, jax.tree.map(lambda a: a[i], inner)))  # noqa: E731
-        return move(tableau, y, slope_of(clean), later, length)
+        return move(tableau, y, slope_of(denoised), later, length)
 
-    def step(carry: tuple[Array, Clean], at: tuple) -> tuple[tuple[Array, Clean], None]:
+    def step(carry: tuple[Array, Denoised], at: tuple) -> tuple[tuple[Array, Denoised], None]:
         y = forward(carry, at)
         return (y, at_point(y, at[2])), None
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from tfg_jax.checks import check_choice
-from tfg_jax.denoiser import Clean
+from tfg_jax.denoiser import Denoised
 from tfg_jax.ode import REMATS, SOLVERS, by_scan, points_at, slope_of
 from tfg_jax.result import Cost
 
@@ -126,7 +126,7 @@ def cost(solver: Any, adjoint: Any, steps: int, *, jumps: bool = False) -> tuple
 
 
 def solve(
-    denoise: Callable[[Array, Array], Clean], schedule: Any, level: Any, y: Array, span: Array, gap: Array,
+    denoise: Callable[[Array, Array], Denoised], schedule: Any, level: Any, y: Array, span: Array, gap: Array,
     floor: Array, steps: int, solver: Any, adjoint: Any,
 ) -> Array:  # fmt: skip
     """The barred state after ``steps`` equal steps over ``span`` in s from ``level``; arguments as in `tfg_jax.ode`."""
@@ -160,7 +160,7 @@ def check_jumps(adjoint: Any) -> None:
 
 
 def solve_with_jumps(
-    denoise: Callable[[Array, Array], Clean], schedule: Any, starts: tuple[Array, Array, Array], lengths: Array,
+    denoise: Callable[[Array, Array], Denoised], schedule: Any, starts: tuple[Array, Array, Array], lengths: Array,
     y: Array, shifts: Array | None, pushes: Array | None, floor: Array, solver: Any, adjoint: Any,
 ) -> Array:  # fmt: skip
     """The barred state after steps of given lengths in s, whose field differs from step to step.
@@ -168,7 +168,7 @@ def solve_with_jumps(
         dy / du = length_i (v(y + shift_i, s_i + (u - i) length_i) + push_i),        u from i to i + 1
 
     Args:
-        denoise: ``(x, t) -> Clean`` of one sample.
+        denoise: ``(x, t) -> Denoised`` of one sample.
         schedule: its schedule.
         starts: (t, s, 1 - s) where the steps start, (n,) each.
         lengths: of the steps, (n,).

@@ -68,9 +68,9 @@ def sample(
             ``(x0, target) -> scalar`` defined at module level.
         target: what the objective is asked for, leaves (n, ...): one target a sample.
         guidance: the method, e.g. `TFG`; None is unguided.
-        lookahead: the clean estimate the gradient goes through; default `Tweedie`.
+        lookahead: the denoised estimate the gradient goes through; default `Tweedie`.
         sampler: the sampler rule; default ``DDIM(steps=50, eta=1.0)``.
-        clip: clips clean estimates to the data's range; None does not.
+        clip: clips denoised estimates to the data's range; None does not.
         start: (x_t, t): start from these noisy samples at time t in (0, 1] instead of pure noise.
         noise: replays recorded draws instead of the key's.
         window: (low, high) log-SNRs between which guidance acts; outside, its work is skipped.

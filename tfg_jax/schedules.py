@@ -3,7 +3,7 @@
 A schedule says one thing, the log-SNR ``log(alpha^2 / sigma^2)`` against time, in two forms: `alpha` and `sigma`, and
 the inverse `t_of_log_snr`. Everything else (straight-line coordinates, re-noising, VP-equivalent levels) follows from a
 `Level`. Schedules are frozen pytrees: their numbers are traced leaves, in which everything can be differentiated. Where
-sigma begins as a root of t (VP, VE), its infinite slope in t at t = 0 is given as 0.
+sigma begins as a root of t (VP, VE), its infinite gradient in t at t = 0 is given as 0.
 """
 
 from __future__ import annotations
@@ -127,9 +127,9 @@ class VPLinear(_Path):
 
     def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
         drop = jax.nn.softplus(-_float(log_snr))  # -2 log alpha
-        low, slope = _float(self.beta_min), _float(self.beta_max) - _float(self.beta_min)
-        # The root of slope t^2 / 2 + beta_min t = drop, in the form without cancellation and safe at slope = 0.
-        return 2.0 * drop / (low + jnp.sqrt(low**2 + 2.0 * slope * drop))
+        low, gradient = _float(self.beta_min), _float(self.beta_max) - _float(self.beta_min)
+        # The root of gradient t^2 / 2 + beta_min t = drop, in the form without cancellation and safe at gradient = 0.
+        return 2.0 * drop / (low + jnp.sqrt(low**2 + 2.0 * gradient * drop))
 
 
 @struct.dataclass
@@ -146,7 +146,7 @@ class VPCosine(_Path):
         return 0.5 * jnp.pi * (_float(t) + self.offset) / (1.0 + self.offset)
 
     def alpha(self, t: ArrayLike) -> Array:
-        rounded = jnp.cos(self._angle(t))  # below 0 by round-off at t = 1, where the slope is still wanted
+        rounded = jnp.cos(self._angle(t))  # below 0 by round-off at t = 1, where the gradient is still wanted
         return (rounded - jax.lax.stop_gradient(jnp.minimum(rounded, 0.0))) / jnp.cos(self._angle(0.0))
 
     def sigma(self, t: ArrayLike) -> Array:
@@ -326,7 +326,8 @@ class Discrete(_Path):
 def table_position(num_nodes: int, t: ArrayLike) -> Array:
     """``t num_nodes``, exactly k + 1 at node k of a table.
 
-    Times such as (k + 1) / T come back a round-off away from their node. They are snapped to it, the slope in t is not.
+    Times such as (k + 1) / T come back a round-off away from their node. They are snapped to it, the gradient in t is
+    not.
     """
     nodes = _float(t) * num_nodes
     off = nodes - jnp.round(nodes)

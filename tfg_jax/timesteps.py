@@ -125,7 +125,7 @@ class UniformLogSNR:
 class CosineLogSNR:
     """``log-SNR = -2 log tan(a u + b)`` with u equally spaced, then t = 0 (Ho & Salimans, arXiv 2207.12598).
 
-    As a law of training times (u uniform) it is the paper's truncated hyperbolic secant.
+    As a distribution of training times (u uniform) it is the paper's truncated hyperbolic secant.
 
     Attributes:
         log_snr_min: log(alpha^2/sigma^2) of the first time, u = 1; None is that of the schedule's ``t_start``.
@@ -139,12 +139,12 @@ class CosineLogSNR:
         return jnp.append(self.times(schedule, jnp.linspace(1.0, 0.0, steps)), 0.0)
 
     def times(self, schedule: Any, u: Float[Array, "*n"]) -> Float[Array, "*n"]:
-        """The times of the law's quantiles ``u`` in [0, 1]; increasing, at most ``t_start``."""
+        """The times of the distribution's quantiles ``u`` in [0, 1]; increasing, at most ``t_start``."""
         low = schedule.log_snr(schedule.t_start) if self.log_snr_min is None else self.log_snr_min
         return jnp.minimum(schedule.t_of_log_snr(self.log_snr(u, low)), schedule.t_start)
 
     def log_snr(self, u: Float[Array, "*n"], log_snr_min: ArrayLike) -> Float[Array, "*n"]:
-        """The quantile ``u`` of the law: log_snr_max at 0, log_snr_min at 1."""
+        """The quantile ``u`` of the distribution: log_snr_max at 0, log_snr_min at 1."""
         low, high = jnp.asarray(log_snr_min), jnp.asarray(self.log_snr_max)
         near, far = jnp.arctan(jnp.exp(-0.5 * high)), jnp.arctan(jnp.exp(0.5 * low))
         span = jnp.arctan(jnp.exp(-0.5 * low)) - near

@@ -1,11 +1,11 @@
-"""Clean estimates that look further than one Tweedie step: part or all of the ODE solve, or a learned map.
+"""Denoised estimates that look further than one Tweedie step: part or all of the ODE solve, or a learned map.
 
     s_tau = s + horizon (1 - s),        x0 = D(Psi_{s -> s_tau}(x), s_tau),        gradients through Psi and D
 
 in the straight-line time s of `tfg_jax.ode`: the solve goes a share ``horizon`` of what is left, and Tweedie's
 estimate, one long Euler step, goes the rest. A horizon of 0 is Tweedie (greedy guidance, DPS), 1 the whole solve
 (end-to-end guidance), 1/2 with one Euler step the "2-step Euler" of Blasingame and Liu (NeurIPS 2025, arXiv
-2502.08006). The horizon itself is this library's own parametrisation of what lies between.
+2502.08006). The horizon itself is this library's own parametrization of what lies between.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from jaxtyping import Array, PyTree
 
 from tfg_jax import ode_diffrax, struct
 from tfg_jax.checks import check_choice, check_number, check_numbers, check_steps, is_concrete
-from tfg_jax.denoiser import Clean
-from tfg_jax.lookahead import Look, Tweedie
+from tfg_jax.denoiser import Denoised
+from tfg_jax.lookahead import Evaluation, Tweedie
 from tfg_jax.ode import (
     Remat,
     by_scan,
@@ -58,10 +58,11 @@ class Reach:
 
 @struct.dataclass
 class TruncatedSolve:
-    """The clean estimate by an ODE solve over part of the way, then Tweedie.
+    """The denoised estimate by an ODE solve over part of the way, then Tweedie.
 
     Every horizon makes the same number of network calls, 0 as well: for greedy guidance `Tweedie` is the cheap one.
-    Cost of a look with a scan solver: stages * steps + 1 forwards (one of them the sampler's own), as many pullbacks.
+    Cost of an evaluation with a scan solver: stages * steps + 1 forwards (one of them the sampler's own), as many
+    pullbacks.
 
     Attributes:
         horizon: in [0, 1] (traced), or a pytree called as ``s -> horizon`` such as `Reach`; None solves the whole way
@@ -140,7 +141,7 @@ class TruncatedSolve:
 
     @property
     def cost(self) -> Cost:
-        """Calls of one look and of one pullback."""
+        """Calls of one evaluation and of one pullback."""
         counts, _ = self._counts
         pullbacks = {"full": counts.pullbacks, "denoiser": 1, "identity": 0}[self.jacobian]
         return Cost(forwards=counts.forwards, pullbacks=pullbacks)
@@ -150,25 +151,25 @@ class TruncatedSolve:
         """Forwards that one pullback repeats."""
         return self._counts[1] if self.jacobian == "full" else 0
 
-    def __call__(self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level) -> Look:
+    def __call__(self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level) -> Evaluation:
         """Look from one sample ``x`` at ``level``."""
         if self.jacobian == "full":
-            x0, vjp, clean = jax.vjp(lambda x: self.estimate(denoise, x, level), x, has_aux=True)
-            return Look(clean, x0, lambda cotangent: vjp(cotangent)[0])
+            x0, vjp, denoised = jax.vjp(lambda x: self.estimate(denoise, x, level), x, has_aux=True)
+            return Evaluation(denoised, x0, lambda cotangent: vjp(cotangent)[0])
         if self.jacobian == "denoiser":
-            clean, _, pullback = Tweedie()(denoise, x, level)
+            denoised, _, pullback = Tweedie()(denoise, x, level)
         else:
-            clean, pullback = denoise(x, level.t), lambda cotangent: cotangent
-        return Look(clean, self.estimate(denoise, x, level, clean)[0], pullback)
+            denoised, pullback = denoise(x, level.t), lambda cotangent: cotangent
+        return Evaluation(denoised, self.estimate(denoise, x, level, denoised)[0], pullback)
 
     def estimate(
-        self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level, clean: Clean | None = None
-    ) -> tuple[Array, Clean]:
-        """The clean estimate and the denoiser's own output at (x, t) (``clean``, if it is known already)."""
+        self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level, denoised: Denoised | None = None
+    ) -> tuple[Array, Denoised]:
+        """The denoised estimate and the denoiser's own output at (x, t) (``denoised``, if it is known already)."""
         schedule = getattr(denoise, "schedule", None)
         if schedule is None:
             raise ValueError("TruncatedSolve needs the denoiser's schedule; pass a `tfg_jax.lookahead.Conditioned`")
-        clean = denoise(x, level.t) if clean is None else clean
+        denoised = denoise(x, level.t) if denoised is None else denoised
         scale = (level.alpha + level.sigma).astype(x.dtype)
         gap = (level.sigma / (level.alpha + level.sigma)).astype(x.dtype)
         floor = margin_of(schedule, x.dtype, self.margin)
@@ -176,21 +177,21 @@ class TruncatedSolve:
         if self.by_scan:
             tableau = tableau_of(self.solver)
             grid = uniform_grid(schedule, level, span, gap, self.steps, tableau, floor)
-            y, last = integrate(denoise, x / scale, clean, grid, tableau, self.remat, end=self.horizon is not None)
+            y, last = integrate(denoise, x / scale, denoised, grid, tableau, self.remat, end=self.horizon is not None)
             if self.horizon is None:
-                return y, clean
+                return y, denoised
         else:
             y = ode_diffrax.solve(
                 denoise, schedule, level, x / scale, span, gap, floor, self.steps, self.solver, self.adjoint
             )
             if self.horizon is None:
-                return y, clean
+                return y, denoised
             grid = uniform_grid(schedule, level, span, gap, 1, tableau_of("euler"), floor)
             point = jax.tree.map(lambda a: a[0], grid[2])
             last = denoise(point.scale * y, point.t)
-        # A solve over nothing is Tweedie to the bit; its slope in the horizon is kept.
-        still = jax.lax.stop_gradient(clean.x0) + (last.x0 - jax.lax.stop_gradient(last.x0))
-        return jnp.where(span > 0, last.x0, still), clean
+        # A solve over nothing is Tweedie to the bit; its gradient in the horizon is kept.
+        still = jax.lax.stop_gradient(denoised.x0) + (last.x0 - jax.lax.stop_gradient(last.x0))
+        return jnp.where(span > 0, last.x0, still), denoised
 
     def _span(self, level: Level, gap: Array, floor: Array) -> Array:
         """Length of the solve in s: a share of what is left, not closer to data than ``floor``."""
@@ -219,11 +220,11 @@ class FlowMap:
 
     @property
     def cost(self) -> Cost:
-        """Calls of one look and of one pullback."""
+        """Calls of one evaluation and of one pullback."""
         return Cost(forwards=2, pullbacks=1)
 
-    def __call__(self, denoise: Callable[[Array, ArrayLike], Clean], x: Array, level: Level) -> Look:
+    def __call__(self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level) -> Evaluation:
         """Look from one sample ``x`` at ``level``."""
         cond = getattr(denoise, "cond", None)
         x0, vjp = jax.vjp(lambda x: self.fn(self.params, x, level, cond), x)
-        return Look(denoise(x, level.t), x0, lambda cotangent: vjp(cotangent)[0])
+        return Evaluation(denoise(x, level.t), x0, lambda cotangent: vjp(cotangent)[0])

@@ -1,4 +1,5 @@
-"""Gaussians in closed form: the laws that guidance is meant to sample beside those that samplers really produce."""
+"""Gaussians in closed form: the distributions that guidance is meant to sample beside those that samplers really
+produce."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from cfg.common import Run, Store, V
 from tfg_jax import report
 from tfg_jax.config import to_plain
 from tfg_jax.shards import config_hash
-from tfg_jax.tasks import guided_laws, tilted
+from tfg_jax.tasks import guided_distributions, tilted
 
 TOY = {
     "ancestral, v 0, T 1024": tfg.DDPM(steps=1024, grid=tfg.CosineLogSNR()),
@@ -26,14 +27,14 @@ FIGURE, SIDE = (0.0, 1.0, 2.0, 4.0, 8.0), 5.0  # weights and half width of the p
 
 
 def toy(run: Run) -> dict[str, Any]:
-    """Tilted laws by quadrature beside what samplers produce, and the two Gaussians on a line."""
+    """Tilted distributions by quadrature beside what samplers produce, and the two Gaussians on a line."""
     store, plane, n = Store(run.folder / "toy.json"), [], run.toy_samples
     path = run.page.with_name(f"{run.page.stem}_gaussians.png")
     fresh = not path.exists()
     for radius in (1.0, 2.0):
         for w in FIGURE[1:]:
             aim = dataclasses.asdict(tilted.tilted(tilted.triangle(radius), 0, w))
-            plane.append({"r": radius, "w": w, "law": "tilted, by quadrature", **aim})
+            plane.append({"r": radius, "w": w, "distribution": "tilted, by quadrature", **aim})
             for name, sampler in TOY.items():
                 if sampler.steps > 256 and not (radius == 2.0 and w <= 2.0):
                     continue
@@ -44,18 +45,18 @@ def toy(run: Run) -> dict[str, Any]:
                     x = toy_samples(radius, w, sampler, n)
                     found = store.put(label, key, dataclasses.asdict(tilted.moments(tilted.triangle(radius), 0, x)))
                     print(f"{label}: mean_y {found['mean_y']:.3f}", flush=True)
-                plane.append({"r": radius, "w": w, "law": name, **found})
+                plane.append({"r": radius, "w": w, "distribution": name, **found})
     line, grid = [], tfg.Karras(0.002)
     for gamma in (2.0, 3.0):
         ode, sde = tfg.Heun(steps=300, grid=grid), tfg.DDPM(steps=1000, grid=grid)
         line.append(
             {
                 "gamma = 1 + w": gamma,
-                "ODE": round(guided_laws.ode_variance(gamma), 5),
-                "Heun, T 300": round(guided_laws.sampled_variance(gamma, ode), 5),
-                "SDE": round(guided_laws.sde_variance(gamma), 5),
-                "ancestral, T 1000": round(guided_laws.sampled_variance(gamma, sde), 5),
-                "tilted": round(guided_laws.tilted_variance(gamma), 5),
+                "ODE": round(guided_distributions.ode_variance(gamma), 5),
+                "Heun, T 300": round(guided_distributions.sampled_variance(gamma, ode), 5),
+                "SDE": round(guided_distributions.sde_variance(gamma), 5),
+                "ancestral, T 1000": round(guided_distributions.sampled_variance(gamma, sde), 5),
+                "tilted": round(guided_distributions.tilted_variance(gamma), 5),
             }
         )
     if fresh:
@@ -99,26 +100,27 @@ def save_figure(path: Path, radius: float, n: int) -> None:
     figure.savefig(path)
 
 
-def gaussians_text(run: Run, laws: dict[str, Any]) -> list[str]:
-    """The section on laws in closed form."""
+def gaussians_text(run: Run, distributions: dict[str, Any]) -> list[str]:
+    """The section on distributions in closed form."""
     columns = {
-        "r": "r", "w": "w", "law": "law", "mean y": "mean_y", "var x": "var_x", "var y": "var_y", "skew y": "skew_y",
+        "r": "r", "w": "w", "distribution": "distribution", "mean y": "mean_y", "var x": "var_x", "var y": "var_y",
+        "skew y": "skew_y",
         "p(class)": "class_probability", "entropy": "entropy",
     }  # fmt: skip
     digits = lambda value: round(value, 3) if isinstance(value, float) else value  # noqa: E731
-    plane = [{title: digits(row[key]) for title, key in columns.items()} for row in laws["plane"]]
+    plane = [{title: digits(row[key]) for title, key in columns.items()} for row in distributions["plane"]]
     order = ("gamma = 1 + w", "ODE", "Heun, T 300", "SDE", "ancestral, T 1000", "tilted")
-    line = [{title: row[title] for title in order} for row in laws["line"]]
+    line = [{title: row[title] for title in order} for row in distributions["line"]]
     return [
         "## Three Gaussians\n\nClasses N(mean, 1) at distance r from the origin (our choice: the paper's figure 2 "
         "gives no numbers), exact scores. Guidance is meant to sample p(x|c) p(c|x)^w / Z, which is integrated on a "
-        f"grid; samplers produce another law ({run.toy_samples} samples a row, standard error of a mean below "
+        f"grid; samplers produce another distribution ({run.toy_samples} samples a row, standard error of a mean below "
         f"{1.0 / run.toy_samples**0.5:.3f}). y points away from the other classes; by symmetry the mean of x is 0, and "
-        f"all sampled ones lie within {max(abs(row['mean_x']) for row in laws['plane']):.3f} of it.\n",
+        f"all sampled ones lie within {max(abs(row['mean_x']) for row in distributions['plane']):.3f} of it.\n",
         report.markdown_table(plane),
         f"\n![tilted and sampled densities]({run.page.stem}_gaussians.png)\n",
         "## Two Gaussians on a line\n\nVariances for p(x|c) = N(0, 1), p(x) = N(0, 2): the limits of the deterministic "
         "and the stochastic sampler, what the samplers give at finite T (exactly: they are linear), and the tilted "
-        "law.\n",
+        "distribution.\n",
         report.markdown_table(line) + "\n",
     ]

@@ -12,8 +12,8 @@ import numpy as np
 import tfg_jax as tfg
 from gradient_guidance.common import Place
 from gradient_guidance.exact_page import DELTA, NOISE, Found, figures, section
-from tfg_jax import optimise
-from tfg_jax.optimise import problems
+from tfg_jax import optimize
+from tfg_jax.optimize import problems
 
 NAIVE, LOOK = tfg.NaiveGradientGuidance(), tfg.GradientGuidance()
 
@@ -44,7 +44,7 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
     f1 = {"theta_1": problems.parabola(problem.theta_in), "theta_2": problems.parabola(problem.theta_across)}
     f2 = {"b_1": problems.distance(problem.b_same), "b_2": problems.distance(problem.b_spread)}
 
-    def go(name: str, objective: Any, rounds: int, delta: float, **options: Any) -> optimise.Optimised:
+    def go(name: str, objective: Any, rounds: int, delta: float, **options: Any) -> optimize.Optimized:
         return place.iterate(
             name, seed, model, objective, rounds=rounds, batch=32, delta=delta, sampler=sampler, basis=basis, **options
         )
@@ -53,18 +53,18 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
 
     with found.or_missing():
         found.numbers["one"] = place.load("one_round", lambda: one_round(problem, model, sampler, sizes, seed))
-    for linearise in ("mean", "sample"):
+    for linearize in ("mean", "sample"):
         for f, chosen, rounds in (("f1", f1, sizes.rounds), ("f2", f2, sizes.short)):
             for which, objective in chosen.items():
                 with found.or_missing():
-                    found.runs[f, which, linearise] = go(
-                        f"{f}-{which}-{linearise}", objective, rounds, DELTA[which], linearise=linearise
+                    found.runs[f, which, linearize] = go(
+                        f"{f}-{which}-{linearize}", objective, rounds, DELTA[which], linearize=linearize
                     )
     for theta, delta in (("theta_2", 0.2), ("theta_1", 0.05), ("theta_2", 0.05)):
         with found.or_missing():
             found.moved[theta, delta] = go(
-                f"recentred-{theta}-{delta}", f1[theta], sizes.recentred, delta, linearise="mean",
-                adapt=optimise.Recentre(),
+                f"recentred-{theta}-{delta}", f1[theta], sizes.recentred, delta, linearize="mean",
+                adapt=optimize.Recentre(),
             )  # fmt: skip
     with found.or_missing():
         naive = go("naive-f1-theta_2", f1["theta_2"], sizes.rounds, 0.9, guidance=NAIVE)

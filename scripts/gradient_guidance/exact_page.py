@@ -11,8 +11,8 @@ import numpy as np
 
 from gradient_guidance.common import Missing, Place, clouds, curves, points, rate, rounds_to
 from tfg_jax import report
-from tfg_jax.optimise import Optimised, laws
-from tfg_jax.optimise.problems import LinearProblem
+from tfg_jax.optimize import Optimized, distributions
+from tfg_jax.optimize.problems import LinearProblem
 
 NOISE = 0.1
 DELTA = {"theta_1": 0.05, "theta_2": 0.2, "b_1": 1.0, "b_2": 1.0}
@@ -30,9 +30,9 @@ class Found:
     """All that was measured."""
 
     problem: LinearProblem
-    runs: dict[tuple[str, str, str], Optimised] = dataclasses.field(default_factory=dict)  # Algorithm 1
-    moved: dict[tuple[str, float], Optimised] = dataclasses.field(default_factory=dict)  # re-centred, theta and delta
-    naive: dict[str, Optimised] = dataclasses.field(default_factory=dict)
+    runs: dict[tuple[str, str, str], Optimized] = dataclasses.field(default_factory=dict)  # Algorithm 1
+    moved: dict[tuple[str, float], Optimized] = dataclasses.field(default_factory=dict)  # re-centred, theta and delta
+    naive: dict[str, Optimized] = dataclasses.field(default_factory=dict)
     spheres: dict[tuple[str, float], dict[str, float]] = dataclasses.field(default_factory=dict)
     numbers: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)  # one round, the last step
     missing: list[str] = dataclasses.field(default_factory=list)  # what was not on disk
@@ -45,14 +45,17 @@ class Found:
         except Missing as run:
             self.missing.append(str(run))
 
-    def law(self, which: str, rounds: int, *, linearise: str, recentre: bool = False) -> tuple[float, np.ndarray]:
-        """f at the regularised optimum, and rewards of batches drawn from exact laws without a diffusion model."""
+    def distribution(
+        self, which: str, rounds: int, *, linearize: str, recentre: bool = False
+    ) -> tuple[float, np.ndarray]:
+        """f at the regularized optimum, and rewards of batches drawn from exact distributions without a diffusion
+        model."""
         p = self.problem
         theta = {"theta_1": p.theta_in, "theta_2": p.theta_across}.get(which)
         b = p.b_same if which == "b_1" else p.b_spread
-        f = laws.distance(p.basis, b) if theta is None else laws.parabola(p.basis, theta)
+        f = distributions.distance(p.basis, b) if theta is None else distributions.parabola(p.basis, theta)
         delta = DELTA[which]
-        drawn = laws.rewards(p.basis, f, delta, rounds, linearise=linearise, recentre=recentre)
+        drawn = distributions.rewards(p.basis, f, delta, rounds, linearize=linearize, recentre=recentre)
         return f.optimum(NOISE**2 / delta), drawn
 
 
@@ -61,7 +64,7 @@ def tail(reward: np.ndarray) -> float:
     return float(reward[-max(len(reward) // 10, 1) :].mean())
 
 
-def line_of(out: Optimised, name: str = "reward", until: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def line_of(out: Optimized, name: str = "reward", until: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """A curve by round."""
     values = out.history[name][:until]
     return np.arange(len(values)), values
@@ -81,16 +84,16 @@ def figures(place: Place, found: Found) -> None:
         span = 300 if ideal is None else ideal.rounds + 1
         panel = panels.setdefault(f"f1, {theta}, delta {delta}", {})
         if one is not None:
-            drawn = found.law(theta, min(span, one.rounds), linearise="mean")[1]
+            drawn = found.distribution(theta, min(span, one.rounds), linearize="mean")[1]
             panel |= {"Algorithm 1, batch mean": line_of(one, until=span)}
-            panel |= {"drawn from exact laws": (np.arange(len(drawn)), drawn)}
+            panel |= {"drawn from exact distributions": (np.arange(len(drawn)), drawn)}
         if ideal is not None:
             panel["recentred (idealised Algorithm 2)"] = line_of(ideal)
     curves(place.picture("convergence"), panels, "round", "reward")
     panels = {}
-    for (f, which, linearise), out in runs.items():
+    for (f, which, linearize), out in runs.items():
         title = {"f1": "f1 (delta 0.05 and 0.2)", "f2": "f2 (delta 1)"}[f]
-        panels.setdefault(title, {})[f"{which}, by {linearise}"] = line_of(out)
+        panels.setdefault(title, {})[f"{which}, by {linearize}"] = line_of(out)
     if panels:
         curves(place.picture("algorithm_1"), panels, "round", "reward")
     views = {name: out for name, out in list(off.items())[:2] if out is not None}
@@ -104,7 +107,7 @@ def figures(place: Place, found: Found) -> None:
         points(place.picture("sphere"), front, "|x| - 1", "reward")
 
 
-def drift(place: Place, found: Found, outs: Mapping[str, Optimised]) -> None:
+def drift(place: Place, found: Found, outs: Mapping[str, Optimized]) -> None:
     """The last batches in three dimensions, one of them across the subspace."""
     basis, theta = found.problem.basis, found.problem.theta_across
     inside = basis.T @ theta
@@ -119,17 +122,17 @@ def drift(place: Place, found: Found, outs: Mapping[str, Optimised]) -> None:
 
 
 def algorithm_1(found: Found) -> list[dict[str, Any]]:
-    """Plateaus and rates beside those of exact laws."""
+    """Plateaus and rates beside those of exact distributions."""
     rows = []
-    for (f, which, linearise), out in found.runs.items():
+    for (f, which, linearize), out in found.runs.items():
         reward = out.history["reward"]
-        optimum, drawn = found.law(which, out.rounds, linearise=linearise)
+        optimum, drawn = found.distribution(which, out.rounds, linearize=linearize)
         rows.append(
             {
-                "objective": f"{f}, {which}", "linearised at": "batch mean" if linearise == "mean" else "each sample",
-                "lambda": out.implicit_lambda, "regularised optimum": optimum, "last tenth": tail(reward),
-                "exact laws": tail(drawn), "another code": REFERENCE.get(f"{f}, {which}, {linearise}"),
-                "rate": rate(tail(reward) - reward), "rate, exact laws": rate(tail(drawn) - drawn),
+                "objective": f"{f}, {which}", "linearized at": "batch mean" if linearize == "mean" else "each sample",
+                "lambda": out.implicit_lambda, "regularized optimum": optimum, "last tenth": tail(reward),
+                "exact distributions": tail(drawn), "another code": REFERENCE.get(f"{f}, {which}, {linearize}"),
+                "rate": rate(tail(reward) - reward), "rate, exact distributions": rate(tail(drawn) - drawn),
                 "max r_off": float(out.history["off_support"].max()),
                 "last |g| / noise": float(out.history["gradient_over_noise"][-1]),
             }
@@ -160,9 +163,10 @@ def section(place: Place, sizes: Any, seed: int, found: Found) -> None:
     text = [
         "## Exact scores\n",
         f"Denoisers known in closed form, float32, seed {seed}: Algorithm 1 for {sizes.rounds} rounds on f1 "
-        f"(published: 1000) and {sizes.short} on f2 (as published). *Exact laws* are batches drawn in NumPy from the "
-        "law that an exact score samples, without a diffusion model, on the same problem; *another code* is another "
-        "implementation in float64 on another draw of A, theta and b, on which f2 depends.\n",
+        f"(published: 1000) and {sizes.short} on f2 (as published). *Exact distributions* are batches drawn in NumPy "
+        "from the distribution that an exact score samples, without a diffusion model, on the same problem; "
+        "*another code* is "
+        "another implementation in float64 on another draw of A, theta and b, on which f2 depends.\n",
     ]
     if found.missing:
         text.append(f"Not run yet (`--part exact`): {', '.join(found.missing)}.\n")
@@ -170,24 +174,25 @@ def section(place: Place, sizes: Any, seed: int, found: Found) -> None:
         one = found.numbers["one"]
         names = (("mean along Pg", "mean"), ("variance along Pg", "var"), ("variance beside", "beside"))
         text += [
-            f"**One round** samples the conditional law (g = 3.7 theta_2, y = 1.3, n = {sizes.one_round}; the rest is "
-            "DDPM's own bias at T = 200, which a test sees halve with twice the steps):\n",
+            f"**One round** samples the conditional distribution (g = 3.7 theta_2, y = 1.3, n = {sizes.one_round}; the "
+            "rest is DDPM's own bias at T = 200, which a test sees halve with twice the steps):\n",
             report.markdown_table(
                 [{"quantity": n, "measured": one[k], "theory": one[f"{k}_theory"]} for n, k in names]
             ),
         ]
     if rows:
         text += [
-            "\n**Algorithm 1** linearised at the batch's mean has a fixed point at the regularised optimum "
+            "\n**Algorithm 1** linearized at the batch's mean has a fixed point at the regularized optimum "
             "`argmax f(x) - lambda/2 |x|^2` over the subspace, lambda = noise^2 / delta. A rate is the factor by which "
-            "the gap to the plateau shrinks in a round, fitted from 90 to 10 % of it. Linearised at each sample there "
+            "the gap to the plateau shrinks in a round, fitted from 90 to 10 % of it. Linearized at each sample there "
             "is no such optimum: a sample whose own |g| is of the order of the noise falls back to the prior.\n",
             report.markdown_table(rows),
             show("algorithm_1"),
         ]
     if ideal:
         text += [
-            "\n**Idealised Algorithm 2** (the law re-centred on each batch) has no regulariser; the maximum is 10:\n",
+            "\n**Idealised Algorithm 2** (the distribution re-centred on each batch) has no regularizer; the "
+            "maximum is 10:\n",
             report.markdown_table(ideal),
             show("convergence"),
         ]

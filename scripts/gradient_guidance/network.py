@@ -1,7 +1,7 @@
 """A small trained score network in place of the exact one: how G and G_loss part, and what fine-tuning adds.
 
 The network is an MLP, not the paper's 1-D U-Net: 64 numbers without neighbourhood, noise level as 32 Fourier features,
-`blocks` residual blocks of `width` with layer normalisation; it predicts eps - sigma x.
+`blocks` residual blocks of `width` with layer normalization; it predicts eps - sigma x.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import optax
 
 import tfg_jax as tfg
 from gradient_guidance.common import Place, clouds, curves, points, rounds_to
-from tfg_jax import optimise, report
-from tfg_jax.optimise import problems
+from tfg_jax import optimize, report
+from tfg_jax.optimize import problems
 from tfg_jax.training.loop import fit, shuffled
 
 NAIVE, LOOK = tfg.NaiveGradientGuidance(), tfg.GradientGuidance()
@@ -138,7 +138,7 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
     for rate in sizes.tune_rates:  # the rate is chosen on G_loss, theta_2, and used for both
         out = go(
             f"tuned-L-{rate}", f1["theta_2"], rounds=sizes.tune_rounds, delta=0.2,
-            adapt=optimise.FineTune(learning_rate=rate, start=min(60, sizes.tune_rounds)),
+            adapt=optimize.FineTune(learning_rate=rate, start=min(60, sizes.tune_rounds)),
         )  # fmt: skip
         tuned[rate], tune_errors[rate] = out, float(out.history["reward"][-max(sizes.tune_rounds // 10, 1) :].mean())
     chosen = max(tune_errors, key=lambda rate: tune_errors[rate])
@@ -146,7 +146,7 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
         "G_loss, f1 theta_2": tuned[chosen],
         "G, f1 theta_2": go(
             f"tuned-G-{chosen}", f1["theta_2"], rounds=sizes.tune_rounds, delta=0.9, guidance=NAIVE,
-            adapt=optimise.FineTune(learning_rate=chosen, start=min(40, sizes.tune_rounds)),
+            adapt=optimize.FineTune(learning_rate=chosen, start=min(40, sizes.tune_rounds)),
         ),
     }  # fmt: skip
     theta = rng.standard_normal(64)

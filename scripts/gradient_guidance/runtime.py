@@ -13,9 +13,9 @@ import numpy as np
 
 import tfg_jax as tfg
 from gradient_guidance.common import Place
-from tfg_jax import optimise, report
+from tfg_jax import optimize, report
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
-from tfg_jax.optimise import problems
+from tfg_jax.optimize import problems
 from tfg_jax.tasks.label import load_label_task
 from tfg_jax.tasks.rewards import class_log_odds
 
@@ -72,11 +72,11 @@ def timed(name: str, model: Any, objective: Any, batch: int, repeats: int, **opt
     ).x.block_until_ready()  # type: ignore[attr-defined]
     plain = _median(draw, repeats)
     naive = _median(lambda: draw(guidance=tfg.NaiveGradientGuidance(), **asked), repeats)
-    look = _median(lambda: draw(guidance=tfg.GradientGuidance(), **asked), repeats)
-    whole = optimise.iterate(key, model, objective, rounds=repeats + 2, batch=batch, delta=0.2, **options)
+    lossy = _median(lambda: draw(guidance=tfg.GradientGuidance(), **asked), repeats)
+    whole = optimize.iterate(key, model, objective, rounds=repeats + 2, batch=batch, delta=0.2, **options)
     round_ = float(np.median(whole.history["seconds"][2:]))
     return {
-        "model": name, "unguided": plain, "G": naive, "G_loss": look, "whole round, G_loss": round_,
+        "model": name, "unguided": plain, "G": naive, "G_loss": lossy, "whole round, G_loss": round_,
         "of unguided": round_ / plain,
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""How well guides read clean estimates: what guidance asks of a classifier, apart from any sampler."""
+"""How well guides read denoised estimates: what guidance asks of a classifier, apart from any sampler."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -42,7 +42,7 @@ def floor(model: Any, classifier: Any, batch: int, sampler: Any, kind: str) -> C
 
     @jax.jit
     def program(key: Array, target: Array, weights: Any, guide_weights: Any) -> Array:
-        def gradient(x0: Array) -> tuple[Array, Array]:
+        def value_and_gradient(x0: Array) -> tuple[Array, Array]:
             def value(x0: Array) -> Array:
                 logits = nnx.merge(guide, guide_weights)(x0)
                 return jnp.take_along_axis(jax.nn.log_softmax(logits), target[:, None], 1)[:, 0]
@@ -76,12 +76,15 @@ def floor(model: Any, classifier: Any, batch: int, sampler: Any, kind: str) -> C
                 return c["alpha"] * x - c["sigma"] * v, v
 
             x0, pull, v = jax.vjp(estimate, x, has_aux=True)
-            found, slope = gradient(x0)
+            found, gradient = value_and_gradient(x0)
             moved = stochastic(x0, c["sigma"] * x + c["alpha"] * v, c)
             if kind == "dps":
-                return moved + pull(slope)[0] / jnp.sqrt(jnp.maximum(jnp.abs(found), 1e-6))[:, None, None, None], None
-            delta = jax.lax.fori_loop(0, 3, lambda _, d: d + c["mu"] * gradient(x0 + d)[1], c["mu"] * slope)
-            return moved + c["rho"] * pull(slope)[0] + c["alpha_next"] * delta, None
+                scale = jnp.sqrt(jnp.maximum(jnp.abs(found), 1e-6))[:, None, None, None]
+                return moved + pull(gradient)[0] / scale, None
+            delta = jax.lax.fori_loop(
+                0, 3, lambda _, d: d + c["mu"] * value_and_gradient(x0 + d)[1], c["mu"] * gradient
+            )
+            return moved + c["rho"] * pull(gradient)[0] + c["alpha_next"] * delta, None
 
         body = {"unguided": unguided, "heun": heun}.get(kind, guided)
         x = jax.random.normal(jax.random.fold_in(key, sampler.steps), shape)

@@ -6,7 +6,7 @@ writes the weights of a diffusers `UNet2DModel` with that configuration (JSON) i
 then answers every line `PROGRAM BATCH STEPS` with the processor seconds of one run. One thread, parameters frozen.
 
 The benchmark is the TFG benchmark's update written again as a plain loop: for TFG one guided forward with its backward,
-then the gradients of the clean estimate; for DPS its three forwards, of which one would do.
+then the gradients of the denoised estimate; for DPS its three forwards, of which one would do.
 """
 
 import json
@@ -78,15 +78,15 @@ def benchmark(net, y, mask, x, steps, method):
     norm = lambda x0: -torch.linalg.vector_norm(mask * x0 - y, dim=(1, 2, 3))  # noqa: E731
     for now, after in zip(nodes[:-1], nodes[1:], strict=True):
         a, p = ABAR[now], ABAR[after]
-        clean = lambda x: (x - (1 - a).sqrt() * net(x, now)) / a.sqrt()  # noqa: E731, B023
+        denoised = lambda x: (x - (1 - a).sqrt() * net(x, now)) / a.sqrt()  # noqa: E731, B023
         if method == "dps":
-            x0 = clean(x)
-            _, shift = gradient(lambda x: (lambda x0: (norm(x0), x0))(clean(x)), x)  # noqa: B023
+            x0 = denoised(x)
+            _, shift = gradient(lambda x: (lambda x0: (norm(x0), x0))(denoised(x)), x)  # noqa: B023
             with torch.enable_grad():
-                clean(x.detach().requires_grad_())
+                denoised(x.detach().requires_grad_())
             move = 0.0
         else:
-            x0, shift = gradient(lambda x: (lambda x0: (squares(x0), x0))(clean(x)), x)  # noqa: B023
+            x0, shift = gradient(lambda x: (lambda x0: (squares(x0), x0))(denoised(x)), x)  # noqa: B023
             edited = x0
             for _ in range(GRADIENTS):
                 edited = edited + 0.01 * gradient(lambda x0: (squares(x0), x0), edited)[1]

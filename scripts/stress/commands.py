@@ -1,7 +1,7 @@
 """Every command twice: run to its end and run again, then killed at a random moment and resumed, in fresh processes.
 
     python scripts/stress/commands.py                    # all commands, with the shipped weights
-    python scripts/stress/commands.py --only optimise
+    python scripts/stress/commands.py --only optimize
 
 Prints a table; exit code 1 if a run failed, or if what was resumed has other bytes than what was left alone.
 """
@@ -29,8 +29,8 @@ COMMANDS = {
     "sample": ["sample", *SMALL],
     "solve": ["solve", "--num-images", "4", "--draws", "2", "--chunk", "4", "--steps", "2"],
     "compare": ["compare", *SMALL, "--methods", "none", "mpgd"],
-    "optimise": ["optimise", "--reward", "brightness", "--rounds", "3", "--batch", "2", "--steps", "2"],
-    "fine-tuning": ["optimise", "--rounds", "2", "--batch", "2", "--steps", "2", "--learning-rate", "1e-4"],
+    "optimize": ["optimize", "--reward", "brightness", "--rounds", "3", "--batch", "2", "--steps", "2"],
+    "fine-tuning": ["optimize", "--rounds", "2", "--batch", "2", "--steps", "2", "--learning-rate", "1e-4"],
     "mixtures": ["study", "horizon", "--part", "mixtures", "--quick"],
     "images": ["study", "horizon", "--part", "images", "--only", "sr4", "DPS", *STUDY],
     "evaluate": ["evaluate"],
@@ -111,7 +111,7 @@ def main() -> int:
             if name == "train" and not has_data():
                 print("train left out: it needs Fashion-MNIST, see tfg_jax.data.fashion_mnist.find_folder")
                 continue
-            found, said = row(name, Path(home), networks[:4] if name in ("optimise", "fine-tuning") else networks, rng)
+            found, said = row(name, Path(home), networks[:4] if name in ("optimize", "fine-tuning") else networks, rng)
             rows.append(found)
             failures += said
             print(" ".join(map(str, found.values())), file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
 """Fresh processes of a command get one signal each, at random moments from start to end: is every one answered?
 
     python scripts/stress/signals.py                                # 100 signals to a small `tfg-jax sample`
-    python scripts/stress/signals.py --signals 40 -- optimise --reward brightness --rounds 2 --batch 2 --steps 2
+    python scripts/stress/signals.py --signals 40 -- optimize --reward brightness --rounds 2 --batch 2 --steps 2
 
 Prints a table of answers; exit code 1 if a process that Python had begun did anything but exit with 75 and a line, or
 finish. A signal that comes before Python has reached the program ends it as the system does, with nothing begun.

@@ -64,11 +64,11 @@ def test_weight_and_scale_are_one_apart(x64):
 def test_spaces_are_inverse_to_each_other(space, x64):
     for schedule in (tfg.VPLinear(), tfg.EDM(5.0), tfg.RectifiedFlow()):
         x, level = point(), schedule.level(0.6)
-        clean = network(schedule)(x, 0.6, COND)
-        close(write(read(clean, level, space), x, level, space), clean, 1e-13)
+        denoised = network(schedule)(x, 0.6, COND)
+        close(write(read(denoised, level, space), x, level, space), denoised, 1e-13)
 
 
-def test_linear_guidance_is_the_same_in_all_parametrisations_and_projections_are_not(x64):
+def test_linear_guidance_is_the_same_in_all_parametrizations_and_projections_are_not(x64):
     data, x = triangle(2.0), point(2)
     models = [data.class_denoiser(tfg.VPLinear(), kind) for kind in ("eps", "x0", "v")]
     run = jax.jit(lambda model: model(x, T, COND))
@@ -87,18 +87,18 @@ def test_guidance_with_exact_scores_is_classifier_guidance(x64):
     model = data.class_denoiser(tfg.VPLinear())
     level = model.schedule.level(T)
     run = jax.jit(lambda model, cond: model(x, T, cond).eps)
-    slope = jax.jit(jax.grad(tfg.analytic.component_objective(data).__call__))(x, COND, level)
+    gradient = jax.jit(jax.grad(tfg.analytic.component_objective(data).__call__))(x, COND, level)
     eps = run(tfg.CFG(model, w), COND)
-    np.testing.assert_allclose(eps, run(model, COND) - w * level.sigma * slope, atol=1e-12)
-    np.testing.assert_allclose(eps, run(model, None) - (w + 1.0) * level.sigma * slope, atol=1e-12)
-    np.testing.assert_allclose(tfg.implicit_classifier_score(model, x, T, COND), slope, atol=1e-12)
+    np.testing.assert_allclose(eps, run(model, COND) - w * level.sigma * gradient, atol=1e-12)
+    np.testing.assert_allclose(eps, run(model, None) - (w + 1.0) * level.sigma * gradient, atol=1e-12)
+    np.testing.assert_allclose(tfg.implicit_classifier_score(model, x, T, COND), gradient, atol=1e-12)
 
 
 def test_the_marginal_of_the_classes_is_the_unconditional_model(x64):
     data, x = triangle(1.5, 0.7), point(2)
     model = data.class_denoiser(tfg.VPLinear())
     blind = dataclasses.replace(model, null_cond=None)
-    whole = tfg.Marginalised(blind, posterior(data))
+    whole = tfg.Marginalized(blind, posterior(data))
     run = jax.jit(lambda model, cond: model(x, T, cond))
     close(run(whole, None), run(model, None))
     close(run(whole, COND), run(model, COND))
@@ -181,8 +181,8 @@ def test_rescaling_brings_back_the_conditional_spread(x64):
     plain, cond = (read(m(x, T, COND), level, "v") for m in (tfg.CFG(model, 3.0), model))
     np.testing.assert_allclose(default, (0.7 * cond.std() / plain.std() + 0.3) * plain, rtol=1e-10)
     flat = tfg.from_fn(_flat, None, tfg.VPLinear(), prediction="eps", shape=(3,), num_classes=1, null_cond=1)
-    slope = jax.grad(lambda x: tfg.RescaledCFG(flat, 1.0, space="eps")(x, T, jnp.int32(0)).x0.sum())(x)
-    assert np.isfinite(slope).all()
+    gradient = jax.grad(lambda x: tfg.RescaledCFG(flat, 1.0, space="eps")(x, T, jnp.int32(0)).x0.sum())(x)
+    assert np.isfinite(gradient).all()
 
 
 def _flat(params, x, t, cond):

@@ -67,7 +67,7 @@ RUNS = {
     "zero_star": (tfg.CFGZeroStar(MODEL, 1.5), DDIM, None, 4),
     "perp_neg": (tfg.PerpNeg(MODEL, jnp.array([0, 2]), jnp.array([-1.0, 0.3]), num_others=2), DDIM, None, 12),
     "autoguidance": (tfg.Autoguidance(MODEL, tfg.LowTemperature(MODEL, 1.2), 0.5), DDIM, None, 6),
-    "marginal": (tfg.CFG(tfg.Marginalised(BLIND, jax.tree_util.Partial(_level_free)), 1.5), DDIM, None, 9),
+    "marginal": (tfg.CFG(tfg.Marginalized(BLIND, jax.tree_util.Partial(_level_free)), 1.5), DDIM, None, 9),
     "nested": (tfg.DynamicThresholding(tfg.CFG(CFG, 1.0)), DDIM, None, 9),
 }
 GUIDED = ("interval", "window", "zero_star", "marginal")  # by TFG, through the network
@@ -96,7 +96,7 @@ def test_reported_cost_is_the_real_one(name):
 
 
 def test_the_marginal_of_an_unconditional_run_counts_every_class():
-    model = tfg.Marginalised(BLIND, jax.tree_util.Partial(_level_free))
+    model = tfg.Marginalized(BLIND, jax.tree_util.Partial(_level_free))
     sampler = tfg.DDIM(steps=STEPS)
     out = tfg.sample(jax.random.key(0), model, num_samples=2, sampler=sampler)
     assert np.asarray(out.cost.forwards).tolist() == [9, 9]

@@ -26,7 +26,7 @@ TILTED = {
 
 
 @pytest.mark.parametrize("row", TILTED, ids=str)
-def test_tilted_laws_by_quadrature(row):
+def test_tilted_distributions_by_quadrature(row):
     radius, std, w = map(float, row)
     found = tilted.tilted(tilted.triangle(radius, std), 0, w, grid=301)
     names = ("mean_y", "var_x", "var_y", "entropy", "class_probability", "skew_y")
@@ -44,7 +44,7 @@ def test_tilted_laws_by_quadrature(row):
     ],
     ids=["ancestral-1", "ancestral-2", "ode-1", "ode-2"],
 )
-def test_samplers_do_not_reach_the_tilted_laws(sampler, w, expected):
+def test_samplers_do_not_reach_the_tilted_distributions(sampler, w, expected):
     """mean_y, var_x, var_y of class 0 at r = 2, s = 1, as 40,000 samples gave them elsewhere; here 1,000."""
     n = 1000
     model = tfg.CFG(tilted.triangle(2.0).class_denoiser(tfg.VPTruncatedCosine()), w)
@@ -56,23 +56,25 @@ def test_samplers_do_not_reach_the_tilted_laws(sampler, w, expected):
         assert abs(got - want) < 5.0 * want * np.sqrt(2.0 / n) + 0.01
 
 
-def test_log_snr_law(x64):
+def test_log_snr_distribution(x64):
     """-2 log tan(a u + b): 20 at u = 0, 0 at 1/2, -20 at 1; the truncated cosine has it as its own log-SNR."""
-    law, schedule = tfg.CosineLogSNR(), tfg.VPTruncatedCosine()
+    distribution, schedule = tfg.CosineLogSNR(), tfg.VPTruncatedCosine()
     u = jnp.linspace(0.0, 1.0, 9)
-    l = law.log_snr(u, -20.0)  # noqa: E741
+    l = distribution.log_snr(u, -20.0)  # noqa: E741
     np.testing.assert_allclose(l[jnp.array([0, 4, 8])], [20.0, 0.0, -20.0], atol=1e-9)
     b = np.arctan(np.exp(-10.0))
     np.testing.assert_allclose(l[1:-1], -2.0 * np.log(np.tan((np.arctan(np.exp(10.0)) - b) * u + b))[1:-1], atol=1e-9)
-    level = schedule.level(law.times(schedule, u))
+    level = schedule.level(distribution.times(schedule, u))
     np.testing.assert_allclose(level.log_snr, l, atol=1e-9)
     np.testing.assert_allclose(level.alpha**2 + level.sigma**2, 1.0, atol=1e-14)
     np.testing.assert_allclose(level.alpha**2, jax.nn.sigmoid(l), rtol=1e-9)
     np.testing.assert_allclose(schedule.level(1.0).log_snr, -20.0, atol=1e-9)
     assert schedule.sigma(0.0) == 0.0 and schedule.alpha(0.0) == 1.0
-    grid = law(schedule, 5)
+    grid = distribution(schedule, 5)
     assert grid.shape == (6,) and grid[-1] == 0.0
-    np.testing.assert_allclose(schedule.log_snr(grid[:-1]), law.log_snr(jnp.linspace(1.0, 0.0, 5), -20.0), atol=1e-9)
+    np.testing.assert_allclose(
+        schedule.log_snr(grid[:-1]), distribution.log_snr(jnp.linspace(1.0, 0.0, 5), -20.0), atol=1e-9
+    )
     cosine = tfg.VPCosine()
     np.testing.assert_allclose(tfg.CosineLogSNR(log_snr_min=None)(cosine, 5)[0], cosine.t_start, rtol=1e-9)
 
@@ -112,7 +114,7 @@ def _constant(params, x, t, cond):
 
 
 def test_the_sampler_of_the_paper_returns_the_data_at_w_zero(x64):
-    """N(m, s^2) comes back to discretisation error, ends included; v makes no difference in the limit."""
+    """N(m, s^2) comes back to discretization error, ends included; v makes no difference in the limit."""
     steps, m, s = 256, 0.7, 0.5
     data = tfg.analytic.gaussian([m], [[s**2]])
     basis = np.concatenate([np.zeros((1, steps + 1)), np.eye(steps + 1)])
@@ -133,27 +135,29 @@ def test_the_sampler_of_the_paper_returns_the_data_at_w_zero(x64):
     np.testing.assert_allclose(widths, s**2, rtol=0.035)  # 3 % at 256 steps
 
 
-def test_training_draws_the_log_snr_law():
-    """Algorithm 1: times of the law, labels dropped, noise predicted."""
+def test_training_draws_the_log_snr_distribution():
+    """Algorithm 1: times of the distribution, labels dropped, noise predicted."""
     seen = {}
 
     def apply(params, x, t, label):
         seen.update(t=np.asarray(t), label=np.asarray(label))
         return jnp.zeros_like(x)
 
-    law, schedule, n = tfg.CosineLogSNR(), tfg.VPTruncatedCosine(), 2000
+    distribution, schedule, n = tfg.CosineLogSNR(), tfg.VPTruncatedCosine(), 2000
     options = {"num_classes": 10, "network_time": unit_time, "p_uncond": 0.2}
-    loss_fn = diffusion_loss(apply, schedule, "eps", time_law=law, **options)
+    loss_fn = diffusion_loss(apply, schedule, "eps", time_distribution=distribution, **options)
     batch = {"image": np.ones((n, 2, 2, 1), np.float32), "label": np.zeros(n, np.int32)}
     loss, _ = loss_fn({}, batch, jax.random.key(0))
     np.testing.assert_allclose(loss, 1.0, rtol=0.05)  # E |eps|^2
     log_snr = np.sort(np.asarray(schedule.log_snr(jnp.asarray(seen["t"]))))[::-1]
-    quantiles = np.asarray(law.log_snr(jnp.linspace(0.1, 0.9, 9), -20.0))
+    quantiles = np.asarray(distribution.log_snr(jnp.linspace(0.1, 0.9, 9), -20.0))
     np.testing.assert_allclose(log_snr[(n * np.linspace(0.1, 0.9, 9)).astype(int)], quantiles, atol=0.01)
     assert 0.17 < np.mean(seen["label"] == 10) < 0.23
-    assert law.times(tfg.VPCosine(), jnp.array([0.5, 1.0]))[1] == jnp.float32(0.999)  # no later than sampling starts
-    with pytest.raises(ValueError, match="t_min=0.1 has no effect with a time_law"):
-        diffusion_loss(apply, schedule, "eps", time_law=law, t_min=0.1, **options)
+    assert distribution.times(tfg.VPCosine(), jnp.array([0.5, 1.0]))[1] == jnp.float32(
+        0.999
+    )  # no later than sampling starts
+    with pytest.raises(ValueError, match="t_min=0.1 has no effect with a time_distribution"):
+        diffusion_loss(apply, schedule, "eps", time_distribution=distribution, t_min=0.1, **options)
 
 
 def test_grid_and_schedule_go_through_json():

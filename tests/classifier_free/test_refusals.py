@@ -76,10 +76,10 @@ def test_one_number_a_sample_in_every_place():
     np.testing.assert_allclose(draw(mixed), jnp.stack([draw(each[0])[0], draw(each[1])[1]]), rtol=1e-5, atol=1e-6)
 
 
-def test_a_model_without_null_condition_is_told_of_marginalisation():
+def test_a_model_without_null_condition_is_told_of_marginalization():
     for transform in (tfg.CFG, tfg.APG, tfg.CFGPlusPlus, tfg.RescaledCFG, tfg.CFGZeroStar):
-        refused(r"no null condition; marginalise .*Marginalised\(", transform(network(null=False), 1.0))
-    with pytest.raises(ValueError, match="marginalise"):
+        refused(r"no null condition; marginalize .*Marginalized\(", transform(network(null=False), 1.0))
+    with pytest.raises(ValueError, match="marginalize"):
         tfg.implicit_classifier_score(network(null=False), jnp.ones(3), 0.5, jnp.int32(0))
     tfg.CFG(network(null=False), 1.0, negative=1).check(True, 2)  # needs none
 
@@ -142,4 +142,4 @@ def test_a_weak_model_of_another_kind():
     refused("weak is on EDM", tfg.Autoguidance(MODEL, network(tfg.EDM())))
     refused("weak has memory", tfg.Autoguidance(MODEL, tfg.APG(MODEL)))
     plain = tfg.from_fn(lambda p, x, t, c: x, None, tfg.VPLinear(), prediction="eps", shape=(3,))
-    refused("no classes to marginalise", tfg.Marginalised(plain, jax.tree_util.Partial(_near)))
+    refused("no classes to marginalize", tfg.Marginalized(plain, jax.tree_util.Partial(_near)))

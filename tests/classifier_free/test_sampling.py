@@ -1,4 +1,4 @@
-"""Transforms inside the sampler: laws in closed form, memory that moves once a step, other guidance on top."""
+"""Transforms inside the sampler: distributions in closed form, memory that moves once a step, other guidance on top."""
 
 import dataclasses
 
@@ -10,20 +10,24 @@ from gaussian_classes import T_NEXT, T, network, triangle
 
 import tfg_jax as tfg
 from tfg_jax.samplers.rules import straight
-from tfg_jax.tasks import guided_laws
+from tfg_jax.tasks import guided_distributions
 
 ONE = jnp.zeros(1, jnp.int32)
 
 
 @pytest.mark.parametrize("gamma", [2.0, 3.0])
-def test_laws_of_guided_gaussians(gamma, x64):
-    """Neither sampler reaches the tilted law; each has its own."""
+def test_distributions_of_guided_gaussians(gamma, x64):
+    """Neither sampler reaches the tilted distribution; each has its own."""
     grid = tfg.Karras(0.002)
-    ode = guided_laws.sampled_variance(gamma, tfg.Heun(steps=300, grid=grid))
-    sde = guided_laws.sampled_variance(gamma, tfg.DDPM(steps=1000, grid=grid))
+    ode = guided_distributions.sampled_variance(gamma, tfg.Heun(steps=300, grid=grid))
+    sde = guided_distributions.sampled_variance(gamma, tfg.DDPM(steps=1000, grid=grid))
     exact = {2.0: (0.5, 0.58333, 0.66667), 3.0: (0.25, 0.3875, 0.5)}[gamma]
-    laws = (guided_laws.ode_variance, guided_laws.sde_variance, guided_laws.tilted_variance)
-    np.testing.assert_allclose([law(gamma) for law in laws], exact, rtol=1e-4)
+    distributions = (
+        guided_distributions.ode_variance,
+        guided_distributions.sde_variance,
+        guided_distributions.tilted_variance,
+    )
+    np.testing.assert_allclose([distribution(gamma) for distribution in distributions], exact, rtol=1e-4)
     np.testing.assert_allclose(ode, exact[0], rtol=1e-3)
     np.testing.assert_allclose(sde, exact[1], rtol=0.02)
 
@@ -91,10 +95,12 @@ def test_memory_moves_once_a_step_and_rests_within_it(kind, x64):
 
     def heun(bound, x, t, t_next, label):
         now, next = (bound.schedule.level(time) for time in (t, t_next))
-        clean = bound(x, t, label)
-        ahead = straight(clean, next)
-        slope = 0.5 * (clean.eps + bound(ahead, t_next, label).eps)
-        return next.alpha * (x / now.alpha + (next.sigma / next.alpha - now.sigma / now.alpha) * slope), clean.memory
+        denoised = bound(x, t, label)
+        ahead = straight(denoised, next)
+        gradient = 0.5 * (denoised.eps + bound(ahead, t_next, label).eps)
+        return next.alpha * (
+            x / now.alpha + (next.sigma / next.alpha - now.sigma / now.alpha) * gradient
+        ), denoised.memory
 
     out = run(model, tfg.Heun, cond).x
     for x, label, got in zip(start(), cond, out, strict=True):
@@ -114,8 +120,8 @@ def test_memory_rests_over_recurrences(x64):
         ahead = straight(bound(x, t, label), next)
         ratio = now.alpha / next.alpha
         back = ratio * ahead + jnp.sqrt(now.sigma**2 - ratio**2 * next.sigma**2) * z
-        clean = bound(back, t, label)
-        return straight(clean, next), clean.memory
+        denoised = bound(back, t, label)
+        return straight(denoised, next), denoised.memory
 
     for x, label, draws, got in zip(start(), cond, renoise, out, strict=True):
         np.testing.assert_allclose(got, by_hand(model, x, step, [label] * 3, draws[:, 0]), atol=1e-11)
@@ -132,9 +138,9 @@ def test_training_free_guidance_sees_the_guided_model(x64):
     )  # fmt: skip
     now, next = (model.schedule.level(time) for time in (T, T_NEXT))
     for x, label, got in zip(start(), cond, out.x, strict=True):
-        slope = jax.grad(lambda x, label=label: _near(None, model(x, T, label).x0, jnp.ones(3)))(x)
+        gradient = jax.grad(lambda x, label=label: _near(None, model(x, T, label).x0, jnp.ones(3)))(x)
         # One step: rho_t = rho; the shift of the TFG paper is rho_t grad / sqrt(a_t / a_next), VP schedule.
-        expected = straight(model(x, T, label), next) + 0.4 * slope / jnp.sqrt(now.abar / next.abar)
+        expected = straight(model(x, T, label), next) + 0.4 * gradient / jnp.sqrt(now.abar / next.abar)
         np.testing.assert_allclose(got, expected, atol=1e-11)
     assert np.asarray(out.cost.forwards).tolist() == [2, 2] and np.asarray(out.cost.pullbacks).tolist() == [2, 2]
 
@@ -212,8 +218,8 @@ def test_weights_are_traced_and_can_be_differentiated(x64):
     first = total(0.5)
     before = len(traced)
     assert total(0.7) != first and len(traced) == before
-    slope = jax.grad(total)(0.5)
-    np.testing.assert_allclose(slope, (total(0.5 + 1e-6) - total(0.5 - 1e-6)) / 2e-6, rtol=1e-6)
+    gradient = jax.grad(total)(0.5)
+    np.testing.assert_allclose(gradient, (total(0.5 + 1e-6) - total(0.5 - 1e-6)) / 2e-6, rtol=1e-6)
 
 
 def test_inversion_follows_the_guided_flow(x64):

@@ -52,7 +52,7 @@ def test_help_shows_what_every_method_is_tuned_to(command, capsys):
     tuned = said.partition("Tuned: ")[2].partition(" (default")[0].rstrip(".")
     told = {name: rest for part in tuned.split("; ") for names, rest in [_method_and_settings(part)] for name in names}
     for name, preset in (LABEL_PRESETS if command == "sample" else INVERSE_PRESETS).items():
-        own = {"strength", "rho", "mu", "smoothing", "rate", "weight", "regulariser", "iterations", "n_iter", "n_mc"}
+        own = {"strength", "rho", "mu", "smoothing", "rate", "weight", "regularizer", "iterations", "n_iter", "n_mc"}
         fields = {f.name: f.default for f in dataclasses.fields(preset) if f.name in SETTINGS}  # type: ignore[arg-type]
         values = {key: getattr(preset, key) for key, default in fields.items()
                   if key in own or getattr(preset, key) != default}  # fmt: skip
@@ -72,12 +72,12 @@ def _method_and_settings(part: str) -> tuple[list[str], str]:
 
 def test_help_begins_with_the_request_and_goes_by_groups(capsys):
     for command, first in (("sample", "--method"), ("solve", "--problem"), ("compare", "--methods"),
-                           ("optimise", "--reward"), ("study", "--part")):  # fmt: skip
+                           ("optimize", "--reward"), ("study", "--part")):  # fmt: skip
         assert main([command, "--help"]) == 0
         said = capsys.readouterr().out
         titles = re.findall(r"([\w-]+) options", said)
         assert len(titles) >= 2 and said.index(first) < said.index("--output") < said.index(f"{titles[1]} options")
-        assert "default: tuned" in said or command in ("compare", "optimise", "study")
+        assert "default: tuned" in said or command in ("compare", "optimize", "study")
 
 
 def test_help_imports_no_jax():
@@ -133,7 +133,7 @@ def test_a_dry_run_of_compare_compiles_one_program(tiny, tmp_path, monkeypatch, 
     assert said.count("12.5") == 1 and "the costliest" in said and not (tmp_path / "run").exists()
 
 
-def test_the_memory_of_a_program_is_told_without_optimising_it():
+def test_the_memory_of_a_program_is_told_without_optimizing_it():
     program, x = (lambda x: jnp.linalg.norm(jnp.tanh(x @ x) @ x)), jnp.ones((64, 64))
     wanted = memory_of(jax.jit(program).lower(x).compile())
     assert wanted is not None and runs.compiled_memory(program, x) == pytest.approx(wanted / 1e6)

@@ -174,10 +174,10 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(tiny, tmp_path, monkeypatch
 
 def test_a_horizon_is_part_of_cost_and_configuration(tiny, finished, monkeypatch, capsys):
     monkeypatch.setattr(runs, "_memory", lambda *_: None)
-    look = ["--horizon", "0.5", "--lookahead-steps", "2", "--solver", "heun"]
-    assert main(["sample", *tiny, *look, "--dry-run"]) == 0
+    evaluation = ["--horizon", "0.5", "--lookahead-steps", "2", "--solver", "heun"]
+    assert main(["sample", *tiny, *evaluation, "--dry-run"]) == 0
     assert " 50 " in capsys.readouterr().out  # 5 samples, 2 steps, 5 forwards
-    assert main(["sample", *tiny, *look, "--out", str(finished)]) == 2
+    assert main(["sample", *tiny, *evaluation, "--out", str(finished)]) == 2
     assert "lookahead" in capsys.readouterr().err
 
 
@@ -262,7 +262,7 @@ def test_mistakes_are_one_sentence_and_exit_2(extra, said, tiny, tmp_path, monke
             "other",
             "evaluator='other' reads images of 8 x 8 x 1, but the model samples 28 x 28",
         ),
-        ("optimise", "--model", "colour", "guide='guide' reads images of 28 x 28 x 1, but the model samples 8 x 8 x 3"),
+        ("optimize", "--model", "colour", "guide='guide' reads images of 28 x 28 x 1, but the model samples 8 x 8 x 3"),
         ("compare", "--model", "plain", "has no classes of its own, the classifiers have 10; the method conditional"),
     ],
 )
@@ -272,9 +272,9 @@ def test_networks_that_do_not_fit_are_noticed_before_anything_runs(
 ):
     monkeypatch.chdir(tmp_path)
     given = {"--model": "model", "--guide": "guide", "--evaluator": "evaluator", option: network}
-    given = {key: given[key] for key in given if (command, key) != ("optimise", "--evaluator")}
+    given = {key: given[key] for key in given if (command, key) != ("optimize", "--evaluator")}
     args = [word for key, name in given.items() for word in (key, str(weights / name))]
-    args += ["--reward", "class"] if command == "optimise" else []
+    args += ["--reward", "class"] if command == "optimize" else []
     assert main([command, *args, *dry]) == 2
     heard = capsys.readouterr().err
     assert said in heard and len(heard.strip().splitlines()) == 1 and not list(tmp_path.iterdir())

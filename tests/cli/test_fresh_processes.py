@@ -7,9 +7,9 @@ from pathlib import Path
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "stress"
 
 
-def test_optimise_runs_again_and_resumes(weights):
+def test_optimize_runs_again_and_resumes(weights):
     """Each process compiles its first program under a trace, where tests that share a process never look."""
-    command = [str(SCRIPTS / "commands.py"), "--only", "optimise", "--weights", str(weights)]
+    command = [str(SCRIPTS / "commands.py"), "--only", "optimize", "--weights", str(weights)]
     run = subprocess.run([sys.executable, *command], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout
 

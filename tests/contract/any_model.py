@@ -49,23 +49,23 @@ class AnySchedule:
 
 @struct.dataclass
 class Around:
-    """A schedule seen from one time: its values and slopes there, evaluated once for all networks."""
+    """A schedule seen from one time: its values and gradients there, evaluated once for all networks."""
 
     t: jax.Array
     at: tuple[jax.Array, jax.Array]
-    slope: tuple[jax.Array, jax.Array]
+    gradient: tuple[jax.Array, jax.Array]
     t_start = 1.0
 
     def alpha(self, t):
-        return self.at[0] + self.slope[0] * (t - self.t)
+        return self.at[0] + self.gradient[0] * (t - self.t)
 
     def sigma(self, t):
-        return self.at[1] + self.slope[1] * (t - self.t)
+        return self.at[1] + self.gradient[1] * (t - self.t)
 
     def t_of_log_snr(self, log_snr):
         """Where the straight continuation of alpha / sigma has this log-SNR."""
         ratio = jnp.exp(0.5 * log_snr)
-        return self.t + (ratio * self.at[1] - self.at[0]) / (self.slope[0] - ratio * self.slope[1])
+        return self.t + (ratio * self.at[1] - self.at[0]) / (self.gradient[0] - ratio * self.gradient[1])
 
     def level(self, t):
         return tfg.Level(t, self.alpha(t), self.sigma(t))
@@ -80,8 +80,8 @@ class AnyPrediction(tfg.Denoiser):
 
     def __call__(self, x, t, cond=None):
         values = lambda t: (lambda level: (level.alpha, level.sigma))(self.schedule.level(t))  # noqa: E731
-        at, slope = jax.jvp(values, (t,), (jnp.ones_like(t),))
-        around = Around(jnp.asarray(t), at, slope)
+        at, gradient = jax.jvp(values, (t,), (jnp.ones_like(t),))
+        around = Around(jnp.asarray(t), at, gradient)
         x0 = problems.posterior_mean(x, *at)
         eps = (x - at[0] * x0) / at[1]
 

@@ -135,7 +135,7 @@ METHODS = {
         class_objective, LABELS,
     ),
     "dps": (lambda s: tfg.DPS(strength=s), class_objective, LABELS),
-    "dps_residual": (lambda s: tfg.DPS(strength=s, normalise="residual"), residual_objective, MEASUREMENTS),
+    "dps_residual": (lambda s: tfg.DPS(strength=s, normalize="residual"), residual_objective, MEASUREMENTS),
     "pigdm": (lambda s: tfg.PiGDM(strength=s), gaussian_objective, MEASUREMENTS),
     "lgd": (lambda s: tfg.LGD(strength=s, n_mc=2), class_objective, LABELS),
     "freedom": (lambda s: tfg.FreeDoM(strength=s, n_recur=2), class_objective, LABELS),

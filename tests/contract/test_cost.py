@@ -79,7 +79,7 @@ class Residual:
     def residual_norm(self, x0, target):
         return jnp.sqrt(jnp.sum((x0 - 0.5) ** 2) + 1e-3)
 
-    def measurement_slope(self, x0, target, variance):
+    def measurement_gradient(self, x0, target, variance):
         return jax.grad(_value)(x0)
 
     def __call__(self, x0, target):
@@ -101,7 +101,7 @@ RUNS = {
     "tfg_no_mu": (tfg.TFG(mu=None, smoothing=0.1, n_mc=2), DDIM, None),
     "tfg_nothing": (tfg.TFG(rho=None, mu=None), DDIM, None),
     "dps": (tfg.DPS(strength=0.1), DDIM, None),
-    "dps_residual": (tfg.DPS(strength=0.1, normalise="residual"), DDIM, None),
+    "dps_residual": (tfg.DPS(strength=0.1, normalize="residual"), DDIM, None),
     "pigdm": (tfg.PiGDM(strength=0.1), DDIM, None),
     "pigdm_score": (tfg.PiGDM(strength=0.1, weighting="score"), DDIM, None),
     "gradient": (tfg.GradientGuidance(), DDIM, None),

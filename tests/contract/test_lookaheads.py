@@ -1,4 +1,5 @@
-"""Guidance through longer lookaheads: the unguided law at strength 0, real costs, one trace, samples of their own."""
+"""Guidance through longer lookaheads: the unguided distribution at strength 0, real costs, one trace, samples of their
+own."""
 
 from typing import Any
 
@@ -30,7 +31,7 @@ def draw(method, strength, lookahead, dtype=jnp.float64, model=None, **changes):
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in ("classifier", "tfg", "dps_residual")])
-def test_strength_zero_is_the_unguided_law_at_every_horizon(method, x64):
+def test_strength_zero_is_the_unguided_distribution_at_every_horizon(method, x64):
     """And strength 1 is another sample at each of them, horizon 0 that of Tweedie."""
     solve = jax.vmap(lambda h, s: draw(method, s, tfg.TruncatedSolve(h, 1)).x, (0, 0))
     x = solve(jnp.asarray([*HORIZONS, *HORIZONS]), jnp.asarray([0.0] * 3 + [0.5] * 3))
@@ -62,7 +63,7 @@ def test_a_sweep_over_horizon_strength_and_target_traces_once():
     np.testing.assert_allclose(swept, jnp.stack([other.x for other in others[:3]]), rtol=1e-4, atol=1e-5)
 
 
-# lookahead -> forwards of a look, pullbacks of a pullback, forwards it repeats; with 3 steps.
+# lookahead -> forwards of an evaluation, pullbacks of a pullback, forwards it repeats; with 3 steps.
 COSTS = {
     "tweedie": (tfg.Tweedie(), 1, 1, 0),
     "euler": (tfg.TruncatedSolve(0.5, 3, "euler"), 4, 4, 0),
@@ -106,9 +107,9 @@ def test_the_cost_is_the_real_one(name):
 
 def test_what_is_not_pulled_back_is_not_repeated():
     """MPGD takes no pullback; a method with recurrences takes one each."""
-    look = tfg.TruncatedSolve(0.5, 4, remat="step")
-    assert tfg.upper_cost(tfg.MPGD(), look, tfg.DDIM(10)).forwards == 90
-    cost = tfg.upper_cost(tfg.FreeDoM(n_recur=3), look, tfg.DDIM(10))
+    evaluation = tfg.TruncatedSolve(0.5, 4, remat="step")
+    assert tfg.upper_cost(tfg.MPGD(), evaluation, tfg.DDIM(10)).forwards == 90
+    cost = tfg.upper_cost(tfg.FreeDoM(n_recur=3), evaluation, tfg.DDIM(10))
     assert (cost.forwards, cost.pullbacks) == (30 * (9 + 8), 270)
     calls = [tfg.TruncatedSolve(h, max(1, int(np.ceil(8 * h)))).cost.forwards for h in (0.0, 0.3, 0.6, 1.0)]
     assert calls == sorted(set(calls))
@@ -140,8 +141,8 @@ def test_a_mapped_window_computes_both_sides_and_says_so(sampler):
         found.append(out)
     np.testing.assert_allclose(found[1].x, found[0].x, rtol=1e-5, atol=1e-6)
     assert np.all(found[1].cost.pullbacks > found[0].cost.pullbacks)
-    slope = jax.grad(lambda s: jnp.sum(draw("dps", s, None, jnp.float32, window=(-3.0, 9.0)).x))(0.3)
-    assert np.isfinite(slope)
+    gradient = jax.grad(lambda s: jnp.sum(draw("dps", s, None, jnp.float32, window=(-3.0, 9.0)).x))(0.3)
+    assert np.isfinite(gradient)
 
 
 def test_samples_do_not_meet_in_a_lookahead(x64):

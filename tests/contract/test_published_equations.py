@@ -22,7 +22,7 @@ GRIDS = {
 }
 
 
-def softmax_slope(u, target):
+def softmax_gradient(u, target):
     e = np.exp(u - u.max())
     return np.eye(len(u))[target] - e / e.sum()
 
@@ -34,7 +34,7 @@ class Published:
         self.kind, self.o, self.target, self.tape, self.clip = kind, o, target, tape, clip
 
     def grad_f(self, y):
-        return W.T @ softmax_slope(W @ y + BIAS, self.target)
+        return W.T @ softmax_gradient(W @ y + BIAS, self.target)
 
     def smooth_grad(self, y, deltas):
         """grad of logsumexp_j f(y + delta_j): a softmax-weighted mean."""

@@ -20,7 +20,7 @@ N_MC = 3
 
 @pytest.fixture
 def step(x64):
-    """``guidance -> (displacement added by it (2, D), a, a_next, |f| at the clean estimate)``."""
+    """``guidance -> (displacement added by it (2, D), a, a_next, |f| at the denoised estimate)``."""
     schedule = problems.schedules()["vp_linear"]
     model = problems.denoiser(schedule)
     tape = problems.tape(1, n_mc=N_MC)

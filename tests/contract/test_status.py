@@ -176,7 +176,7 @@ def labelled(schedule, x, t, cond):
 
 
 def test_record_keeps_chosen_states_and_summaries():
-    summary = lambda ctx: {"t": ctx.now.t, "norm": jnp.linalg.norm(ctx.x), "value": ctx.objective(ctx.clean.x0)}  # noqa: E731
+    summary = lambda ctx: {"t": ctx.now.t, "norm": jnp.linalg.norm(ctx.x), "value": ctx.objective(ctx.denoised.x0)}  # noqa: E731
     every = draw([NEVER] * 3, "mpgd", record=tfg.Record(steps=(0, 1, 2, 3)))
     some = draw([NEVER] * 3, "mpgd", record=tfg.Record(steps=(3, 1), summary=summary))
     assert some.info["x"].shape == some.info["x0"].shape == (3, 2, D)

@@ -164,10 +164,10 @@ def test_gradient_through_sample(method, x64):
         return jnp.sum(jnp.sin(draw(method, s, **changes).x))
 
     both = jax.jit(jax.value_and_grad(total))
-    slope, h = both(0.4)[1], 1e-5
+    gradient, h = both(0.4)[1], 1e-5
     expected = (both(0.4 + h)[0] - both(0.4 - h)[0]) / (2 * h)
-    assert np.isfinite(slope) and abs(expected) > 1e-4
-    np.testing.assert_allclose(slope, expected, rtol=1e-6)
+    assert np.isfinite(gradient) and abs(expected) > 1e-4
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6)
 
 
 def test_no_key_is_used_twice(key_reuse):

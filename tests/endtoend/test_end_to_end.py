@@ -1,4 +1,4 @@
-"""Source and control optimisation: exact discrete gradients, the right regulariser, stops that stop, honest costs."""
+"""Source and control optimization: exact discrete gradients, the right regularizer, stops that stop, honest costs."""
 
 from collections import Counter
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 import tfg_jax as tfg
 from tfg_jax.endtoend.controls import controlled
-from tfg_jax.endtoend.descend import lbfgs, minimise
+from tfg_jax.endtoend.descend import lbfgs, minimize
 from tfg_jax.endtoend.source import chi_energy
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.ode import Tableau, tableau_of
@@ -45,8 +45,8 @@ def run(method, n=2, **options: Any):
     return tfg.end_to_end(KEY, MODEL, method, **given)
 
 
-def test_the_regulariser_is_least_on_the_shell(x64):
-    """R = ||z||^2/2 - (d - 1) log ||z||: slope 0 at ||z|| = sqrt(d - 1), curvature 2 along it, -log chi density."""
+def test_the_regularizer_is_least_on_the_shell(x64):
+    """R = ||z||^2/2 - (d - 1) log ||z||: gradient 0 at ||z|| = sqrt(d - 1), curvature 2 along it, -log chi density."""
     z = jnp.asarray(np.random.default_rng(0).standard_normal(5))
     on_shell = z / jnp.linalg.norm(z) * 2.0
     np.testing.assert_allclose(jax.grad(chi_energy)(on_shell), 0.0, atol=1e-14)
@@ -125,7 +125,7 @@ def test_diffrax_gives_the_same_controls(kind, solver, adjoint, x64):
     rng = np.random.default_rng(2)
     z, controls = jnp.asarray(rng.standard_normal(D)), jnp.asarray(0.3 * rng.standard_normal((4, D)))
 
-    def value_and_slope(method):
+    def value_and_gradient(method):
         def total(controls):
             x, penalty = method.problem(Conditioned(model), levels, z)[1](controls)
             return penalty + jnp.sum(x**3)
@@ -134,11 +134,11 @@ def test_diffrax_gives_the_same_controls(kind, solver, adjoint, x64):
         jax.effects_barrier()
         return found
 
-    expected = value_and_slope(tfg.Controls(4, kind, 0.3, solver=ours, remat="none"))
+    expected = value_and_gradient(tfg.Controls(4, kind, 0.3, solver=ours, remat="none"))
     calls.clear()
     method = tfg.Controls(4, kind, 0.3, solver=theirs, adjoint=adjoint)
     method.check()
-    got = value_and_slope(method)
+    got = value_and_gradient(method)
     np.testing.assert_allclose(got[0], expected[0], rtol=1e-12)
     np.testing.assert_allclose(got[1], expected[1], rtol=1e-12, atol=1e-13)
     assert calls["forwards"] <= method.closure.forwards
@@ -202,7 +202,7 @@ def test_both_networks_of_a_transform_are_counted():
         np.testing.assert_array_equal(found.cost.forwards, bound.forwards)
 
 
-def test_any_optimiser_and_a_start_of_ones_own():
+def test_any_optimizer_and_a_start_of_ones_own():
     """Gradient descent from an inversion: each step lowers the loss; blend 0 forgets the start."""
     solve = tfg.TruncatedSolve(1.0, 3, "heun")
     start = tfg.invert(MODEL, jnp.asarray(GOAL), steps=40).x
@@ -240,7 +240,7 @@ def cliff(z):
 def test_a_sample_that_is_done_stops():
     """A converged or non-finite one takes no further evaluations, changes no more, and does not touch the others."""
     starts = jnp.asarray(np.array([[0.5, 1.0], [9.0, 1.0], [1.0, 1.0], [-40.0, 30.0]], np.float32))
-    descend = lambda opt, k: jax.jit(jax.vmap(lambda z: minimise(cliff, z, opt, k, 1e-4)))(starts)  # noqa: E731
+    descend = lambda opt, k: jax.jit(jax.vmap(lambda z: minimize(cliff, z, opt, k, 1e-4)))(starts)  # noqa: E731
     for optimizer, iterations in ((lbfgs(20), 20), (optax.sgd(0.25), 40)):
         found = descend(optimizer, iterations)
         np.testing.assert_array_equal(found.status.code, [0, 1, 0, 0])
@@ -251,9 +251,9 @@ def test_a_sample_that_is_done_stops():
 
 
 def test_a_rate_is_the_step_size_and_traced():
-    """A sweep of rates compiles once, and each is the optimiser of that step size."""
+    """A sweep of rates compiles once, and each is the optimizer of that step size."""
     start = jnp.asarray([0.5, 1.5])
-    sweep = jax.jit(jax.vmap(lambda rate: minimise(cliff, start, optax.sgd(1.0), 3, 0.0, rate).variable))
+    sweep = jax.jit(jax.vmap(lambda rate: minimize(cliff, start, optax.sgd(1.0), 3, 0.0, rate).variable))
     found = sweep(jnp.asarray([0.1, 0.25]))
     for variable, size in zip(found, (0.1, 0.25), strict=True):
         np.testing.assert_allclose(variable, 1.0 + (start - 1.0) * (1.0 - 2.0 * size) ** 3, rtol=1e-5)
@@ -275,9 +275,9 @@ def test_what_is_refused():
         (bad, {}, "horizon=2.0? must be"),
         (tfg.DFlow(tfg.TruncatedSolve(jacobian="identity")), {}, "does not reach the source; use 'full'"),
         (tfg.DFlow(iterations=0), {}, "iterations=0 must be"),
-        (tfg.DFlow(regulariser=-1.0), {}, "regulariser=-1.0? must be"),
+        (tfg.DFlow(regularizer=-1.0), {}, "regularizer=-1.0? must be"),
         (tfg.DFlow(optimizer=SGD, line_search=3), {}, "line_search=3 is of L-BFGS, which optimizer replaces"),
-        (tfg.DFlow(optimizer="adam"), {}, "optimizer='adam' is not an optax optimiser"),
+        (tfg.DFlow(optimizer="adam"), {}, "optimizer='adam' is not an optax optimizer"),
         (tfg.DFlow(optimizer=STORING), {}, "store_grad=True; make it with store_grad=False"),
         (tfg.DFlow(rate=0.1, line_search=3), {}, "line_search=3 is of L-BFGS, which rate replaces"),
         (tfg.Controls(optimizer=lbfgs(3), rate=0.1), {}, "no effect on an optimizer with a line search"),

@@ -54,11 +54,11 @@ def two_lumps():
 def edited(guidance, data, point, x, g, y):
     """The guided (eps, x0) of one step, and the plain ones."""
     level = point.level(0.5)
-    model = lambda x, t: data.clean(x, level)  # noqa: E731
+    model = lambda x, t: data.denoised(x, level)  # noqa: E731
     ctx = StepContext(
         x=x, now=level, next=level, index=jnp.asarray(0), cond=None, noise=None,  # type: ignore[arg-type]
         denoise=model, lookahead=Tweedie(), clip=None, objective=tfg.objectives.linear(), target=(g, y),
-        rule=lambda ctx, clean: Next((clean.eps, clean.x0), None, Cost()),  # type: ignore[arg-type]
+        rule=lambda ctx, denoised: Next((denoised.eps, denoised.x0), None, Cost()),  # type: ignore[arg-type]
     )  # fmt: skip
     return guidance.step(ctx, None, None)[0].x, model(x, level.t)
 
@@ -166,7 +166,7 @@ def asked(n=4, seed=7):
 @pytest.mark.parametrize(("data", "steps"), [(in_plane, 20), (two_lumps, 3)], ids=["gaussian", "mixture"])
 def test_samples_of_look_ahead_stay_in_the_subspace(data, steps):
     out = draw(LOOK_AHEAD, asked(), data=data, steps=steps)
-    assert float(tfg.optimise.off_support(out.x, jnp.asarray(basis(6, 2))).max()) < 1e-12
+    assert float(tfg.optimize.off_support(out.x, jnp.asarray(basis(6, 2))).max()) < 1e-12
 
 
 def test_naive_samples_leave_it_by_the_last_steps_guidance():
@@ -215,7 +215,7 @@ def test_constant_zero_is_zero_and_constants_are_the_formula_without_its_denomin
         np.testing.assert_array_equal(off.x, draw(None, (g, y), x64=False).x)
     point, rng = Point(0.8, 0.6), np.random.default_rng(0)
     x, one, level = jnp.asarray(rng.standard_normal(6)), g[0], point.level(0.5)
-    gap = jax.jit(lambda x: 1.3 - one @ in_plane().clean(x, level).x0)
+    gap = jax.jit(lambda x: 1.3 - one @ in_plane().denoised(x, level).x0)
     for guidance, expected in (
         (tfg.GradientGuidance(beta="constant", beta_coef=0.3), -0.3 * 2.0 * gap(x) * jax.jit(jax.grad(gap))(x)),
         (tfg.NaiveGradientGuidance(beta="constant", beta_coef=0.3), 0.3 * gap(x) * one),
@@ -258,7 +258,7 @@ def one_round():
         return found
 
 
-def test_one_round_samples_the_conditional_law(one_round):
+def test_one_round_samples_the_conditional_distribution(one_round):
     """mean = Pg y / (s^2 + |Pg|^2), var = s^2 / (s^2 + |Pg|^2) along Pg, and 1 beside, up to the bias of DDPM."""
     total = 0.1**2 + 0.41**2
     mean, along, beside = one_round[100]

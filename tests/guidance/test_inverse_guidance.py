@@ -1,4 +1,4 @@
-"""Guidance of inverse problems against closed forms: PiGDM, DPS's normaliser, LGD's average, the exact posterior."""
+"""Guidance of inverse problems against closed forms: PiGDM, DPS's normalizer, LGD's average, the exact posterior."""
 
 import jax
 import jax.numpy as jnp
@@ -68,8 +68,8 @@ def test_the_published_weight():
     r2 = std**2 * now.sigma**2 / (now.sigma**2 + std**2 * now.alpha**2)
     inverse = np.linalg.inv(now.alpha**2 * COV + now.sigma**2 * np.eye(3))
     jacobian = now.alpha * COV @ inverse
-    clean = MEAN + jacobian @ (x[0] - now.alpha * MEAN)
-    g = jacobian.T @ A.T @ np.linalg.inv(r2 * A @ A.T + NOISE**2 * np.eye(2)) @ (Y - A @ clean)
+    denoised = MEAN + jacobian @ (x[0] - now.alpha * MEAN)
+    g = jacobian.T @ A.T @ np.linalg.inv(r2 * A @ A.T + NOISE**2 * np.eye(2)) @ (Y - A @ denoised)
     moved = one_step(tfg.PiGDM(0.7, data_std=std)) - one_step(tfg.PiGDM(0.0))
     np.testing.assert_allclose(moved, 0.7 * now.alpha * r2 * g, rtol=1e-9)
 
@@ -78,7 +78,7 @@ def plain_measurement(x):
     return jnp.asarray(A) @ x
 
 
-def test_a_plain_function_is_linearised_to_the_same_samples():
+def test_a_plain_function_is_linearized_to_the_same_samples():
     data = analytic.gaussian(MEAN, COV)
     by_matrix, by_function = (
         sampled(data, tfg.VPLinear(), tfg.PiGDM(1.0), objectives.gaussian_log_likelihood(operator, NOISE))
@@ -97,9 +97,9 @@ def test_the_exact_score_in_closed_form():
         S = level.alpha**2 * COV + level.sigma**2 * np.eye(3)
         jacobian = level.alpha * COV @ np.linalg.inv(S)
         cov = level.sigma**2 * COV @ np.linalg.inv(S)
-        clean = MEAN + jacobian @ (x - level.alpha * MEAN)
+        denoised = MEAN + jacobian @ (x - level.alpha * MEAN)
         gain = np.linalg.inv(NOISE**2 * np.eye(2) + A @ cov @ A.T)
-        expected = jacobian.T @ A.T @ gain @ (Y - A @ clean)
+        expected = jacobian.T @ A.T @ gain @ (Y - A @ denoised)
         np.testing.assert_allclose(jax.grad(objective)(x, jnp.asarray(Y), level), expected, rtol=1e-9)
 
 
@@ -111,22 +111,22 @@ def test_the_guided_flow_is_the_posterior():
     first, steps, left = 0.02, 200, 1e-6
     ds = (1.0 - left - first) / steps
 
-    def slope(x, s):
+    def gradient(x, s):
         level = tfg.Level(1.0 - s, s, 1.0 - s)
-        clean = data.clean(x, level)
-        eps = clean.eps - level.sigma * jax.grad(objective)(x, jnp.asarray(Y), level)
+        denoised = data.denoised(x, level)
+        eps = denoised.eps - level.sigma * jax.grad(objective)(x, jnp.asarray(Y), level)
         return (x - eps) / s  # x0 - eps with x0 = (x - sigma eps) / alpha
 
     def step(x, s):
-        k1 = slope(x, s)
-        k2 = slope(x + 0.5 * ds * k1, s + 0.5 * ds)
-        k3 = slope(x + 0.5 * ds * k2, s + 0.5 * ds)
-        k4 = slope(x + ds * k3, s + ds)
+        k1 = gradient(x, s)
+        k2 = gradient(x + 0.5 * ds * k1, s + 0.5 * ds)
+        k3 = gradient(x + 0.5 * ds * k2, s + 0.5 * ds)
+        k4 = gradient(x + ds * k3, s + ds)
         return x + ds / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4), None
 
     def solve(x):
         x = jax.lax.scan(step, x, first + ds * jnp.arange(steps))[0]
-        return x + left * slope(x, 1.0 - left)  # what is left to data moves the result as well, by all of 1e-6
+        return x + left * gradient(x, 1.0 - left)  # what is left to data moves the result as well, by all of 1e-6
 
     flow = jax.jit(jax.vmap(solve))
     out = np.asarray(flow(jnp.concatenate([jnp.zeros((1, 3)), jnp.eye(3)])))
@@ -148,7 +148,7 @@ def test_the_residual_norm_is_the_square_divided_by_its_root():
         np.testing.assert_allclose(jax.grad(norm)(x, jnp.asarray(Y)), expected, rtol=1e-12)
         np.testing.assert_array_equal(jax.grad(norm)(x, operator(x)), np.zeros(3))
     data = analytic.gaussian(MEAN, COV)
-    published = sampled(data, tfg.VPLinear(), tfg.DPS(0.5, normalise="residual"), square)
+    published = sampled(data, tfg.VPLinear(), tfg.DPS(0.5, normalize="residual"), square)
     unsquared = sampled(data, tfg.VPLinear(), tfg.FreeDoM(0.5, structure="constant"), norm)
     np.testing.assert_allclose(published.x, unsquared.x, rtol=1e-9)
 

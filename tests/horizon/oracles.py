@@ -13,7 +13,7 @@ LAM = 0.7  # variance of the scalar Gaussian of the tables
 FLOW = tfg.RectifiedFlow()
 
 
-def slope_factor(s, lam=LAM):
+def gradient_factor(s, lam=LAM):
     """``v = a(s) xbar`` of a centred Gaussian of variance lam."""
     return (s * lam - (1 - s)) / (s**2 * lam + (1 - s) ** 2)
 
@@ -23,13 +23,13 @@ def share(s, lam):
     return s**2 * lam / (s**2 * lam + (1 - s) ** 2)
 
 
-def whole_slope(s, lam):
+def whole_gradient(s, lam):
     """The gradient of the flow map to data with respect to xbar."""
     return np.sqrt(lam / (s**2 * lam + (1 - s) ** 2))
 
 
 def _linear(lam, x, t, cond):
-    return -slope_factor(1.0 - t, lam) * x
+    return -gradient_factor(1.0 - t, lam) * x
 
 
 def centred(lam):
@@ -53,13 +53,13 @@ def level_at(schedule, s):
 
 
 @jax.jit
-def look_at(model, lookahead, s, xbar):
+def lookahead_at(model, lookahead, s, xbar):
     """Estimate and derivative with respect to xbar, coordinate by coordinate, at straight-line time s."""
     level = level_at(model.schedule, s)
     scale = (level.alpha + level.sigma).astype(xbar.dtype)
-    look = lookahead(Conditioned(model), scale * xbar, level)
-    return look.x0, scale * look.pullback(jnp.ones_like(xbar)), look.clean
+    evaluation = lookahead(Conditioned(model), scale * xbar, level)
+    return evaluation.x0, scale * evaluation.pullback(jnp.ones_like(xbar)), evaluation.denoised
 
 
-looks = jax.jit(jax.vmap(look_at, (None, 0, None, None)))
-"""`look_at` of lookaheads stacked on their horizon."""
+lookaheads = jax.jit(jax.vmap(lookahead_at, (None, 0, None, None)))
+"""`lookahead_at` of lookaheads stacked on their horizon."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import FLOW, centred, golden, level_at, look_at, looks, modes, whole_slope
+from oracles import FLOW, centred, golden, level_at, lookahead_at, lookaheads, modes, whole_gradient
 
 import tfg_jax as tfg
 from tfg_jax.checks import safe_norm
@@ -24,10 +24,10 @@ def test_pullback_policies(x64):
     x = jnp.asarray(np.array([0.4, -1.0, 0.3]))
     policies: Any = ("full", "denoiser", "identity")
     full, denoiser, identity = (
-        look_at(centred(LAMS), tfg.TruncatedSolve(0.6, 64, jacobian=jacobian), S, x)  # type: ignore[arg-type]
+        lookahead_at(centred(LAMS), tfg.TruncatedSolve(0.6, 64, jacobian=jacobian), S, x)  # type: ignore[arg-type]
         for jacobian in policies
     )
-    greedy = look_at(centred(LAMS), tfg.Tweedie(), S, x)
+    greedy = lookahead_at(centred(LAMS), tfg.Tweedie(), S, x)
     np.testing.assert_allclose(denoiser[0], full[0], rtol=1e-14)
     np.testing.assert_allclose(identity[0], full[0], rtol=1e-14)
     np.testing.assert_allclose(denoiser[1], greedy[1], rtol=1e-14)
@@ -39,11 +39,11 @@ def test_a_step_along_the_gradient_moves_the_end_of_the_flow(x64):
     """d/d eta Phi(x - eta g_h) = -J_Phi J_h^T grad L: a linear loss falls at every horizon for Gaussian data."""
     x, c = jnp.asarray(np.array([0.4, -1.0, 0.3])), np.array([1.0, -2.0, 0.5])
     solve = tfg.TruncatedSolve(jnp.asarray(np.array([0.0, 0.5, 1.0])), 64)
-    _, slopes, _ = looks(centred(LAMS), solve, S, x)
-    flow = lambda x: whole_slope(S, LAMS) * np.asarray(x)  # noqa: E731
-    for slope in np.asarray(slopes):
-        moved = (flow(x - 1e-6 * slope * c) - flow(x + 1e-6 * slope * c)) / 2e-6
-        np.testing.assert_allclose(moved, -whole_slope(S, LAMS) * slope * c, rtol=1e-6)
+    _, gradients, _ = lookaheads(centred(LAMS), solve, S, x)
+    flow = lambda x: whole_gradient(S, LAMS) * np.asarray(x)  # noqa: E731
+    for gradient in np.asarray(gradients):
+        moved = (flow(x - 1e-6 * gradient * c) - flow(x + 1e-6 * gradient * c)) / 2e-6
+        np.testing.assert_allclose(moved, -whole_gradient(S, LAMS) * gradient * c, rtol=1e-6)
         assert c @ moved < 0
 
 
@@ -54,9 +54,9 @@ def test_norms_and_smoothing_keep_their_gradients(x64):
     np.testing.assert_array_equal(jax.grad(safe_norm)(jnp.zeros_like(r)), 0.0)
     f = lambda x: -jnp.sum((x - 1.0) ** 2)  # noqa: E731
     deltas = jnp.asarray(np.random.default_rng(0).standard_normal((3, 2)))
-    slope = lambda deltas: jax.grad(smoothed(f, deltas))(r)  # noqa: E731
-    np.testing.assert_allclose(slope(jnp.concatenate([deltas, deltas])), slope(deltas), rtol=1e-12)
-    np.testing.assert_allclose(slope(0.0 * deltas), jax.grad(f)(r), rtol=1e-12)
+    gradient = lambda deltas: jax.grad(smoothed(f, deltas))(r)  # noqa: E731
+    np.testing.assert_allclose(gradient(jnp.concatenate([deltas, deltas])), gradient(deltas), rtol=1e-12)
+    np.testing.assert_allclose(gradient(0.0 * deltas), jax.grad(f)(r), rtol=1e-12)
 
 
 def test_the_exact_conditional_score_solves_the_linear_gaussian_problem(x64):
@@ -69,9 +69,9 @@ def test_the_exact_conditional_score_solves_the_linear_gaussian_problem(x64):
     @jax.jit
     def fields(x, s):
         level = level_at(FLOW, s)
-        clean, exact = data.clean(x, level), posterior.clean(x, level)
-        slope = jax.grad(objective)(x, y, level)
-        return clean.x0 - clean.eps + (1 - s) / s * slope, exact.x0 - exact.eps
+        denoised, exact = data.denoised(x, level), posterior.denoised(x, level)
+        gradient = jax.grad(objective)(x, y, level)
+        return denoised.x0 - denoised.eps + (1 - s) / s * gradient, exact.x0 - exact.eps
 
     for s in (0.05, 0.4, 0.9):
         guided, exact = fields(jnp.array([0.3, 0.1, -0.5]), s)
@@ -92,17 +92,18 @@ def toward(params, x, level, cond):
 def test_learned_flow_maps():
     """The sampler keeps the denoiser's own output; the objective sees the map, and gradients go through it."""
     model, x = Conditioned(modes()), jnp.array([0.4])
-    look = tfg.FlowMap(toward, 0.3)(model, x, FLOW.level(0.5))
-    np.testing.assert_allclose(look.x0, 0.3 * x + 0.5)
-    np.testing.assert_allclose(look.pullback(jnp.array([2.0])), 0.6)
-    np.testing.assert_array_equal(look.clean.x0, model(x, FLOW.level(0.5).t).x0)
+    evaluation = tfg.FlowMap(toward, 0.3)(model, x, FLOW.level(0.5))
+    np.testing.assert_allclose(evaluation.x0, 0.3 * x + 0.5)
+    np.testing.assert_allclose(evaluation.pullback(jnp.array([2.0])), 0.6)
+    np.testing.assert_array_equal(evaluation.denoised.x0, model(x, FLOW.level(0.5).t).x0)
 
 
 def test_a_horizon_that_reaches_to_a_fixed_level():
     for s, horizon in ((0.3, 5 / 7), (0.79, 0.01 / 0.21), (0.8, 0.0), (0.95, 0.0), (1.0, 0.0)):
         np.testing.assert_allclose(tfg.Reach(0.8)(jnp.asarray(s)), horizon, atol=1e-6)
     fixed, moving = tfg.TruncatedSolve(0.5, 2), tfg.TruncatedSolve(tfg.Reach(0.65), 2)
-    for a, b in zip(*(look_at(modes(), solve, S, jnp.array([-0.35]))[:2] for solve in (fixed, moving)), strict=True):
+    values = (lookahead_at(modes(), solve, S, jnp.array([-0.35]))[:2] for solve in (fixed, moving))
+    for a, b in zip(*values, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
 
 

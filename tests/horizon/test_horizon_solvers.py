@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import FLOW, LAM, centred, level_at, look_at, looks, modes, slope_factor, whole_slope
+from oracles import FLOW, LAM, centred, gradient_factor, level_at, lookahead_at, lookaheads, modes, whole_gradient
 
 import tfg_jax as tfg
 from tfg_jax import ode_diffrax
@@ -28,31 +28,31 @@ CURVED = tfg.from_fn(curved, None, tfg.VPLinear(), prediction="x0", shape=(1,))
 def test_all_backends_give_one_gradient(x64):
     """Scan under every memory policy, diffrax under every adjoint that differentiates the discrete solve."""
     x, ours, theirs = jnp.array([-0.35]), (0.7, 4, "heun"), (0.7, 4, diffrax.Heun())
-    value, slope, _ = look_at(CURVED, tfg.TruncatedSolve(*ours), S, x)
+    value, gradient, _ = lookahead_at(CURVED, tfg.TruncatedSolve(*ours), S, x)
     for other in (
         tfg.TruncatedSolve(*ours, remat="step"), tfg.TruncatedSolve(*theirs),
         tfg.TruncatedSolve(*theirs, adjoint=diffrax.DirectAdjoint()),
     ):  # fmt: skip
-        again = look_at(CURVED, other, S, x)
+        again = lookahead_at(CURVED, other, S, x)
         np.testing.assert_allclose(again[0], value, rtol=1e-12, atol=1e-13)
-        np.testing.assert_allclose(again[1], slope, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(again[1], gradient, rtol=1e-12, atol=1e-13)
     forward = tfg.TruncatedSolve(*theirs, adjoint=diffrax.ForwardMode())
     level = level_at(CURVED.schedule, S)
     scale = level.alpha + level.sigma
     estimate = lambda xbar: forward.estimate(Conditioned(CURVED), scale * xbar, level)[0]  # noqa: E731
-    np.testing.assert_allclose(jax.jit(jax.jacfwd(estimate))(x)[0], slope, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(jax.jit(jax.jacfwd(estimate))(x)[0], gradient, rtol=1e-12, atol=1e-13)
 
 
 def test_the_continuous_adjoint_is_another_quadrature(x64):
-    """Backsolve with Euler evaluates the slope at right ends; with a high order it comes to the same gradient."""
+    """Backsolve with Euler evaluates the gradient at right ends; with a high order it comes to the same gradient."""
     x, backsolve = jnp.array([0.4]), diffrax.BacksolveAdjoint()
     s, h = S + (1 - S) / 13 * np.arange(14), (1 - S) / 13
     euler = tfg.TruncatedSolve.whole(13, diffrax.Euler(), adjoint=backsolve, margin=1e-12)
-    slope = look_at(centred(LAM), euler, S, x)[1][0]
-    np.testing.assert_allclose(slope, np.prod(1 + h * slope_factor(s[1:])), rtol=1e-10)
-    np.testing.assert_allclose(slope, 1.173725309191, rtol=1e-10)
+    gradient = lookahead_at(centred(LAM), euler, S, x)[1][0]
+    np.testing.assert_allclose(gradient, np.prod(1 + h * gradient_factor(s[1:])), rtol=1e-10)
+    np.testing.assert_allclose(gradient, 1.173725309191, rtol=1e-10)
     fine = tfg.TruncatedSolve(1.0, 64, diffrax.Tsit5(), adjoint=backsolve)
-    np.testing.assert_allclose(look_at(modes(), fine, S, jnp.array([-0.35]))[1][0], 1.7319889426, rtol=1e-4)
+    np.testing.assert_allclose(lookahead_at(modes(), fine, S, jnp.array([-0.35]))[1][0], 1.7319889426, rtol=1e-4)
 
 
 def own(solver):
@@ -71,14 +71,14 @@ def test_gradients_converge_at_the_solvers_order(name, x64):
     solver = {"bosh3": own(diffrax.Bosh3()), "tsit5": own(diffrax.Tsit5())}.get(name, name)
     x, order, errors = jnp.asarray(np.ones(3)), ORDERS[name], []
     for n in (8, 16) if name == "tsit5" else (32, 64):
-        slope = look_at(centred(LAMS), tfg.TruncatedSolve.whole(n, solver, margin=1e-12), S, x)[1]
-        errors.append(np.linalg.norm(slope - whole_slope(S, LAMS)))
+        gradient = lookahead_at(centred(LAMS), tfg.TruncatedSolve.whole(n, solver, margin=1e-12), S, x)[1]
+        errors.append(np.linalg.norm(gradient - whole_gradient(S, LAMS)))
     assert np.log2(errors[0] / errors[1]) > order - 0.2
     local = []
     for gap in (0.1, 0.05, 0.025):
         one = tfg.TruncatedSolve.whole(1, solver, margin=1e-12)
-        slope = look_at(centred(LAMS), one, 1 - gap, x)[1]
-        local.append(np.linalg.norm(slope - whole_slope(1 - gap, LAMS)))
+        gradient = lookahead_at(centred(LAMS), one, 1 - gap, x)[1]
+        local.append(np.linalg.norm(gradient - whole_gradient(1 - gap, LAMS)))
     assert np.all(np.log2(np.divide(local[:-1], local[1:])) > order + 0.9)
 
 
@@ -95,21 +95,21 @@ def test_every_solver_is_finite_from_noise_to_data(solver, wide):
         dtype = jnp.float64 if wide else jnp.float32
         x = jnp.asarray([0.4, -1.0, 0.3], dtype)
         solve = tfg.TruncatedSolve(jnp.asarray([0.0, 1.0], dtype), 8, DIFFRAX.get(solver, solver))
-        model, at = centred(LAMS), jax.vmap(looks, (None, None, 0, None))
-        values, slopes, clean = at(model, solve, jnp.asarray([0.0, 1e-4, S, 0.9995, 1 - 1e-7], dtype), x)
-        assert values.dtype == slopes.dtype == dtype
-        assert np.isfinite(values).all() and np.isfinite(slopes).all()
-        np.testing.assert_array_equal(values[:, 0], clean.x0[:, 0])
-        np.testing.assert_allclose(slopes[2, 1], whole_slope(S, LAMS), rtol=0.12 if solver == "euler" else 1e-2)
+        model, at = centred(LAMS), jax.vmap(lookaheads, (None, None, 0, None))
+        values, gradients, denoised = at(model, solve, jnp.asarray([0.0, 1e-4, S, 0.9995, 1 - 1e-7], dtype), x)
+        assert values.dtype == gradients.dtype == dtype
+        assert np.isfinite(values).all() and np.isfinite(gradients).all()
+        np.testing.assert_array_equal(values[:, 0], denoised.x0[:, 0])
+        np.testing.assert_allclose(gradients[2, 1], whole_gradient(S, LAMS), rtol=0.12 if solver == "euler" else 1e-2)
 
 
 @pytest.mark.parametrize(("solver", "bound"), list(zip(SOLVERS, (3.2e-2, 1e-6, 8.5e-5, 2.9e-5), strict=True)))
 def test_a_fixed_grid_is_right_where_the_flow_stands_still(solver, bound, x64):
     """At the mean of the data an adaptive solver sees nothing to resolve; the gradient needs its steps all the same."""
     whole = tfg.TruncatedSolve.whole(64, solver, margin=1e-9)
-    value, slope, _ = look_at(centred(LAMS), whole, 0.0, jnp.asarray(np.zeros(3)))
+    value, gradient, _ = lookahead_at(centred(LAMS), whole, 0.0, jnp.asarray(np.zeros(3)))
     np.testing.assert_array_equal(value, 0.0)
-    off = np.abs(slope - whole_slope(0.0, LAMS)).max()
+    off = np.abs(gradient - whole_gradient(0.0, LAMS)).max()
     assert bound / 3 < off < 1.2 * bound
 
 
@@ -118,17 +118,17 @@ def test_an_adaptive_solver_steps_over_the_gradient_there(x64):
 
     def solve(y):
         found = diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda s, y, args: slope_factor(s, LAMS) * y),  # pyright: ignore[reportArgumentType]
+            diffrax.ODETerm(lambda s, y, args: gradient_factor(s, LAMS) * y),  # pyright: ignore[reportArgumentType]
             diffrax.Tsit5(), 0.0, 1.0, None, y, adjoint=diffrax.ForwardMode(),
             stepsize_controller=diffrax.PIDController(rtol=1e-10, atol=1e-10),
         )  # fmt: skip
         return found.ys[0], found.stats["num_steps"]  # type: ignore[index]
 
     y = jnp.asarray(np.zeros(3))
-    value, slope, steps = jax.jit(lambda y: jax.jvp(solve, (y,), (jnp.ones_like(y),), has_aux=True))(y)
+    value, gradient, steps = jax.jit(lambda y: jax.jvp(solve, (y,), (jnp.ones_like(y),), has_aux=True))(y)
     np.testing.assert_array_equal(value, 0.0)
     assert steps < 6
-    assert 1e-3 < np.abs(slope - whole_slope(0.0, LAMS)).max() < 1e-1
+    assert 1e-3 < np.abs(gradient - whole_gradient(0.0, LAMS)).max() < 1e-1
 
 
 def test_gradients_in_horizon_and_time_are_finite_and_right(x64):
@@ -160,7 +160,7 @@ def test_memory_policies_trade_an_eighth_of_the_memory_for_one_more_forward():
 
     def temporary(remat):
         solve = tfg.TruncatedSolve(1.0, 64, "euler", remat=remat)
-        memory: Any = look_at.lower(model, solve, S, jnp.zeros(4)).compile().memory_analysis()
+        memory: Any = lookahead_at.lower(model, solve, S, jnp.zeros(4)).compile().memory_analysis()
         return memory.temp_size_in_bytes
 
     everything, plain = temporary("none"), tfg.TruncatedSolve(1.0, 64, "euler")
@@ -209,5 +209,5 @@ def test_what_is_refused():
     tfg.TruncatedSolve(tfg.Reach(0.8)).check()
     tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), diffrax.ForwardMode()).check(forward_mode=True)
     with pytest.raises(ValueError, match="needs the denoiser's schedule"):
-        tfg.TruncatedSolve()(lambda x, t: tfg.Clean(x, x), jnp.zeros(1), FLOW.level(0.5))
+        tfg.TruncatedSolve()(lambda x, t: tfg.Denoised(x, x), jnp.zeros(1), FLOW.level(0.5))
     assert ode_diffrax.calls(diffrax.Dopri8(), 4) == (13, 1)

@@ -13,13 +13,13 @@ from oracles import (
     LAM,
     centred,
     golden,
+    gradient_factor,
     level_at,
-    look_at,
-    looks,
+    lookahead_at,
+    lookaheads,
     modes,
     share,
-    slope_factor,
-    whole_slope,
+    whole_gradient,
 )
 
 import tfg_jax as tfg
@@ -51,16 +51,17 @@ def test_horizon_zero_is_tweedie_on_every_schedule(name):
     model = modes(*SCHEDULES[name])
     both = jax.jit(
         lambda h, s: (
-            look_at(model, tfg.TruncatedSolve(h, 4, "heun"), s, point()), look_at(model, tfg.Tweedie(), s, point())
+            lookahead_at(model, tfg.TruncatedSolve(h, 4, "heun"), s, point()), lookahead_at(model, tfg.Tweedie(), s,
+            point())
         )
     )  # fmt: skip
     for s in (0.05, S, 0.8, 0.999999):
-        (value, slope, clean), greedy = both(0.0, s)
-        np.testing.assert_array_equal(value, clean.x0)
+        (value, gradient, denoised), greedy = both(0.0, s)
+        np.testing.assert_array_equal(value, denoised.x0)
         np.testing.assert_allclose(value, greedy[0], rtol=1e-14)
-        np.testing.assert_allclose(slope, greedy[1], rtol=1e-14)
-    (value, slope, further), _ = both(0.5, S)
-    np.testing.assert_allclose((value[0], slope[0]), (-0.1984791375, 7.1702238421), rtol=1e-9)
+        np.testing.assert_allclose(gradient, greedy[1], rtol=1e-14)
+    (value, gradient, further), _ = both(0.5, S)
+    np.testing.assert_allclose((value[0], gradient[0]), (-0.1984791375, 7.1702238421), rtol=1e-9)
     # The sampler advances with the denoiser's own output, whatever the horizon.
     np.testing.assert_array_equal(further.x0, both(0.0, S)[0][2].x0)
 
@@ -72,15 +73,15 @@ def test_one_euler_step_is_tweedie_to_data_and_ddim_between_levels(name):
 
     @jax.jit
     def everything(x):
-        whole = look_at(model, tfg.TruncatedSolve.whole(1, "euler"), S, x)
-        greedy = look_at(model, tfg.Tweedie(), S, x)
+        whole = lookahead_at(model, tfg.TruncatedSolve.whole(1, "euler"), S, x)
+        greedy = lookahead_at(model, tfg.Tweedie(), S, x)
         now, next = level_at(model.schedule, S), level_at(model.schedule, 0.6)
         scale, scale_next = now.alpha + now.sigma, next.alpha + next.sigma
-        clean = greedy[2]
-        ddim = (next.alpha * clean.x0 + next.sigma * clean.eps) / scale_next
-        along_s = x + 0.3 * (clean.x0 - clean.eps)
-        along_eps = scale * x / now.alpha + (next.sigma / next.alpha - now.sigma / now.alpha) * clean.eps
-        along_x0 = scale * x / now.sigma + (next.alpha / next.sigma - now.alpha / now.sigma) * clean.x0
+        denoised = greedy[2]
+        ddim = (next.alpha * denoised.x0 + next.sigma * denoised.eps) / scale_next
+        along_s = x + 0.3 * (denoised.x0 - denoised.eps)
+        along_eps = scale * x / now.alpha + (next.sigma / next.alpha - now.sigma / now.alpha) * denoised.eps
+        along_x0 = scale * x / now.sigma + (next.alpha / next.sigma - now.alpha / now.sigma) * denoised.x0
         steps = along_s, next.alpha * along_eps / scale_next, next.sigma * along_x0 / scale_next
         return whole, greedy, ddim, steps
 
@@ -103,7 +104,13 @@ def test_jacobians_are_scaled_covariances():
     def jacobians(x):
         now, end = tfg.VE(0.02, 30.0).level(0.4), tfg.VE(0.02, 30.0).level(0.0)
         flow = jax.jacfwd(lambda x: one.flow_map(x, now, end))(x)
-        rows = [(jax.jacfwd(lambda x, law=law: law.clean(x, now).x0)(x), law.given(x, now).cov) for law in (one, two)]
+        rows = [
+            (
+                jax.jacfwd(lambda x, distribution=distribution: distribution.denoised(x, now).x0)(x),
+                distribution.given(x, now).cov,
+            )
+            for distribution in (one, two)
+        ]
         return now, flow, rows
 
     now, flow, rows = jacobians(jnp.array([0.1, 0.3]))
@@ -123,19 +130,19 @@ GAUSSIAN = {  # horizon: J_h, J_h / J_Phi of the scalar Gaussian at s = 0.3
 def test_gaussian_gradient_against_horizon():
     """In ratio to the whole solve it is sqrt(rho) where the solve ends, in every direction: increasing."""
     lam, x = np.array([LAM, 0.4, 2.2]), jnp.array([0.4, -1.0, 0.3])
-    _, slopes, _ = looks(centred(lam), stacked(list(GAUSSIAN), 1024, "midpoint"), S, x)
+    _, gradients, _ = lookaheads(centred(lam), stacked(list(GAUSSIAN), 1024, "midpoint"), S, x)
     table = np.array(list(GAUSSIAN.values()))
-    np.testing.assert_allclose(slopes[:, 0], table[:, 0], rtol=1e-6)
-    np.testing.assert_allclose(table[:, 0] / whole_slope(S, LAM), table[:, 1], rtol=1e-9)
+    np.testing.assert_allclose(gradients[:, 0], table[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(table[:, 0] / whole_gradient(S, LAM), table[:, 1], rtol=1e-9)
     s_tau = S + np.array(list(GAUSSIAN))[:, None] * (1 - S)
-    np.testing.assert_allclose(slopes, whole_slope(S, lam) * np.sqrt(share(s_tau, lam)), rtol=1e-5)
-    assert np.all(np.diff(slopes, axis=0) > 0)
+    np.testing.assert_allclose(gradients, whole_gradient(S, lam) * np.sqrt(share(s_tau, lam)), rtol=1e-5)
+    assert np.all(np.diff(gradients, axis=0) > 0)
 
 
 def test_what_is_left_of_the_gradient_falls_with_the_square_of_what_is_left():
     left = np.array([0.08, 0.04, 0.02, 0.01])
-    _, slopes, _ = looks(centred(LAM), stacked(1 - left / (1 - S), 1024, "midpoint"), S, jnp.array([0.4]))
-    missing = whole_slope(S, LAM) - np.asarray(slopes[:, 0])
+    _, gradients, _ = lookaheads(centred(LAM), stacked(1 - left / (1 - S), 1024, "midpoint"), S, jnp.array([0.4]))
+    missing = whole_gradient(S, LAM) - np.asarray(gradients[:, 0])
     np.testing.assert_allclose(np.log2(missing[:-1] / missing[1:]), [2.11, 2.06, 2.03], atol=0.02)
 
 
@@ -144,15 +151,15 @@ def test_greedy_overshoots():
     goal, excess = 0.9, []
     for s in (0.8, 0.9, 0.95):
         x = goal * (s**2 * LAM + (1 - s) ** 2) / (s * LAM)  # D = s lam / S x
-        np.testing.assert_allclose(look_at(centred(LAM), tfg.Tweedie(), s, jnp.array([x]))[0], goal, rtol=1e-12)
-        excess.append(whole_slope(s, LAM) * x - goal)
+        np.testing.assert_allclose(lookahead_at(centred(LAM), tfg.Tweedie(), s, jnp.array([x]))[0], goal, rtol=1e-12)
+        excess.append(whole_gradient(s, LAM) * x - goal)
         np.testing.assert_allclose(excess[-1] + goal, goal / np.sqrt(share(s, LAM)), rtol=1e-12)
     assert np.all(np.abs(np.log2(np.divide(excess[:-1], excess[1:])) - 2.0) < 0.45)
 
 
 def products(solver, n):
-    """The gradient of the discretised whole solve as a product over its steps."""
-    s, h, a = S + (1 - S) / n * np.arange(n), (1 - S) / n, slope_factor
+    """The gradient of the discretized whole solve as a product over its steps."""
+    s, h, a = S + (1 - S) / n * np.arange(n), (1 - S) / n, gradient_factor
     match solver:
         case "euler":
             return np.prod(1 + h * a(s))
@@ -171,13 +178,13 @@ def products(solver, n):
     ],
 )  # fmt: skip
 def test_discrete_gradients_are_the_products_of_their_steps(solver, one, thirteen):
-    """With a margin of nothing at the data end, where the slope's own form is finite."""
+    """With a margin of nothing at the data end, where the gradient's own form is finite."""
     for n, table in ((1, one), (13, thirteen)):
         whole = tfg.TruncatedSolve.whole(n, solver, margin=1e-12)
-        slope = look_at(centred(LAM), whole, S, jnp.array([0.4]))[1][0]
-        np.testing.assert_allclose(slope, products(solver, n), rtol=1e-10)
+        gradient = lookahead_at(centred(LAM), whole, S, jnp.array([0.4]))[1][0]
+        np.testing.assert_allclose(gradient, products(solver, n), rtol=1e-10)
         if table is not None:
-            np.testing.assert_allclose(slope, table, rtol=1e-11)
+            np.testing.assert_allclose(gradient, table, rtol=1e-11)
 
 
 # --- the golden mixture point -----------------------------------------------------------------------------------------
@@ -201,35 +208,38 @@ DISCRETE = {  # solver, steps: estimate, derivative at each of these horizons
 
 
 @pytest.mark.parametrize(("solver", "steps"), DISCRETE)
-def test_the_table_of_discretised_lookaheads(solver, steps):
-    values, slopes, _ = looks(modes(), stacked(HORIZONS, steps, solver), S, point())
+def test_the_table_of_discretized_lookaheads(solver, steps):
+    values, gradients, _ = lookaheads(modes(), stacked(HORIZONS, steps, solver), S, point())
     table = np.reshape(DISCRETE[solver, steps], (5, 2))
     np.testing.assert_allclose(values[:, 0], table[:, 0], atol=1e-9)
-    np.testing.assert_allclose(slopes[:, 0], table[:, 1], atol=1e-9)
+    np.testing.assert_allclose(gradients[:, 0], table[:, 1], atol=1e-9)
 
 
 def test_one_midpoint_step_to_data_without_a_tail():
-    x0, jacobian, _ = look_at(modes(), tfg.TruncatedSolve.whole(1, "midpoint"), S, point())
+    x0, jacobian, _ = lookahead_at(modes(), tfg.TruncatedSolve.whole(1, "midpoint"), S, point())
     np.testing.assert_allclose((x0[0], jacobian[0]), (0.1715708734, 4.0619544387), atol=1e-9)
 
 
 def test_the_exact_table_is_reached():
     """The estimate's error falls with the horizon; the gradient's rises tenfold first, and only then to nothing."""
-    values, slopes, _ = looks(modes(), stacked(list(EXACT), 4096, "midpoint"), S, point())
+    values, gradients, _ = lookaheads(modes(), stacked(list(EXACT), 4096, "midpoint"), S, point())
     table = np.array(list(EXACT.values()))
     np.testing.assert_allclose(values[:, 0], table[:, 0], atol=2e-6)
-    np.testing.assert_allclose(slopes[:, 0], table[:, 1], rtol=2e-5)
+    np.testing.assert_allclose(gradients[:, 0], table[:, 1], rtol=2e-5)
     errors = np.abs(table[:, 1] / PHI[1] - 1)
     assert errors[3] > 9 * errors[0]
     np.testing.assert_allclose(errors[7] / errors[8], 4.0, rtol=0.05)
 
 
 def test_the_flow_map_on_a_line_is_the_quantile_map():
-    """``Phi = F_1^-1(F_s(x))`` with slope p_s / p_1, at the golden point and at the end of the exact table."""
+    """``Phi = F_1^-1(F_s(x))`` with gradient p_s / p_1, at the golden point and at the end of the exact table."""
     now = golden().noisy(level_at(FLOW, S))
 
-    def cdf(law, x):
-        return float(law.weights @ scipy.stats.norm.cdf((x - law.means[:, 0]) / np.sqrt(law.variances[:, 0])))
+    def cdf(distribution, x):
+        return float(
+            distribution.weights
+            @ scipy.stats.norm.cdf((x - distribution.means[:, 0]) / np.sqrt(distribution.variances[:, 0]))
+        )
 
     np.testing.assert_allclose(cdf(golden(), PHI[0]), cdf(now, -0.35), atol=1e-9)
     ratio = jax.jit(lambda: now.log_prob(point()) - golden().log_prob(point(PHI[0])))()
@@ -237,7 +247,7 @@ def test_the_flow_map_on_a_line_is_the_quantile_map():
 
 
 def test_a_longer_horizon_gives_a_better_estimate():
-    """Root mean square over the law of x_s; nothing of the kind is claimed of the gradient."""
+    """Root mean square over the distribution of x_s; nothing of the kind is claimed of the gradient."""
     model, now = modes(), golden().noisy(level_at(FLOW, S))
 
     @jax.jit
@@ -260,6 +270,6 @@ def test_a_discrete_table_is_never_read_cleaner_than_its_first_node():
         return x
 
     model = tfg.from_fn(network, None, table, prediction="eps", shape=(1,))
-    jax.block_until_ready(look_at(model, tfg.TruncatedSolve(1.0, 3, "heun"), 0.5, point()))
+    jax.block_until_ready(lookahead_at(model, tfg.TruncatedSolve(1.0, 3, "heun"), 0.5, point()))
     jax.effects_barrier()
     assert len(seen) == 7 and -1e-3 < min(seen) < 1e-3

@@ -1,4 +1,5 @@
-"""Restoration metrics against their definitions, and posterior distances against laws whose distance is known."""
+"""Restoration metrics against their definitions, and posterior distances against distributions whose distance is
+known."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -93,7 +94,7 @@ def test_sliced_wasserstein_of_a_shift():
     found = metrics.sliced_wasserstein(x + shift, x, projections=4000, resamples=2)
     assert found.value == pytest.approx(np.linalg.norm(shift) / np.sqrt(3.0), rel=0.03)
     assert metrics.sliced_wasserstein(x, x, resamples=2).value == 0.0
-    # repeating every sample changes no law: sets of different sizes compare
+    # repeating every sample changes no distribution: sets of different sizes compare
     assert metrics.sliced_wasserstein(np.repeat(x, 2, axis=0), x, resamples=2).value == pytest.approx(0.0, abs=1e-12)
     same, other = RNG.normal(size=(300, 3)), 0.5 * RNG.normal(size=(300, 3))
     near, far = metrics.sliced_wasserstein(same, x), metrics.sliced_wasserstein(other, x)
@@ -101,7 +102,7 @@ def test_sliced_wasserstein_of_a_shift():
     assert metrics.sliced_wasserstein(same, x) == near
 
 
-def test_mmd_is_zero_for_one_law_and_known_for_two_gaussians():
+def test_mmd_is_zero_for_one_distribution_and_known_for_two_gaussians():
     """E k between N(0, I) and N(v, I) is (s^2 / (s^2 + 2))^(D/2) exp(-|v|^2 / (2 (s^2 + 2)))."""
     x, y, v, scale = RNG.normal(size=(600, 2)), RNG.normal(size=(600, 2)), np.array([1.0, 0.5]), 1.3
     exact = 2.0 * scale**2 / (scale**2 + 2.0) * (1.0 - np.exp(-v @ v / (2.0 * (scale**2 + 2.0))))

@@ -69,14 +69,14 @@ def test_input_gradients_match_finite_differences(which, x64):
     def f(x, *rest):
         return jax.nn.log_softmax(nnx.merge(graphdef, params)(x, *rest))[0, 3]
 
-    value_and_gradient = jax.jit(jax.value_and_grad(f))
+    both = jax.jit(jax.value_and_grad(f))
 
-    def value_and_slope(step):
-        value, gradient = value_and_gradient(x + step * direction, *rest)
+    def value_and_gradient(step):
+        value, gradient = both(x + step * direction, *rest)
         return value, np.vdot(gradient, direction)
 
-    numeric = (value_and_slope(1e-5)[0] - value_and_slope(-1e-5)[0]) / 2e-5
-    np.testing.assert_allclose(value_and_slope(0.0)[1], numeric, rtol=1e-6)
+    numeric = (value_and_gradient(1e-5)[0] - value_and_gradient(-1e-5)[0]) / 2e-5
+    np.testing.assert_allclose(value_and_gradient(0.0)[1], numeric, rtol=1e-6)
 
 
 def test_the_noisy_net_reads_its_level_and_bears_both_ends():

@@ -18,7 +18,7 @@ ATOMS, PADDED = 5, 7
 
 @pytest.fixture(scope="module")
 def network():
-    """Outputs of a network whose every weight is random, so that no zero initialisation hides a term."""
+    """Outputs of a network whose every weight is random, so that no zero initialization hides a term."""
     graphdef, params = nnx.split(EGNN(CONFIG, rngs=nnx.Rngs(0)))
     leaves, tree = jax.tree.flatten(nnx.to_pure_dict(params))
     rng = np.random.default_rng(0)

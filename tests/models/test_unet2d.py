@@ -35,7 +35,7 @@ def change(**values) -> UNet2DConfig:
 
 
 def random_unet(config: UNet2DConfig, **options) -> UNet2D:
-    """A network with random weights; drawn by numpy because compiling every initialiser takes seconds."""
+    """A network with random weights; drawn by numpy because compiling every initializer takes seconds."""
     rng = np.random.default_rng(0)
 
     def draw(leaf):

@@ -48,7 +48,8 @@ def in_reals(operator, x):
 
 @pytest.mark.parametrize("make", LINEAR.values(), ids=LINEAR)
 def test_adjoints_and_solutions_are_exact_for_complex_numbers(make, x64):
-    """<A x, y> = <x, A^H y>, the system of A A^H is solved, and real samples get the slope of two real measurements."""
+    """<A x, y> = <x, A^H y>, the system of A A^H is solved, and real samples get the gradient of two real
+    measurements."""
     operator = make()
     real = jnp.asarray(np.random.default_rng(2).normal(size=operator.shape))
     x = real if getattr(operator, "two_channel", False) else real + 1j * real[::-1]
@@ -61,8 +62,8 @@ def test_adjoints_and_solutions_are_exact_for_complex_numbers(make, x64):
         return operator(x), back, operator.gram_solve(0.7 * gram + 0.01 * y, 0.7, 0.01)
 
     @jax.jit
-    def slopes(operator, y):
-        return [operators.measurement_slope(f, real, y, 0.7, 0.1) for f in (operator, lambda x: operator(x))]
+    def gradients(operator, y):
+        return [operators.measurement_gradient(f, real, y, 0.7, 0.1) for f in (operator, lambda x: operator(x))]
 
     seen, back, solved = both(operator, x, y)
     assert seen.dtype == jnp.complex128
@@ -72,10 +73,10 @@ def test_adjoints_and_solutions_are_exact_for_complex_numbers(make, x64):
     if jnp.iscomplexobj(jax.eval_shape(operator, real)):
         A, both_parts = in_reals(operator, real), parts(np.ravel(y))
         expected = A.T @ np.linalg.solve(0.7 * A @ A.T + 0.1 * np.eye(len(A)), both_parts)
-        exact = 1e-9 if hasattr(operator, "real_slope") else 1e-4
-        for slope, tolerance in zip(slopes(operator, y), (exact, 1e-4), strict=True):
-            assert slope.dtype == jnp.float64
-            np.testing.assert_allclose(slope.ravel(), expected, atol=tolerance)
+        exact = 1e-9 if hasattr(operator, "real_gradient") else 1e-4
+        for gradient, tolerance in zip(gradients(operator, y), (exact, 1e-4), strict=True):
+            assert gradient.dtype == jnp.float64
+            np.testing.assert_allclose(gradient.ravel(), expected, atol=tolerance)
 
 
 def test_imaginary_parts_are_kept(x64):
@@ -140,11 +141,13 @@ def test_pigdm_is_bayes_rule_for_complex_measurements():
     likelihood = objectives.gaussian_log_likelihood(operators.matrix(MATRIX), NOISE)
     got = guided(tfg.PiGDM(1.0, data_std=STD, weighting="score"), likelihood)
     np.testing.assert_allclose(got.x, exact.x, rtol=2e-4, atol=2e-5)
-    law = data.posterior(jnp.asarray(MATRIX), Y[0], NOISE)
+    distribution = data.posterior(jnp.asarray(MATRIX), Y[0], NOISE)
     A, y = parts(MATRIX), parts(Y[0])
     precision = np.eye(3) / STD**2 + A.T @ A / NOISE**2
-    np.testing.assert_allclose(law.mean, np.linalg.solve(precision, MEAN / STD**2 + A.T @ y / NOISE**2), rtol=1e-4)
-    np.testing.assert_allclose(law.cov, np.linalg.inv(precision), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        distribution.mean, np.linalg.solve(precision, MEAN / STD**2 + A.T @ y / NOISE**2), rtol=1e-4
+    )
+    np.testing.assert_allclose(distribution.cov, np.linalg.inv(precision), rtol=1e-3, atol=1e-5)
 
 
 def network(std, x, t, cond):
@@ -166,7 +169,7 @@ def test_methods_run_end_to_end_on_fourier_measurements(two_channel):
     plain = tfg.sample(KEY, model, num_samples=2, sampler=sampler)
     unguided = metrics.measurement_residual(operator, plain.x, y).mean()
     for guidance, objective in (
-        (tfg.DPS(1.0, normalise="residual"), square),
+        (tfg.DPS(1.0, normalize="residual"), square),
         (tfg.PiGDM(data_std=0.5), gaussian),
         (tfg.MPGD(1.0), norm),
     ):

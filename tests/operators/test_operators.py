@@ -47,8 +47,8 @@ def test_the_adjoint_is_exact(make, x64):
     def both(operator, x, y):
         back = operator.adjoint(y)
         solved = operator.gram_solve(0.7 * operator(back) + 0.01 * y, 0.7, 0.01)
-        slopes = [operators.measurement_slope(f, x, y, 0.5, 0.04) for f in (operator, lambda x: operator(x))]
-        return jnp.vdot(operator(x), y), jnp.vdot(x, back), solved, slopes
+        gradients = [operators.measurement_gradient(f, x, y, 0.5, 0.04) for f in (operator, lambda x: operator(x))]
+        return jnp.vdot(operator(x), y), jnp.vdot(x, back), solved, gradients
 
     forth, back, solved, (exact, by_steps) = both(operator, x, y)
     np.testing.assert_allclose(forth, back, rtol=1e-12)
@@ -56,13 +56,15 @@ def test_the_adjoint_is_exact(make, x64):
     np.testing.assert_allclose(by_steps, exact, atol=1e-3 * float(jnp.abs(exact).max()))
 
 
-def test_a_nonlinear_operator_is_linearised_where_it_stands(x64):
+def test_a_nonlinear_operator_is_linearized_where_it_stands(x64):
     """Clipped entries say nothing; the others are scaled by the gain."""
     operator, x = operators.dynamic_range(SHAPE, 2.0), image()
     residual = draw(SHAPE, 1)
-    slope = operators.measurement_slope(operator, x, residual, 0.5, 0.04)
+    gradient = operators.measurement_gradient(operator, x, residual, 0.5, 0.04)
     seen = jnp.abs(2.0 * x) < 1.0
-    np.testing.assert_allclose(slope, jnp.where(seen, 2.0 * residual / (0.5 * 4.0 + 0.04), 0.0), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        gradient, jnp.where(seen, 2.0 * residual / (0.5 * 4.0 + 0.04), 0.0), rtol=1e-6, atol=1e-9
+    )
 
 
 @every_operator
@@ -74,13 +76,13 @@ def test_operators_are_frozen_pytrees_of_one_sample(make):
 
     @jax.jit
     def all_at_once(operator, xs):
-        slope = jax.grad(lambda x: jnp.sum(operator(x) ** 2))(xs[0])
-        return jax.vmap(operator)(xs), operator(xs[1]), slope
+        gradient = jax.grad(lambda x: jnp.sum(operator(x) ** 2))(xs[0])
+        return jax.vmap(operator)(xs), operator(xs[1]), gradient
 
-    ys, alone, slope = all_at_once(operator, xs)
+    ys, alone, gradient = all_at_once(operator, xs)
     np.testing.assert_allclose(ys[1], alone, rtol=2e-4, atol=2e-5)
     assert ys.dtype == jnp.float32
-    assert bool(jnp.isfinite(slope).all()) and float(jnp.abs(slope).max()) > 0
+    assert bool(jnp.isfinite(gradient).all()) and float(jnp.abs(gradient).max()) > 0
 
 
 @every_operator
@@ -208,8 +210,8 @@ def test_the_poisson_likelihood_is_zero_at_its_maximum_and_pulls_black_pixels_up
     count, rate = 15.0 * (y + 1.0), 15.0 * (0.5 * x + 1.0)
     expected = jnp.sum(count * jnp.log(rate / count) - rate + count)
     np.testing.assert_allclose(objective(0.5 * x, y), expected, rtol=1e-6)
-    slope = jax.grad(objective)(jnp.full(SHAPE, -0.999), jnp.full(SHAPE, 0.5))
-    assert bool((slope > 0).all()) and bool(jnp.isfinite(slope).all())
+    gradient = jax.grad(objective)(jnp.full(SHAPE, -0.999), jnp.full(SHAPE, 0.5))
+    assert bool((gradient > 0).all()) and bool(jnp.isfinite(gradient).all())
     assert float(objective.residual_norm(x, y)) == pytest.approx(0.0, abs=1e-9)
 
 

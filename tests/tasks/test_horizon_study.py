@@ -17,18 +17,18 @@ def test_estimates_are_those_of_the_golden_point(x64):
     """Two Euler steps and one midpoint step at s = 0.3, x = -0.35, and the exact flow's derivative as a ratio of
     densities."""
     x, estimates = jnp.asarray([[-0.35]]), jax.jit(gradients.estimates)
-    value, slope = estimates(TruncatedSolve(0.0, 1, "euler"), x, jnp.asarray([0.5]))
-    np.testing.assert_allclose([value[0, 0], slope[0, 0]], [0.0021797289, 2.4383012721], atol=1e-9)
-    value, slope = estimates(TruncatedSolve.whole(1, "midpoint"), x, None)
-    np.testing.assert_allclose([value[0, 0], slope[0, 0]], [0.1715708734, 4.0619544387], atol=1e-9)
+    value, gradient = estimates(TruncatedSolve(0.0, 1, "euler"), x, jnp.asarray([0.5]))
+    np.testing.assert_allclose([value[0, 0], gradient[0, 0]], [0.0021797289, 2.4383012721], atol=1e-9)
+    value, gradient = estimates(TruncatedSolve.whole(1, "midpoint"), x, None)
+    np.testing.assert_allclose([value[0, 0], gradient[0, 0]], [0.1715708734, 4.0619544387], atol=1e-9)
 
 
 def test_states_know_where_the_flow_takes_them(x64):
-    x, exact, slope = gradients.states(4)
+    x, exact, gradient = gradients.states(4)
     data = gradients.line_mixture()
     now = data.noisy(gradients.RectifiedFlow().level(jnp.asarray(0.7)))
-    density = lambda law, x: np.exp(np.asarray(jax.vmap(law.log_prob)(x)))  # noqa: E731
-    np.testing.assert_allclose(slope, density(now, x) / density(data, exact[:, None]), rtol=1e-6)
+    density = lambda distribution, x: np.exp(np.asarray(jax.vmap(distribution.log_prob)(x)))  # noqa: E731
+    np.testing.assert_allclose(gradient, density(now, x) / density(data, exact[:, None]), rtol=1e-6)
 
 
 def test_a_wrong_sign_is_infinitely_wrong():

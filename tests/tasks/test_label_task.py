@@ -92,7 +92,7 @@ def test_guidance_raises_the_objective_and_classes_reach_the_network(task):
     assert (np.abs(conditional.x[~same] - free.x[~same]).max(axis=(1, 2, 3)) > 0).all()
 
 
-def test_the_source_can_be_optimised_through_the_whole_solve(task):
+def test_the_source_can_be_optimized_through_the_whole_solve(task):
     key, targets = jax.random.key(0), balanced_targets(3, range(3))
     source = tfg.DFlow(tfg.TruncatedSolve(1.0, 2, "euler"), iterations=2, line_search=3)
     out = task.sample(key, targets, source)

@@ -49,9 +49,9 @@ def test_exact_network_has_no_loss_and_denoises_exactly(schedule, prediction):
     )
     eps = np.random.default_rng(1).normal(size=X0.shape).astype(np.float32)
     level = schedule.level(0.6)
-    clean = model(level.alpha * X0 + level.sigma * eps, 0.6)
-    np.testing.assert_allclose(clean.x0, X0, atol=2e-5)
-    np.testing.assert_allclose(clean.eps, eps, atol=2e-5)
+    denoised = model(level.alpha * X0 + level.sigma * eps, 0.6)
+    np.testing.assert_allclose(denoised.x0, X0, atol=2e-5)
+    np.testing.assert_allclose(denoised.eps, eps, atol=2e-5)
 
 
 def test_loss_is_the_mean_square_and_weighting_scales_it():
@@ -99,9 +99,9 @@ def test_a_teacher_gives_the_targets_of_dropped_labels_alone():
 
     options = {"num_classes": 10, "p_uncond": 0.5, "teacher": teacher}
     loss_fn = jax.jit(diffusion_loss(apply, schedules.VPCosine(), "v", **options))
-    slope = jax.jit(jax.grad(lambda params: loss_fn(params, batch(512), jax.random.key(0))[0]))
-    np.testing.assert_allclose(slope(0.5), 0.0, atol=1e-6)
-    np.testing.assert_allclose(slope(1.5), 2.0 * 0.5, atol=0.15)  # 2 (1.5 - 0.5), of about half of the batch
+    gradient = jax.jit(jax.grad(lambda params: loss_fn(params, batch(512), jax.random.key(0))[0]))
+    np.testing.assert_allclose(gradient(0.5), 0.0, atol=1e-6)
+    np.testing.assert_allclose(gradient(1.5), 2.0 * 0.5, atol=0.15)  # 2 (1.5 - 0.5), of about half of the batch
 
 
 def test_stratified_times_hit_every_part_once_and_are_uniform():

@@ -65,12 +65,12 @@ def test_loss_falls_and_log_is_complete(tmp_path):
 
 def test_ema_against_a_hand_written_loop(tmp_path):
     state = run(tmp_path, steps=25, ema_decay=0.6, save_every=None)
-    optimiser, p = optax.adam(1e-2), params()
-    opt_state, ema = optimiser.init(p), p
+    optimizer, p = optax.adam(1e-2), params()
+    opt_state, ema = optimizer.init(p), p
     for step in range(25):
         key = jax.random.fold_in(jax.random.key(3), step)
         grads = jax.grad(lambda p, key=key, step=step: loss_fn(p, batches(step), key)[0])(p)
-        updates, opt_state = optimiser.update(grads, opt_state)
+        updates, opt_state = optimizer.update(grads, opt_state)
         p = optax.apply_updates(p, updates)
         d = min(0.6, (1 + step) / (10 + step))
         ema = jax.tree.map(lambda e, x, d=d: d * e + (1 - d) * x, ema, p)

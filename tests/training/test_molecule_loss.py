@@ -28,11 +28,11 @@ def batch_of(molecules):
 
 def test_the_exact_network_has_no_loss_and_an_error_counts_as_much_on_small_molecules():
     batch = batch_of([0, 2, 4, 6])
-    clean = training.features_of(batch["types"])
+    denoised = training.features_of(batch["types"])
     orders = bond_orders(batch["positions"], batch["types"])
 
     def apply(params, x, h, mask, log_snr):
-        return (batch["positions"] + params * mask[..., None], clean), 50.0 * jax.nn.one_hot(orders, 4)
+        return (batch["positions"] + params * mask[..., None], denoised), 50.0 * jax.nn.one_hot(orders, 4)
 
     loss_fn = jax.jit(training.molecule_loss(apply, EGNNConfig()))
     loss, parts = loss_fn(0.0, batch, jax.random.key(0))

@@ -44,7 +44,7 @@ UNET = UNet2DConfig(
 
 
 def random_module(build) -> Any:
-    """A module with random weights, and their flat arrays, without compiling its initialisation."""
+    """A module with random weights, and their flat arrays, without compiling its initialization."""
     rng = np.random.default_rng(0)
     module = nnx.eval_shape(build)
     state = nnx.state(module, nnx.Not(nnx.RngState))

@@ -27,7 +27,7 @@ from tfg_jax.checks import (
     readable,
     real_parts,
 )
-from tfg_jax.denoiser import Clean, Denoiser, Prediction, from_fn, path_velocity, unit_time
+from tfg_jax.denoiser import Denoised, Denoiser, Prediction, from_fn, path_velocity, unit_time
 from tfg_jax.kinds import public
 from tfg_jax.noise import root_key
 from tfg_jax.schedules import Level, Schedule
@@ -91,13 +91,13 @@ class Mixture:
         return self.means[k] + jnp.einsum("nij,nj->ni", self.axes[k], jnp.sqrt(self.variances[k]) * z)
 
     def noisy(self, level: Level) -> Mixture:
-        """The law of ``x_t = alpha x0 + sigma eps`` at a level."""
+        """The distribution of ``x_t = alpha x0 + sigma eps`` at a level."""
         return Mixture(
             self.log_weights, level.alpha * self.means, level.alpha**2 * self.variances + level.sigma**2, self.axes
         )
 
     def given(self, x: Float[Array, " D"], level: Level) -> Mixture:
-        """The law of x0 given ``x_t = x``, for sigma > 0."""
+        """The distribution of x0 given ``x_t = x``, for sigma > 0."""
         noisy = self.noisy(level)
         means = self.means + self._to_space(level.alpha * self.variances * noisy._along_axes(x) / noisy.variances)
         variances = self.variances * level.sigma**2 / noisy.variances
@@ -105,13 +105,13 @@ class Mixture:
 
     def score(self, x: Float[Array, " D"], level: Level | None = None) -> Float[Array, " D"]:
         """``grad log p_t(x)`` at a level; of the data itself without one."""
-        law = self if level is None else self.noisy(level)
-        share = jax.nn.softmax(law.joint_log_prob(x))
-        return -share @ law._to_space(law._along_axes(x) / law.variances)
+        distribution = self if level is None else self.noisy(level)
+        share = jax.nn.softmax(distribution.joint_log_prob(x))
+        return -share @ distribution._to_space(distribution._along_axes(x) / distribution.variances)
 
-    def clean(self, x: Float[Array, " D"], level: Level) -> Clean:
+    def denoised(self, x: Float[Array, " D"], level: Level) -> Denoised:
         """``E[x0 | x_t = x]`` and ``E[eps | x_t = x] = -sigma score``; what an ideal network would say."""
-        return Clean(self.given(x, level).mean, -level.sigma * self.score(x, level))
+        return Denoised(self.given(x, level).mean, -level.sigma * self.score(x, level))
 
     def denoiser(self, schedule: Schedule, prediction: Prediction = "eps") -> Denoiser:
         """The ideal denoiser of this data on a schedule.
@@ -169,16 +169,16 @@ class Mixture:
         check_steps(steps)
         ds = (next.s - now.s) / steps
 
-        def slope(xbar: Array, s: Array) -> Array:
+        def gradient(xbar: Array, s: Array) -> Array:
             # In straight-line coordinates every schedule is the path alpha = s, sigma = 1 - s.
-            clean = self.clean(xbar, Level(1.0 - s, s, 1.0 - s))
-            return clean.x0 - clean.eps
+            denoised = self.denoised(xbar, Level(1.0 - s, s, 1.0 - s))
+            return denoised.x0 - denoised.eps
 
         def step(xbar: Array, s: Array) -> tuple[Array, None]:
-            k1 = slope(xbar, s)
-            k2 = slope(xbar + 0.5 * ds * k1, s + 0.5 * ds)
-            k3 = slope(xbar + 0.5 * ds * k2, s + 0.5 * ds)
-            k4 = slope(xbar + ds * k3, s + ds)
+            k1 = gradient(xbar, s)
+            k2 = gradient(xbar + 0.5 * ds * k1, s + 0.5 * ds)
+            k3 = gradient(xbar + 0.5 * ds * k2, s + 0.5 * ds)
+            k4 = gradient(xbar + ds * k3, s + ds)
             return (xbar + ds / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)).astype(xbar.dtype), None
 
         start = (x / (now.alpha + now.sigma)).astype(x.dtype)
@@ -190,7 +190,7 @@ class Mixture:
         return jax.nn.logsumexp(self.log_weights + self._measured(*real_parts(A, y), noise_std)[0])
 
     def posterior(self, A: Inexact[Array, "M D"], y: Inexact[Array, " M"], noise_std: ArrayLike) -> Mixture:
-        """The law of x0 given a measurement ``y = A x0 + noise_std z``.
+        """The distribution of x0 given a measurement ``y = A x0 + noise_std z``.
 
         Args:
             A, y: the measurement; a complex one counts as two real ones, its real and its imaginary part.
@@ -265,14 +265,15 @@ def mixture(
 
 @public
 def in_subspace(basis: ArrayLike | Sequence[Any], data: Mixture) -> Mixture:
-    """The law of ``x0 = basis @ u`` with u of the law ``data``: a mixture whose support is a linear subspace.
+    """The distribution of ``x0 = basis @ u`` with u of the distribution ``data``: a mixture whose support is a linear
+    subspace.
 
     Its variances across the subspace are 0, so clean samples have no density (`log_prob` is not finite); noisy samples,
-    denoisers and scores are exact as ever, and clean estimates lie in the subspace to round-off.
+    denoisers and scores are exact as ever, and denoised estimates lie in the subspace to round-off.
 
     Args:
         basis: (D, d), orthonormal columns.
-        data: the law of u, of dimension d.
+        data: the distribution of u, of dimension d.
 
     Raises:
         ValueError: columns that are not orthonormal, or not one a dimension of the data.
@@ -282,7 +283,7 @@ def in_subspace(basis: ArrayLike | Sequence[Any], data: Mixture) -> Mixture:
     if columns.ndim != 2 or columns.shape[1] != d or columns.shape[0] < d:
         raise ValueError(f"basis has shape {columns.shape}, data of dimension {d} needs (D, {d}) with D >= {d}")
     if not np.allclose(columns.T @ columns, np.eye(d), atol=1e-5):
-        raise ValueError("basis must have orthonormal columns; orthonormalise them with numpy.linalg.qr(basis)[0]")
+        raise ValueError("basis must have orthonormal columns; orthonormalize them with numpy.linalg.qr(basis)[0]")
     rest = np.linalg.svd(columns)[0][:, d:]
     dtype, k = data.means.dtype, data.means.shape[0]
     inside, across = (jnp.asarray(part, dtype) for part in (columns, rest))
@@ -304,22 +305,22 @@ class _Network:
         level = schedule.level(t)
         alpha, sigma = level.alpha, level.sigma
         width = jnp.sqrt(alpha**2 * sigma_data**2 + sigma**2)
-        clean = data.clean(x * width if self.prediction == "edm" else x, level)
+        denoised = data.denoised(x * width if self.prediction == "edm" else x, level)
         match self.prediction:
             case "eps":
-                return clean.eps
+                return denoised.eps
             case "x0":
-                return clean.x0
+                return denoised.x0
             case "score":
-                return -clean.eps / sigma
+                return -denoised.eps / sigma
             case "v":
-                return (alpha * clean.eps - sigma * clean.x0) / level.scale
+                return (alpha * denoised.eps - sigma * denoised.x0) / level.scale
             case "velocity":
                 d_alpha, d_sigma = path_velocity(schedule, t)
-                return d_alpha * clean.x0 + d_sigma * clean.eps
+                return d_alpha * denoised.x0 + d_sigma * denoised.eps
             case "edm":
                 # (x0 - c_skip x) / c_out with x = alpha x0 + sigma eps put in, which removes the cancellation.
-                return (sigma * clean.x0 - sigma_data**2 * alpha * clean.eps) / (sigma_data * width)
+                return (sigma * denoised.x0 - sigma_data**2 * alpha * denoised.eps) / (sigma_data * width)
 
 
 @struct.dataclass

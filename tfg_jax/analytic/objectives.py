@@ -54,8 +54,8 @@ class ComponentLogProb:
             raise ValueError(f"target must lie in 0..{count - 1}, the components of the mixture")
 
     def __call__(self, x: Float[Array, " D"], target: Int[Array, ""], level: Level | None = None) -> Float[Array, ""]:
-        law = self.data if level is None else self.data.noisy(level)
-        return jax.nn.log_softmax(law.joint_log_prob(x))[target]
+        distribution = self.data if level is None else self.data.noisy(level)
+        return jax.nn.log_softmax(distribution.joint_log_prob(x))[target]
 
 
 @public

@@ -18,7 +18,7 @@ COMMANDS = {
     "solve": "images restored from degraded, noisy measurements",
     "compare": "guidance methods side by side on the same seeds",
     "study": "how far guidance should look: mixtures and images at equal cost",
-    "optimise": "rounds of gradient guidance that raise a reward",
+    "optimize": "rounds of gradient guidance that raise a reward",
     "evaluate": "metrics of a sample folder or of images in an .npz file",
     "export": "samples of a folder as PNG pictures or one .npz file",
     "train": "the Fashion-MNIST networks, resumable",
@@ -56,6 +56,9 @@ def _main(argv: Sequence[str] | None) -> int:
         with leave_on_signals(" ".join(["tfg-jax", *sys.argv[1:2]])):
             return _main(sys.argv[1:])
     name, *rest = [*argv] or [""]
+    if name == "optimise":
+        print("tfg-jax: optimise is called optimize; the old name goes with the next release", file=sys.stderr)
+        name = "optimize"
     if name in ("-h", "--help"):
         print(_usage())
         return OK

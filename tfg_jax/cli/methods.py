@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 SETTINGS = (
     "rho", "mu", "smoothing", "strength", "n_iter", "n_recur", "n_mc",
     "rho_structure", "mu_structure", "smoothing_structure", "structure", "data_std", "weighting",
-    "iterations", "rate", "line_search", "regulariser", "weight", "kind",
+    "iterations", "rate", "line_search", "regularizer", "weight", "kind",
 )  # fmt: skip
 """Settings that can be given on the command line: fields of the methods' own classes."""
 
@@ -67,7 +67,7 @@ def look_ahead(name: str, horizon: float | None, steps: int | None, solver: str 
     """The lookahead of a method by guidance, or None for Tweedie.
 
     Raises:
-        ValueError: a bad value, steps or a solver without horizon, or a method that looks at no clean estimate.
+        ValueError: a bad value, steps or a solver without horizon, or a method that looks at no denoised estimate.
     """
     if horizon is None:
         for flag, value in (("--lookahead-steps", steps), ("--solver", solver)):
@@ -75,7 +75,7 @@ def look_ahead(name: str, horizon: float | None, steps: int | None, solver: str 
                 raise ValueError(f"{flag} has no effect without --horizon, e.g. --horizon 1; give it or drop {flag}")
         return None
     if name in ("none", "conditional", "classifier"):
-        raise ValueError(f"--horizon has no effect on --method {name}, which looks at no clean estimate; drop it")
+        raise ValueError(f"--horizon has no effect on --method {name}, which looks at no denoised estimate; drop it")
     from tfg_jax.truncated import TruncatedSolve
 
     found = TruncatedSolve(horizon, 4 if steps is None else steps, solver or "midpoint")

@@ -34,7 +34,7 @@ class MethodOptions:
     strength: Annotated[float | None, TUNED] = None
     """Step size of every other method, >= 0."""
     n_iter: Annotated[int | None, TUNED] = None
-    """tfg, ugd: iterations at the clean estimate."""
+    """tfg, ugd: iterations at the denoised estimate."""
     n_recur: Annotated[int | None, TUNED] = None
     """tfg, freedom, ugd: recurrences of each step."""
     n_mc: Annotated[int | None, TUNED] = None
@@ -51,7 +51,7 @@ class MethodOptions:
 
 @dataclasses.dataclass(frozen=True)
 class GuidedOptions:
-    """What guided sampling alone takes: how far the clean estimate that gradients go through looks ahead, by default
+    """What guided sampling alone takes: how far the denoised estimate that gradients go through looks ahead, by default
     one Tweedie step, and where guidance acts, by default everywhere."""
 
     horizon: float | None = None
@@ -83,7 +83,7 @@ class CommonOptions:
     """What every sampling command takes, whatever is asked for."""
 
     clip: bool = True
-    """Clip clean estimates to [-1, 1], in every method alike."""
+    """Clip denoised estimates to [-1, 1], in every method alike."""
     seed: int = 0
     """Root of all random numbers."""
     chunk: int = 20

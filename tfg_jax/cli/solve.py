@@ -44,9 +44,9 @@ class RequestOptions:
     blur or motion), highlights and shadows (hdr), the phase of the Fourier transform, three quarters of its columns
     (fourier, as in magnetic resonance imaging)."""
     method: RestorationName = "dps"
-    """How the measurement guides; dflow optimises the noise and controls the way through the whole solve, at tens of
+    """How the measurement guides; dflow optimizes the noise and controls the way through the whole solve, at tens of
     times the cost. Tuned: dps, freedom and mpgd strength 4; lgd strength 16, n_mc 4; ugd strength 2, n_iter 4; pigdm
-    strength 1; tfg rho 4, mu 0.25, n_iter 4; dflow iterations 60, rate 0.1, regulariser 1; controls iterations 30, rate
+    strength 1; tfg rho 4, mu 0.25, n_iter 4; dflow iterations 60, rate 0.1, regularizer 1; controls iterations 30, rate
     0.1, weight 10."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/solve")
     """Folder of the results."""
@@ -91,17 +91,17 @@ class FurtherOptions:
     """Settings of single methods, tuned like those above."""
 
     iterations: Annotated[int | None, TUNED] = None
-    """dflow, controls: updates of the optimiser at most, >= 1."""
+    """dflow, controls: updates of the optimizer at most, >= 1."""
     rate: Annotated[float | None, TUNED] = None
     """dflow, controls: learning rate of Adam, >= 0."""
     line_search: Annotated[int | None, TUNED] = None
     """dflow, controls: L-BFGS in the place of Adam, with so many evaluations of one update at most, >= 1."""
-    regulariser: Annotated[float | None, TUNED] = None
+    regularizer: Annotated[float | None, TUNED] = None
     """dflow: weight of the noise's log-density, >= 0."""
     weight: Annotated[float | None, TUNED] = None
     """controls: weight of their cost, >= 0."""
     kind: Annotated[Literal["additive", "kick"] | None, TUNED] = None
-    """controls: additive to the slope, or kicks of the state."""
+    """controls: additive to the gradient, or kicks of the state."""
     data_std: Annotated[float | None, TUNED] = None
     """pigdm: standard deviation of the data around its mean, > 0."""
     weighting: Annotated[Literal["published", "score"] | None, TUNED] = None

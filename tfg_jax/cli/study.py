@@ -31,7 +31,7 @@ class RowOptions:
     budgets: tuple[int, ...] = (80, 320)
     """Images: network evaluations (forwards and pullbacks) a sample may cost, one column each."""
     quick: bool = False
-    """Mixtures: few states and samples, for a look."""
+    """Mixtures: few states and samples, for an evaluation."""
     model: str = "fashion-mnist"
     """Diffusion model: released name or folder of weights."""
     guide: str = "fashion-mnist-guide"

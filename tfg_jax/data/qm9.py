@@ -137,7 +137,8 @@ def property_table(molecules: Molecules) -> Float[np.ndarray, "m p"]:
 def draw_targets(
     molecules: Molecules, indices: Int[np.ndarray, " n"], names: tuple[str, ...], num: int, seed: int
 ) -> tuple[Int[np.ndarray, " num"], Float[np.ndarray, "num p"]]:
-    """Atom counts and properties of `num` molecules drawn with replacement: the joint law of both, as in the data.
+    """Atom counts and properties of `num` molecules drawn with replacement: the joint distribution of both, as in the
+    data.
 
     Raises ValueError on an unknown property.
     """

@@ -1,1 +1,1 @@
-"""End-to-end guidance: the source noise or controls along the way, optimised through the whole solve."""
+"""End-to-end guidance: the source noise or controls along the way, optimized through the whole solve."""

@@ -1,4 +1,4 @@
-"""Control optimisation: FlowGrad (Liu et al., CVPR 2023) and OC-Flow (Wang et al., arXiv 2410.18070).
+"""Control optimization: FlowGrad (Liu et al., CVPR 2023) and OC-Flow (Wang et al., arXiv 2410.18070).
 
     "additive"   y' = y + h (v(y, s) + z_i)                       penalty  (weight / 2) sum_i h_i ||z_i||^2
     "kick"       y~ = y + d_i,   y' = y~ + h v(y~, s)             penalty  (weight / 2) sum_i ||d_i||^2

@@ -1,7 +1,7 @@
-"""Minimise the loss of one sample with any optax optimiser, and stop when it is done.
+"""Minimize the loss of one sample with any optax optimizer, and stop when it is done.
 
 Under a vmap all samples of a chunk are computed until the last is done, so a sample that is done is given a loss
-without slope: its line search then ends at once and never holds up the others.
+without gradient: its line search then ends at once and never holds up the others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Found(NamedTuple):
 
     ``variable`` is the last finite one within the bound of `tfg_jax.result.LARGEST`, ``value`` its loss;
     ``evaluations`` counts losses with their gradient as computed under a vmap (the values alone of a backtracking
-    search are counted whole), ``iterations`` the optimiser's updates; ``still`` says that the loss had no gradient to
+    search are counted whole), ``iterations`` the optimizer's updates; ``still`` says that the loss had no gradient to
     begin with; ``status.step`` is the iteration that went non-finite or beyond the bound.
     """
 
@@ -53,7 +53,7 @@ def lbfgs(line_search: int) -> optax.GradientTransformationExtraArgs:
     return optax.lbfgs(linesearch=zoom)
 
 
-def minimise(
+def minimize(
     loss: Callable[[Array], Array], start: Array, optimizer: Any, iterations: int, tolerance: ArrayLike,
     rate: ArrayLike | None = None,
 ) -> Found:  # fmt: skip
@@ -62,11 +62,11 @@ def minimise(
     Args:
         loss: of the variable, a scalar.
         start: the first variable.
-        optimizer: any optax optimiser; one with a line search that keeps its value and gradient (as L-BFGS does) is not
+        optimizer: any optax optimizer; one with a line search that keeps its value and gradient (as L-BFGS does) is not
             evaluated twice.
         iterations: upper bound, >= 1.
         tolerance: stops when the root mean square of the gradient is not above it; 0 stops only where it vanishes.
-        rate: scales the updates of an optimiser without a line search; None leaves them as they are.
+        rate: scales the updates of an optimizer without a line search; None leaves them as they are.
     """
     optimizer = optax.with_extra_args_support(optimizer)
     if _line_search(jax.eval_shape(optimizer.init, start)) is not None and rate is not None:
@@ -126,7 +126,7 @@ def minimise(
 
 
 def _line_search(state: Any) -> Any:
-    """The state of a line search inside an optimiser's state, if there is one."""
+    """The state of a line search inside an optimizer's state, if there is one."""
     is_search = lambda node: hasattr(node, "info") and hasattr(node, "grad")  # noqa: E731
     found = [node for node in jax.tree.leaves(state, is_leaf=is_search) if is_search(node)]
     if found and found[0].grad is not None and not _is_zoom(found[0]):

@@ -1,4 +1,4 @@
-"""The public entry of end-to-end guidance: optimise, then return the samples the optimum gives."""
+"""The public entry of end-to-end guidance: optimize, then return the samples the optimum gives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tfg_jax.batch import check_sharding, in_chunks, indices, map_samples, place
 from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Model
 from tfg_jax.endtoend.controls import Controls
-from tfg_jax.endtoend.descend import lbfgs, minimise
+from tfg_jax.endtoend.descend import lbfgs, minimize
 from tfg_jax.endtoend.source import DFlow, searches
 from tfg_jax.kinds import check_leaves, public
 from tfg_jax.lookahead import Conditioned
@@ -47,7 +47,7 @@ def end_to_end(
     chunk: int | None = None,
     sharding: NamedSharding | None = None,
 ) -> Samples:
-    """Samples whose source or controls are optimised through the whole solve.
+    """Samples whose source or controls are optimized through the whole solve.
 
     A sample depends on (weights, configuration, key, index) alone. Samples of a chunk are computed until the slowest is
     done; a sample that is done costs no line search. ``cost`` counts a sample's own calls, with both branches of the
@@ -163,7 +163,7 @@ def _checked(
 def upper_end_to_end_cost(method: DFlow | Controls, model: Model | None = None, *, conditional: bool = True) -> Cost:
     """Calls per sample of a run before it is made; early stops can only make it cheaper.
 
-    With your own optimizer it holds for one evaluation an iteration, as all optimisers without a line search make.
+    With your own optimizer it holds for one evaluation an iteration, as all optimizers without a line search make.
 
     Args:
         method: as in `end_to_end`.
@@ -206,7 +206,7 @@ def _run(
             x, penalty = solve(variable)
             return penalty - objective(x, own["target"])
 
-        found = minimise(loss, first, optimizer, method.iterations, method.tolerance, method.rate)
+        found = minimize(loss, first, optimizer, method.iterations, method.tolerance, method.rate)
         x, penalty = solve(found.variable)
         begun = jnp.where(found.still & found.status.ok, UNGUIDED, found.status.code)
         status = Status(begun, found.status.step).after(judged(x, levels.scale[-1]), found.iterations)

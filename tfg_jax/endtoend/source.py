@@ -1,10 +1,10 @@
-"""Source optimisation (D-Flow, Ben-Hamu et al., ICML 2024, arXiv 2402.14017): the noise a solve starts from.
+"""Source optimization (D-Flow, Ben-Hamu et al., ICML 2024, arXiv 2402.14017): the noise a solve starts from.
 
-    minimise over z   -f(x0(scale z)) + regulariser R(z),       R(z) = ||z||^2 / 2 - (d - 1) log ||z||
+    minimize over z   -f(x0(scale z)) + regularizer R(z),       R(z) = ||z||^2 / 2 - (d - 1) log ||z||
 
 z is the first state in units of its standard deviation, R the negative log-density of its norm (chi with d degrees of
 freedom): least at ||z|| = sqrt(d - 1). The sign of its log term is printed wrongly in places and copied from there.
-Cost an evaluation: the lookahead's forwards and pullbacks, 1 objective gradient; one look more for the result.
+Cost an evaluation: the lookahead's forwards and pullbacks, 1 objective gradient; one evaluation more for the result.
 Reduces to: the unguided flow from the same noise at ``iterations`` of nothing.
 """
 
@@ -28,14 +28,14 @@ from tfg_jax.truncated import TruncatedSolve
 
 @struct.dataclass
 class DFlow:
-    """Source optimisation.
+    """Source optimization.
 
     Attributes:
         solve: the way from noise to data; its horizon is 1 for the whole way.
-        iterations: updates of the optimiser at most, >= 1.
-        regulariser: weight of R, >= 0 (traced); None leaves it out.
+        iterations: updates of the optimizer at most, >= 1.
+        regularizer: weight of R, >= 0 (traced); None leaves it out.
         tolerance: stops where the gradient's root mean square is not above it, >= 0 (traced).
-        optimizer: any optax optimiser, made once (a fresh one compiles anew); None is Adam where rate is given, else
+        optimizer: any optax optimizer, made once (a fresh one compiles anew); None is Adam where rate is given, else
             L-BFGS.
         line_search: evaluations an L-BFGS iteration may take, >= 1; default 20.
         rate: learning rate of Adam, or what scales the updates of your own optimizer, >= 0 (traced): a sweep of step
@@ -44,7 +44,7 @@ class DFlow:
 
     solve: TruncatedSolve = TruncatedSolve(1.0, steps=8, remat="step")
     iterations: int = struct.field(pytree_node=False, default=10)
-    regulariser: ArrayLike | None = None
+    regularizer: ArrayLike | None = None
     tolerance: ArrayLike = 1e-6
     optimizer: Any = struct.field(pytree_node=False, default=None)
     line_search: int | None = struct.field(pytree_node=False, default=None)
@@ -55,14 +55,14 @@ class DFlow:
         self.solve.check()
         if self.solve.jacobian != "full":
             raise ValueError(f"solve.jacobian={self.solve.jacobian!r} does not reach the source; use 'full'")
-        check_number("regulariser", self.regulariser, low=0.0)
+        check_number("regularizer", self.regularizer, low=0.0)
         check_descent(self)
 
     @property
     def closure(self) -> Cost:
         """Calls of one loss with its gradient."""
-        look = self.solve.cost
-        return Cost(forwards=look.forwards + self.solve.recomputed, pullbacks=look.pullbacks, objective=1)
+        evaluation = self.solve.cost
+        return Cost(forwards=evaluation.forwards + self.solve.recomputed, pullbacks=evaluation.pullbacks, objective=1)
 
     @property
     def final(self) -> Cost:
@@ -77,7 +77,7 @@ class DFlow:
 
         def solve(z: Array) -> tuple[Array, Array]:
             x0, _ = self.solve.estimate(denoise, first.scale * z, first)
-            penalty = 0.0 if self.regulariser is None else self.regulariser * chi_energy(z)
+            penalty = 0.0 if self.regularizer is None else self.regularizer * chi_energy(z)
             return x0, jnp.asarray(penalty, z.dtype)
 
         return z, solve
@@ -107,4 +107,4 @@ def check_descent(method: Any) -> None:
                 f"line_search={method.line_search} is of L-BFGS, which {owner} replaces; drop it, or drop {owner}"
             )
     if method.optimizer is not None and not (hasattr(method.optimizer, "init") and hasattr(method.optimizer, "update")):
-        raise ValueError(f"optimizer={method.optimizer!r} is not an optax optimiser; pass e.g. optax.adam(1e-2)")
+        raise ValueError(f"optimizer={method.optimizer!r} is not an optax optimizer; pass e.g. optax.adam(1e-2)")

@@ -26,8 +26,8 @@ from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_count
-from tfg_jax.denoiser import Clean
-from tfg_jax.lookahead import Clip, Look, Lookahead
+from tfg_jax.denoiser import Denoised
+from tfg_jax.lookahead import Clip, Evaluation, Lookahead
 from tfg_jax.noise import StepNoise
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level
@@ -35,7 +35,7 @@ from tfg_jax.schedules import Level
 
 @struct.dataclass
 class Next:
-    """The sampler's proposal for the next level: the sample, the rule's memory, calls made beyond the first look.
+    """The sampler's proposal for the next level: the sample, the rule's memory, calls made beyond the first evaluation.
 
     ``guided`` says whether guidance changed it, None where that is not known.
     """
@@ -76,12 +76,12 @@ class StepContext:
         index: Array,
         cond: PyTree,
         noise: StepNoise,
-        denoise: Callable[[Array, ArrayLike], Clean],
+        denoise: Callable[[Array, ArrayLike], Denoised],
         lookahead: Lookahead,
         clip: Clip | None,
         objective: Callable[..., Array] | None,
         target: PyTree,
-        rule: Callable[[StepContext, Clean], Next],
+        rule: Callable[[StepContext, Denoised], Next],
         paired: bool = True,
     ):
         self.x, self.now, self.next, self.index, self.cond, self.noise = x, now, next, index, cond, noise
@@ -99,30 +99,34 @@ class StepContext:
         )  # fmt: skip
 
     @cached_property
-    def _look(self) -> Look:
+    def _evaluation(self) -> Evaluation:
         return self._lookahead(self.denoise, self.x, self.now)
 
     @property
-    def raw(self) -> Clean:
+    def raw(self) -> Denoised:
         """The denoiser's own output at (x, now), before any clip."""
-        return self._look.clean
+        return self._evaluation.denoised
 
     @cached_property
-    def clean(self) -> Clean:
+    def denoised(self) -> Denoised:
         """What an unguided step advances with: `raw`, or with a clip the clipped x0 and the eps recomputed from it."""
         if self._clip is None:
             return self.raw
-        clipped = self._clip.clean(self.raw, self.x, self.now)
+        clipped = self._clip.denoised(self.raw, self.x, self.now)
         # An eps that is not the noise of x0 (CFG++) was meant for re-noising and stays.
-        return clipped if self._paired else Clean(clipped.x0, self.raw.eps)
+        return clipped if self._paired else Denoised(clipped.x0, self.raw.eps)
 
-    def clipped(self, edited: Clean) -> Clean:
+    def clipped(self, edited: Denoised) -> Denoised:
         """An edited estimate, clipped as the run clips: x0 to the range and eps recomputed; itself without a clip."""
-        return edited if self._clip is None else self._clip.clean(edited, self.x, self.now)
+        return edited if self._clip is None else self._clip.denoised(edited, self.x, self.now)
 
     def lookahead(self) -> tuple[Array, Callable[[Array], Array]]:
-        """The clean estimate for the objective and its pullback to x; shares the denoiser call of `clean`."""
-        return (self._look.x0, self._look.pullback) if self._clip is None else self._clip.look(self._look)
+        """The denoised estimate for the objective and its pullback to x; shares the denoiser call of `denoised`."""
+        return (
+            (self._evaluation.x0, self._evaluation.pullback)
+            if self._clip is None
+            else self._clip.evaluation(self._evaluation)
+        )
 
     def objective(self, x0: Array) -> Array:
         """The log-weight of a clean sample; higher is better."""
@@ -136,22 +140,22 @@ class StepContext:
         """Norm of the measurement residual, for objectives of inverse problems."""
         return self._objective.residual_norm(x0, self._target)  # type: ignore[union-attr]
 
-    def measurement_slope(self, x0: Array, variance: ArrayLike) -> Array:
+    def measurement_gradient(self, x0: Array, variance: ArrayLike) -> Array:
         """Gradient in x0 of ``log p(y)`` for a clean sample N(x0, variance I), for objectives that are Gaussian."""
-        return self._objective.measurement_slope(x0, self._target, variance)  # type: ignore[union-attr]
+        return self._objective.measurement_gradient(x0, self._target, variance)  # type: ignore[union-attr]
 
     def vp_shift(self, gradient: Array) -> Array:
         """A gradient in x at this level as a displacement at the next level, both taken in VP coordinates."""
         return self.now.scale * self.next.scale * gradient
 
-    def advance(self, clean: Clean, edit: PyTree = None) -> Next:
-        """The sampler rule applied to an estimate, `clean` itself or an edited one.
+    def advance(self, denoised: Denoised, edit: PyTree = None) -> Next:
+        """The sampler rule applied to an estimate, `denoised` itself or an edited one.
 
         ``edit``, arrays of which one is not zero where guidance changed the estimate, tells the sample's status.
         """
-        known = None if clean is self.clean else True
+        known = None if denoised is self.denoised else True
         guided = known if edit is None else _acts(edit)
-        return self._rule(self, clean).replace(guided=guided)  # type: ignore[attr-defined]
+        return self._rule(self, denoised).replace(guided=guided)  # type: ignore[attr-defined]
 
 
 @runtime_checkable
@@ -167,7 +171,7 @@ class Guidance(Protocol):
         """Raise ValueError for arguments that cannot be meant."""
         ...
 
-    def cost(self, look: Cost) -> Cost:
+    def cost(self, evaluation: Cost) -> Cost:
         """Calls per step and recurrence."""
         ...
 
@@ -190,9 +194,9 @@ class Unguided:
         """Raise ValueError unless n_recur is an integer >= 1."""
         check_count("n_recur", self.n_recur)
 
-    def cost(self, look: Cost) -> Cost:
+    def cost(self, evaluation: Cost) -> Cost:
         """The lookahead's forwards alone: nothing is differentiated."""
-        return Cost(forwards=look.forwards)
+        return Cost(forwards=evaluation.forwards)
 
     def prepare(self, levels: Level) -> tuple[PyTree, PyTree]:
         """Nothing per step, no state."""
@@ -201,11 +205,11 @@ class Unguided:
     # Outside a window it stands in for any method, whose state it hands on.
     def step(self, ctx: StepContext, per_step: PyTree, state: PyTree) -> tuple[Next, PyTree]:
         """The sampler's own step; ``state`` is handed on as it came."""
-        return ctx.advance(ctx.clean), state
+        return ctx.advance(ctx.denoised), state
 
 
-def value_and_slope(f: Callable[[Array], Array], x0: Array) -> tuple[Array, Array]:
-    """The objective and its gradient at a clean estimate: one objective gradient."""
+def value_and_gradient(f: Callable[[Array], Array], x0: Array) -> tuple[Array, Array]:
+    """The objective and its gradient at a denoised estimate: one objective gradient."""
     return jax.value_and_grad(f)(x0)
 
 

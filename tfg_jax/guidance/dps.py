@@ -1,8 +1,8 @@
 """Diffusion posterior sampling (Chung et al., ICLR 2023, arXiv 2209.14687).
 
-    x_next = rule(x_t, x0) + strength * grad_{x_t} f(x0(x_t)) / normaliser
+    x_next = rule(x_t, x0) + strength * grad_{x_t} f(x0(x_t)) / normalizer
 
-normalise="value": |f(x0)|, the TFG benchmark's baseline, for a log-weight of one sign such as a log-probability: where
+normalize="value": |f(x0)|, the TFG benchmark's baseline, for a log-weight of one sign such as a log-probability: where
 f crosses 0 the step has no bound, and samples diverge. "residual": the paper's norm of the measurement residual, with
 an objective such as -||y - A x0||^2 that has one.
 Cost a step: 1 network forward, 1 pullback, 1 objective gradient.
@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 
 from tfg_jax import struct
 from tfg_jax.checks import check_choice, check_number, safe_abs
-from tfg_jax.guidance.base import Next, StepContext, value_and_slope
+from tfg_jax.guidance.base import Next, StepContext, value_and_gradient
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level
 
@@ -28,22 +28,22 @@ class DPS:
 
     Attributes:
         strength: step size, >= 0, dimensionless (traced).
-        normalise: "value" or "residual", what divides the gradient; "value" needs an objective of one
+        normalize: "value" or "residual", what divides the gradient; "value" needs an objective of one
             sign, away from 0, and cannot see that of your own function: a sample that diverges says so.
     """
 
     strength: ArrayLike = 1.0
-    normalise: Literal["value", "residual"] = struct.field(pytree_node=False, default="value")
+    normalize: Literal["value", "residual"] = struct.field(pytree_node=False, default="value")
     n_recur = 1
 
     def check(self) -> None:
-        """Raise ValueError for a bad strength or normaliser."""
+        """Raise ValueError for a bad strength or normalizer."""
         check_number("strength", self.strength, low=0.0)
-        check_choice("normalise", self.normalise, ("value", "residual"))
+        check_choice("normalize", self.normalize, ("value", "residual"))
 
-    def cost(self, look: Cost) -> Cost:
+    def cost(self, evaluation: Cost) -> Cost:
         """Calls per step."""
-        return Cost(forwards=look.forwards, pullbacks=look.pullbacks, objective=1)
+        return Cost(forwards=evaluation.forwards, pullbacks=evaluation.pullbacks, objective=1)
 
     def prepare(self, levels: Level) -> tuple[None, None]:
         """Nothing varies over the steps."""
@@ -52,7 +52,7 @@ class DPS:
     def step(self, ctx: StepContext, per_step: None, state: None) -> tuple[Next, None]:
         """One guided step of one sample."""
         x0, pullback = ctx.lookahead()
-        value, slope = value_and_slope(ctx.objective, x0)
-        normaliser = value if self.normalise == "value" else ctx.residual_norm(x0)
-        shift = self.strength * ctx.vp_shift(pullback(slope)) / safe_abs(normaliser)
-        return ctx.advance(ctx.clean).shifted(shift), state
+        value, gradient = value_and_gradient(ctx.objective, x0)
+        normalizer = value if self.normalize == "value" else ctx.residual_norm(x0)
+        shift = self.strength * ctx.vp_shift(pullback(gradient)) / safe_abs(normalizer)
+        return ctx.advance(ctx.denoised).shifted(shift), state

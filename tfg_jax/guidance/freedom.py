@@ -41,9 +41,9 @@ class FreeDoM:
         check_count("n_recur", self.n_recur)
         check_choice("structure", self.structure, STRUCTURES)
 
-    def cost(self, look: Cost) -> Cost:
+    def cost(self, evaluation: Cost) -> Cost:
         """Calls per step and recurrence."""
-        return Cost(forwards=look.forwards, pullbacks=look.pullbacks, objective=1)
+        return Cost(forwards=evaluation.forwards, pullbacks=evaluation.pullbacks, objective=1)
 
     def prepare(self, levels: Level) -> tuple[Array, None]:
         """rho_t of each step."""
@@ -53,4 +53,4 @@ class FreeDoM:
         """One guided step of one sample."""
         x0, pullback = ctx.lookahead()
         shift = per_step * ctx.vp_shift(pullback(jax.grad(ctx.objective)(x0)))
-        return ctx.advance(ctx.clean).shifted(shift), state
+        return ctx.advance(ctx.denoised).shifted(shift), state

@@ -1,6 +1,7 @@
-"""Gradient guidance for optimisation (Guo et al., NeurIPS 2024, arXiv 2404.14743): naive G and look-ahead G_loss.
+"""Gradient guidance for optimization (Guo et al., NeurIPS 2024, arXiv 2404.14743): naive G and look-ahead G_loss.
 
-With the objective's value f and slope g at the clean estimate, r = -f(x0) and v = grad_{x_t}(g^T x0) (one pullback):
+With the objective's value f and gradient g at the denoised estimate, r = -f(x0) and v = grad_{x_t}(g^T x0) (one
+pullback):
 
     score <- score + G       that is  eps' = eps - sigma G,  x0' = x0 + sigma^2 / alpha G,  x_next = rule(x0', eps')
     G      = beta r g             paper:     beta = alpha / (noise^2 + sigma^2 |g|^2)                         naive
@@ -9,7 +10,7 @@ With the objective's value f and slope g at the clean estimate, r = -f(x0) and v
 
 in VP coordinates. "paper" assumes that the data's covariance is the identity (naive) or a projection (look-ahead);
 "exact" makes G_loss the score of ``y = g^T x_0 + noise z`` given x_t for every Gaussian. The objective is a gap, of
-which 0 is wanted: `tfg_jax.objectives.linear` is ``g^T x0 - y`` with target (g, y), the paper's linearised reward.
+which 0 is wanted: `tfg_jax.objectives.linear` is ``g^T x0 - y`` with target (g, y), the paper's linearized reward.
 The guidance fades where |g| (naive) or |v| / alpha (look-ahead) is of the order of noise or smaller.
 Cost a step: 1 network forward, 1 pullback (naive: none), 1 objective gradient.
 Reduces to: TFG's variance guidance with energy -f^2 and strength beta, which enters through the score.
@@ -25,8 +26,8 @@ from jaxtyping import Array
 
 from tfg_jax import struct
 from tfg_jax.checks import check_choice, check_number
-from tfg_jax.denoiser import Clean
-from tfg_jax.guidance.base import Next, StepContext, value_and_slope
+from tfg_jax.denoiser import Denoised
+from tfg_jax.guidance.base import Next, StepContext, value_and_gradient
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level
 
@@ -55,9 +56,9 @@ class NaiveGradientGuidance:
         check_choice("beta", self.beta, ("paper", "constant"))
         _check_strength(self)
 
-    def cost(self, look: Cost) -> Cost:
+    def cost(self, evaluation: Cost) -> Cost:
         """Calls per step."""
-        return Cost(forwards=look.forwards, objective=1)
+        return Cost(forwards=evaluation.forwards, objective=1)
 
     def prepare(self, levels: Level) -> tuple[None, None]:
         """Nothing varies over the steps."""
@@ -66,7 +67,7 @@ class NaiveGradientGuidance:
     def step(self, ctx: StepContext, per_step: None, state: None) -> tuple[Next, None]:
         """One guided step of one sample."""
         x0, _ = ctx.lookahead()
-        value, g = value_and_slope(ctx.objective, x0)
+        value, g = value_and_gradient(ctx.objective, x0)
         beta = self.beta_coef
         if self.beta == "paper":
             root = jnp.sqrt(ctx.now.abar)
@@ -97,9 +98,9 @@ class GradientGuidance:
         check_choice("beta", self.beta, ("paper", "exact", "constant"))
         _check_strength(self)
 
-    def cost(self, look: Cost) -> Cost:
+    def cost(self, evaluation: Cost) -> Cost:
         """Calls per step."""
-        return Cost(forwards=look.forwards, pullbacks=look.pullbacks, objective=1)
+        return Cost(forwards=evaluation.forwards, pullbacks=evaluation.pullbacks, objective=1)
 
     def prepare(self, levels: Level) -> tuple[None, None]:
         """Nothing varies over the steps."""
@@ -109,7 +110,7 @@ class GradientGuidance:
         """One guided step of one sample."""
         now = ctx.now
         x0, pullback = ctx.lookahead()
-        value, g = value_and_slope(ctx.objective, x0)
+        value, g = value_and_gradient(ctx.objective, x0)
         v = now.scale * pullback(g)  # the gradient in VP coordinates
         match self.beta:
             case "paper":
@@ -155,6 +156,6 @@ def _advance(ctx: StepContext, shift: Array) -> Next:
 
     `shift` is sigma' G in VP coordinates, where eps is the same; x0 moves by ``sigma / alpha`` times it.
     """
-    clean = ctx.clean
-    x0 = clean.x0 + (ctx.now.sigma / ctx.now.alpha * shift).astype(clean.x0.dtype)
-    return ctx.advance(Clean(x0, clean.eps - shift.astype(clean.eps.dtype)), shift)
+    denoised = ctx.denoised
+    x0 = denoised.x0 + (ctx.now.sigma / ctx.now.alpha * shift).astype(denoised.x0.dtype)
+    return ctx.advance(Denoised(x0, denoised.eps - shift.astype(denoised.eps.dtype)), shift)

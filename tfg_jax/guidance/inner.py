@@ -3,8 +3,8 @@
     n_inner times   x <- x + strength opt(grad_x f(x0(x)))        at the sampler's state, in VP coordinates
     x_next = rule(x, D(x))
 
-The optimiser's state lives through the iterations of one step and starts anew at the next, whose scale is another. With
-a `TruncatedSolve` the gradient looks as far ahead as its horizon says: 1 optimises each state through the whole solve.
+The optimizer's state lives through the iterations of one step and starts anew at the next, whose scale is another. With
+a `TruncatedSolve` the gradient looks as far ahead as its horizon says: 1 optimizes each state through the whole solve.
 Cost a step: n_inner looks, pullbacks and objective gradients, and 1 network forward.
 Reduces to: no guidance at strength = 0; one iteration is FreeDoM's gradient applied before the rule instead of after.
 """
@@ -33,7 +33,7 @@ class InnerSteps:
     Attributes:
         strength: step size, >= 0, dimensionless (traced).
         n_inner: iterations, >= 1.
-        optimizer: any optax optimiser without a line search, made once, e.g. ``optax.adam(1.0)``; None is plain
+        optimizer: any optax optimizer without a line search, made once, e.g. ``optax.adam(1.0)``; None is plain
             gradient ascent.
     """
 
@@ -43,15 +43,15 @@ class InnerSteps:
     n_recur = 1
 
     def check(self) -> None:
-        """Raise ValueError for a bad strength, count or optimiser."""
+        """Raise ValueError for a bad strength, count or optimizer."""
         check_number("strength", self.strength, low=0.0)
         check_count("n_inner", self.n_inner)
         if self.optimizer is not None and not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):
-            raise ValueError(f"optimizer={self.optimizer!r} is not an optax optimiser; pass e.g. optax.adam(1.0)")
+            raise ValueError(f"optimizer={self.optimizer!r} is not an optax optimizer; pass e.g. optax.adam(1.0)")
 
-    def cost(self, look: Cost) -> Cost:
+    def cost(self, evaluation: Cost) -> Cost:
         """Calls per step."""
-        each = Cost(forwards=look.forwards, pullbacks=look.pullbacks, objective=1)
+        each = Cost(forwards=evaluation.forwards, pullbacks=evaluation.pullbacks, objective=1)
         return each * self.n_inner + Cost(forwards=1)
 
     def prepare(self, levels: Level) -> tuple[None, None]:
@@ -73,4 +73,4 @@ class InnerSteps:
         first = improved(ctx, None if optimizer is None else optimizer.init(jnp.zeros_like(ctx.x)))
         x, _ = jax.lax.fori_loop(0, self.n_inner - 1, lambda _, now: improved(ctx.at(now[0]), now[1]), first)
         there = ctx.at(x, ForwardOnly())
-        return there.advance(there.clean, x - ctx.x), state
+        return there.advance(there.denoised, x - ctx.x), state

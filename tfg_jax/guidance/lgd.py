@@ -39,9 +39,9 @@ class LGD:
         check_number("strength", self.strength, low=0.0)
         check_count("n_mc", self.n_mc)
 
-    def cost(self, look: Cost) -> Cost:
+    def cost(self, evaluation: Cost) -> Cost:
         """Calls per step."""
-        return Cost(forwards=look.forwards, pullbacks=look.pullbacks, objective=self.n_mc)
+        return Cost(forwards=evaluation.forwards, pullbacks=evaluation.pullbacks, objective=self.n_mc)
 
     def prepare(self, levels: Level) -> tuple[Array, None]:
         """The radius of each step, ``sqrt(1 - abar)``."""
@@ -50,6 +50,6 @@ class LGD:
     def step(self, ctx: StepContext, per_step: Array, state: None) -> tuple[Next, None]:
         """One guided step of one sample."""
         x0, pullback = ctx.lookahead()
-        slope = jax.grad(smoothed(ctx.objective, per_step * ctx.noise.mc(self.n_mc)))(x0)
-        shift = self.strength / self.n_mc * ctx.vp_shift(pullback(slope))
-        return ctx.advance(ctx.clean).shifted(shift), state
+        gradient = jax.grad(smoothed(ctx.objective, per_step * ctx.noise.mc(self.n_mc)))(x0)
+        shift = self.strength / self.n_mc * ctx.vp_shift(pullback(gradient))
+        return ctx.advance(ctx.denoised).shifted(shift), state

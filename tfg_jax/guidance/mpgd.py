@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number
-from tfg_jax.denoiser import Clean
+from tfg_jax.denoiser import Denoised
 from tfg_jax.guidance.base import Next, StepContext
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level
@@ -25,7 +25,7 @@ class MPGD:
     """Manifold-preserving guided diffusion.
 
     Attributes:
-        strength: step size at the clean estimate, >= 0, in units of data^2 (traced).
+        strength: step size at the denoised estimate, >= 0, in units of data^2 (traced).
     """
 
     strength: ArrayLike = 1.0
@@ -35,9 +35,9 @@ class MPGD:
         """Raise ValueError for a bad strength."""
         check_number("strength", self.strength, low=0.0)
 
-    def cost(self, look: Cost) -> Cost:
+    def cost(self, evaluation: Cost) -> Cost:
         """Calls per step."""
-        return Cost(forwards=look.forwards, objective=1)
+        return Cost(forwards=evaluation.forwards, objective=1)
 
     def prepare(self, levels: Level) -> tuple[None, None]:
         """Nothing varies over the steps."""
@@ -47,4 +47,4 @@ class MPGD:
         """One guided step of one sample."""
         x0, _ = ctx.lookahead()
         edit = self.strength * jax.grad(ctx.objective)(x0)
-        return ctx.advance(Clean(ctx.clean.x0 + edit, ctx.raw.eps), edit), state
+        return ctx.advance(Denoised(ctx.denoised.x0 + edit, ctx.raw.eps), edit), state

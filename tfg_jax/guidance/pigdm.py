@@ -7,7 +7,7 @@
 
 g is the score of y given x_t if the clean sample given x_t were N(x0, r^2 I). The paper's weight ``alpha r^2`` does not
 know the step's length and is steadier with a network; "score" is Bayes' rule under any sampler, its x0' clipped if the
-run has a clip. Its objective is `gaussian_log_likelihood`. A nonlinear operator is linearised at x0.
+run has a clip. Its objective is `gaussian_log_likelihood`. A nonlinear operator is linearized at x0.
 Cost a step: 1 network forward, 1 pullback, 1 objective gradient.
 Reduces to: with "score", strength = 1 and a linear operator, the exact conditional score of data of covariance
 data_std^2 I.
@@ -22,7 +22,7 @@ from jax.typing import ArrayLike
 
 from tfg_jax import struct
 from tfg_jax.checks import check_choice, check_number
-from tfg_jax.denoiser import Clean
+from tfg_jax.denoiser import Denoised
 from tfg_jax.guidance.base import Next, StepContext
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level
@@ -56,9 +56,9 @@ class PiGDM:
         check_number("data_std", self.data_std, low=0.0, strict=True)
         check_choice("weighting", self.weighting, ("published", "score"))
 
-    def cost(self, look: Cost) -> Cost:
+    def cost(self, evaluation: Cost) -> Cost:
         """Calls per step."""
-        return Cost(forwards=look.forwards, pullbacks=look.pullbacks, objective=1)
+        return Cost(forwards=evaluation.forwards, pullbacks=evaluation.pullbacks, objective=1)
 
     def prepare(self, levels: Level) -> tuple[None, None]:
         """Nothing varies over the steps."""
@@ -69,10 +69,10 @@ class PiGDM:
         x0, pullback = ctx.lookahead()
         now, wide = ctx.now, self.data_std**2
         variance = wide * now.sigma**2 / (now.sigma**2 + wide * now.alpha**2)
-        g = pullback(ctx.measurement_slope(x0, variance).astype(x0.dtype))
+        g = pullback(ctx.measurement_gradient(x0, variance).astype(x0.dtype))
         if self.weighting == "published":
             shift = self.strength * jnp.sqrt(now.abar) * variance * ctx.vp_shift(g)
-            return ctx.advance(ctx.clean).shifted(shift), state
+            return ctx.advance(ctx.denoised).shifted(shift), state
         edit = self.strength * now.sigma * g
-        eps = ctx.clean.eps - edit
-        return ctx.advance(ctx.clipped(Clean((ctx.x - now.sigma * eps) / now.alpha, eps)), edit), state
+        eps = ctx.denoised.eps - edit
+        return ctx.advance(ctx.clipped(Denoised((ctx.x - now.sigma * eps) / now.alpha, eps)), edit), state

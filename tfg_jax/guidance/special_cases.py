@@ -51,7 +51,7 @@ def freedom(rho: ArrayLike, n_recur: int = 1, structure: Structure = "increase")
 
 @public
 def ugd(rho: ArrayLike, mu: ArrayLike, n_iter: int = 3, n_recur: int = 1, structure: Structure = "constant") -> TFG:
-    """UGD: both guidances without smoothing; n_iter counts the iterations at the clean estimate."""
+    """UGD: both guidances without smoothing; n_iter counts the iterations at the denoised estimate."""
     return _checked(
         TFG(rho=rho, mu=mu, n_iter=n_iter, n_recur=n_recur, rho_structure=structure, mu_structure=structure)
     )

@@ -89,13 +89,13 @@ class TFG:
     def _iterations(self) -> int:
         return 0 if self.mu is None else (self.n_iter or 4)
 
-    def cost(self, look: Cost) -> Cost:
+    def cost(self, evaluation: Cost) -> Cost:
         """Calls per step and recurrence."""
         if self.rho is None and self.mu is None:
-            return Cost(forwards=look.forwards)
+            return Cost(forwards=evaluation.forwards)
         draws = 1 if self.smoothing is None else (self.n_mc or 1)
-        pullbacks = 0 if self.rho is None else look.pullbacks
-        return Cost(forwards=look.forwards, pullbacks=pullbacks, objective=draws * max(self._iterations, 1))
+        pullbacks = 0 if self.rho is None else evaluation.pullbacks
+        return Cost(forwards=evaluation.forwards, pullbacks=pullbacks, objective=draws * max(self._iterations, 1))
 
     def prepare(self, levels: Level) -> tuple[PerStep, None]:
         """Strengths spread over the whole grid."""
@@ -115,21 +115,21 @@ class TFG:
     def step(self, ctx: StepContext, per_step: PerStep, state: None) -> tuple[Next, None]:
         """One guided step of one sample."""
         if self.rho is None and self.mu is None:
-            return ctx.advance(ctx.clean), state
+            return ctx.advance(ctx.denoised), state
         deltas = None if per_step.smoothing is None else per_step.smoothing * ctx.noise.mc(self.n_mc or 1)
-        slope_at = jax.grad(smoothed(ctx.objective, deltas))
+        gradient_at = jax.grad(smoothed(ctx.objective, deltas))
         x0, pullback = ctx.lookahead()
-        slope = slope_at(x0)
-        proposal = ctx.advance(ctx.clean)
+        gradient = gradient_at(x0)
+        proposal = ctx.advance(ctx.denoised)
         if per_step.rho is not None:
-            proposal = proposal.shifted(per_step.rho * ctx.vp_shift(pullback(slope)))
+            proposal = proposal.shifted(per_step.rho * ctx.vp_shift(pullback(gradient)))
         if per_step.mu is not None:
-            proposal = proposal.shifted(ctx.next.alpha * self._mean_shift(slope_at, x0, slope, per_step.mu))
+            proposal = proposal.shifted(ctx.next.alpha * self._mean_shift(gradient_at, x0, gradient, per_step.mu))
         return proposal, state
 
-    def _mean_shift(self, slope_at: PyTree, x0: Array, slope: Array, mu: Array) -> Array:
-        first = mu * slope
+    def _mean_shift(self, gradient_at: PyTree, x0: Array, gradient: Array, mu: Array) -> Array:
+        first = mu * gradient
         later = self._iterations - 1
         if later == 0:
             return first
-        return jax.lax.fori_loop(0, later, lambda _, delta: delta + mu * slope_at(x0 + delta), first)
+        return jax.lax.fori_loop(0, later, lambda _, delta: delta + mu * gradient_at(x0 + delta), first)

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 
 from tfg_jax import struct
 from tfg_jax.checks import check_count, check_number
-from tfg_jax.denoiser import Clean
+from tfg_jax.denoiser import Denoised
 from tfg_jax.guidance.base import Next, StepContext
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level
@@ -29,7 +29,7 @@ class UGD:
 
     Attributes:
         strength: step size of both guidances, >= 0 (traced).
-        n_iter: iterations, >= 1: one through the network, n_iter - 1 at the clean estimate.
+        n_iter: iterations, >= 1: one through the network, n_iter - 1 at the denoised estimate.
         n_recur: recurrences, >= 1.
     """
 
@@ -44,9 +44,9 @@ class UGD:
         check_count("n_iter", self.n_iter)
         check_count("n_recur", self.n_recur)
 
-    def cost(self, look: Cost) -> Cost:
+    def cost(self, evaluation: Cost) -> Cost:
         """Calls per step and recurrence."""
-        return Cost(forwards=look.forwards, pullbacks=look.pullbacks, objective=max(self.n_iter - 1, 1))
+        return Cost(forwards=evaluation.forwards, pullbacks=evaluation.pullbacks, objective=max(self.n_iter - 1, 1))
 
     def prepare(self, levels: Level) -> tuple[None, None]:
         """Nothing varies over the steps."""
@@ -54,16 +54,16 @@ class UGD:
 
     def step(self, ctx: StepContext, per_step: None, state: None) -> tuple[Next, None]:
         """One guided step of one sample."""
-        slope_at = jax.grad(ctx.objective)
+        gradient_at = jax.grad(ctx.objective)
         x0, pullback = ctx.lookahead()
-        slope = slope_at(x0)
+        gradient = gradient_at(x0)
         delta = jnp.zeros_like(x0)
         if self.n_iter > 1:
-            delta = self.strength * slope
-            body = lambda _, delta: delta + self.strength * slope_at(x0 + delta)  # noqa: E731
+            delta = self.strength * gradient
+            body = lambda _, delta: delta + self.strength * gradient_at(x0 + delta)  # noqa: E731
             delta = jax.lax.fori_loop(0, self.n_iter - 2, body, delta)
         # In VP coordinates grad_{x/k} = k grad_x, so sigma' grad_{x/k} = sigma grad_x.
-        far = self.strength * ctx.now.sigma * pullback(slope)
-        eps = ctx.clean.eps - far - ctx.now.alpha / ctx.now.sigma * delta
+        far = self.strength * ctx.now.sigma * pullback(gradient)
+        eps = ctx.denoised.eps - far - ctx.now.alpha / ctx.now.sigma * delta
         x0_edited = (ctx.x - ctx.now.sigma * eps) / ctx.now.alpha
-        return ctx.advance(Clean(x0_edited, eps), (far, delta)), state
+        return ctx.advance(Denoised(x0_edited, eps), (far, delta)), state

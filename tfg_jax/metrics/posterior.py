@@ -40,8 +40,8 @@ def sliced_wasserstein(
 
         sqrt( mean over unit directions u of  W2^2(u . samples, u . exact) )
 
-    The directions are random, the same for the same seed and D. Two sets of one law are not at 0: their distance is
-    the floor to compare with.
+    The directions are random, the same for the same seed and D. Two sets of one distribution are not at 0: their
+    distance is the floor to compare with.
 
     samples: (n, D), finite. exact: (m, D), taken as exact. projections, resamples: >= 1 and >= 2.
     Raises ValueError for sets that are not finite matrices of one width. Source: Bonneel et al., JMIV 51, 2015.

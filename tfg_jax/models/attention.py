@@ -1,6 +1,6 @@
 """Attention whose gradient keeps no matrix of tokens by tokens: softmax(q k^T / sqrt(d)) v and its pullback.
 
-On CPUs the queries are taken a block at a time, so that a block's weights stay in the cache, and weights are normalised
+On CPUs the queries are taken a block at a time, so that a block's weights stay in the cache, and weights are normalized
 after the product with v; elsewhere the work is ``jax.nn.dot_product_attention``'s. Either way the pullback computes the
 weights again from q, k and, on CPUs, the logarithm of each row's sum. In float32 all agree to round-off.
 
@@ -87,11 +87,11 @@ def _backward_in_blocks(q: Array, k: Array, v: Array, out: Array, lse: Array, co
 
     def rows(q: Array, cotangent: Array, along: Array, lse: Array) -> tuple[Array, Array, Array]:
         weights = jnp.exp(_product("bhqd,bhkd->bhqk", q, k) - lse)
-        slopes = (weights * (_product("bhqd,bhkd->bhqk", cotangent, v) - along)).astype(dtype)
+        gradients = (weights * (_product("bhqd,bhkd->bhqk", cotangent, v) - along)).astype(dtype)
         # d before k: a product over the queries is several times faster on CPUs in this order
-        d_k = _product("bhqd,bhqk->bhdk", q, slopes)
+        d_k = _product("bhqd,bhqk->bhdk", q, gradients)
         d_v = _product("bhqd,bhqk->bhdk", cotangent, weights.astype(dtype))
-        return _product("bhqk,bhkd->bhqd", slopes, k), d_k, d_v
+        return _product("bhqk,bhkd->bhqd", gradients, k), d_k, d_v
 
     count = _blocks(*q.shape[1:3])
     if count == 1:

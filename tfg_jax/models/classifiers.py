@@ -2,8 +2,8 @@
 
 All are Flax NNX modules on batches, `net(x: (B, H, W, C) in [-1, 1]) -> logits (B, K)`, with `net.features(x): (B, F)`.
 No BatchNorm anywhere: it would let the samples of one batch see each other. The guide is called several times a guided
-step, so it halves the resolution at once and uses no normalisation at all (on CPUs a norm costs more than a
-convolution); zero-initialised residual branches keep it trainable. Activations are smooth: guidance follows slopes.
+step, so it halves the resolution at once and uses no normalization at all (on CPUs a norm costs more than a
+convolution); zero-initialized residual branches keep it trainable. Activations are smooth: guidance follows gradients.
 """
 
 import dataclasses

@@ -42,7 +42,7 @@ def conv3x3(
 
 
 class GroupNorm(nnx.Module):
-    """Group normalisation with statistics in float32 or wider; the activations keep their dtype."""
+    """Group normalization with statistics in float32 or wider; the activations keep their dtype."""
 
     def __init__(self, num_groups: int, channels: int, eps: float, *, rngs: nnx.Rngs):
         if channels % num_groups:
@@ -101,7 +101,7 @@ class Upsample(nnx.Module):
 
 
 class ResnetBlock(nnx.Module):
-    """Two normalised convolutions modulated by the embedding, plus the (projected) input, over `output_scale`."""
+    """Two normalized convolutions modulated by the embedding, plus the (projected) input, over `output_scale`."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ class UNet2DConfig:
 
     Two readings follow diffusers to the letter: `downsample_type` and `upsample_type` act in attention blocks only
     (plain blocks always use a convolution); `attn_norm_num_groups` and `add_attention` act in the middle block only,
-    whose attention has no normalisation if `resnet_time_scale_shift="scale_shift"` and `attn_norm_num_groups` is None.
+    whose attention has no normalization if `resnet_time_scale_shift="scale_shift"` and `attn_norm_num_groups` is None.
     """
 
     sample_size: int | tuple[int, int] | None = None  # pixels; information only, the network takes any size

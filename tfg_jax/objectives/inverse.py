@@ -19,7 +19,7 @@ from tfg_jax import struct
 from tfg_jax.checks import check_number, is_concrete, safe_norm, squared
 from tfg_jax.kinds import public
 from tfg_jax.objectives.base import output_of
-from tfg_jax.operators.base import measurement_slope
+from tfg_jax.operators.base import measurement_gradient
 from tfg_jax.operators.noise import check_brightness, check_counts_photons
 
 FLOOR = 0.1
@@ -65,9 +65,9 @@ class GaussianLogLikelihood(Residual):
     def __call__(self, x0: Float[Array, "*shape"], target: Inexact[Array, "*measurement"]) -> Float[Array, ""]:
         return -0.5 * jnp.sum(squared((target - self.operator(x0)) / self.noise_std))
 
-    def measurement_slope(self, x0: Array, target: Array, variance: ArrayLike) -> Array:
+    def measurement_gradient(self, x0: Array, target: Array, variance: ArrayLike) -> Array:
         """Gradient in the mean x0 of ``log p(y)`` if the clean sample is N(x0, variance I), for `PiGDM`."""
-        return measurement_slope(self.operator, x0, target - self.operator(x0), variance, self.noise_std**2)
+        return measurement_gradient(self.operator, x0, target - self.operator(x0), variance, self.noise_std**2)
 
 
 @struct.dataclass

@@ -38,6 +38,6 @@ class Linear:
 def linear() -> Linear:
     """The objective ``g^T x0 - y`` with target ``(g, y)``, g (n, *shape) and y (n,): the wanted value is 0.
 
-    To linearise a reward f at z and ask for its value v, give ``g = grad f(z)`` and ``y = v - f(z) + g^T z``.
+    To linearize a reward f at z and ask for its value v, give ``g = grad f(z)`` and ``y = v - f(z) + g^T z``.
     """
     return Linear()

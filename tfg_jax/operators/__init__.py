@@ -7,12 +7,13 @@ Linear operators also have
     gram_solve(y, variance, ridge)     (variance A A^T + ridge I)^-1 y, exactly
 
 of real numbers. Where A or x0 is complex, A^H takes the place of A^T in both, and a complex y of a real x0 is two real
-measurements: ``real_slope(y, variance, ridge)``, where there is one, is A^T (variance A A^T + ridge I)^-1 y of those.
+measurements: ``real_gradient(y, variance, ridge)``, where there is one, is A^T (variance A A^T + ridge I)^-1 y of
+those.
 
 They plug into `tfg_jax.objectives.gaussian_log_likelihood`, `poisson_log_likelihood` and `residual_norm`.
 """
 
-from tfg_jax.operators.base import Operator, measurement_slope
+from tfg_jax.operators.base import Operator, measurement_gradient
 from tfg_jax.operators.blur import Convolution, convolution, gaussian_blur, motion_blur, motion_kernel
 from tfg_jax.operators.fourier import Fourier, fourier, random_fourier
 from tfg_jax.operators.linear import (
@@ -47,7 +48,7 @@ __all__ = [
     "matrix",
     "measure",
     "measure_poisson",
-    "measurement_slope",
+    "measurement_gradient",
     "motion_blur",
     "motion_kernel",
     "phase_retrieval",

@@ -1,4 +1,4 @@
-"""What an operator is, its shape checks, and the weighted least-squares slope that linear methods share."""
+"""What an operator is, its shape checks, and the weighted least-squares gradient that linear methods share."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def as_real(y: Inexact[Array, "..."]) -> Float[Array, "..."]:
 
 
 @public
-def measurement_slope(
+def measurement_gradient(
     operator: Callable[[Array], Array],
     x0: Inexact[Array, "*shape"],
     residual: Inexact[Array, "*measurement"],
@@ -96,12 +96,12 @@ def measurement_slope(
 ) -> Inexact[Array, "*shape"]:
     """``A^T (variance A A^T + ridge I)^-1 residual``, a complex measurement of a real sample taken as two real ones.
 
-    Exact for operators with a `gram_solve` (`real_slope`, where the measurement alone is complex). For any other, A is
-    the Jacobian at ``x0`` and the system is solved by at most `CG_STEPS` steps of conjugate gradients.
+    Exact for operators with a `gram_solve` (`real_gradient`, where the measurement alone is complex). For any other, A
+    is the Jacobian at ``x0`` and the system is solved by at most `CG_STEPS` steps of conjugate gradients.
 
     Args:
         operator: of one sample.
-        x0: where an operator without closed form is linearised.
+        x0: where an operator without closed form is linearized.
         residual: ``y - operator(x0)``.
         variance: of x0 given what is known, > 0.
         ridge: variance of the measurement noise, > 0; of its real and its imaginary part each.
@@ -111,12 +111,12 @@ def measurement_slope(
     # A number of another precision than the measurement's must not change what the solver iterates on.
     variance, ridge = (jnp.asarray(value, jnp.finfo(residual.dtype).dtype) for value in (variance, ridge))
     if jnp.iscomplexobj(residual) and not jnp.iscomplexobj(x0):
-        if hasattr(operator, "real_slope"):
-            return operator.real_slope(residual, variance, ridge)  # type: ignore[attr-defined]
+        if hasattr(operator, "real_gradient"):
+            return operator.real_gradient(residual, variance, ridge)  # type: ignore[attr-defined]
     elif hasattr(operator, "gram_solve"):
         return operator.adjoint(operator.gram_solve(residual, variance, ridge))  # type: ignore[attr-defined]
     if jnp.iscomplexobj(x0):
-        parts = measurement_slope(
+        parts = measurement_gradient(
             lambda x: operator(jax.lax.complex(x[0], x[1])), as_real(x0), residual, variance, ridge
         )
         return jax.lax.complex(parts[0], parts[1])

@@ -47,7 +47,7 @@ class Convolution:
         power = jnp.abs(self._transfer(y)) ** 2
         return self._filter(y, jnp.asarray(1.0 / (variance * power + ridge)))
 
-    def real_slope(self, y: Inexact[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Float[Array, "H W C"]:
+    def real_gradient(self, y: Inexact[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Float[Array, "H W C"]:
         """Division by ``variance (|K(k)|^2 + |K(-k)|^2) / 2 + ridge``: the real part of A^H A is that filter."""
         expect(self, "y", y.shape, self.shape)
         transfer = self._transfer(y)

@@ -62,7 +62,7 @@ class Fourier:
         expect(self, "y", y.shape, self._measured)
         return y / (variance * self.mask.astype(y.real.dtype) + ridge)
 
-    def real_slope(self, y: Inexact[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Float[Array, "H W C"]:
+    def real_gradient(self, y: Inexact[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Float[Array, "H W C"]:
         """In closed form: a real image has conjugate values at opposite frequencies, so each stands for both."""
         if self.two_channel:
             return self.adjoint(self.gram_solve(y, variance, ridge))

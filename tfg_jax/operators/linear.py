@@ -130,7 +130,7 @@ class Matrix:
         axes, gains = cast(self.axes, y), self.gains.astype(y.real.dtype)
         return axes @ ((axes.conj().T @ y) / (variance * gains + ridge))
 
-    def real_slope(self, y: Inexact[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Float[Array, " D"]:
+    def real_gradient(self, y: Inexact[Array, "..."], variance: ArrayLike, ridge: ArrayLike) -> Float[Array, " D"]:
         """By the real matrix of both parts."""
         expect(self, "y", y.shape, self.A.shape[:1])
         if self.parts is None:

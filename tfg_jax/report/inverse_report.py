@@ -122,7 +122,7 @@ def _sections(run: InverseRun, found: Mapping[str, Any], picture: images.Pixels)
     ]
     if run.path is not None:
         chart = line_chart({"mean": step_curve(run.path)}, "sampling step", "norm of the residual")
-        note = "At the clean estimate, over the draws that stayed finite; the band holds the middle 80 % of them."
+        note = "At the denoised estimate, over the draws that stayed finite; the band holds the middle 80 % of them."
         sections.append(html.Section("Residual", [html.Figure(chart, "Residual against sampling step", note)]))
     costs = {title: found[name] for title, name in COST_TITLES.items() if name in found}
     sections.append(html.Section("Cost", [html.Numbers(costs)]))

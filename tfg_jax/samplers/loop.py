@@ -140,12 +140,12 @@ def _step(
         x = raised.astype(x.dtype)
         denoise = Conditioned(model, cond)
         method = plan.guidance if guided else Unguided()
-        look = ForwardOnly() if isinstance(method, Unguided) else plan.lookahead
+        evaluation = ForwardOnly() if isinstance(method, Unguided) else plan.lookahead
         ctx = StepContext(
             x=x, now=_like(start, x), next=_like(next, x), index=index, cond=cond, noise=draws, denoise=denoise,
-            lookahead=look, clip=plan.clip, objective=plan.objective, target=target, paired=model.paired,
+            lookahead=evaluation, clip=plan.clip, objective=plan.objective, target=target, paired=model.paired,
             rule=lambda ctx, edited: plan.sampler.advance(
-                Step(ctx.x, ctx.now, ctx.next, ctx.clean, carry.memory, ctx.noise, denoise), edited
+                Step(ctx.x, ctx.now, ctx.next, ctx.denoised, carry.memory, ctx.noise, denoise), edited
             ),
         )  # fmt: skip
         moved, new_state = _stepped(method, ctx, per_step, state)
@@ -156,9 +156,9 @@ def _step(
         moved = moved.replace(x=moved.x.astype(x.dtype), guided=acted)  # type: ignore[attr-defined]
         note = plan.record.summary(ctx) if plan.record is not None and plan.record.summary is not None else None
         # A lookahead of several evaluations makes them at levels of its own: an upper bound where calls depend on it.
-        first = calls(start.t if look.cost.forwards == 1 else None)
-        cost = step_cost(method, look).networks(first) + moved.cost.networks(calls(next.t))
-        return moved, new_state, cost.as_arrays(), ctx.clean.x0, note, _moved_memory(ctx, carry)
+        first = calls(start.t if evaluation.cost.forwards == 1 else None)
+        cost = step_cost(method, evaluation).networks(first) + moved.cost.networks(calls(next.t))
+        return moved, new_state, cost.as_arrays(), ctx.denoised.x0, note, _moved_memory(ctx, carry)
 
     def all_recurrences(guided: bool) -> tuple:
         n_recur = plan.guidance.n_recur
@@ -212,7 +212,7 @@ def _stepped(method: Guidance, ctx: StepContext, per_step: PyTree, state: PyTree
     name = type(method).__name__
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Next):
         raise ValueError(
-            f"guidance={name}.step must return (proposal, state), e.g. ctx.advance(ctx.clean), state; got a "
+            f"guidance={name}.step must return (proposal, state), e.g. ctx.advance(ctx.denoised), state; got a "
             f"{type(result).__name__}"
         )
     moved, after = result

@@ -14,10 +14,10 @@ from jaxtyping import Array, Float
 
 from tfg_jax import struct
 from tfg_jax.checks import check_steps
-from tfg_jax.denoiser import Clean
+from tfg_jax.denoiser import Denoised
 from tfg_jax.guidance.base import Next
 from tfg_jax.result import Cost
-from tfg_jax.samplers.rules import OneLook, Step, guided_shift, straight
+from tfg_jax.samplers.rules import SingleEvaluation, Step, guided_shift, straight
 from tfg_jax.timesteps import Grid
 
 
@@ -30,7 +30,7 @@ class Memory:
 
 
 @struct.dataclass
-class DPMSolverPP2M(OneLook):
+class DPMSolverPP2M(SingleEvaluation):
     """DPM-Solver++(2M); guidance is added after the rule.
 
     Attributes:
@@ -49,7 +49,7 @@ class DPMSolverPP2M(OneLook):
         """Nothing behind the first node."""
         return Memory(jnp.zeros_like(x), jnp.asarray(jnp.inf, x.dtype))
 
-    def advance(self, step: Step, edited: Clean) -> Next:
+    def advance(self, step: Step, edited: Denoised) -> Next:
         """One step to ``step.next``."""
         now, next, x0 = step.now, step.next, step.plain.x0
         # exp(-h) = (alpha / sigma) (sigma_next / alpha_next), exact at sigma_next = 0.

@@ -12,11 +12,11 @@ from jaxtyping import Array
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number, check_steps, safe_sqrt
-from tfg_jax.denoiser import Clean
+from tfg_jax.denoiser import Denoised
 from tfg_jax.guidance.base import Next
 from tfg_jax.noise import StepNoise
 from tfg_jax.result import Cost
-from tfg_jax.samplers.rules import OneLook, Step, guided_shift, straight
+from tfg_jax.samplers.rules import SingleEvaluation, Step, guided_shift, straight
 from tfg_jax.schedules import Level, Schedule
 from tfg_jax.timesteps import Grid
 
@@ -58,7 +58,7 @@ class Churn:
 
 
 @struct.dataclass
-class Euler(OneLook):
+class Euler(SingleEvaluation):
     """First order. Cost a step: 1 forward.
 
     Attributes:
@@ -81,14 +81,14 @@ class Euler(OneLook):
         """Churn, if any."""
         return (x, now) if self.churn is None else self.churn.perturb(x, now, schedule, noise, self.steps)
 
-    def advance(self, step: Step, edited: Clean) -> Next:
+    def advance(self, step: Step, edited: Denoised) -> Next:
         """One step to ``step.next``."""
         return Next(straight(edited, step.next), step.memory, Cost())
 
 
 @struct.dataclass
 class Heun(Euler):
-    """Second order: the mean of the slopes at both ends; the last step, to sigma = 0, is Euler's, and so is one from
+    """Second order: the mean of the gradients at both ends; the last step, to sigma = 0, is Euler's, and so is one from
     alpha = 0.
 
     Guidance acts at the first evaluation. Cost a step: 2 forwards (1 on the last).
@@ -99,7 +99,7 @@ class Heun(Euler):
         """The second evaluation."""
         return Cost(forwards=1)
 
-    def advance(self, step: Step, edited: Clean) -> Next:
+    def advance(self, step: Step, edited: Denoised) -> Next:
         """One step to ``step.next``."""
         now, next = step.now, step.next
         predicted = straight(step.plain, next)

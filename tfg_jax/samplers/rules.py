@@ -21,7 +21,7 @@ from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number, check_steps, safe_sqrt
-from tfg_jax.denoiser import Clean
+from tfg_jax.denoiser import Denoised
 from tfg_jax.guidance.base import Next
 from tfg_jax.noise import StepNoise
 from tfg_jax.result import Cost
@@ -35,10 +35,10 @@ class Step(NamedTuple):
     x: Array
     now: Level
     next: Level
-    plain: Clean
+    plain: Denoised
     memory: PyTree
     noise: StepNoise
-    denoise: Callable[[Array, ArrayLike], Clean]
+    denoise: Callable[[Array, ArrayLike], Denoised]
 
 
 @runtime_checkable
@@ -61,7 +61,7 @@ class Sampler(Protocol):
 
     @property
     def extra_cost(self) -> Cost:
-        """Upper bound of the calls a step makes beyond the first look."""
+        """Upper bound of the calls a step makes beyond the first evaluation."""
         ...
 
     def init(self, x: Array) -> PyTree:
@@ -72,17 +72,17 @@ class Sampler(Protocol):
         """The sample and level the step really starts from."""
         ...
 
-    def advance(self, step: Step, edited: Clean) -> Next:
+    def advance(self, step: Step, edited: Denoised) -> Next:
         """One step to ``step.next``."""
         ...
 
 
-def straight(clean: Clean, next: Level) -> Array:
+def straight(denoised: Denoised, next: Level) -> Array:
     """The deterministic first-order step, ``alpha_next x0 + sigma_next eps``: DDIM at eta = 0, Euler on the flow."""
-    return next.alpha * clean.x0 + next.sigma * clean.eps
+    return next.alpha * denoised.x0 + next.sigma * denoised.eps
 
 
-def guided_shift(step: Step, edited: Clean) -> Array:
+def guided_shift(step: Step, edited: Denoised) -> Array:
     """First-order displacement at the next level due to editing the estimate."""
     if edited is step.plain:
         return jnp.zeros((), step.x.dtype)
@@ -100,12 +100,12 @@ def renoise(x_next: Array, now: Level, next: Level, z: Array) -> Array:
     return now.alpha / next.alpha * x_next + safe_sqrt(fresh_variance(now, next)) * z
 
 
-class OneLook:
+class SingleEvaluation:
     """What rules share that look once a step, remember nothing and do not raise the noise before it."""
 
     @property
     def extra_cost(self) -> Cost:
-        """None beyond the look."""
+        """None beyond the evaluation."""
         return Cost()
 
     def init(self, x: Array) -> PyTree:
@@ -118,7 +118,7 @@ class OneLook:
 
 
 @struct.dataclass
-class DDIM(OneLook):
+class DDIM(SingleEvaluation):
     """DDIM (Song et al., ICLR 2021, arXiv 2010.02502).
 
         x_next = alpha_next x0 + sqrt(sigma_next^2 - s^2) eps + s z
@@ -141,21 +141,21 @@ class DDIM(OneLook):
         check_steps(self.steps)
         check_number("eta", self.eta, low=0.0, high=1.0)
 
-    def advance(self, step: Step, edited: Clean) -> Next:
+    def advance(self, step: Step, edited: Denoised) -> Next:
         """One step to ``step.next``."""
         if self.eta is None:
             return Next(straight(edited, step.next), step.memory, Cost())
         now, next = step.now, step.next
         fresh, last = safe_sqrt(fresh_variance(now, next)), next.sigma == 0
         std = self.eta * next.sigma / now.sigma * fresh
-        # sigma_next^2 - s^2 with sigma_next taken out of the root, whose slopes are then finite at sigma_next = 0.
+        # sigma_next^2 - s^2 with sigma_next taken out of the root, whose gradients are then finite at sigma_next = 0.
         share = jnp.where(last, self.eta / now.sigma * fresh, std / jnp.where(last, 1.0, next.sigma)) ** 2
         along = next.sigma * safe_sqrt(jnp.maximum(1.0 - share, 0.0))
         return Next(next.alpha * edited.x0 + along * edited.eps + std * step.noise.step, step.memory, Cost())
 
 
 @struct.dataclass
-class DDPM(OneLook):
+class DDPM(SingleEvaluation):
     """Ancestral sampling (Ho et al., NeurIPS 2020, arXiv 2006.11239).
 
         x_next ~ N(mean of q(x_next | x, x0), small^(1 - v) large^v)
@@ -180,7 +180,7 @@ class DDPM(OneLook):
             raise ValueError("v=None is no variance; give a number in [0, 1], or use DDIM")
         check_number("v", self.v, low=0.0, high=1.0)
 
-    def advance(self, step: Step, edited: Clean) -> Next:
+    def advance(self, step: Step, edited: Denoised) -> Next:
         """One step to ``step.next``."""
         now, next = step.now, step.next
         along = now.alpha / next.alpha * next.sigma**2 / now.sigma

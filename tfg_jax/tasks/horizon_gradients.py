@@ -1,4 +1,4 @@
-"""Value and gradient of clean estimates against the exact flow map, on a mixture on the line.
+"""Value and gradient of denoised estimates against the exact flow map, on a mixture on the line.
 
 The mixture, the level s = 0.3 and the horizons are those of the documentation's example. The gradient's error is
 ``|log(J_h / J)|`` with J the derivative of the exact flow map from the state to data, infinite where J_h has the wrong
@@ -37,14 +37,14 @@ def line_mixture() -> analytic.Mixture:
 
 
 def estimates(
-    look: TruncatedSolve, x: Float[Array, "n 1"], horizons: Float[Array, " H"] | None
+    lookahead: TruncatedSolve, x: Float[Array, "n 1"], horizons: Float[Array, " H"] | None
 ) -> tuple[Float[Array, "H n"], Float[Array, "H n"]]:
-    """Clean estimates of the states and their derivatives at each horizon; at the lookahead's own for None."""
+    """Denoised estimates of the states and their derivatives at each horizon; at the lookahead's own for None."""
     model = line_mixture().denoiser(RectifiedFlow(), "velocity")
     level, denoise = model.schedule.level(jnp.asarray(1.0 - S)), Conditioned(model)
 
     def one(x: Array, horizon: Array | None) -> tuple[Array, Array]:
-        own = look if horizon is None else look.replace(horizon=horizon)  # type: ignore[attr-defined]
+        own = lookahead if horizon is None else lookahead.replace(horizon=horizon)  # type: ignore[attr-defined]
         seen = own(denoise, x, level)
         return seen.x0[0], seen.pullback(jnp.ones_like(seen.x0))[0]
 
@@ -54,18 +54,18 @@ def estimates(
 
 
 def states(n: int) -> tuple[Float[Array, "n 1"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """States of the noisy law, where the exact flow takes them, and its derivative there."""
+    """States of the noisy distribution, where the exact flow takes them, and its derivative there."""
     data, levels = line_mixture(), RectifiedFlow().level(jnp.asarray([1.0 - S, 0.0]))
-    now, clean = (jax.tree.map(lambda a, i=i: a[i], levels) for i in (0, 1))
+    now, denoised = (jax.tree.map(lambda a, i=i: a[i], levels) for i in (0, 1))
     x = data.noisy(now).sample(jax.random.key(0), n)
-    flow = lambda x: jax.jvp(lambda x: data.flow_map(x, now, clean), (x,), (jnp.ones_like(x),))  # noqa: E731
-    value, slope = jax.jit(jax.vmap(flow))(x)
-    return x, np.asarray(value)[:, 0], np.asarray(slope)[:, 0]
+    flow = lambda x: jax.jvp(lambda x: data.flow_map(x, now, denoised), (x,), (jnp.ones_like(x),))  # noqa: E731
+    value, gradient = jax.jit(jax.vmap(flow))(x)
+    return x, np.asarray(value)[:, 0], np.asarray(gradient)[:, 0]
 
 
-def errors(found: Float[np.ndarray, " n"], slope: Any, exact: Any, exact_slope: Any) -> dict[str, float]:
+def errors(found: Float[np.ndarray, " n"], gradient: Any, exact: Any, exact_gradient: Any) -> dict[str, float]:
     """Root mean square error of values; median and 90th percentile of the gradients' errors; share of wrong signs."""
-    ratio = np.asarray(slope) / exact_slope
+    ratio = np.asarray(gradient) / exact_gradient
     log = np.where(ratio > 0, np.abs(np.log(np.where(ratio > 0, ratio, 1.0))), np.inf)
     return {
         "value": float(np.sqrt(np.mean((np.asarray(found) - exact) ** 2))),
@@ -75,9 +75,9 @@ def errors(found: Float[np.ndarray, " n"], slope: Any, exact: Any, exact_slope: 
     }
 
 
-def evaluations(look: TruncatedSolve) -> int:
-    """Network evaluations of one look and its pullback."""
-    return int(look.cost.forwards + look.cost.pullbacks + look.recomputed)
+def evaluations(lookahead: TruncatedSolve) -> int:
+    """Network evaluations of one evaluation and its pullback."""
+    return int(lookahead.cost.forwards + lookahead.cost.pullbacks + lookahead.recomputed)
 
 
 def gradient_errors(
@@ -85,23 +85,23 @@ def gradient_errors(
 ) -> list[dict[str, Any]]:
     """Errors by solver, steps and horizon; one midpoint step without a tail; Tsit5 as the reference of exact solves."""
     with jax.enable_x64(True):
-        x, exact, exact_slope = states(n)
-        looks = [(s, k, TruncatedSolve(0.0, k, s, margin=CLOSEST)) for s in solvers for k in steps]
+        x, exact, exact_gradient = states(n)
+        lookaheads = [(s, k, TruncatedSolve(0.0, k, s, margin=CLOSEST)) for s in solvers for k in steps]
         if reference:
             import diffrax
 
             solve = TruncatedSolve(0.0, REFERENCE_STEPS, diffrax.Tsit5(), margin=CLOSEST)
-            looks.append(("tsit5 (diffrax)", REFERENCE_STEPS, solve))
+            lookaheads.append(("tsit5 (diffrax)", REFERENCE_STEPS, solve))
         rows = []
-        for solver, k, look in looks:
-            value, slope = jax.jit(estimates)(look, x, jnp.asarray(HORIZONS))
+        for solver, k, lookahead in lookaheads:
+            value, gradient = jax.jit(estimates)(lookahead, x, jnp.asarray(HORIZONS))
             for i, horizon in enumerate(HORIZONS):
-                row = {"solver": solver, "steps": k, "horizon": horizon, "evaluations": evaluations(look)}
-                rows.append(row | errors(np.asarray(value[i]), slope[i], exact, exact_slope))
+                row = {"solver": solver, "steps": k, "horizon": horizon, "evaluations": evaluations(lookahead)}
+                rows.append(row | errors(np.asarray(value[i]), gradient[i], exact, exact_gradient))
         whole = TruncatedSolve.whole(1, "midpoint")
-        value, slope = jax.jit(lambda x: estimates(whole, x, None))(x)
+        value, gradient = jax.jit(lambda x: estimates(whole, x, None))(x)
         row = {"solver": "midpoint, no tail", "steps": 1, "horizon": None, "evaluations": evaluations(whole)}
-        rows.append(row | errors(np.asarray(value[0]), slope[0], exact, exact_slope))
+        rows.append(row | errors(np.asarray(value[0]), gradient[0], exact, exact_gradient))
     return rows
 
 
@@ -113,32 +113,32 @@ def adjoint_errors(
     ``remat_alone`` leaves all out but the scan that recomputes every step.
     """
     policies: Sequence[Any] = ("step",) if remat_alone else ("none", "step")
-    looks = {f"scan, remat {remat}": TruncatedSolve(1.0, steps, "midpoint", remat=remat) for remat in policies}
+    lookaheads = {f"scan, remat {remat}": TruncatedSolve(1.0, steps, "midpoint", remat=remat) for remat in policies}
     if not remat_alone:
         import diffrax
 
         adjoints = (diffrax.RecursiveCheckpointAdjoint(), diffrax.DirectAdjoint(), diffrax.BacksolveAdjoint())
         for each in adjoints:
             name = f"diffrax, {type(each).__name__.removesuffix('Adjoint')}"
-            looks[name] = TruncatedSolve(1.0, steps, diffrax.Midpoint(), adjoint=each)
+            lookaheads[name] = TruncatedSolve(1.0, steps, diffrax.Midpoint(), adjoint=each)
     rows = []
     with jax.enable_x64(True):
-        x, exact, exact_slope = states(n)
-        for name, look in looks.items():
-            look = look.replace(margin=CLOSEST)  # type: ignore[attr-defined]
-            compiled = jax.jit(estimates).lower(look, x, jnp.ones(1)).compile()
-            value, slope = jax.block_until_ready(compiled(look, x, jnp.ones(1)))
+        x, exact, exact_gradient = states(n)
+        for name, lookahead in lookaheads.items():
+            lookahead = lookahead.replace(margin=CLOSEST)  # type: ignore[attr-defined]
+            compiled = jax.jit(estimates).lower(lookahead, x, jnp.ones(1)).compile()
+            value, gradient = jax.block_until_ready(compiled(lookahead, x, jnp.ones(1)))
             memory = compiled.memory_analysis()
             seconds = []
             for _ in range(repeats):
                 start = time.perf_counter()
-                jax.block_until_ready(compiled(look, x, jnp.ones(1)))
+                jax.block_until_ready(compiled(lookahead, x, jnp.ones(1)))
                 seconds.append(time.perf_counter() - start)
             rows.append(
                 {
-                    "adjoint": name, "evaluations": evaluations(look), "seconds": float(np.min(seconds)),
+                    "adjoint": name, "evaluations": evaluations(lookahead), "seconds": float(np.min(seconds)),
                     "temporary_bytes": None if memory is None else int(memory.temp_size_in_bytes),
-                    **errors(np.asarray(value[0]), slope[0], exact, exact_slope),
+                    **errors(np.asarray(value[0]), gradient[0], exact, exact_gradient),
                 }
             )  # fmt: skip
     return rows

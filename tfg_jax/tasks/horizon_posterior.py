@@ -68,7 +68,7 @@ def plane_mixture() -> analytic.Mixture:
 
 def methods() -> dict[str, Method]:
     """The rows, floor and ceiling first."""
-    dps = lambda f: DPS(0.1 * f, normalise="residual")  # noqa: E731
+    dps = lambda f: DPS(0.1 * f, normalize="residual")  # noqa: E731
     midpoint = TruncatedSolve(1.0, 4, "midpoint")
     rows = {
         "exact conditional score": Method(lambda f: ClassifierGuidance(1.0)),
@@ -80,8 +80,8 @@ def methods() -> dict[str, Method]:
         "midpoint, no tail": Method(dps, FACTORS, TruncatedSolve.whole(1, "midpoint")),
     }
     for horizon in HORIZONS:
-        look = midpoint.replace(horizon=horizon)  # type: ignore[attr-defined]
-        rows[f"horizon {horizon:g}, 4 midpoint"] = Method(dps, FACTORS, look, horizon)
+        evaluation = midpoint.replace(horizon=horizon)  # type: ignore[attr-defined]
+        rows[f"horizon {horizon:g}, 4 midpoint"] = Method(dps, FACTORS, evaluation, horizon)
     source = DFlow(TruncatedSolve(1.0, SOLVE_STEPS, "midpoint"), ITERATIONS, 1.0)
     controls = Controls(SOLVE_STEPS, weight=1.0, iterations=ITERATIONS, solver="midpoint", remat="none")
     rows["DFlow"] = Method(lambda f: source.replace(rate=f), RATES)  # type: ignore[attr-defined]
@@ -92,8 +92,8 @@ def methods() -> dict[str, Method]:
 def measurements(seed: int, n: int) -> Float[Array, "n 1"]:
     """Measurements of ``n`` clean samples."""
     key_x, key_y = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**32 - 1))
-    clean = plane_mixture().sample(key_x, n)
-    return clean @ jnp.asarray(MEASURED).T + NOISE_STD * jax.random.normal(key_y, (n, 1))
+    denoised = plane_mixture().sample(key_x, n)
+    return denoised @ jnp.asarray(MEASURED).T + NOISE_STD * jax.random.normal(key_y, (n, 1))
 
 
 def exact_samples(y: Float[Array, "n 1"], seed: int, each: int) -> Float[np.ndarray, "n each 2"]:

@@ -29,7 +29,7 @@ COSTLY_LABEL_ROWS = ("DPS", "horizon 0.5", "horizon 1", "DFlow")
 # Shares of the tuned settings, moved after a first round of trials whose best ones lay at an end.
 RESTORING, CLASSIFYING, PSEUDOINVERSE = (0.1, 0.3, 1.0, 3.0), (0.3, 0.8, 2.0, 5.0), (0.35, 0.7, 1.4, 2.8)
 RATES = (0.03, 0.1, 0.3, 1.0)
-# A row of averages over k x k pixels has length 1 / k, and so has the normalised gradient of its residual.
+# A row of averages over k x k pixels has length 1 / k, and so has the normalized gradient of its residual.
 REACH = MappingProxyType({"sr2": 2.0, "sr2-bicubic": 2.0, "sr4": 4.0, "sr4-bicubic": 4.0})
 
 
@@ -40,7 +40,7 @@ class Row:
     Attributes:
         what: the method in words, with its steps.
         trials: the method at each strength that is tried; a method without a strength has one.
-        sampler: its sampler; None optimises end to end.
+        sampler: its sampler; None optimizes end to end.
         lookahead: what its gradient looks through; None is Tweedie.
         horizon: where it stands on the axis of horizons; None if nowhere.
         conditional: gives the class to the network.
@@ -82,7 +82,7 @@ def image_rows(budget: int, problem: str, *, first: bool = True) -> Mapping[str,
     dps, tfg = (_label_dps, _label_tfg) if label else (_dps(problem), _tfg(problem))
     spread = CLASSIFYING if label else RESTORING
     few, some = (1, 2) if budget < FINE else (2, 4)
-    looks = {
+    lookaheads = {
         "two-step Euler": (TruncatedSolve(0.5, 1, "euler"), 0.5),
         "midpoint, no tail": (TruncatedSolve.whole(1, "midpoint"), None),
         "horizon 0.5": (TruncatedSolve(0.5, few, "midpoint"), 0.5),
@@ -98,8 +98,8 @@ def image_rows(budget: int, problem: str, *, first: bool = True) -> Mapping[str,
     if not label:
         rows["PiGDM"] = _sampled(budget, PiGDM, PSEUDOINVERSE)
     rows["TFG"] = _sampled(budget, tfg, spread)
-    for name, (look, horizon) in looks.items():
-        rows[name] = _sampled(budget, dps, spread, look, horizon)
+    for name, (lookahead, horizon) in lookaheads.items():
+        rows[name] = _sampled(budget, dps, spread, lookahead, horizon)
     rows["DFlow"] = _source(budget, 4 if budget < FINE else 8)
     rows["Controls"] = _controls(budget, 5 if budget < FINE else 9)
     return rows if first or not label else {name: rows[name] for name in COSTLY_LABEL_ROWS}
@@ -107,7 +107,7 @@ def image_rows(budget: int, problem: str, *, first: bool = True) -> Mapping[str,
 
 def _dps(problem: str) -> Callable[[float], DPS]:
     """DPS as published for restorations, at a scale of its tuned strength."""
-    return lambda s: DPS(4.0 * REACH.get(problem, 1.0) * s, normalise="residual")
+    return lambda s: DPS(4.0 * REACH.get(problem, 1.0) * s, normalize="residual")
 
 
 def _tfg(problem: str) -> Callable[[float], TFG]:
@@ -125,17 +125,17 @@ def _label_tfg(s: float) -> TFG:
 
 
 def _sampled(
-    budget: int, guidance: Callable[[float], Any], spread: tuple[float, ...], look: TruncatedSolve | None = None,
+    budget: int, guidance: Callable[[float], Any], spread: tuple[float, ...], lookahead: TruncatedSolve | None = None,
     horizon: float | None = None,
 ) -> Row:  # fmt: skip
-    each = upper_cost(guidance(1.0), look, DDIM(1))
+    each = upper_cost(guidance(1.0), lookahead, DDIM(1))
     steps = _fitting(budget, int(each.forwards + each.pullbacks), "one step")
     # Tuned settings are for 50 steps; fewer steps want more of a push each, not as much more as there are fewer.
     scale = (50.0 / steps) ** 0.5
     words = f"{steps} steps"
-    if look is not None:
+    if lookahead is not None:
         words += f" of {look.steps} {look.solver}"
-    return Row(words, tuple(guidance(round(scale * s, 4)) for s in spread), DDIM(steps), look, horizon)
+    return Row(words, tuple(guidance(round(scale * s, 4)) for s in spread), DDIM(steps), lookahead, horizon)
 
 
 def _source(budget: int, steps: int) -> Row:

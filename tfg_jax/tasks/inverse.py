@@ -119,10 +119,10 @@ class InverseTask:
         operator: what was measured, of one image.
         noise_std: standard deviation of the measurement noise, > 0.
         sampler: the sampler rule, the same for every method.
-        clip: clips clean estimates. Its gradient goes past the clip: a background at the edge of the range is
+        clip: clips denoised estimates. Its gradient goes past the clip: a background at the edge of the range is
             saturated, and would get no gradient at all.
         peak: photons of a white pixel, > 0, if the noise is Poisson's; None is Gaussian noise.
-        lookahead: the clean estimate that gradients go through; None is `Tweedie`.
+        lookahead: the denoised estimate that gradients go through; None is `Tweedie`.
         window: log-SNRs (low, high) between which guidance acts; None is everywhere.
     """
 
@@ -140,14 +140,14 @@ class InverseTask:
         """What a method ascends.
 
         End to end: the log-likelihood. PiGDM: that of Gaussian noise, of the mean variance if the noise is Poisson's.
-        DPS, normalised by the residual: half the squared residual, whose scale drops out. Every other: minus the
+        DPS, normalized by the residual: half the squared residual, whose scale drops out. Every other: minus the
         residual's norm, the energy of the TFG benchmark. Residuals of photon counts are weighted by their variances.
         """
         if isinstance(guidance, EndToEnd) and self.peak is not None:
             return poisson_log_likelihood(self.operator, self.peak)
         if isinstance(guidance, PiGDM | EndToEnd):
             return gaussian_log_likelihood(self.operator, self.noise_std)
-        squared = isinstance(guidance, DPS) and guidance.normalise == "residual"
+        squared = isinstance(guidance, DPS) and guidance.normalize == "residual"
         if self.peak is not None:
             return photon_residual(self.operator, self.peak, squared=squared)
         return gaussian_log_likelihood(self.operator, 1.0) if squared else residual_norm(self.operator)

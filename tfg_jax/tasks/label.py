@@ -45,9 +45,9 @@ class LabelTask:
         judge: scores the samples.
         noisy_guide: classifier of noisy images, needed by `ClassifierGuidance` alone.
         sampler: the sampler rule, the same for every method.
-        clip: clips clean estimates, the same for every method; None does not.
+        clip: clips denoised estimates, the same for every method; None does not.
         class_names: one name a class.
-        lookahead: the clean estimate that gradients go through; None is `Tweedie`.
+        lookahead: the denoised estimate that gradients go through; None is `Tweedie`.
         window: log-SNRs (low, high) between which guidance acts; None is everywhere.
     """
 
@@ -142,7 +142,7 @@ def load_label_task(
         data: folder of the original files, see `load_judge`.
         steps: DDIM steps, >= 1. eta: DDIM stochasticity in [0, 1].
         v: more noise than eta 1, in [0, 1], as `DDPM` has it; None is DDIM.
-        clip: clip clean estimates to [-1, 1].
+        clip: clip denoised estimates to [-1, 1].
     Raises:
         FileNotFoundError: no such weights or data.
         ValueError: damaged files, weights of the wrong kind, classes or sizes that do not match, bad steps, eta, v

@@ -1,4 +1,4 @@
-"""One batch of a task by any method: guided sampling, or optimisation end to end."""
+"""One batch of a task by any method: guided sampling, or optimization end to end."""
 
 from __future__ import annotations
 

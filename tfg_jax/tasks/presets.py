@@ -1,4 +1,4 @@
-"""Guidance tuned for Fashion-MNIST label guidance: 50 DDIM steps, eta 1, clean estimates clipped to [-1, 1].
+"""Guidance tuned for Fashion-MNIST label guidance: 50 DDIM steps, eta 1, denoised estimates clipped to [-1, 1].
 
 The trials and their score are in ``scripts/reproduce_label_guidance.py``; "classifier" is left at Bayes' rule.
 "tfg" takes four smoothing draws, as LGD does: by the same page more accurate at the same distance.
@@ -40,17 +40,17 @@ LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
 # scripts/tune_inverse.py. On sr2 at 50 steps and on sr2 and box at 20: dps 1 to 16, pigdm 0.5 to 2, mpgd 0.25 to 16; on
 # sr2 and box at 50: lgd 2 to 32, freedom 1 to 16, ugd 1 to 16; each best or within 0.3 dB of the best trial throughout.
 # tfg: rho 2 or 4, mu 0.25 or 1, on sr2 at 20 steps alone. dflow and controls by Adam, on four of the images: rates 0.03
-# to 0.4, regulariser 1 or 10, weight 0.1 to 100.
+# to 0.4, regularizer 1 or 10, weight 0.1 to 100.
 INVERSE_PRESETS: Mapping[str, Any] = MappingProxyType(
     {
-        "dps": DPS(strength=4.0, normalise="residual"),
+        "dps": DPS(strength=4.0, normalize="residual"),
         "pigdm": PiGDM(strength=1.0),
         "lgd": LGD(strength=16.0, n_mc=4),
         "freedom": FreeDoM(strength=4.0),
         "ugd": UGD(strength=2.0, n_iter=4),
         "mpgd": MPGD(strength=4.0),
         "tfg": TFG(rho=4.0, mu=0.25, n_iter=4),
-        "dflow": DFlow(TruncatedSolve(1.0, 12, "euler", remat="step"), iterations=60, regulariser=1.0, rate=0.1),
+        "dflow": DFlow(TruncatedSolve(1.0, 12, "euler", remat="step"), iterations=60, regularizer=1.0, rate=0.1),
         "controls": Controls(12, weight=10.0, iterations=30, rate=0.1),
     }
 )

@@ -1,4 +1,4 @@
-"""Differentiable rewards of images for `tfg_jax.optimise`: higher is better, no target.
+"""Differentiable rewards of images for `tfg_jax.optimize`: higher is better, no target.
 
 class_log_odds   log p(c | x) / (1 - p(c | x)) of a classifier: unbounded, so it never saturates
 brightness       mean pixel value, in [-1, 1]

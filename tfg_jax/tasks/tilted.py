@@ -1,4 +1,4 @@
-"""The law that classifier-free guidance is meant to sample, by quadrature, for Gaussian classes in the plane.
+"""The distribution that classifier-free guidance is meant to sample, by quadrature, for Gaussian classes in the plane.
 
     p~(x | c) = p(x | c) p(c | x)^w / Z          (Ho & Salimans 2022, arXiv 2207.12598, section 3.2 and figure 2)
 
@@ -52,7 +52,7 @@ def triangle(radius: float = 1.0, std: float = 1.0) -> Mixture:
 
 
 def tilted(data: Mixture, label: int, w: float, *, grid: int = GRID) -> PlaneMoments:
-    """Moments of the tilted law of one class of a mixture of isotropic Gaussians.
+    """Moments of the tilted distribution of one class of a mixture of isotropic Gaussians.
 
     Args:
         data: the mixture in the plane.

@@ -1,4 +1,4 @@
-"""Training side room: one resumable loop (`loop.fit`) and the losses it minimises.
+"""Training side room: one resumable loop (`loop.fit`) and the losses it minimizes.
 
     loop.py         fit, TrainState, Interrupted, shuffled
     checkpoint.py   atomic training state on disk

@@ -107,7 +107,7 @@ def restore(folder: Path, like: PyTree) -> PyTree | None:
         return jax.tree.unflatten(jax.tree.structure(like), [named[name] for name in abstract])
     if steps:
         raise ValueError(
-            f"folder {str(folder)!r} has no checkpoint that fits this model and optimiser ({reason}): "
+            f"folder {str(folder)!r} has no checkpoint that fits this model and optimizer ({reason}): "
             "use the code that wrote it or --overwrite"
         )
     return None

@@ -27,7 +27,7 @@ TARGETS: dict[str, Callable[[Level, Array, Array], Array]] = {
     "x0": lambda level, x0, eps: x0,
     "v": lambda level, x0, eps: (level.alpha * eps - level.sigma * x0) / level.scale,
 }
-"""Regression targets by prediction type, besides "velocity", which also needs the slopes of the path."""
+"""Regression targets by prediction type, besides "velocity", which also needs the gradients of the path."""
 
 
 @public
@@ -41,7 +41,7 @@ def diffusion_loss(
     p_uncond: float = 0.15,
     flip_classes: tuple[int, ...] = (),
     t_min: float | None = None,
-    time_law: CosineLogSNR | None = None,
+    time_distribution: CosineLogSNR | None = None,
     weighting: Callable[[Level], Array] | None = None,
     teacher: Callable[[Array, Array, Array], Array] | None = None,
 ) -> LossFn:
@@ -56,7 +56,7 @@ def diffusion_loss(
         p_uncond: probability in [0, 1] that a label is replaced by the null class (classifier-free training).
         flip_classes: classes whose images are mirrored left-right with probability 1/2.
         t_min: times are uniform in [t_min, schedule.t_start]; default 1e-4.
-        time_law: draws the times by log-SNR instead, as Ho & Salimans (arXiv 2207.12598).
+        time_distribution: draws the times by log-SNR instead, as Ho & Salimans (arXiv 2207.12598).
         weighting: loss weight per time, a function of `Level`; None is 1.
         teacher: `teacher(x, t_network, label) -> (B, H, W, C)`, a trained network of the same schedule, prediction and
             time, gives the targets where labels are dropped; one forward more a batch. None: the data gives them.
@@ -70,11 +70,13 @@ def diffusion_loss(
     if prediction not in (*TARGETS, "velocity"):
         raise ValueError(f"prediction={prediction!r} has no training target: use {', '.join(TARGETS)} or velocity")
     check_declared(schedule)
-    check_declared(time_law)
+    check_declared(time_distribution)
     if not 0.0 <= p_uncond <= 1.0:
         raise ValueError(f"p_uncond={p_uncond} is a probability: give a value in [0, 1]")
-    if time_law is not None and t_min is not None:
-        raise ValueError(f"t_min={t_min} has no effect with a time_law; set the law's log_snr_max or drop t_min")
+    if time_distribution is not None and t_min is not None:
+        raise ValueError(
+            f"t_min={t_min} has no effect with a time_distribution; set the distribution's log_snr_max or drop t_min"
+        )
     if teacher is not None and p_uncond == 0.0:
         raise ValueError("teacher has no effect with p_uncond=0: give a share of labels to drop, or drop the teacher")
     if any(not 0 <= c < num_classes for c in flip_classes):
@@ -85,10 +87,10 @@ def diffusion_loss(
         x0, label = jnp.asarray(batch["image"]), jnp.asarray(batch["label"])
         if flip_classes:
             x0 = random_flip(flip_key, x0, jnp.isin(label, jnp.array(flip_classes)))
-        if time_law is None:
+        if time_distribution is None:
             t = stratified_times(time_key, len(x0), 1e-4 if t_min is None else t_min, float(schedule.t_start))
         else:
-            t = time_law.times(schedule, stratified_times(time_key, len(x0), 0.0, 1.0))
+            t = time_distribution.times(schedule, stratified_times(time_key, len(x0), 0.0, 1.0))
         t = t.astype(x0.dtype)
         eps = jax.random.normal(noise_key, x0.shape, x0.dtype)
         level = schedule.level(t[:, None, None, None])

@@ -30,7 +30,7 @@ LossFn = Callable[[PyTree, PyTree, PRNGKeyArray], tuple[Float[Array, ""], dict[s
 
 @struct.dataclass
 class TrainState:
-    """Everything a run needs to continue: `step` updates done, parameters, their average, optimiser state, root key."""
+    """Everything a run needs to continue: `step` updates done, parameters, their average, optimizer state, root key."""
 
     step: Int[Array, ""]
     params: PyTree
@@ -51,7 +51,7 @@ class Interrupted(SystemExit):
 def fit(
     loss_fn: LossFn,
     params: PyTree,
-    optimiser: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation,
     batches: Callable[[int], PyTree],
     *,
     steps: int,
@@ -68,7 +68,7 @@ def fit(
     resume: bool = True,
     overwrite: bool = False,
 ) -> TrainState:
-    """Minimise `loss_fn(params, batch, key) -> (loss, metrics)` and keep an exponential moving average.
+    """Minimize `loss_fn(params, batch, key) -> (loss, metrics)` and keep an exponential moving average.
 
         ema <- d ema + (1 - d) params,   d = min(ema_decay, (1 + step) / (10 + step))
 
@@ -112,11 +112,11 @@ def fit(
             step=jnp.zeros((), jnp.int32),
             params=jax.tree.map(jnp.array, params),
             ema=jax.tree.map(jnp.array, params),
-            opt_state=optimiser.init(params),
+            opt_state=optimizer.init(params),
             key=jnp.copy(key),
         )
         state = checkpoint.restore(folder, like=state) or state
-        update = jax.jit(_update_fn(loss_fn, optimiser, ema_decay), donate_argnums=0)
+        update = jax.jit(_update_fn(loss_fn, optimizer, ema_decay), donate_argnums=0)
 
         step = sampled = saved = int(state.step)
         log = _Log(folder / "log.jsonl", step, steps, max_seconds)
@@ -171,11 +171,11 @@ def shuffled(size: int, batch_size: int, seed: int) -> Callable[[int], np.ndarra
     return indices
 
 
-def _update_fn(loss_fn: LossFn, optimiser: optax.GradientTransformation, ema_decay: float):
+def _update_fn(loss_fn: LossFn, optimizer: optax.GradientTransformation, ema_decay: float):
     def update(state: TrainState, batch: PyTree) -> tuple[TrainState, dict[str, Array]]:
         key = jax.random.fold_in(state.key, state.step)
         (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params, batch, key)
-        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
         ema = jax.tree.map(lambda e, p: (e + (1.0 - decay) * (p - e)).astype(e.dtype), state.ema, params)

@@ -3,10 +3,10 @@
     x_t = alpha x_0 + sigma eps (variance preserving; positions and their noise have zero mean over the atoms)
     loss = mean |F_x - F_x*|^2 + w_h mean |F_h - F_h*|^2 + w_b cross-entropy of bond orders
 
-F = (clean estimate - skip) / output scale is the unit-variance quantity that the network's last layer predicts (Karras
-et al., arXiv 2206.00364), so every noise level counts alike; log(sigma / alpha) is normal, centred where bonds and
-elements are decided. The bond orders are those of the clean molecule by EDM's table; their output is used in training
-alone, where it teaches the pairs what a bond is.
+F = (denoised estimate - skip) / output scale is the unit-variance quantity that the network's last layer predicts
+(Karras et al., arXiv 2206.00364), so every noise level counts alike; log(sigma / alpha) is normal, centred where bonds
+and elements are decided. The bond orders are those of the clean molecule by EDM's table; their output is used in
+training alone, where it teaches the pairs what a bond is.
 """
 
 from collections.abc import Callable
@@ -73,9 +73,9 @@ def molecule_loss(
 
         number = mask.sum(1)
 
-        def error(hat: Array, clean: Array, scale: float) -> Array:
+        def error(hat: Array, denoised: Array, scale: float) -> Array:
             weight = (alpha**2 * scale**2 + sigma**2) / (sigma**2 * scale**2)
-            return (weight * jnp.square(hat - clean)).sum((1, 2)) / (clean.shape[-1] * number)
+            return (weight * jnp.square(hat - denoised)).sum((1, 2)) / (denoised.shape[-1] * number)
 
         error_x = error(x_hat, x0, config.position_scale)
         error_h = error(h_hat, h0, config.feature_scale)
@@ -116,8 +116,8 @@ def property_loss(
             h = (alpha * h + sigma * jax.random.normal(h_key, h.shape)) * real
         target = (jnp.asarray(batch["properties"]) - moments[0]) / moments[1]
         error = jnp.abs(apply(params, x, h, mask, log_snr) - target)
-        clean = jnp.isinf(log_snr)[:, None]
-        each = (error * clean).sum(0) / jnp.maximum(clean.sum(), 1)
+        denoised = jnp.isinf(log_snr)[:, None]
+        each = (error * denoised).sum(0) / jnp.maximum(denoised.sum(), 1)
         return error.mean(), {name: each[i] for i, name in enumerate(qm9.PROPERTIES)}
 
     return loss_fn

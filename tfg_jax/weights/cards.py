@@ -3,7 +3,7 @@
 from typing import Any
 
 INTENDED = {
-    "GuideNet": "Guides samplers towards a class of Fashion-MNIST, through clean estimates.",
+    "GuideNet": "Guides samplers towards a class of Fashion-MNIST, through denoised estimates.",
     "EvaluatorNet": "Scores samples that another network guided: accuracy, and Fréchet distances of its features.",
     "NoisyGuideNet": "Classifier guidance of Fashion-MNIST samplers on any schedule, from the noisy sample itself.",
 }

@@ -20,7 +20,7 @@ def load_diffusers_state(unet: UNet2D, state: Mapping[str, np.ndarray]) -> UNet2
 
     Args:
         unet: network built from the same configuration; best abstract, `nnx.eval_shape(lambda: UNet2D(...))`, since
-            compiling its initialisers takes longer than loading.
+            compiling its initializers takes longer than loading.
         state: parameter name -> array, as in the published `diffusion_pytorch_model.safetensors`; attention layers may
             carry their old names (query, key, value, proj_attn).
     Raises:

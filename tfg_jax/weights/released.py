@@ -191,7 +191,7 @@ def _find(name_or_path: Any) -> tuple[Path, dict[str, str]]:
 
 
 def _fill(build: Callable[[], nnx.Module], arrays: dict[str, np.ndarray]) -> tuple[Any, PyTree]:
-    """Graph and parameters, without ever computing an initialisation."""
+    """Graph and parameters, without ever computing an initialization."""
     module = store.fill_nnx(nnx.eval_shape(build), arrays)
     module.eval()
     graphdef, params = nnx.split(module)

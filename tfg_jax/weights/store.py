@@ -241,4 +241,3 @@ def _parse_object(path: Path, data: bytes, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path} has a {what} that is not a JSON object; fetch the file again.")
     return value
-

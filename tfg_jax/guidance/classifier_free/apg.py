@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_choice, safe_norm
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of, level_of, weight_at
 from tfg_jax.guidance.classifier_free.spaces import SPACES, Space, read, write
 from tfg_jax.per_sample import check_model_number
@@ -72,7 +72,7 @@ class APG(Transform):
             return Transform.at(self, memory)
         return self.replace(memory=memory, model=self.model.at(memory[1]))  # type: ignore[attr-defined]
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The guided estimate; without a condition the model's own."""
         if self.w is None or cond is None:
             return self.model(x, t, cond)
@@ -92,4 +92,4 @@ class APG(Transform):
         along = jnp.sum(d * base) / jnp.where(square > 0, square, 1.0) * base
         step = weight_at(self.w, level) * ((d - along) + self.eta * along)
         out = write((base + step).astype(x.dtype), x, level, self.space)
-        return Clean(out.x0, out.eps, memory)
+        return Denoised(out.x0, out.eps, memory)

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.guidance.classifier_free.base import Transform, Weight, check_weight, extrapolate, level_of, weight_at
 
 
@@ -59,7 +59,7 @@ class Autoguidance(Transform):
         if jax.eval_shape(self.weak.begin, jax.ShapeDtypeStruct(self.shape, "float32")) is not None:
             raise ValueError("weak has memory, which nothing would move; give it to the model alone")
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The guided estimate, with or without a condition."""
         good = self.model(x, t, cond)
         if self.w is None:

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
 from tfg_jax.checks import is_concrete
-from tfg_jax.denoiser import Clean, Denoiser, Model
+from tfg_jax.denoiser import Denoised, Denoiser, Model
 from tfg_jax.kinds import public
 from tfg_jax.per_sample import PerSample, check_model_number
 from tfg_jax.schedules import Level
@@ -101,8 +101,8 @@ class Transform:
             raise ValueError(f"cond=None, but {name} guides towards a condition; pass cond=, or w=None for none")
         if not all(self._given()) and self.model.num_classes is not None and self.model.null_cond is None:
             raise ValueError(
-                f"{name} needs the unconditional prediction, and the model has no null condition; marginalise its "
-                "classes: Marginalised(model, log_posterior)"
+                f"{name} needs the unconditional prediction, and the model has no null condition; marginalize its "
+                "classes: Marginalized(model, log_posterior)"
             )
 
 
@@ -148,22 +148,22 @@ def check_class(name: str, value: Any, model: Model) -> None:
         raise ValueError(f"{name}={value!r:.60} must be classes in 0..{model.num_classes - 1}")
 
 
-def mix(weights: Sequence[Any], branches: Sequence[Clean]) -> Clean:
+def mix(weights: Sequence[Any], branches: Sequence[Denoised]) -> Denoised:
     """``sum_k weight_k branch_k``, weights summing to 1: the same in every space. Memory is the first branch's."""
 
     def total(parts: list[Array]) -> Array:
         scaled = [jnp.asarray(weight).astype(part.dtype) * part for weight, part in zip(weights, parts, strict=True)]
         return sum(scaled[1:], scaled[0])
 
-    return Clean(total([b.x0 for b in branches]), total([b.eps for b in branches]), branches[0].memory)
+    return Denoised(total([b.x0 for b in branches]), total([b.eps for b in branches]), branches[0].memory)
 
 
-def extrapolate(w: Any, cond: Clean, other: Clean) -> Clean:
+def extrapolate(w: Any, cond: Denoised, other: Denoised) -> Denoised:
     """``(1 + w) cond - w other``: bitwise ``cond`` at w = 0 and ``other`` at w = -1."""
     return mix((1.0 + jnp.asarray(w), -jnp.asarray(w)), (cond, other))
 
 
-def branches_of(model: Model, x: Array, t: ArrayLike, conds: Sequence[PyTree], batched: bool) -> list[Clean]:
+def branches_of(model: Model, x: Array, t: ArrayLike, conds: Sequence[PyTree], batched: bool) -> list[Denoised]:
     """The model under each condition (None is unconditional): in one batched call of a network, or one by one."""
     if hasattr(model, "branches"):
         return model.branches(x, t, conds)  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.guidance.classifier_free.base import (
     Transform,
     Weight,
@@ -55,7 +55,7 @@ class CFG(Transform):
             raise ValueError("negative has no effect with w=0, which is the conditional model; give w or drop negative")
         check_class("negative", self.negative, self.model)
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The guided estimate; without a condition the model's own."""
         if self.w is None or cond is None:
             return self.model(x, t, cond)

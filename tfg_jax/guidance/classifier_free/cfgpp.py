@@ -1,4 +1,5 @@
-"""CFG++ (Chung et al., ICLR 2025, arXiv 2406.08070): guide the clean estimate, re-noise with the unconditional noise.
+"""CFG++ (Chung et al., ICLR 2025, arXiv 2406.08070): guide the denoised estimate, re-noise with the unconditional
+noise.
 
     x0' = x0 of  eps(x_t) + strength (eps(x_t, c) - eps(x_t)),        x_next = alpha_next x0' + sigma_next eps(x_t)
 
@@ -15,7 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.guidance.classifier_free.base import (
     Transform,
     Weight,
@@ -58,10 +59,10 @@ class CFGPlusPlus(Transform):
             raise ValueError("strength=None leaves nothing of CFG++; use the model itself")
         Transform.check(self, conditional, num_samples)
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
-        """The guided clean estimate with the unconditional noise."""
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
+        """The guided denoised estimate with the unconditional noise."""
         if cond is None:
             return self.model(x, t, None)
         towards, away = branches_of(self.model, x, t, (cond, None), self.batched)
         guided = extrapolate(weight_at(self.strength, level_of(self.model, x, t)) - 1.0, towards, away)
-        return Clean(guided.x0, away.eps, towards.memory)
+        return Denoised(guided.x0, away.eps, towards.memory)

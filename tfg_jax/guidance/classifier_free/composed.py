@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_count
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of, level_of, mix, weight_at
 
 
@@ -55,7 +55,7 @@ class ComposedCFG(Transform):
             raise ValueError(f"w=None must hold {self.num_conds} weights, one for each condition")
         Transform.check(self, conditional, num_samples)
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The guided estimate of one sample; ``cond`` is (K,)."""
         if cond is None:
             return self.model(x, t, None)

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import is_batched, is_concrete
-from tfg_jax.denoiser import Clean
+from tfg_jax.denoiser import Denoised
 from tfg_jax.guidance.classifier_free.base import Transform
 
 
@@ -75,13 +75,13 @@ class GuidanceInterval(Transform):
         """The transform around the model that remembers ``memory``, which stands still outside."""
         return self if memory is None else self.replace(model=self.model.at(memory), memory=memory)  # type: ignore
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The guided estimate inside, the plain one outside."""
         if self.memory is None and self.model.begin(x) is not None:
             return self.at(self.model.begin(x))(x, t, cond)
 
-        def outside() -> Clean:
-            clean = self.plain(x, t, cond)
-            return Clean(clean.x0, clean.eps, self.memory)
+        def outside() -> Denoised:
+            denoised = self.plain(x, t, cond)
+            return Denoised(denoised.x0, denoised.eps, self.memory)
 
         return jax.lax.cond(self._inside(t), lambda: self.model(x, t, cond), outside)

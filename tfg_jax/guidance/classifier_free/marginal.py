@@ -18,13 +18,13 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.guidance.classifier_free.base import Transform, level_of
 from tfg_jax.schedules import Level
 
 
 @struct.dataclass
-class Marginalised(Transform):
+class Marginalized(Transform):
     """``model`` with a null condition made of its classes, e.g. for `CFG`.
 
     Attributes:
@@ -45,7 +45,7 @@ class Marginalised(Transform):
         """Raise ValueError for a model without classes."""
         self.model.check(True, num_samples)
         if self.num_classes is None or self.cond_shape != ():
-            raise ValueError("model has no classes to marginalise; give a class-conditional model")
+            raise ValueError("model has no classes to marginalize; give a class-conditional model")
 
     def calls(self, t: ArrayLike | None, conditional: bool) -> int | Array:
         """One class, or all of them."""
@@ -55,7 +55,7 @@ class Marginalised(Transform):
         """All classes serve every branch."""
         return self.calls(t, all(given)) * (len(given) if all(given) else 1)
 
-    def branches(self, x: Array, t: ArrayLike, conds: Sequence[PyTree]) -> list[Clean]:
+    def branches(self, x: Array, t: ArrayLike, conds: Sequence[PyTree]) -> list[Denoised]:
         """The branches of several conditions, of which None is the mean."""
         if all(cond is not None for cond in conds):
             return [self.model(x, t, cond) for cond in conds]
@@ -63,8 +63,8 @@ class Marginalised(Transform):
         share = jax.nn.softmax(self.log_posterior(x, level_of(self.model, x, t))).astype(x.dtype)
         pick = lambda k: jax.tree.map(lambda leaf: leaf[k], every)  # noqa: E731
         mean = lambda leaf: jnp.tensordot(share, leaf, axes=1)  # noqa: E731
-        return [Clean(mean(every.x0), mean(every.eps)) if cond is None else pick(cond) for cond in conds]
+        return [Denoised(mean(every.x0), mean(every.eps)) if cond is None else pick(cond) for cond in conds]
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The conditional estimate; without a condition the mean over the classes."""
         return self.branches(x, t, (cond,))[0]

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_count
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.guidance.classifier_free.base import (
     Transform,
     Weight,
@@ -68,7 +68,7 @@ class PerpNeg(Transform):
                 raise ValueError(f"{name} has shape {shape} a sample, num_others={self.num_others} needs that many")
             check_weight(name, value, num_samples, (self.num_others,))
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The guided estimate; without a condition the model's own."""
         if self.w is None or cond is None:
             return self.model(x, t, cond)
@@ -82,4 +82,4 @@ class PerpNeg(Transform):
             d = other.eps - plain.eps
             total = total + weights[k] * (d - jnp.sum(d * main) / jnp.where(square > 0, square, 1.0) * main)
         out = write((plain.eps + (1.0 + weight_at(self.w, level)) * total).astype(x.dtype), x, level, "eps")
-        return Clean(out.x0, out.eps, towards.memory)
+        return Denoised(out.x0, out.eps, towards.memory)

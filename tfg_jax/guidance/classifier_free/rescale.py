@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_choice, safe_norm
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of, extrapolate, level_of, weight_at
 from tfg_jax.guidance.classifier_free.spaces import SPACES, Space, read, write
 from tfg_jax.per_sample import check_model_number
@@ -44,7 +44,7 @@ class RescaledCFG(Transform):
         check_model_number("phi", self.phi, num_samples, low=0.0, high=1.0)
         check_choice("space", self.space, SPACES)
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The guided estimate; without a condition the model's own."""
         if self.w is None or cond is None:
             return self.model(x, t, cond)
@@ -56,7 +56,7 @@ class RescaledCFG(Transform):
         ratio = jnp.where(wide > 0, target / jnp.where(wide > 0, wide, 1.0), 1.0)
         phi = jnp.asarray(self.phi)
         out = write((phi * ratio * guided + (1.0 - phi) * guided).astype(x.dtype), x, level, self.space)
-        return Clean(out.x0, out.eps, towards.memory)
+        return Denoised(out.x0, out.eps, towards.memory)
 
 
 def _spread(value: Array) -> Array:

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.guidance.classifier_free.base import Transform, level_of
 from tfg_jax.guidance.classifier_free.spaces import write
 from tfg_jax.per_sample import check_model_number
@@ -38,8 +38,8 @@ class LowTemperature(Transform):
         self.model.check(conditional, num_samples)
         check_model_number("temperature", self.temperature, num_samples, low=0.0, strict=True)
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The estimate with its score scaled."""
-        clean = self.model(x, t, cond)
-        out = write((clean.eps / self.temperature).astype(x.dtype), x, level_of(self.model, x, t), "eps")
-        return Clean(out.x0, out.eps, clean.memory)
+        denoised = self.model(x, t, cond)
+        out = write((denoised.eps / self.temperature).astype(x.dtype), x, level_of(self.model, x, t), "eps")
+        return Denoised(out.x0, out.eps, denoised.memory)

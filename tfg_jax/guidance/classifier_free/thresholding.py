@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.guidance.classifier_free.base import Transform, level_of
 from tfg_jax.guidance.classifier_free.spaces import write
 from tfg_jax.per_sample import check_model_number
@@ -21,7 +21,7 @@ from tfg_jax.per_sample import check_model_number
 
 @struct.dataclass
 class DynamicThresholding(Transform):
-    """``model`` with its clean estimates brought into [-1, 1] without piling up at the bounds.
+    """``model`` with its denoised estimates brought into [-1, 1] without piling up at the bounds.
 
     Attributes:
         model: a model of data in [-1, 1], usually a guided one.
@@ -41,10 +41,10 @@ class DynamicThresholding(Transform):
         check_model_number("percentile", self.percentile, num_samples, low=0.0, high=1.0)
         check_model_number("largest", self.largest, num_samples, low=1.0)
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The estimate with its x0 thresholded; a CFG++ model keeps the eps it re-noises with."""
-        clean = self.model(x, t, cond)
-        bound = jnp.clip(jnp.quantile(jnp.abs(clean.x0), self.percentile), 1.0, self.largest)
-        x0 = (jnp.clip(clean.x0, -bound, bound) / bound).astype(x.dtype)
-        eps = write(x0, x, level_of(self.model, x, t), "x0").eps if self.paired else clean.eps
-        return Clean(x0, eps, clean.memory)
+        denoised = self.model(x, t, cond)
+        bound = jnp.clip(jnp.quantile(jnp.abs(denoised.x0), self.percentile), 1.0, self.largest)
+        x0 = (jnp.clip(denoised.x0, -bound, bound) / bound).astype(x.dtype)
+        eps = write(x0, x, level_of(self.model, x, t), "x0").eps if self.paired else denoised.eps
+        return Denoised(x0, eps, denoised.memory)

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_count
-from tfg_jax.denoiser import Clean, Model
+from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of, level_of, weight_at
 from tfg_jax.guidance.classifier_free.spaces import read, write
 
@@ -71,7 +71,7 @@ class CFGZeroStar(Transform):
             return calls
         return jnp.where(self.memory[0] < self.zero_steps, 0, calls)
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Clean:
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The guided estimate; without a condition the model's own."""
         if self.w is None or cond is None:
             return self.model(x, t, cond)
@@ -79,14 +79,14 @@ class CFGZeroStar(Transform):
             return self._guided(x, t, cond)
         made, inner = self.memory
 
-        def still() -> Clean:
+        def still() -> Denoised:
             out = write(jnp.zeros_like(x), x, level_of(self.model, x, t), "velocity")
-            return Clean(out.x0, out.eps, inner)
+            return Denoised(out.x0, out.eps, inner)
 
         out = jax.lax.cond(made < self.zero_steps, still, lambda: self._guided(x, t, cond))
-        return Clean(out.x0, out.eps, (made + 1, out.memory))
+        return Denoised(out.x0, out.eps, (made + 1, out.memory))
 
-    def _guided(self, x: Array, t: ArrayLike, cond: PyTree) -> Clean:
+    def _guided(self, x: Array, t: ArrayLike, cond: PyTree) -> Denoised:
         level = level_of(self.model, x, t)
         towards, away = branches_of(self.model, x, t, (cond, None), self.batched)
         c, u = read(towards, level, "velocity"), read(away, level, "velocity")
@@ -94,4 +94,4 @@ class CFGZeroStar(Transform):
         best = jnp.sum(c * u) / jnp.where(square > 0, square, 1.0)
         w = weight_at(self.w, level)
         out = write(((1.0 + w) * c - w * best * u).astype(x.dtype), x, level, "velocity")
-        return Clean(out.x0, out.eps, towards.memory)
+        return Denoised(out.x0, out.eps, towards.memory)

@@ -10,7 +10,7 @@ is: the wide layers act on atoms, a pair has few channels (its messages factor i
 distances), and vectors let a layer see angles.
 
 The network sees variance-preserving x_t = alpha x_0 + sigma eps at `log_snr` = log(alpha^2 / sigma^2), and returns the
-clean estimate x_0 with the preconditioning of Karras et al. (arXiv 2206.00364): the layers see unit variance and
+denoised estimate x_0 with the preconditioning of Karras et al. (arXiv 2206.00364): the layers see unit variance and
 predict a unit-variance target at every level, for positions and features apart.
 """
 
@@ -67,7 +67,8 @@ class EGNN(Trunk):
         mask: Bool[Array, "b n"],
         log_snr: Float[Array, " b"],
     ) -> tuple[Float[Array, "b n 3"], Float[Array, "b n f"]]:
-        """Clean estimates: positions in Angstrom with zero mean over the atoms, and features; 0 where there is no atom.
+        """Denoised estimates: positions in Angstrom with zero mean over the atoms, and features; 0 where there is no
+        atom.
 
         positions, features: the noisy molecule in variance-preserving coordinates.
         mask: which atoms there are.
@@ -78,7 +79,7 @@ class EGNN(Trunk):
     def with_bonds(
         self, positions: Array, features: Array, mask: Array, log_snr: Array
     ) -> tuple[tuple[Array, Array], Float[Array, "b n n c"]]:
-        """The clean estimates, and logits of each pair's bond class (symmetric)."""
+        """The denoised estimates, and logits of each pair's bond class (symmetric)."""
         c, mask = self.config, mask.astype(positions.dtype)[..., None]
         positions = centred(positions, mask)
         alpha, sigma = noise_level(log_snr.astype(positions.dtype))

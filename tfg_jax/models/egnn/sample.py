@@ -1,7 +1,7 @@
 """A molecule as one array: (29, 3 + features), positions before features, and its atom count as the condition.
 
 So a molecule network is a `Denoiser` like any other. Rows beside the atoms, and the mean of the positions, are noise
-that the network neither sees nor is moved by: its clean estimate is 0 there, so they vanish as t goes to 0.
+that the network neither sees nor is moved by: its denoised estimate is 0 there, so they vanish as t goes to 0.
 """
 
 from typing import Any
@@ -44,7 +44,7 @@ class OneMolecule:
 def as_flow(model: Denoiser) -> Denoiser:
     """The same molecule model on the straight path x_t = (1 - t) x_0 + t eps of flow matching.
 
-    A Gaussian path is another one seen through a scaling at equal sigma / alpha, so a network that knows its clean
+    A Gaussian path is another one seen through a scaling at equal sigma / alpha, so a network that knows its denoised
     estimate at every level is a flow model too: its velocity is eps - x_0 of that estimate.
 
     Raises ValueError if `model` is not a molecule model in variance-preserving coordinates.
@@ -74,6 +74,6 @@ class PropertyPredictor:
 
     def __call__(self, x: Float[Array, "n c"], cond: Any) -> Float[Array, " p"]:
         """x: (max_atoms, 3 + features), as `OneMolecule` returns it; cond: atom count."""
-        mask, clean = jnp.arange(x.shape[0]) < cond, jnp.full(1, jnp.inf, x.dtype)
+        mask, denoised = jnp.arange(x.shape[0]) < cond, jnp.full(1, jnp.inf, x.dtype)
         network = nnx.merge(self.graphdef, self.params)
-        return self.mean + self.scale * network(x[None, :, :3], x[None, :, 3:], mask[None], clean)[0]
+        return self.mean + self.scale * network(x[None, :, :3], x[None, :, 3:], mask[None], denoised)[0]

@@ -1,10 +1,10 @@
-"""The laws of classifier-free guidance between two Gaussians: what ODE and SDE sample, and what is meant.
+"""The distributions of classifier-free guidance between two Gaussians: what ODE and SDE sample, and what is meant.
 
     p(x | c) = N(0, 1),  p(x) = N(0, 2),  gamma = 1 + w, variance exploding noise
 
     deterministic sampler   N(0, 2^(1 - gamma))
     stochastic sampler      N(0, (2 - 2^(2 - 2 gamma)) / (2 gamma - 1))
-    tilted law              N(0, 2 / (1 + gamma)),      p(x | c) p(c | x)^w
+    tilted distribution              N(0, 2 / (1 + gamma)),      p(x | c) p(c | x)^w
 
 Bradley & Nakkiran (arXiv 2408.09000). A sampler is linear here, so its variance follows without Monte Carlo from its
 responses to each draw alone.
@@ -38,7 +38,7 @@ def sde_variance(gamma: float) -> float:
 
 
 def tilted_variance(gamma: float) -> float:
-    """Of the law that guidance is meant to sample."""
+    """Of the distribution that guidance is meant to sample."""
     return 2.0 / (1.0 + gamma)
 
 

@@ -1,4 +1,4 @@
-"""From the options of `tfg-jax optimise` to networks, reward and the configuration its folder is known by."""
+"""From the options of `tfg-jax optimize` to networks, reward and the configuration its folder is known by."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tfg_jax.checks import check_count, check_number
-from tfg_jax.cli.optimise_options import UNITS, Options
+from tfg_jax.cli.optimize_options import UNITS, Options
 from tfg_jax.cli.runs import compiled_memory
 from tfg_jax.config import to_plain
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
@@ -19,7 +19,7 @@ from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance
 from tfg_jax.lookahead import Clip
 from tfg_jax.objectives.classifier import Classifier
 from tfg_jax.objectives.linear import linear
-from tfg_jax.optimise import FineTune
+from tfg_jax.optimize import FineTune
 from tfg_jax.report import text_table
 from tfg_jax.sample import sample, upper_cost
 from tfg_jax.samplers.rules import DDIM
@@ -30,7 +30,7 @@ from tfg_jax.tasks.scoring import check_reads, load_as
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """A run ready to start: arguments of `tfg_jax.optimise.iterate`, and what is written beside the samples."""
+    """A run ready to start: arguments of `tfg_jax.optimize.iterate`, and what is written beside the samples."""
 
     model: Denoiser
     objective: Any
@@ -68,14 +68,14 @@ def settings(options: Options) -> Setup:
     clip = Clip() if options.clip else None
     config = {
         "reward": name, "rounds": options.rounds, "batch": options.batch, "delta": delta, "goal": goal,
-        "linearise": options.linearise, "guidance": to_plain(guidance), "sampler": to_plain(sampler),
+        "linearize": options.linearize, "guidance": to_plain(guidance), "sampler": to_plain(sampler),
         "clip": to_plain(clip), "schedule": to_plain(model.schedule), "prediction": model.prediction,
         "learning_rate": options.learning_rate, "same_start": options.same_start, "seed": options.seed,
         "weights_sha256": {key: fingerprint(params) for key, params in networks.items()},
     }  # fmt: skip
     given = dict(
         rounds=options.rounds, batch=options.batch, delta=delta, goal=goal, guidance=guidance,
-        linearise=options.linearise, adapt=adapt, sampler=sampler, clip=clip, initial=initial,
+        linearize=options.linearize, adapt=adapt, sampler=sampler, clip=clip, initial=initial,
     )  # fmt: skip
     return Setup(model, objective, given, labels, name, config)
 

@@ -1,4 +1,4 @@
-"""`tfg-jax optimise`: what it writes, resumption to the same bytes, refusals, exit codes."""
+"""`tfg-jax optimize`: what it writes, resumption to the same bytes, refusals, exit codes."""
 
 import json
 import os
@@ -22,9 +22,9 @@ def small(weights) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def optimised(small, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("optimised") / "run"
-    assert main(["optimise", *small, "--out", str(out)]) == 0
+def optimized(small, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("optimized") / "run"
+    assert main(["optimize", *small, "--out", str(out)]) == 0
     return out
 
 
@@ -32,31 +32,31 @@ def shards(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(folder.glob("shard-*"))}
 
 
-def test_a_run_leaves_rounds_numbers_picture_and_page(optimised):
-    names = {file.name for file in optimised.iterdir()}
+def test_a_run_leaves_rounds_numbers_picture_and_page(optimized):
+    names = {file.name for file in optimized.iterdir()}
     assert {"manifest.json", "config.json", "metrics.json", "grid.png", "report.html", "state"} <= names
-    folder = read_folder(optimised)
+    folder = read_folder(optimized)
     assert set(folder.verify().values()) == {"ok"} and len(folder.ranges()) == 3
     arrays = folder.read_all()
     assert arrays["x"].shape == (9, 28, 28, 1) and np.isfinite(arrays["x"]).all()
     assert (arrays["target"] == 8).all()  # bag
-    found = json.loads((optimised / "metrics.json").read_text())
+    found = json.loads((optimized / "metrics.json").read_text())
     assert found["rounds"] == 2 and found["stopped"] is None and found["failed_samples"] == 0
     np.testing.assert_allclose(found["history"]["reward"], arrays["reward"].reshape(3, 3).mean(1), rtol=1e-5)
-    config = json.loads((optimised / "config.json").read_text())
+    config = json.loads((optimized / "config.json").read_text())
     assert config["options"]["delta"] == 0.5 and config["resolved"]["guidance"]["type"] == "GradientGuidance"
-    page = (optimised / "report.html").read_text()
+    page = (optimized / "report.html").read_text()
     assert "log-odds of bag" in page and "Images by round" in page and "href" not in page
 
 
-def test_a_finished_run_draws_nothing_again(optimised, small, tmp_path, monkeypatch, capsys):
-    run = Path(shutil.copytree(optimised, tmp_path / "run"))
+def test_a_finished_run_draws_nothing_again(optimized, small, tmp_path, monkeypatch, capsys):
+    run = Path(shutil.copytree(optimized, tmp_path / "run"))
     monkeypatch.setattr(SampleFolder, "write", None)  # calling it would fail
-    assert main(["optimise", *small, "--out", str(run)]) == 0
-    assert shards(run) == shards(optimised) and "rounds 0 to 2 are on disk" in capsys.readouterr().err
+    assert main(["optimize", *small, "--out", str(run)]) == 0
+    assert shards(run) == shards(optimized) and "rounds 0 to 2 are on disk" in capsys.readouterr().err
 
 
-def test_interrupted_and_resumed_ends_in_the_same_bytes(optimised, small, tmp_path, monkeypatch, capsys):
+def test_interrupted_and_resumed_ends_in_the_same_bytes(optimized, small, tmp_path, monkeypatch, capsys):
     out, write = tmp_path / "run", SampleFolder.write
 
     def interrupted(self, indices, arrays):
@@ -66,32 +66,32 @@ def test_interrupted_and_resumed_ends_in_the_same_bytes(optimised, small, tmp_pa
 
     with monkeypatch.context() as patch:
         patch.setattr(SampleFolder, "write", interrupted)
-        assert main(["optimise", *small, "--out", str(out)]) == 75
+        assert main(["optimize", *small, "--out", str(out)]) == 75
     assert "rounds 0 to 1 of 2 are kept" in (said := capsys.readouterr().err) and "resumes" in said
     assert len(read_folder(out).missing()) == 1
-    assert main(["optimise", *small, "--out", str(out)]) == 0
-    assert shards(out) == shards(optimised)
+    assert main(["optimize", *small, "--out", str(out)]) == 0
+    assert shards(out) == shards(optimized)
 
 
-def test_a_lost_round_is_made_again(optimised, small, tmp_path):
-    run = Path(shutil.copytree(optimised, tmp_path / "run"))
+def test_a_lost_round_is_made_again(optimized, small, tmp_path):
+    run = Path(shutil.copytree(optimized, tmp_path / "run"))
     (run / "shard-00001.npz").unlink()
-    assert main(["optimise", *small, "--out", str(run)]) == 0
-    assert shards(run) == shards(optimised)
+    assert main(["optimize", *small, "--out", str(run)]) == 0
+    assert shards(run) == shards(optimized)
 
 
-def test_another_configuration_is_refused(optimised, small, capsys):
-    before = shards(optimised)
-    assert main(["optimise", *small, "--linearise", "mean", "--out", str(optimised)]) == 2
+def test_another_configuration_is_refused(optimized, small, capsys):
+    before = shards(optimized)
+    assert main(["optimize", *small, "--linearize", "mean", "--out", str(optimized)]) == 2
     said = capsys.readouterr().err
-    assert 'linearise: "sample" -> "mean"' in said and "--overwrite" in said
-    assert shards(optimised) == before
+    assert 'linearize: "sample" -> "mean"' in said and "--overwrite" in said
+    assert shards(optimized) == before
 
 
 def test_a_round_in_which_every_image_fails_exits_3(small, tmp_path, capsys):
     out = tmp_path / "run"
     strong = ["--beta-coef", "3e38", "--noise-std", "1e-9"]  # the programs of the other runs
-    assert main(["optimise", *small, *strong, "--out", str(out)]) == 3
+    assert main(["optimize", *small, *strong, "--out", str(out)]) == 3
     assert "every image of round 1 failed; round 0 is the last good one" in capsys.readouterr().err
     found = json.loads((out / "metrics.json").read_text())
     assert found["stopped"] == 1 and found["rounds"] == 0
@@ -100,7 +100,7 @@ def test_a_round_in_which_every_image_fails_exits_3(small, tmp_path, capsys):
 
 def test_a_dry_run_tells_the_cost_and_writes_nothing(small, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["optimise", *small, "--reward", "brightness", "--dry-run"]) == 0
+    assert main(["optimize", *small, "--reward", "brightness", "--dry-run"]) == 0
     header, _, row = capsys.readouterr().out.splitlines()[:3]
     cells = dict(
         zip(header.replace("reward gradients", "gradients").split(), row.replace(" x ", "x").split(), strict=False)
@@ -129,7 +129,7 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(small, tmp_path, monkeypatc
 )
 def test_mistakes_are_one_sentence_and_exit_2(extra, said, small, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["optimise", *small, *extra]) == 2
+    assert main(["optimize", *small, *extra]) == 2
     heard = capsys.readouterr().err
     assert said in heard and "Traceback" not in heard and len(heard.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())

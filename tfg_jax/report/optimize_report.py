@@ -1,4 +1,4 @@
-"""The page of an optimisation run: reward by round, how strongly the gradient guides, images by round."""
+"""The page of an optimization run: reward by round, how strongly the gradient guides, images by round."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfg_jax.optimise import Optimised
+from tfg_jax.optimize import Optimized
 from tfg_jax.report.curves import line_chart
 from tfg_jax.report.files import write_json
 from tfg_jax.report.html import Block, Config, Figure, Numbers, Section, Text, write_report
@@ -19,8 +19,8 @@ ROWS, COLUMNS = 8, 12
 """Rounds and images shown, at most."""
 
 
-def write_optimise_report(
-    out: Path, found: Optimised, rounds: Sequence[Mapping[str, np.ndarray]], reward: str, config: Mapping[str, Any]
+def write_optimize_report(
+    out: Path, found: Optimized, rounds: Sequence[Mapping[str, np.ndarray]], reward: str, config: Mapping[str, Any]
 ) -> dict[str, Any]:
     """metrics.json, grid.png and report.html in `out`, and a table on the terminal; returns the metrics.
 
@@ -53,7 +53,7 @@ def write_optimise_report(
         "rounds": found.rounds, "images that failed": metrics["failed_samples"], "seconds": metrics["seconds"],
     }  # fmt: skip
     if found.implicit_lambda is not None:
-        numbers["implicit regulariser, noise_std^2 / delta"] = found.implicit_lambda
+        numbers["implicit regularizer, noise_std^2 / delta"] = found.implicit_lambda
     blocks: list[Block] = [Numbers(numbers)]
     if found.stopped is not None:
         blocks.append(Text(f"Every image of round {found.stopped} failed; the run ended there.", warning=True))
@@ -66,7 +66,7 @@ def write_optimise_report(
         Section("Images by round", [Figure(picture, "images by round", "The same places of the batch in every row.")]),
         Section("Configuration", [Config(config)]),
     ]
-    write_report(out / "report.html", f"Optimising {reward}", sections)
+    write_report(out / "report.html", f"Optimizing {reward}", sections)
     rows = [
         {"round": int(k), "reward": float(mean[k]), "best": float(history["reward_best"][k]),
          "failed": int(history["failed"][k])}

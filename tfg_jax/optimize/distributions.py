@@ -1,9 +1,10 @@
-"""Algorithm 1 of arXiv 2404.14743 on the linear problem without a diffusion model: each round by its exact law.
+"""Algorithm 1 of arXiv 2404.14743 on the linear problem without a diffusion model: each round by its exact
+distribution.
 
     u' ~ N( mu + p (y - p^T mu) / s,  I - p p^T / s ),  p = A^T g,  s = noise^2 + |p|^2       data x = A u, u ~ N(mu, I)
 
 with (g, y) of the batch's mean or of each sample: what `iterate` does with an exact score, but for the sampler's steps.
-By the mean, a fixed point maximises ``f(x) - lambda/2 |x|^2`` over the subspace, lambda = noise^2 / delta. The paper's
+By the mean, a fixed point maximizes ``f(x) - lambda/2 |x|^2`` over the subspace, lambda = noise^2 / delta. The paper's
 theorem 2 asks for lambda > L, the smoothness of f; f2 in its published setting has L = 1 / (2 |x - b|) > lambda.
 NumPy, float64: a thousand rounds take a tenth of a second.
 """
@@ -23,16 +24,16 @@ Points = Float[np.ndarray, "n D"]
 
 @dataclasses.dataclass(frozen=True)
 class Reward:
-    """f at points (n, D) and its gradient there, and f at the regularised optimum ``max f(x) - lambda/2 |x|^2``.
+    """f at points (n, D) and its gradient there, and f at the regularized optimum ``max f(x) - lambda/2 |x|^2``.
 
     Attributes:
         value: (n, D) -> (n,).
-        slope: (n, D) -> (n, D).
+        gradient: (n, D) -> (n, D).
         optimum: lambda, > 0, -> f there, x in the subspace.
     """
 
     value: Callable[[Points], Float[np.ndarray, " n"]]
-    slope: Callable[[Points], Points]
+    gradient: Callable[[Points], Points]
     optimum: Callable[[float], float]
 
 
@@ -55,7 +56,7 @@ def distance(basis: Float[np.ndarray, "D d"], b: Float[np.ndarray, " D"]) -> Rew
 
     def optimum(lam: float) -> float:
         low, high = 0.0, inside
-        for _ in range(100):  # the slope falls with c
+        for _ in range(100):  # the gradient falls with c
             c = 0.5 * (low + high)
             low, high = (c, high) if 0.5 * (inside - c) / at(c) > lam * c else (low, c)
         return 5.0 - 0.5 * at(low)
@@ -69,7 +70,7 @@ def rewards(
     delta: float,
     rounds: int,
     *,
-    linearise: str = "mean",
+    linearize: str = "mean",
     recentre: bool = False,
     batch: int = 32,
     noise_std: float = 0.1,
@@ -82,8 +83,8 @@ def rewards(
         f: the reward.
         delta: the rise asked for in a round, > 0.
         rounds: how many, >= 1.
-        linearise: at the batch's ``"mean"``, or at each ``"sample"``.
-        recentre: the law's mean moves to each batch's: Algorithm 2, idealised.
+        linearize: at the batch's ``"mean"``, or at each ``"sample"``.
+        recentre: the distribution's mean moves to each batch's: Algorithm 2, idealised.
         batch: samples a round, >= 1.
         noise_std: of the reward, in its units, > 0.
         seed: of the draws.
@@ -92,20 +93,20 @@ def rewards(
         (rounds + 1,).
 
     Raises:
-        ValueError: a number out of its range, or an unknown ``linearise``.
+        ValueError: a number out of its range, or an unknown ``linearize``.
     """
     check_count("rounds", rounds)
     check_count("batch", batch)
     for name, value in (("delta", delta), ("noise_std", noise_std)):
         check_number(name, value, low=0.0, strict=True)
-    check_choice("linearise", linearise, ("mean", "sample"))
+    check_choice("linearize", linearize, ("mean", "sample"))
     rng, rank = np.random.default_rng(seed), basis.shape[1]
     mu, u = np.zeros(rank), rng.standard_normal((batch, rank))
     history = [f.value(u @ basis.T).mean()]
     for _ in range(rounds):
         mu = u.mean(0) if recentre else mu
-        at = (u.mean(0, keepdims=True) if linearise == "mean" else u) @ basis.T
-        g = f.slope(at)
+        at = (u.mean(0, keepdims=True) if linearize == "mean" else u) @ basis.T
+        g = f.gradient(at)
         p, y = g @ basis, delta + np.sum(g * at, axis=1)
         size = np.sum(p * p, axis=1)
         z = rng.standard_normal((batch, rank))

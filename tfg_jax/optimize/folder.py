@@ -17,8 +17,8 @@ from tfg_jax.config import to_plain
 from tfg_jax.guidance.gradient import noise_std_of
 from tfg_jax.locks import FolderLock
 from tfg_jax.noise import root_key
-from tfg_jax.optimise.finetune import FineTune, params_of, with_params
-from tfg_jax.optimise.rounds import Batch
+from tfg_jax.optimize.finetune import FineTune, params_of, with_params
+from tfg_jax.optimize.rounds import Batch
 from tfg_jax.shards import fingerprint
 from tfg_jax.training import checkpoint
 
@@ -96,16 +96,16 @@ def describe(plan: Any, key: PRNGKeyArray) -> dict[str, Any]:
         adapt = {
             field.name: getattr(plan.adapt, field.name)
             for field in dataclasses.fields(plan.adapt)
-            if field.name not in ("data", "optimiser")
+            if field.name not in ("data", "optimizer")
         }
-        adapt["optimiser"] = "given" if plan.adapt.optimiser is not None else "adam"
+        adapt["optimizer"] = "given" if plan.adapt.optimizer is not None else "adam"
         arrays["data"] = plan.adapt.data
     else:
         adapt = {}
     function = getattr(plan.objective, "fn", None)
     return {
         "rounds": plan.rounds, "batch": plan.batch, "delta": _number(plan.ask.delta), "goal": _number(plan.ask.goal),
-        "linearise": plan.linearise, "chunk": plan.chunk,
+        "linearize": plan.linearize, "chunk": plan.chunk,
         "guidance": to_plain(plan.guidance), "sampler": to_plain(plan.sampler), "clip": to_plain(plan.clip),
         "lookahead": to_plain(plan.lookahead),
         "objective": [type(plan.objective).__name__, getattr(function, "__qualname__", None)],

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
-from tfg_jax import optimise
-from tfg_jax.optimise import problems
+from tfg_jax import optimize
+from tfg_jax.optimize import problems
 
 PROBLEM = problems.linear_problem(6, 3, seed=3)
 BASIS = jnp.asarray(PROBLEM.basis, jnp.float32)
@@ -33,7 +33,7 @@ def run(
     objective: Any, rounds: Any, *, batch: Any = 32, sampler: Any = SAMPLER, seed: Any = 0, model=None, **options: Any
 ):
     options = {"delta": 0.2, "guidance": LOOK, **options}
-    return optimise.iterate(
+    return optimize.iterate(
         jax.random.key(seed), model or MODEL, objective, rounds=rounds, batch=batch, sampler=sampler,
         **options,
     )  # fmt: skip
@@ -42,9 +42,9 @@ def run(
 F1 = problems.parabola(PROBLEM.theta_across)
 
 
-def test_the_mean_settles_at_the_regularised_optimum():
+def test_the_mean_settles_at_the_regularized_optimum():
     """lambda = noise^2 / delta; f1 along theta_par, t = |theta_par|: c = 6 t / (2 t^2 + lambda)."""
-    out = run(F1, 130, linearise="mean", basis=BASIS)
+    out = run(F1, 130, linearize="mean", basis=BASIS)
     t, lam = 1 / np.sqrt(82), out.implicit_lambda
     assert lam == pytest.approx(0.05)
     expected = 10 - (t * 6 * t / (2 * t * t + lam) - 3) ** 2
@@ -58,7 +58,7 @@ def test_the_mean_settles_at_the_regularised_optimum():
 def test_linear_rewards_contract_at_the_published_rate():
     """xbar <- P g (delta + g^T xbar) / (noise^2 + |P g|^2): here the rate is 1/2 and the limit P g delta / noise^2."""
     g = 0.1 * PROBLEM.theta_in
-    out = run(tfg.objectives.from_fn(along, jnp.asarray(g, jnp.float32)), 6, delta=1.0, linearise="mean")
+    out = run(tfg.objectives.from_fn(along, jnp.asarray(g, jnp.float32)), 6, delta=1.0, linearize="mean")
     reward = out.history["reward"]
     expected = [float(reward[0])]
     for _ in range(6):
@@ -68,13 +68,13 @@ def test_linear_rewards_contract_at_the_published_rate():
     np.testing.assert_allclose(out.history["gradient_over_noise"], 1.0, rtol=1e-5)
 
 
-def test_recentring_ascends_without_a_regulariser():
+def test_recentring_ascends_without_a_regularizer():
     """The idealised Algorithm 2 on f1, theta_2, delta 0.2 passes 9.9 within 60 rounds; Algorithm 1 stays at 5.9."""
-    out = run(F1, 60, linearise="mean", adapt=optimise.Recentre(), basis=BASIS)
+    out = run(F1, 60, linearize="mean", adapt=optimize.Recentre(), basis=BASIS)
     assert out.history["reward"][-1] > 9.9 and out.implicit_lambda is None
     assert out.history["off_support"].max() < 1e-5
     moved = out.model.params[0].mean
-    assert jnp.linalg.norm(moved) > 10.0  # the law has left the origin
+    assert jnp.linalg.norm(moved) > 10.0  # the distribution has left the origin
 
 
 def test_samples_do_not_depend_on_the_batch():
@@ -95,22 +95,22 @@ def test_units_of_the_reward():
 
 def test_a_goal_is_the_bias_form_of_the_image_pipeline():
     """y - g^T x = y* - (g^T x + bias), bias = f(z) - g^T z; asking for f(z) + delta is asking for delta."""
-    from tfg_jax.optimise.black_box import Autodiff
-    from tfg_jax.optimise.rounds import Ask, assess
+    from tfg_jax.optimize.black_box import Autodiff
+    from tfg_jax.optimize.rounds import Ask, assess
 
     z, ok = jnp.asarray(np.random.default_rng(0).standard_normal((3, 6)), jnp.float32), jnp.ones(3, bool)
     key = jax.random.key(0)
-    goal, _, _ = assess(key, F1, Autodiff(), None, Ask(None, 9.0), z, ok, None, linearise="sample")
+    goal, _, _ = assess(key, F1, Autodiff(), None, Ask(None, 9.0), z, ok, None, linearize="sample")
     bias = goal.value - jnp.sum(goal.g * z, axis=1)
     np.testing.assert_allclose(goal.y, 9.0 - bias, rtol=1e-5)
     np.testing.assert_allclose(goal.g, jax.vmap(lambda x: jax.grad(F1)(x, None))(z), rtol=1e-6)
-    rise, _, _ = assess(key, F1, Autodiff(), None, Ask(0.5, None), z, ok, None, linearise="sample")
+    rise, _, _ = assess(key, F1, Autodiff(), None, Ask(0.5, None), z, ok, None, linearize="sample")
     np.testing.assert_allclose(rise.y, 0.5 + jnp.sum(goal.g * z, axis=1), rtol=1e-5)
-    mean, _, _ = assess(key, F1, Autodiff(), None, Ask(None, 9.0), z, ok, None, linearise="mean")
+    mean, _, _ = assess(key, F1, Autodiff(), None, Ask(None, 9.0), z, ok, None, linearize="mean")
     centre = z.mean(0)
-    slope = jax.grad(F1)(centre, None)
-    np.testing.assert_allclose(mean.g, jnp.broadcast_to(slope, z.shape), rtol=1e-5)
-    np.testing.assert_allclose(mean.y, 9.0 - F1(centre, None) + slope @ centre, rtol=1e-4)
+    gradient = jax.grad(F1)(centre, None)
+    np.testing.assert_allclose(mean.g, jnp.broadcast_to(gradient, z.shape), rtol=1e-5)
+    np.testing.assert_allclose(mean.y, 9.0 - F1(centre, None) + gradient @ centre, rtol=1e-4)
 
 
 def test_fixed_latents_are_used_in_every_round():
@@ -127,7 +127,7 @@ def test_fixed_latents_are_used_in_every_round():
     assert np.abs(other - seen[0]).max() > 1e-3
 
 
-def test_a_constant_beta_reports_no_regulariser():
+def test_a_constant_beta_reports_no_regularizer():
     out = run(F1, 1, guidance=tfg.GradientGuidance(beta="constant", beta_coef=0.1))
     assert out.implicit_lambda is None and "gradient_over_noise" not in out.history
 
@@ -188,15 +188,15 @@ BAD = [
     ({"target": jnp.zeros((3, 6))}, "num_samples=2 needs"),
     ({"config": {"a": 1}}, "config has no effect without a folder"),
     ({"save_every": 2}, "save_every has no effect without a folder"),
-    ({"gradient": optimise.Antithetic(directions=0)}, "directions=0"),
-    ({"gradient": optimise.Antithetic(radius=0.0)}, "radius=0."),
-    ({"gradient": optimise.LeastSquares(ridge=0.0)}, "ridge=0."),
-    ({"adapt": optimise.FineTune(learning_rate=0.0)}, "learning_rate=0."),
-    ({"adapt": optimise.FineTune(steps=0)}, "steps=0"),
-    ({"adapt": optimise.FineTune(decay=0.5)}, "decay=0.5 has no effect with memory=1"),
-    ({"adapt": optimise.FineTune(data_weight=0.5)}, "only together"),
-    ({"adapt": optimise.FineTune(data=jnp.zeros((2, 6)), data_weight=1.0)}, "data_weight=1.0 must lie in"),
-    ({"adapt": optimise.FineTune(data=jnp.zeros((2, 5)), data_weight=0.5)}, r"data has shape \(2, 5\)"),
+    ({"gradient": optimize.Antithetic(directions=0)}, "directions=0"),
+    ({"gradient": optimize.Antithetic(radius=0.0)}, "radius=0."),
+    ({"gradient": optimize.LeastSquares(ridge=0.0)}, "ridge=0."),
+    ({"adapt": optimize.FineTune(learning_rate=0.0)}, "learning_rate=0."),
+    ({"adapt": optimize.FineTune(steps=0)}, "steps=0"),
+    ({"adapt": optimize.FineTune(decay=0.5)}, "decay=0.5 has no effect with memory=1"),
+    ({"adapt": optimize.FineTune(data_weight=0.5)}, "only together"),
+    ({"adapt": optimize.FineTune(data=jnp.zeros((2, 6)), data_weight=1.0)}, "data_weight=1.0 must lie in"),
+    ({"adapt": optimize.FineTune(data=jnp.zeros((2, 5)), data_weight=0.5)}, r"data has shape \(2, 5\)"),
 ]  # fmt: skip
 
 
@@ -219,7 +219,7 @@ def trainable():
     return tfg.from_fn(_network, {"w": jnp.asarray(w, jnp.float32)}, tfg.VPLinear(), prediction="eps", shape=(6,))
 
 
-TUNE = optimise.FineTune(learning_rate=1e-2, memory=2, decay=0.5, start=2)
+TUNE = optimize.FineTune(learning_rate=1e-2, memory=2, decay=0.5, start=2)
 
 
 def test_a_run_cut_between_rounds_goes_on_bit_by_bit(tmp_path):
@@ -244,10 +244,10 @@ def test_a_run_cut_between_rounds_goes_on_bit_by_bit(tmp_path):
 
 CHANGES = [
     {"delta": 0.3},
-    {"linearise": "mean"},
+    {"linearize": "mean"},
     {"seed": 1},
     {"guidance": tfg.NaiveGradientGuidance()},
-    {"adapt": optimise.FineTune(learning_rate=1e-3)},
+    {"adapt": optimize.FineTune(learning_rate=1e-3)},
     {"model": PROBLEM.model(tfg.VPLinear())},
     {"objective": problems.parabola(PROBLEM.theta_in)},
     {"sampler": tfg.DDPM(steps=2)},

@@ -9,8 +9,8 @@ import optax
 import pytest
 
 import tfg_jax as tfg
-from tfg_jax import optimise
-from tfg_jax.optimise import finetune
+from tfg_jax import optimize
+from tfg_jax.optimize import finetune
 
 D, BATCH = 3, 4
 KEY = jax.random.key(2)
@@ -41,16 +41,16 @@ def one(tune, number=1, given=None, z=None, cond=None, state=None):
 
 def test_the_default_is_one_adam_step_on_the_current_batch():
     given, z = model(), batch()
-    tuned, (moments, past) = one(optimise.FineTune(learning_rate=1e-2), given=given, z=z)
+    tuned, (moments, past) = one(optimize.FineTune(learning_rate=1e-2), given=given, z=z)
     error = lambda params, key: finetune._eps_error(key, given.replace(params=params), z, None, 1e-3)  # noqa: E731
     noise = jax.random.split(jax.random.split(KEY, 1)[0])[1]
-    slope = jax.grad(error)(given.params, noise)
+    gradient = jax.grad(error)(given.params, noise)
     adam = optax.adam(1e-2, b1=0.9, b2=0.99)
-    updates, _ = adam.update(slope, adam.init(given.params))
+    updates, _ = adam.update(gradient, adam.init(given.params))
     expected = optax.apply_updates(given.params, updates)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), tuned.params, expected)
     np.testing.assert_array_equal(past[0], z)
-    plain = one(optimise.FineTune())[0]  # the published learning rate
+    plain = one(optimize.FineTune())[0]  # the published learning rate
     step = max(
         float(jnp.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (plain.params, given.params)), strict=True)
     )
@@ -76,7 +76,7 @@ def test_the_loss_is_the_noise_error_at_the_nodes_of_a_table():
 
 
 def test_start_and_number_of_rounds():
-    tune = optimise.FineTune(learning_rate=1e-2, start=3, rounds=2)
+    tune = optimize.FineTune(learning_rate=1e-2, start=3, rounds=2)
     given = model()
     changed = [not np.array_equal(one(tune, number, given)[0].params["w"], given.params["w"]) for number in range(1, 7)]
     assert changed == [False, False, True, True, False, False]
@@ -84,7 +84,7 @@ def test_start_and_number_of_rounds():
 
 def test_several_steps_lower_the_error():
     given, z = model(), batch()
-    tuned = one(optimise.FineTune(learning_rate=3e-2, steps=200), given=given, z=z)[0]
+    tuned = one(optimize.FineTune(learning_rate=3e-2, steps=200), given=given, z=z)[0]
     before, after = (
         np.mean([finetune._eps_error(jax.random.key(i), m, z, None, 1e-3) for i in range(20)]) for m in (given, tuned)
     )
@@ -106,7 +106,7 @@ def test_past_rounds_and_data_are_drawn_by_their_weights():
 
 def test_batches_not_yet_made_have_no_weight():
     """In round 1 there is one batch: with memory 3 the empty slots (zeros) must not be trained on."""
-    tune = optimise.FineTune(learning_rate=1e-2, memory=3, decay=0.5)
+    tune = optimize.FineTune(learning_rate=1e-2, memory=3, decay=0.5)
     huge = batch(scale=1e3)
     _, (_, past) = one(tune, z=huge)
     assert (past[1:] == 0).all() and (past[0] == huge).all()
@@ -125,19 +125,19 @@ def test_batches_not_yet_made_have_no_weight():
     np.testing.assert_allclose(weights[1], [2 / 3, 1 / 3, 0.0, 0.0], rtol=1e-6)
 
 
-def test_pretraining_data_and_an_optimiser_of_ones_own():
-    tune = optimise.FineTune(data=batch(5), data_weight=0.5, optimiser=optax.sgd(1e-2))
+def test_pretraining_data_and_an_optimizer_of_ones_own():
+    tune = optimize.FineTune(data=batch(5), data_weight=0.5, optimizer=optax.sgd(1e-2))
     tune.check(model(), None)
     assert not np.array_equal(one(tune)[0].params["w"], model().params["w"])
     with pytest.raises(ValueError, match="no conditions to go with cond"):
         tune.check(model(), jnp.zeros(BATCH, int))
-    with pytest.raises(ValueError, match="learning_rate=0.1 has no effect with an optimiser"):
-        optimise.FineTune(learning_rate=0.1, optimiser=optax.sgd(1e-2)).check(model(), None)
+    with pytest.raises(ValueError, match="learning_rate=0.1 has no effect with an optimizer"):
+        optimize.FineTune(learning_rate=0.1, optimizer=optax.sgd(1e-2)).check(model(), None)
 
 
 def test_conditions_go_with_their_samples():
     given = model(num_classes=2)
-    tuned = one(optimise.FineTune(learning_rate=1e-2), given=given, cond=jnp.zeros(BATCH, jnp.int32))[0]
+    tuned = one(optimize.FineTune(learning_rate=1e-2), given=given, cond=jnp.zeros(BATCH, jnp.int32))[0]
     moved = np.abs(tuned.params["class"] - given.params["class"]).max(axis=1)
     assert moved[0] > 1e-3 and moved[1] == 0.0
 
@@ -159,6 +159,6 @@ def test_the_network_inside_a_transform_is_found():
 def test_models_that_cannot_be_changed():
     bare = tfg.from_fn(lambda params, x, t, cond: x, None, tfg.VPLinear(), prediction="eps", shape=(D,))
     with pytest.raises(ValueError, match="no params to fine-tune"):
-        optimise.FineTune().check(bare, None)
+        optimize.FineTune().check(bare, None)
     with pytest.raises(ValueError, match="Recentre moves exact models only"):
-        optimise.Recentre().check(model(), None)
+        optimize.Recentre().check(model(), None)

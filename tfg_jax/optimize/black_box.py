@@ -28,7 +28,7 @@ from tfg_jax.objectives.base import check_leading
 
 
 @runtime_checkable
-class Slope(Protocol):
+class Gradient(Protocol):
     """A way to the objective's gradient at points."""
 
     def check(self, objective: Any) -> None:
@@ -94,7 +94,7 @@ class LeastSquares:
 
     Attributes:
         ridge: > 0, relative to the batch's mean squared deviation (traced); keeps directions that the batch does not
-            show at slope 0.
+            show at gradient 0.
     """
 
     ridge: ArrayLike = 1e-3

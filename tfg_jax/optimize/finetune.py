@@ -59,7 +59,7 @@ class FineTune:
         data: (N, *shape) pretraining data to mix in.
         data_weight: their share of the loss, in [0, 1).
         t_min: lowest time drawn on continuous schedules, in (0, 1); tables draw their nodes.
-        optimiser: an optax optimiser in place of Adam.
+        optimizer: an optax optimizer in place of Adam.
     """
 
     learning_rate: float | None = None
@@ -71,7 +71,7 @@ class FineTune:
     data: Float[Array, "N *shape"] | None = None
     data_weight: float = 0.0
     t_min: float = 1e-3
-    optimiser: optax.GradientTransformation | None = None
+    optimizer: optax.GradientTransformation | None = None
 
     def check(self, model: Any, cond: PyTree) -> None:
         """Raise ValueError for numbers out of range, options without effect, and models without weights."""
@@ -86,8 +86,8 @@ class FineTune:
             raise ValueError(f"data_weight={self.data_weight} must lie in [0, 1); the rest goes to past rounds")
         if not 0.0 < self.t_min < 1.0:
             raise ValueError(f"t_min={self.t_min} must lie in (0, 1)")
-        if self.optimiser is not None and self.learning_rate is not None:
-            raise ValueError(f"learning_rate={self.learning_rate} has no effect with an optimiser; set it there")
+        if self.optimizer is not None and self.learning_rate is not None:
+            raise ValueError(f"learning_rate={self.learning_rate} has no effect with an optimizer; set it there")
         if self.decay is not None and self.memory == 1:
             raise ValueError(f"decay={self.decay} has no effect with memory=1; raise memory or drop decay")
         if (self.data is None) != (self.data_weight == 0.0):
@@ -100,37 +100,37 @@ class FineTune:
             raise ValueError("the model has no params to fine-tune; build it with from_fn(fn, params, ...)")
 
     def init(self, model: Any, batch: int, dtype: Any) -> PyTree:
-        """The optimiser's state and room for past batches."""
-        return self._optimiser().init(params_of(model)), jnp.zeros((self.memory, batch, *model.shape), dtype)
+        """The optimizer's state and room for past batches."""
+        return self._optimizer().init(params_of(model)), jnp.zeros((self.memory, batch, *model.shape), dtype)
 
     def update(
         self, key: PRNGKeyArray, number: int, model: Any, state: PyTree, z: Array, cond: PyTree
     ) -> tuple[Any, PyTree]:
         """The model for round ``number`` (from 1), given the batch ``z`` of the round before."""
-        optimiser_state, past = state
+        optimizer_state, past = state
         past = jnp.concatenate([z[None], past[:-1]])  # newest first
         first = self.start
         if number < first or (self.rounds is not None and number >= first + self.rounds):
-            return model, (optimiser_state, past)
+            return model, (optimizer_state, past)
         age = jnp.arange(self.memory)
         weights = jnp.where(age < number, jnp.asarray(1.0 if self.decay is None else self.decay) ** age, 0.0)
         weights = weights / weights.sum() * (1.0 - self.data_weight)
-        params, optimiser_state = _steps(
-            key, params_of(model), optimiser_state, inner(model), past, self.data, cond,
+        params, optimizer_state = _steps(
+            key, params_of(model), optimizer_state, inner(model), past, self.data, cond,
             jnp.append(weights, self.data_weight), 1e-6 if self.learning_rate is None else self.learning_rate,
-            self.t_min, self.optimiser, self.steps,
+            self.t_min, self.optimizer, self.steps,
         )  # fmt: skip
-        return with_params(model, params), (optimiser_state, past)
+        return with_params(model, params), (optimizer_state, past)
 
-    def _optimiser(self) -> optax.GradientTransformation:
-        return _adam(1e-6) if self.optimiser is None else self.optimiser
+    def _optimizer(self) -> optax.GradientTransformation:
+        return _adam(1e-6) if self.optimizer is None else self.optimizer
 
 
 @dataclasses.dataclass(frozen=True)
 class Recentre:
     """Moves an exact model (`Mixture.denoiser`) so that its mean is the mean of the last batch, its shape kept.
 
-    The idealised fine-tuning: ``xbar <- xbar + delta P g / (noise^2 + |P g|^2)`` on ``N(mu, P)``, without regulariser.
+    The idealised fine-tuning: ``xbar <- xbar + delta P g / (noise^2 + |P g|^2)`` on ``N(mu, P)``, without regularizer.
     """
 
     def check(self, model: Any, cond: PyTree) -> None:
@@ -139,7 +139,7 @@ class Recentre:
             raise ValueError(f"model={type(model).__name__} is no Mixture.denoiser; Recentre moves exact models only")
 
     def init(self, model: Any, batch: int, dtype: Any) -> PyTree:
-        """The law's means, which are all that changes."""
+        """The distribution's means, which are all that changes."""
         return model.params[0].means
 
     def update(
@@ -179,7 +179,7 @@ def _steps(
     key: PRNGKeyArray, params: PyTree, state: PyTree, model: Any, past: Array, data: Array | None, cond: PyTree,
     weights: Array, learning_rate: ArrayLike, t_min: ArrayLike, given: Any, steps: int,
 ) -> tuple[PyTree, PyTree]:  # fmt: skip
-    optimiser = _adam(learning_rate) if given is None else given
+    optimizer = _adam(learning_rate) if given is None else given
     memory, batch = past.shape[:2]
 
     def step(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, None]:
@@ -189,8 +189,10 @@ def _steps(
             points, conds = past[0], cond
         else:
             points, conds = _draw(pick, past, data, cond, weights)
-        slope = jax.grad(lambda params: _eps_error(noise, model.replace(params=params), points, conds, t_min))(params)
-        updates, state = optimiser.update(slope, state, params)
+        gradient = jax.grad(lambda params: _eps_error(noise, model.replace(params=params), points, conds, t_min))(
+            params
+        )
+        updates, state = optimizer.update(gradient, state, params)
         return (optax.apply_updates(params, updates), state), None
 
     return jax.lax.scan(step, (params, state), jax.random.split(key, steps))[0]

@@ -1,4 +1,4 @@
-"""Options of `tfg-jax optimise`, and the units of each reward."""
+"""Options of `tfg-jax optimize`, and the units of each reward."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class RequestOptions:
     request: str | None = None
     """reward class: the class, by number or name; default bag."""
     method: Literal["look-ahead", "naive"] = "look-ahead"
-    """Gradient through the network, or at the clean estimate alone."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/optimise")
+    """Gradient through the network, or at the denoised estimate alone."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/optimize")
     """Folder of the results."""
 
 
@@ -47,7 +47,7 @@ class RoundOptions:
     """How strength depends on the noise level; default paper."""
     beta_coef: float = 1.0
     """Multiplies the strength; with --beta constant it is the strength."""
-    linearise: Literal["sample", "mean"] = "sample"
+    linearize: Literal["sample", "mean"] = "sample"
     """Take the reward's gradient at each image, or at the batch's mean."""
     learning_rate: float | None = None
     """Fine-tune the model on each round's images with this step size of Adam; default: do not."""
@@ -64,7 +64,7 @@ class RunOptions:
     eta: float = 0.0
     """DDIM stochasticity in [0, 1]."""
     clip: bool = True
-    """Clip clean estimates to [-1, 1]."""
+    """Clip denoised estimates to [-1, 1]."""
     seed: int = 0
     """Root of all random numbers."""
     model: str = "fashion-mnist"

@@ -14,17 +14,17 @@ from tfg_jax import struct
 from tfg_jax.batch import map_samples
 from tfg_jax.kinds import public
 
-Linearise = Literal["sample", "mean"]
+Linearize = Literal["sample", "mean"]
 
 
 @struct.dataclass
 class Batch:
-    """A batch with the linearised reward that guides the next one.
+    """A batch with the linearized reward that guides the next one.
 
     Attributes:
         z: samples (B, *shape).
         value: reward of each (B,).
-        g: gradients (B, *shape); rows are equal if linearised at the mean.
+        g: gradients (B, *shape); rows are equal if linearized at the mean.
         y: wanted values of ``g^T x`` (B,).
     """
 
@@ -41,7 +41,7 @@ class Ask(NamedTuple):
     goal: ArrayLike | None
 
 
-@partial(jax.jit, static_argnames="linearise")
+@partial(jax.jit, static_argnames="linearize")
 def assess(
     key: PRNGKeyArray,
     objective: Any,
@@ -52,7 +52,7 @@ def assess(
     ok: Bool[Array, " B"],
     last: Batch | None,
     *,
-    linearise: Linearise,
+    linearize: Linearize,
 ) -> tuple[Batch, Bool[Array, " B"], dict[str, Array]]:
     """The batch of a round from its samples, which samples are good, and the numbers of the history.
 
@@ -64,7 +64,7 @@ def assess(
         ok: which of them finished.
         last: the batch before, whose entries stand in for failed ones; None in the first round, where the first good
             sample does.
-        linearise: "sample" or "mean".
+        linearize: "sample" or "mean".
     """
     count = len(z)
     value = map_samples(lambda at: objective(*at), (z, target))
@@ -75,7 +75,7 @@ def assess(
     else:
         z_last, value_last = last.z, last.value
     z, value = _choose(good, z, z_last), jnp.where(good, value, value_last)
-    g, y = _linear_model(key, objective, gradient, target, ask, z, value, linearise)
+    g, y = _linear_model(key, objective, gradient, target, ask, z, value, linearize)
     sound = jnp.isfinite(y) & jnp.all(jnp.isfinite(g).reshape(count, -1), axis=1)
     good = good & sound
     if last is None:  # a sample without a gradient waits for the next round unguided
@@ -92,11 +92,11 @@ def assess(
 
 
 def _linear_model(
-    key: PRNGKeyArray, objective: Any, gradient: Any, target: PyTree, ask: Ask, z: Array, value: Array, linearise: str
+    key: PRNGKeyArray, objective: Any, gradient: Any, target: PyTree, ask: Ask, z: Array, value: Array, linearize: str
 ) -> tuple[Array, Array]:
     count = len(z)
     seen = (z, value)
-    if linearise == "sample":
+    if linearize == "sample":
         points, level = z, value
         g = gradient(key, objective, points, target, seen)
     else:

@@ -1,4 +1,4 @@
-"""`tfg-jax optimise`: rounds of gradient guidance that raise a reward of images, with a report."""
+"""`tfg-jax optimize`: rounds of gradient guidance that raise a reward of images, with a report."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import sys
 from typing import Any
 
 from tfg_jax.cli.main import FAILED_SAMPLES, OK, Interrupted
-from tfg_jax.cli.optimise_options import Options
+from tfg_jax.cli.optimize_options import Options
 from tfg_jax.cli.options import as_json
 
 
 def run(options: Options) -> int:
-    """Optimise, store every round, report."""
-    from tfg_jax.cli.optimise_setup import describe, settings
-    from tfg_jax.report.optimise_report import write_optimise_report
+    """Optimize, store every round, report."""
+    from tfg_jax.cli.optimize_setup import describe, settings
+    from tfg_jax.report.optimize_report import write_optimize_report
     from tfg_jax.shards import open_folder
 
     setup = settings(options)
@@ -24,13 +24,13 @@ def run(options: Options) -> int:
     with open_folder(options.out, setup.config, total, options.batch, options.overwrite) as folder:
         from tfg_jax.cli.scoring import write_config
 
-        write_config(options.out, "optimise", as_json(options), setup.config)
+        write_config(options.out, "optimize", as_json(options), setup.config)
         found = _drive(options, setup, folder)
         rounds = [folder.read(indices) for indices in folder.ranges()[: found.rounds + 1]]
-        write_optimise_report(options.out, found, rounds, setup.reward_name, setup.config)
+        write_optimize_report(options.out, found, rounds, setup.reward_name, setup.config)
     if found.stopped is not None:
         print(
-            f"tfg-jax optimise: every image of round {found.stopped} failed; round {found.rounds} is the last good "
+            f"tfg-jax optimize: every image of round {found.stopped} failed; round {found.rounds} is the last good "
             "one, lower --beta-coef or --delta",
             file=sys.stderr,
         )
@@ -39,12 +39,12 @@ def run(options: Options) -> int:
     if failed:
         from tfg_jax.report import counted
 
-        print(f"tfg-jax optimise: {counted(failed, 'image')} failed and kept the last good state", file=sys.stderr)
+        print(f"tfg-jax optimize: {counted(failed, 'image')} failed and kept the last good state", file=sys.stderr)
     return FAILED_SAMPLES if failed else OK
 
 
 def _drive(options: Options, setup: Any, folder: Any) -> Any:
-    """All rounds that are not there yet, as `Optimised`.
+    """All rounds that are not there yet, as `Optimized`.
 
     Raises `Interrupted` on a signal, after the round at hand is on disk, and when the disk refuses a shard.
     """
@@ -52,7 +52,7 @@ def _drive(options: Options, setup: Any, folder: Any) -> Any:
     import numpy as np
     from tqdm import tqdm
 
-    from tfg_jax.optimise import iterate
+    from tfg_jax.optimize import iterate
     from tfg_jax.signals import stop_on_signals
     from tfg_jax.training.checkpoint import saved_steps
 

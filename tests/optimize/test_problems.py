@@ -8,7 +8,7 @@ import scipy.special
 
 import tfg_jax as tfg
 from tfg_jax import analytic
-from tfg_jax.optimise import problems
+from tfg_jax.optimize import problems
 from tfg_jax.schedules import Level
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -27,13 +27,13 @@ def test_the_sphere_of_two_dimensions_by_quadrature():
     points = np.stack([np.cos(angle), np.sin(angle)], 1)
     schedule, x = tfg.VPLinear(), jnp.array([0.4, -0.9])
     model = problems.sphere(2, schedule)
-    read, slope = jax.jit(model), jax.jit(jax.jacobian(lambda x: model(x, 0.5).x0))
+    read, gradient = jax.jit(model), jax.jit(jax.jacobian(lambda x: model(x, 0.5).x0))
     levels = jax.jit(schedule.level)
     for t in (0.1, 0.4, 0.9):
         level = levels(t)
         weight = np.exp(-np.sum((np.asarray(x) - float(level.alpha) * points) ** 2, 1) / (2 * float(level.sigma) ** 2))
         np.testing.assert_allclose(read(x, t).x0, weight @ points / weight.sum(), rtol=1e-5)
-    assert np.isfinite(slope(jnp.zeros(2))).all()
+    assert np.isfinite(gradient(jnp.zeros(2))).all()
 
 
 def test_the_linear_problem_is_as_published():
@@ -57,12 +57,12 @@ def test_data_in_a_subspace_have_the_moments_and_estimates_of_their_coordinates(
     for got, expected in zip(moments(placed), moments(data), strict=True):
         expected = basis @ expected if expected.ndim == 1 else basis @ expected @ basis.T
         np.testing.assert_allclose(got, expected, atol=1e-12)
-    clean_at = jax.jit(lambda data, x: data.clean(x, level))
-    clean = jax.tree.map(np.asarray, clean_at(placed, jnp.asarray(x)))
+    clean_at = jax.jit(lambda data, x: data.denoised(x, level))
+    denoised = jax.tree.map(np.asarray, clean_at(placed, jnp.asarray(x)))
     inside = np.asarray(clean_at(data, jnp.asarray(basis.T @ x)).x0)
-    np.testing.assert_allclose(clean.x0, basis @ inside, atol=1e-12)
-    np.testing.assert_allclose(alpha * clean.x0 + sigma * clean.eps, x, atol=1e-12)
-    off = jax.jit(lambda key: tfg.optimise.off_support(placed.sample(key, 10), jnp.asarray(basis)))
+    np.testing.assert_allclose(denoised.x0, basis @ inside, atol=1e-12)
+    np.testing.assert_allclose(alpha * denoised.x0 + sigma * denoised.eps, x, atol=1e-12)
+    off = jax.jit(lambda key: tfg.optimize.off_support(placed.sample(key, 10), jnp.asarray(basis)))
     assert float(off(jax.random.key(0)).max()) < 1e-12
 
 

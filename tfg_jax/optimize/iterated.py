@@ -5,8 +5,8 @@
     y_k     = delta + g_k^T z_k                or  goal - f(z_k) + g_k^T z_k
     z_{k+1} = fresh samples from noise, guided by (g_k, y_k)
 
-On data ``N(mu, Sigma)``, by the batch's mean, a fixed point maximises ``f(x) - lambda/2 |x - mu|^2_{Sigma^-1}`` with
-lambda = noise_std^2 / delta: the mean ascends a regularised reward, and `Optimised.implicit_lambda` says how strongly.
+On data ``N(mu, Sigma)``, by the batch's mean, a fixed point maximizes ``f(x) - lambda/2 |x - mu|^2_{Sigma^-1}`` with
+lambda = noise_std^2 / delta: the mean ascends a regularized reward, and `Optimized.implicit_lambda` says how strongly.
 Cost: rounds x batch guided samples and rounds gradients of the reward.
 """
 
@@ -34,10 +34,10 @@ from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.noise import root_key
 from tfg_jax.objectives.base import Objective, as_objective
 from tfg_jax.objectives.linear import linear
-from tfg_jax.optimise import folder as disk
-from tfg_jax.optimise.black_box import Autodiff, Slope
-from tfg_jax.optimise.finetune import Adapt
-from tfg_jax.optimise.rounds import Ask, Batch, Linearise, assess, off_support
+from tfg_jax.optimize import folder as disk
+from tfg_jax.optimize.black_box import Autodiff, Gradient
+from tfg_jax.optimize.finetune import Adapt
+from tfg_jax.optimize.rounds import Ask, Batch, Linearize, assess, off_support
 from tfg_jax.result import Samples
 from tfg_jax.sample import sample, sampling_times
 from tfg_jax.samplers.rules import DDIM, Sampler
@@ -47,7 +47,7 @@ Notes = dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Optimised:
+class Optimized:
     """What `iterate` returns.
 
     Attributes:
@@ -84,8 +84,8 @@ def iterate(
     goal: ArrayLike | None = None,
     target: PyTree = None,
     guidance: GradientGuidance | NaiveGradientGuidance | None = None,
-    linearise: Linearise = "sample",
-    gradient: Slope | None = None,
+    linearize: Linearize = "sample",
+    gradient: Gradient | None = None,
     adapt: Adapt | None = None,
     sampler: Sampler | None = None,
     cond: PyTree = None,
@@ -99,7 +99,7 @@ def iterate(
     save_every: int | None = None,
     overwrite: bool = False,
     on_round: Callable[[int, Batch, Notes], bool | None] | None = None,
-) -> Optimised:
+) -> Optimized:
     """Raise a reward by rounds of guided sampling.
 
     Args:
@@ -112,7 +112,7 @@ def iterate(
         goal: the reward asked for in every round.
         target: leaves (B, ...), given to the objective.
         guidance: `GradientGuidance` (default) or `NaiveGradientGuidance`.
-        linearise: "sample" takes the gradient at each sample (as the published code), "mean" at the batch's mean (as
+        linearize: "sample" takes the gradient at each sample (as the published code), "mean" at the batch's mean (as
             the published algorithm).
         gradient: how it is found: `Autodiff` (default), `Antithetic` or `LeastSquares`.
         adapt: changes the model between rounds: `FineTune` or `Recentre`; None is Algorithm 1.
@@ -135,7 +135,7 @@ def iterate(
     objective = as_objective(objective)
     plan = _Plan(
         model, objective, target, guidance or GradientGuidance(), gradient or Autodiff(), adapt,
-        sampler or DDIM(), cond, lookahead, clip, chunk, initial, basis, Ask(delta, goal), linearise, rounds, batch,
+        sampler or DDIM(), cond, lookahead, clip, chunk, initial, basis, Ask(delta, goal), linearize, rounds, batch,
     )  # fmt: skip
     _check(plan)
     if folder is None:
@@ -165,7 +165,7 @@ class _Plan:
     initial: Array | None
     basis: Array | None
     ask: Ask
-    linearise: Linearise
+    linearize: Linearize
     rounds: int
     batch: int
 
@@ -193,10 +193,10 @@ class _Plan:
         return disk.begin(self, batch, adapted), good, note
 
     def assess(self, key: PRNGKeyArray, drawn: Samples, last: Batch | None) -> tuple[Batch, Array, dict[str, Array]]:
-        """The batch with its linearised reward, which samples are good, and the numbers of the round."""
+        """The batch with its linearized reward, which samples are good, and the numbers of the round."""
         batch, good, note = assess(
             key, self.objective, self.gradient, self.target, self.ask, drawn.x, drawn.status.ok, last,
-            linearise=self.linearise,
+            linearize=self.linearize,
         )  # fmt: skip
         if self.basis is not None:
             note["off_support"] = off_support(batch.z, self.basis).mean()
@@ -205,7 +205,7 @@ class _Plan:
 
 def _run(
     plan: _Plan, key: PRNGKeyArray, held: FolderLock | None, save_every: int, on_round: Callable | None
-) -> Optimised:
+) -> Optimized:
     state = None if held is None else disk.restore(held.folder, plan, key)
     stop, stopped = False, None
     since = time.monotonic()
@@ -247,7 +247,7 @@ def _run(
         disk.save(held, state)
     done = int(state.round)
     history = {name: np.asarray(values)[: done + 1] for name, values in state.history.items()}
-    return Optimised(state.batch.z, disk.model_of(plan, state), done, history, _lambda(plan), stopped)
+    return Optimized(state.batch.z, disk.model_of(plan, state), done, history, _lambda(plan), stopped)
 
 
 def _lambda(plan: _Plan) -> float | None:
@@ -262,7 +262,7 @@ def _check(plan: _Plan) -> None:
     check_count("batch", plan.batch)
     if plan.chunk is not None:
         check_count("chunk", plan.chunk)
-    check_choice("linearise", plan.linearise, ("sample", "mean"))
+    check_choice("linearize", plan.linearize, ("sample", "mean"))
     delta, goal = plan.ask
     if (delta is None) == (goal is None):
         raise ValueError(f"delta={delta} and goal={goal}: give one, the rise a round or the reward wanted")
