@@ -15,7 +15,7 @@ CORE: tuple[str, ...] = tuple(
     "lazy struct checks networks per_sample kinds files readers locks signals host loops hoist noise result "
     "schedules timesteps class_table denoiser flax_models numbers lookahead ode ode_diffrax truncated analytic "
     "operators objectives guidance samplers batch arguments sample best invert diagnose endtoend config distributed "
-    "shards".split()
+    "runs shards".split()
 )
 # Side rooms import the core and each other, but models knows nothing of files, data or training.
 SIDE: tuple[str, ...] = tuple("models weights data training".split())
@@ -99,7 +99,7 @@ def test_rooms_import_only_rooms_above_them():
     [
         ("schedules", "checks", "denoiser"),
         ("guidance", "objectives", "samplers"),
-        ("sample", "batch", "shards"),
+        ("sample", "batch", "runs"),
         ("models", "schedules", "weights"),
         ("training", "models", "metrics"),
         ("noise", "checks", "training"),
