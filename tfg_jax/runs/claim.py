@@ -135,4 +135,4 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     """Nested dicts as dotted keys, every value as JSON text, so that 1 and true or a missing key and null differ."""
     if isinstance(value, dict) and value:
         return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}".lstrip(".")).items()}
-    return {prefix.removeprefix("config."): json.dumps(value)}
+    return {prefix.removeprefix("config."): json.dumps(value, sort_keys=True)}
