@@ -238,7 +238,7 @@ def answer(call: Any, name: str) -> str | None:
 
 # Results, and classes that functions of the table above build.
 BUILT = (
-    "Batch Clean Cost Denoiser Discrete Explicit FlowMap FromValues HorizonCurve Level NoiseTape Optimized PerSample "
+    "Batch Cost Denoised Denoiser Discrete Explicit FlowMap FromValues HorizonCurve Level NoiseTape Optimized PerSample "
     "Reach Samples Status Tweedie"
 ).split()
 OPTIONS = {"conditional": True, "num_samples": 2, "steps": 2, "objective": mean_is, "model": TUNED, "cond": None}
