@@ -238,8 +238,8 @@ def answer(call: Any, name: str) -> str | None:
 
 # Results, and classes that functions of the table above build.
 BUILT = (
-    "Batch Cost Denoised Denoiser Discrete Explicit FlowMap FromValues HorizonCurve Level NoiseTape Optimized PerSample "
-    "Reach Samples Status Tweedie"
+    "Batch Cost Denoised Denoiser Discrete Explicit FlowMap FromValues HorizonCurve Level NoiseTape Optimized "
+    "PerSample Reach Samples Status Tweedie"
 ).split()
 OPTIONS = {"conditional": True, "num_samples": 2, "steps": 2, "objective": mean_is, "model": TUNED, "cond": None}
 
