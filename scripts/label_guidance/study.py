@@ -33,7 +33,7 @@ class Run:
     chunk: int = 20  # small arrays stay in the cache of a CPU core
     only: tuple[str, ...] = ()  # rows to sample, without a page; () is all of them, and the page
     folder: Path = Path("runs/label_guidance")  # samples, for resuming
-    page: Path = Path("docs/results/label_guidance.md")
+    page: Path = Path("docs/results/details/label_guidance.md")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy as np
 
 from tfg_jax.metrics.intervals import Estimate, mean_ci
 from tfg_jax.metrics.titles import METRICS
-from tfg_jax.report.files import write_bytes
 from tfg_jax.report.horizon_mixtures import mixture_sections
 from tfg_jax.report.panels import save_panels
 from tfg_jax.report.table import as_markdown, markdown_table
+from tfg_jax.runs.page import write_details
 
 COMMAND = "python scripts/reproduce_horizon.py"
 LABEL = "label"
@@ -60,7 +60,8 @@ def write_page(page: Path, mixtures: Mapping[str, Any], images: Sequence[Result]
         "## Images at equal cost\n",
         *(_images(page, images) if images else [NOT_RUN]),
     ]
-    return write_bytes(page, "\n".join(text).encode())
+    write_details(page, "\n".join(text))
+    return page
 
 
 def _images(page: Path, images: Sequence[Result]) -> list[str]:
