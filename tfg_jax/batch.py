@@ -89,7 +89,8 @@ class Batching(NamedTuple):
 
     def check(self) -> None:
         """Raise ValueError for counts that are no whole numbers in range, and for a sharding that splits no samples."""
-        n, offset = self.num_samples, self.index_offset
+        n: int = self.num_samples
+        offset: Any = self.index_offset
         check_count("num_samples", n)
         if n > LAST_INDEX:
             raise ValueError(f"num_samples={show(n)} must be at most {LAST_INDEX}, the indices there are")
