@@ -13,7 +13,7 @@ from tfg_jax.cli.options import as_json
 def run(options: Options) -> int:
     """Optimize, store every round, report."""
     from tfg_jax.cli.optimize_setup import describe, settings
-    from tfg_jax.shards import open_folder
+    from tfg_jax.runs.store import open_folder
 
     setup = settings(options)
     if options.dry_run:

@@ -13,6 +13,7 @@ from tfg_jax.report.charts import panels
 from tfg_jax.report.horizon_mixtures import mixture_sections
 from tfg_jax.report.page import Block, Figure, Report, Section, Table, Text
 from tfg_jax.report.table import as_markdown
+from tfg_jax.runs.page import write_details
 
 COMMAND = "python scripts/reproduce_horizon.py"
 LABEL = "label"
@@ -63,7 +64,9 @@ def write_page(page: Path, mixtures: Mapping[str, Any], images: Sequence[Result]
         *mixture_sections(mixtures),
         Section("Images at equal cost", blocks),
     ]
-    return Report("How far should guidance look?", sections).write_markdown(page)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_details(page, Report("How far should guidance look?", sections).markdown(page))
+    return page
 
 
 def _image_blocks(images: Sequence[Result]) -> list[Block]:

@@ -122,14 +122,14 @@ class Report:
             save_png(folder / "grid.png", self.picture)
         write_bytes(folder / "report.html", self.html().encode())
 
-    def write_markdown(self, page: Path) -> Path:
-        """A Markdown page with its pictures beside it, as `<stem>_<name>.png`; each file atomically."""
+    def markdown(self, page: Path) -> str:
+        """The text of a Markdown page, whose pictures are written beside it as `<stem>_<name>.png`, atomically."""
         lines = [f"# {as_markdown(self.title)}\n", *([f"{self.question}\n"] if self.question else [])]
         for section in self.sections:
             lines += [f"## {as_markdown(section.title)}\n"] if section.title else []
             for block in section.blocks:
                 lines += _as_markdown(block, page)
-        return write_bytes(page, "\n".join(lines).encode())
+        return "\n".join(lines)
 
 
 @public
