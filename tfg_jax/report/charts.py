@@ -63,11 +63,11 @@ def line_chart(series: Mapping[str, Sequence], xlabel: str, ylabel: str, title: 
 
 
 @public
-def scatter(points: Mapping[str, tuple[Number, Number]], xlabel: str, ylabel: str, title: str = "") -> Chart:
+def scatter(points: Mapping[str, Sequence[Number]], xlabel: str, ylabel: str, title: str = "") -> Chart:
     """One labelled point a name, with error bars where a coordinate is an `Estimate`; points that are not finite are
     listed in the legend as such. For example accuracy against Frechet distance, one point a method. title: as
     `line_chart`'s."""
-    wrong = [name for name, point in points.items() if not isinstance(point, tuple | list) or len(point) != 2]
+    wrong = [name for name, point in points.items() if len(point) != 2]
     if wrong:
         raise ValueError(f"points must hold (x, y) for every name, but not for {wrong[0]!r:.60}")
     figure, axes = _figure(xlabel, ylabel, title or f"{ylabel} against {xlabel}: {', '.join(points)}")
@@ -172,7 +172,7 @@ def save_chart(path: str | os.PathLike[str], chart: Chart) -> Path:
 
 @public
 def save_scatter(
-    path: str | os.PathLike[str], points: Mapping[str, tuple[Number, Number]], xlabel: str, ylabel: str
+    path: str | os.PathLike[str], points: Mapping[str, Sequence[Number]], xlabel: str, ylabel: str
 ) -> Path:
     """`scatter` as a PNG file, written atomically."""
     return save_chart(path, scatter(points, xlabel, ylabel))
