@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
+from tfg_jax import struct
 from tfg_jax.config import CLASSES, from_plain, to_plain
 
 # One object of every class, with every field away from its default.
@@ -114,7 +115,13 @@ def test_bad_texts(text, message):
         tfg.from_json(text)
 
 
-@pytest.mark.parametrize("value", [object(), tfg.DDIM, tfg.DDIM(steps=2, grid=lambda schedule, steps: schedule)])
+@struct.dataclass
+class OwnGrid:
+    def __call__(self, schedule, steps):
+        return jnp.linspace(1.0, 0.0, steps + 1)
+
+
+@pytest.mark.parametrize("value", [object(), tfg.DDIM, tfg.DDIM(steps=2, grid=OwnGrid())])
 def test_what_cannot_be_written(value):
     with pytest.raises(ValueError, match="cannot be written to JSON; use the library's configuration classes"):
         tfg.to_json(value)

@@ -60,7 +60,8 @@ _HOMES = {
     "guidance.pigdm": ("PiGDM",),
     "guidance.tfg": ("TFG",),
     "guidance.ugd": ("UGD",),
-    "samplers.rules": ("DDIM", "DDPM"),
+    "samplers.ddim": ("DDIM",),
+    "samplers.ddpm": ("DDPM",),
     "samplers.ode": ("Churn", "Euler", "Heun"),
     "samplers.multistep": ("DPMSolverPP2M",),
     "samplers.loop": ("Record",),
@@ -150,13 +151,13 @@ if TYPE_CHECKING:
     from tfg_jax.sample import sample as sample
     from tfg_jax.sample import sampling_times as sampling_times
     from tfg_jax.sample import upper_cost as upper_cost
+    from tfg_jax.samplers.ddim import DDIM as DDIM
+    from tfg_jax.samplers.ddpm import DDPM as DDPM
     from tfg_jax.samplers.loop import Record as Record
     from tfg_jax.samplers.multistep import DPMSolverPP2M as DPMSolverPP2M
     from tfg_jax.samplers.ode import Churn as Churn
     from tfg_jax.samplers.ode import Euler as Euler
     from tfg_jax.samplers.ode import Heun as Heun
-    from tfg_jax.samplers.rules import DDIM as DDIM
-    from tfg_jax.samplers.rules import DDPM as DDPM
     from tfg_jax.schedules import EDM as EDM
     from tfg_jax.schedules import VE as VE
     from tfg_jax.schedules import Discrete as Discrete

@@ -29,9 +29,10 @@ from tfg_jax.guidance.ugd import UGD
 from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip, Tweedie
 from tfg_jax.readers import parse_json
+from tfg_jax.samplers.ddim import DDIM
+from tfg_jax.samplers.ddpm import DDPM
 from tfg_jax.samplers.multistep import DPMSolverPP2M
 from tfg_jax.samplers.ode import Churn, Euler, Heun
-from tfg_jax.samplers.rules import DDIM, DDPM
 from tfg_jax.schedules import EDM, VE, Discrete, RectifiedFlow, VPCosine, VPLinear, VPPolynomial, VPTruncatedCosine
 from tfg_jax.timesteps import CosineLogSNR, Explicit, Karras, Leading, Linspace, Trailing, Uniform, UniformLogSNR
 from tfg_jax.truncated import Reach, TruncatedSolve
