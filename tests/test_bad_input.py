@@ -248,9 +248,9 @@ def test_grids(grid, schedule, message):
         (lambda: tfg.TFG(n_recur=0), "n_recur=0 must be an integer >= 1"),
         (lambda: tfg.TFG(smoothing=0.1, n_mc=0), "n_mc=0 must be an integer >= 1"),
         (
-            lambda: tfg.TFG(rho_structure="up"),
+            lambda: tfg.TFG(rho_structure="up"),  # type: ignore[arg-type]
             "rho_structure='up' is unknown; choose one of increase, decrease, constant",
-        ),  # type: ignore[arg-type]
+        ),
         (lambda: tfg.DPS(normalize="norm"), "normalize='norm' is unknown; choose one of value, residual"),  # type: ignore[arg-type]
         (tfg.DPS(normalize="residual"), 'normalize="residual" needs an objective with a measurement residual'),
         (lambda: tfg.LGD(n_mc=0), "n_mc=0 must be an integer >= 1"),
@@ -305,9 +305,9 @@ def test_options_without_effect():
         ({"record": tfg.Record(steps=(1, 1))}, r"record.steps=\(1, 1\) names a step twice; name each once"),
         ({"record": "all"}, "record='all' is no record of tfg_jax; pass Record"),
         (
-            {"clip": lambda: tfg.Clip(gradient="outisde")},
+            {"clip": lambda: tfg.Clip(gradient="outisde")},  # type: ignore[arg-type]
             "clip.gradient='outisde' is unknown; choose one of inside, outside",
-        ),  # type: ignore[arg-type]
+        ),
         ({"clip": lambda: tfg.Clip(jnp.zeros(2), 1.0)}, r"clip.low has shape \(2,\), one number is needed"),
         ({"clip": (-1.0, 1.0)}, r"clip=\(-1.0, 1.0\) is no clip of tfg_jax; pass Clip\(low, high\)"),
         ({**GUIDED, "window": ("a", "b")}, "window's low='a' must be a real number"),
@@ -319,9 +319,9 @@ def test_options_without_effect():
         ({**GUIDED, "lookahead": "tweedie"}, "lookahead='tweedie' is no lookahead of tfg_jax"),
         ({"sampler": "ddim"}, r"sampler='ddim' is no sampler of tfg_jax; pass a rule such as DDIM\(steps=50\)"),
         (
-            {"sampler": lambda: tfg.DDIM(2, grid="karras")},
+            {"sampler": lambda: tfg.DDIM(2, grid="karras")},  # type: ignore[arg-type]
             "grid='karras' is no grid of tfg_jax; pass one such as Uniform",
-        ),  # type: ignore[arg-type]
+        ),
         (
             {"sampler": lambda: tfg.DDIM(2, eta=jnp.ones(2))},
             r"eta has shape \(2,\), one number is needed; map over several",

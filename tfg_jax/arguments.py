@@ -19,7 +19,7 @@ from tfg_jax.checks import (
     is_concrete,
     show,
 )
-from tfg_jax.denoiser import Model
+from tfg_jax.denoiser import Model, needs_signal
 from tfg_jax.guidance.base import Unguided, needs_of
 from tfg_jax.lookahead import Estimate
 from tfg_jax.noise import NoiseTape
@@ -224,7 +224,7 @@ def check_signal(model: Model, guidance: Any, name: str, first: Any) -> None:
         name: what says when the run starts.
         first: the time it starts at; None, or traced, if that cannot be read now.
     """
-    if getattr(model, "needs_signal", True):
+    if needs_signal(model):
         who, fix = "this network's prediction", "use one of v, x0 or velocity"
     elif (needs := needs_of(guidance)).eps or needs.signal:
         who, fix = f"the eps that guidance={type(guidance).__name__} edits", "use guidance of x0 or x_t such as TFG"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from tfg_jax import struct
 from tfg_jax.checks import check_choice, check_count, check_number
 from tfg_jax.kinds import check_kind, kind_of
-from tfg_jax.per_sample import check_model_number
+from tfg_jax.per_sample import PerSample, check_model_number
 
 T = TypeVar("T", bound="Declared")
 
@@ -105,7 +105,7 @@ class Declared:
         """Raise ValueError for a field out of range, or fields that do not fit each other; asked once an object."""
         if "_verified" in vars(self):
             return
-        for field in describe(type(self)):
+        for field in sorted(describe(type(self)), key=lambda field: field.traced):  # structure first
             self._check_field(field)
         self._check_together()
         object.__setattr__(self, "_verified", True)
@@ -141,6 +141,8 @@ class Declared:
                 raise ValueError(f"{name}=None must be a real number")
             case "number" if not (callable(value) and kind_of(field.annotation).function):
                 bounds = dict(low=spec.low, high=spec.high, strict=spec.strict, infinite=spec.infinite)
+                if isinstance(value, PerSample) and not spec.per_sample:
+                    raise ValueError(f"{name} must be one number for all samples, not one a sample")
                 if spec.per_sample:
                     check_model_number(name, value, num_samples, each=self._shape_of(field.name), **bounds)
                 else:
