@@ -121,6 +121,14 @@ class Denoiser:
         num_classes: conditions are integers below this; None for a network without classes.
         null_cond: the class that stands for "no condition", None if the network has none.
         dtype: precision of the network alone (``jnp.bfloat16`` casts weights and input); None keeps what is given.
+
+    @inproceedings{salimans2022distillation,
+      title = {Progressive Distillation for Fast Sampling of Diffusion Models},
+      author = {Salimans, Tim and Ho, Jonathan},
+      booktitle = {International Conference on Learning Representations},
+      year = {2022},
+      eprint = {2202.00512}, archiveprefix = {arXiv},
+    }
     """
 
     params: PyTree

@@ -12,6 +12,7 @@ Read off it: checks where the object is written, `tfg_jax.to_json`, the flags of
 the tables of the docs and `tfg-jax cite`. `describe` is the one reader of the fields.
 """
 
+from tfg_jax.declare.docs import Told, bibtex, bibtex_of_text, told
 from tfg_jax.declare.fields import Declared, Field, describe
 from tfg_jax.declare.flags import flags_of, with_flags
 from tfg_jax.declare.needs import Needs
@@ -21,6 +22,9 @@ __all__ = [
     "Declared",
     "Field",
     "Needs",
+    "Told",
+    "bibtex",
+    "bibtex_of_text",
     "child",
     "choice",
     "count",
@@ -28,5 +32,6 @@ __all__ = [
     "flags_of",
     "number",
     "static",
+    "told",
     "with_flags",
 ]

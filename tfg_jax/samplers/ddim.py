@@ -22,7 +22,8 @@ class DDIM(SingleEvaluation):
         x_next = alpha_next x0 + sqrt(sigma_next^2 - s^2) eps + s z
         s      = eta sigma_next/sigma sqrt(sigma^2 - ratio^2 sigma_next^2),        ratio = alpha / alpha_next
 
-    Cost a step: 1 forward. eta = 1 is `DDPM` with the posterior variance; eta = None (or 0) is Euler on the flow.
+    Cost a step: 1 forward.
+    Reduces to: `DDPM` with the posterior variance at eta = 1; `Euler` on the flow at eta = None or 0.
 
     @inproceedings{song2021ddim,
       title = {Denoising Diffusion Implicit Models},

@@ -37,6 +37,14 @@ class APG(Transform):
     Acts on x0, as the paper does, unless told.
     Cost an evaluation: 2 network forwards, in one batched call.
     Reduces to: `CFG` at eta = 1, momentum = None, radius = None; the conditional model at w = 0.
+
+    @inproceedings{sadat2025apg,
+      title = {Eliminating Oversaturation and Artifacts of High Guidance Scales in Diffusion Models},
+      author = {Sadat, Seyedmorteza and Hilliges, Otmar and Weber, Romann M.},
+      booktitle = {International Conference on Learning Representations},
+      year = {2025},
+      eprint = {2410.02416}, archiveprefix = {arXiv},
+    }
     """
 
     model: Model = child(help=MODEL)

@@ -22,6 +22,15 @@ class Autoguidance(Transform):
     too. Acts alike in every space.
     Cost an evaluation: 1 forward of each network, which are counted alike.
     Reduces to: the model itself at w = 0 or None.
+
+    @inproceedings{karras2024autoguidance,
+      title = {Guiding a Diffusion Model with a Bad Version of Itself},
+      author = {Karras, Tero and Aittala, Miika and Kynk{\\"a}{\\"a}nniemi, Tuomas and Lehtinen, Jaakko and
+                Aila, Timo and Laine, Samuli},
+      booktitle = {Advances in Neural Information Processing Systems},
+      year = {2024},
+      eprint = {2406.02507}, archiveprefix = {arXiv},
+    }
     """
 
     model: Model = child(help="the good model")

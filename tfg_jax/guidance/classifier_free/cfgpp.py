@@ -33,6 +33,14 @@ class CFGPlusPlus(Transform):
     Cost an evaluation: 2 network forwards, in one batched call.
     Reduces to: on one deterministic step between S = sigma / alpha and S' at the next level, `CFG` with the scale 1 + w
     = strength S / (S - S'); so it depends on the grid.
+
+    @inproceedings{chung2025cfgpp,
+      title = {{CFG++}: Manifold-Constrained Classifier Free Guidance for Diffusion Models},
+      author = {Chung, Hyungjin and Kim, Jeongsol and Park, Geon Yeong and Nam, Hyelin and Ye, Jong Chul},
+      booktitle = {International Conference on Learning Representations},
+      year = {2025},
+      eprint = {2406.08070}, archiveprefix = {arXiv},
+    }
     """
 
     model: Model = child(help=MODEL)

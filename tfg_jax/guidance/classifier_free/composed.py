@@ -18,9 +18,18 @@ class ComposedCFG(Transform):
 
         eps' = eps(x_t) + sum_k (1 + w_k) (eps(x_t, c_k) - eps(x_t))
 
-    for p(x) prod_k p(c_k | x)^(1 + w_k): w_k = 0 asks for c_k, -1 ignores it, below -1 moves away from it.
-    Acts alike in every space. Cost an evaluation: K + 1 network forwards, in one batched call.
+    for p(x) prod_k p(c_k | x)^(1 + w_k): w_k = 0 asks for c_k, -1 ignores it, below -1 moves away from it. Acts alike
+    in every space.
+    Cost an evaluation: K + 1 network forwards, in one batched call.
     Reduces to: `CFG` for one condition.
+
+    @inproceedings{liu2022composable,
+      title = {Compositional Visual Generation with Composable Diffusion Models},
+      author = {Liu, Nan and Li, Shuang and Du, Yilun and Torralba, Antonio and Tenenbaum, Joshua B.},
+      booktitle = {European Conference on Computer Vision},
+      year = {2022},
+      eprint = {2206.01714}, archiveprefix = {arXiv},
+    }
     """
 
     model: Model = child(help="a class-conditional model with a null condition; cond is (n, K), K classes a sample")

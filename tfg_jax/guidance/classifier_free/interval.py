@@ -28,6 +28,15 @@ class GuidanceInterval(Transform):
     2.52).
     Cost an evaluation: the guided one's inside, the plain one's outside.
     Reduces to: the guided model for (-inf, inf), the conditional one for an empty interval.
+
+    @inproceedings{kynkaanniemi2024interval,
+      title = {Applying Guidance in a Limited Interval Improves Sample and Distribution Quality in Diffusion Models},
+      author = {Kynk{\\"a}{\\"a}nniemi, Tuomas and Aittala, Miika and Karras, Tero and Laine, Samuli and Aila, Timo and
+                Lehtinen, Jaakko},
+      booktitle = {Advances in Neural Information Processing Systems},
+      year = {2024},
+      eprint = {2404.07724}, archiveprefix = {arXiv},
+    }
     """
 
     model: Any = child(help="a transform such as CFG; outside, the model that it guides")

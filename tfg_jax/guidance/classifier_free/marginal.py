@@ -26,6 +26,8 @@ class Marginalized(Transform):
     `tfg_jax.objectives.NoisyClassifier`), which is not counted as a network. Acts alike in every space.
     Cost of an unconditional evaluation, and of a guided one: 1 network forward a class, in one batched call.
     Source: Ho & Salimans 2022 (arXiv 2207.12598), section 5.
+
+    Cite: CFG
     """
 
     model: Model = child(help="a model of K classes; it needs no null condition")

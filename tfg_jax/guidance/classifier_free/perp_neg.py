@@ -35,6 +35,14 @@ class PerpNeg(Transform):
     space are multiples of one another by one number, the result is the same in all.
     Cost an evaluation: K + 2 network forwards, in one batched call.
     Reduces to: `CFG` at weights 0.
+
+    @misc{armandpour2023perpneg,
+      title = {Re-imagine the Negative Prompt Algorithm: Transform {2D} Diffusion into {3D}, Alleviate {Janus}
+               Problem and Beyond},
+      author = {Armandpour, Mohammadreza and Sadeghian, Ali and Zheng, Huangjie and Sadeghian, Amir and Zhou, Mingyuan},
+      year = {2023},
+      eprint = {2304.04968}, archiveprefix = {arXiv},
+    }
     """
 
     model: Model = child(help="a class-conditional model with a null condition; cond is the main condition")

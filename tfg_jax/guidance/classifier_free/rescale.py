@@ -34,6 +34,8 @@ class RescaledCFG(Transform):
     told.
     Cost an evaluation: 2 network forwards, in one batched call.
     Reduces to: `CFG` at phi = 0.
+
+    Cite: Trailing
     """
 
     model: Model = child(help=MODEL)

@@ -22,6 +22,8 @@ class LowTemperature(Transform):
     appendix G): noise levels no longer agree with the path, and samples blur. Acts on eps.
     Cost an evaluation: that of the model inside.
     Reduces to: the model itself at temperature 1.
+
+    Cite: CFG, ClassifierGuidance
     """
 
     model: Model = child(help="any model")

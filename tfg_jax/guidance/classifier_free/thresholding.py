@@ -22,6 +22,16 @@ class DynamicThresholding(Transform):
     over the entries of one sample, for data in [-1, 1]; eps is recomputed from x0'. Acts on x0. Wrap the guided model.
     Cost an evaluation: that of the model inside.
     Reduces to: clipping to [-1, 1] at largest = 1.
+
+    @inproceedings{saharia2022imagen,
+      title = {Photorealistic Text-to-Image Diffusion Models with Deep Language Understanding},
+      author = {Saharia, Chitwan and Chan, William and Saxena, Saurabh and Li, Lala and Whang, Jay and Denton, Emily and
+                Ghasemipour, Seyed Kamyar Seyed and Gontijo-Lopes, Raphael and Karagol Ayan, Burcu and Salimans, Tim and
+                Ho, Jonathan and Fleet, David J. and Norouzi, Mohammad},
+      booktitle = {Advances in Neural Information Processing Systems},
+      year = {2022},
+      eprint = {2205.11487}, archiveprefix = {arXiv},
+    }
     """
 
     model: Model = child(help="a model of data in [-1, 1], usually a guided one")

@@ -36,6 +36,13 @@ class CFGZeroStar(Transform):
     ``zero_steps`` sampler steps nothing moves and no network is called.
     Cost an evaluation: 2 network forwards, in one batched call; 0 in the first steps.
     Reduces to: the conditional model at w = 0, zero_steps = 0.
+
+    @misc{fan2025cfgzero,
+      title = {{CFG-Zero*}: Improved Classifier-Free Guidance for Flow Matching Models},
+      author = {Fan, Weichen and Zheng, Amber Yijia and Yeh, Raymond A. and Liu, Ziwei},
+      year = {2025},
+      eprint = {2503.18886}, archiveprefix = {arXiv},
+    }
     """
 
     model: Model = child(help=MODEL)
