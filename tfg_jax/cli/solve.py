@@ -314,7 +314,7 @@ def _scored(
 
     from tfg_jax import metrics
     from tfg_jax.report import InverseRun
-    from tfg_jax.report.inverse_report import as_picture
+    from tfg_jax.report.inverse import as_picture
 
     task, x, truth = setting.task, arrays["x"], setting.truth
     finite = np.asarray(np.isfinite(x)).all(axis=(1, 2, 3), keepdims=True)
