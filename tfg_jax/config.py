@@ -129,11 +129,12 @@ def _read(data: Any, allow: Collection[str], given: Mapping[str, Any], whole: bo
         if asked not in given:
             raise ValueError(f"configuration needs {asked}, which no file holds; pass {asked}=...")
         return given[asked]
-    data = dict(data)
-    name = data.pop("type", None) or data.pop("kind", None)  # "kind" in files before version 0.2
-    cls = class_named(name, allow)
+    rest = dict(data)
+    named = rest.pop("type", None) or rest.pop("kind", None)  # "kind" in files before version 0.2
+    cls: Any = class_named(named, allow)
+    name = str(named)
     fields = {field.name: field for field in describe(cls)}
-    values = {RENAMED.get((name, key), key): value for key, value in data.items()}
+    values: dict[str, Any] = {RENAMED.get((name, str(key)), str(key)): value for key, value in rest.items()}
     if unknown := sorted(set(values) - set(fields)):
         raise ValueError(f"{name} has no field {unknown[0]!r:.60}; it has {', '.join(fields)}")
     whole = whole if cls is PerSample else False
@@ -167,21 +168,29 @@ def name_of(cls: type) -> str | None:
     return cls.__name__ if library_class(cls.__name__) is cls else None
 
 
+def library() -> Any:
+    """The package, whose public names load on first use."""
+    return importlib.import_module("tfg_jax")
+
+
 def library_class(name: str) -> type | None:
     """The library's declared class of a public name; None if there is none."""
-    library = importlib.import_module("tfg_jax")
-    if name not in library.__all__:
+    if name not in library().__all__:
         return None
-    member = getattr(library, name)
+    member = getattr(library(), name)
     known = isinstance(member, type) and (issubclass(member, Declared) or member is PerSample)
     return member if known else None
 
 
+def public_classes() -> list[type]:
+    """The library's public classes, in its own order."""
+    members = [getattr(library(), name) for names in library()._HOMES.values() for name in names]
+    return [member for member in members if isinstance(member, type)]
+
+
 def library_classes() -> list[type]:
-    """The library's classes that a configuration may name, in its own order."""
-    library = importlib.import_module("tfg_jax")
-    names = [name for names in library._HOMES.values() for name in names]
-    return [cls for name in names if (cls := library_class(name))]
+    """Those that a configuration may name."""
+    return [cls for cls in public_classes() if library_class(cls.__name__)]
 
 
 def class_named(name: Any, allow: Collection[str] = ()) -> type:

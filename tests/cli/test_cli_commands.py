@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import tfg_jax
 from tfg_jax.cli import main as front
 from tfg_jax.cli import runs
 from tfg_jax.cli.main import main

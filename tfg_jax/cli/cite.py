@@ -10,10 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-import tfg_jax
 from tfg_jax.cli.main import OK
-from tfg_jax.config import class_named, own_class
-from tfg_jax.declare import bibtex, bibtex_of_text
 from tfg_jax.readers import load_json
 
 DEFAULT = {
@@ -47,9 +44,11 @@ def run(options: Options) -> int:
     """Find the classes in the configuration and print the entries of their docstrings."""
     if options.all and options.source is not None:
         raise ValueError(f"source={options.source} has no effect with --all; drop one of them")
+    from tfg_jax.config import public_classes
+
     sys.path.insert(0, "")  # modules of the user's own lie where the command is given
     try:
-        used = _public_classes() if options.all else list(_used(options))
+        used = public_classes() if options.all else list(_used(options))
     finally:
         sys.path.remove("")
     text = "\n\n".join(_entries(used).values())
@@ -63,26 +62,26 @@ def run(options: Options) -> int:
 
 def _entries(used: list[type]) -> dict[str, str]:
     """The library's own entry and those of classes, in the library's order, then those of the user's own."""
+    from tfg_jax.config import library, public_classes
+    from tfg_jax.declare import bibtex, bibtex_of_text
+
     found = {key: entry for cls in used for key, entry in bibtex(cls).items()}
-    known = [key for cls in _public_classes() for key in bibtex_of_text(cls.__doc__)]
+    known = [key for cls in public_classes() for key in bibtex_of_text(cls.__doc__)]
     order = {key: rank for rank, key in enumerate(dict.fromkeys(known))}
     chosen = sorted(found, key=lambda key: order.get(key, len(order)))
-    return {**bibtex_of_text(tfg_jax.__doc__), **{key: found[key] for key in chosen}}
-
-
-def _public_classes() -> list[type]:
-    members = [getattr(tfg_jax, name) for names in tfg_jax._HOMES.values() for name in names]
-    return [member for member in members if isinstance(member, type)]
+    return {**bibtex_of_text(library().__doc__), **{key: found[key] for key in chosen}}
 
 
 def _used(options: Options) -> Iterator[type]:
+    from tfg_jax.config import class_named, library, own_class
+
     source = options.source
     if source is not None and ":" in source and not Path(source).exists():
         yield own_class(source)
         return
     for name in dict.fromkeys(_names(DEFAULT if source is None else _read(Path(source)))):
         try:
-            yield tfg_jax.Denoiser if name == "Denoiser" else class_named(name, options.allow)
+            yield library().Denoiser if name == "Denoiser" else class_named(name, options.allow)
         except ValueError:
             if ":" in name:
                 print(f"{name} is left out; give --allow {name.partition(':')[0]}", file=sys.stderr)
