@@ -135,7 +135,7 @@ def panels(
     figure = Figure(size, dpi=130, layout="constrained", label=label)
     handles = {}
     for number, (title, curves) in enumerate(series.items(), 1):
-        axes = figure.add_subplot(down, across, number)
+        axes: Any = figure.add_subplot(down, across, number)
         for name, vectors in curves.items():
             x, y, *ends = (np.asarray(v, np.float64) for v in vectors)
             i = names.index(name)
@@ -150,8 +150,8 @@ def panels(
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.25)
         if log_x:
-            ends = [np.asarray(vectors[0], np.float64) for vectors in curves.values()]
-            narrow = ends and max(map(np.max, ends)) < 20 * min(map(np.min, ends))  # too few decades for theirs alone
+            xs = [np.asarray(vectors[0], np.float64) for vectors in curves.values()]
+            narrow = xs and max(map(np.max, xs)) < 20 * min(map(np.min, xs))  # too few decades for theirs alone
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter("{x:g}" if narrow else "")
