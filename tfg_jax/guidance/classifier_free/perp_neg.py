@@ -21,7 +21,7 @@ from tfg_jax.guidance.classifier_free.base import (
     weight_at,
 )
 from tfg_jax.guidance.classifier_free.spaces import write
-from tfg_jax.per_sample import PerSample, check_model_number
+from tfg_jax.per_sample import Own, PerSample, check_model_number
 
 
 @struct.dataclass
@@ -63,9 +63,8 @@ class PerpNeg(Transform):
         if self.w is None:
             raise ValueError("others have no effect with w=None; give w or use the model itself")
         check_class("others", self.others, self.model)
-        given = self.others.values if isinstance(self.others, PerSample) else self.others
-        shape = np.shape(given)[isinstance(self.others, PerSample) :]  # type: ignore[arg-type]
-        if shape != (self.num_others,):
+        shape = np.shape(self.others.values)[1:] if isinstance(self.others, PerSample) else np.shape(self.others)  # type: ignore
+        if shape != (self.num_others,) and not isinstance(self.others, Own):
             raise ValueError(f"others has shape {shape} a sample, num_others={self.num_others} needs that many")
 
     def check(self, conditional: bool, num_samples: int) -> None:
