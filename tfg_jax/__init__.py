@@ -29,8 +29,8 @@ _HOMES = {
     ),
     "timesteps": ("CosineLogSNR", "Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
     "per_sample": ("PerSample",),
-    "denoiser": ("Denoised", "Denoiser", "Model", "from_fn"),
-    "flax_models": ("from_linen", "from_nnx"),
+    "denoiser": ("Denoised", "Denoiser", "Model"),
+    "constructors": ("from_batched", "from_fn", "from_linen", "from_nnx"),
     "lookahead": ("Clip", "Tweedie"),
     "truncated": ("FlowMap", "Reach", "TruncatedSolve"),
     "noise": ("NoiseTape",),
@@ -98,10 +98,13 @@ if TYPE_CHECKING:
     from tfg_jax.best import best_of_n as best_of_n
     from tfg_jax.config import from_json as from_json
     from tfg_jax.config import to_json as to_json
+    from tfg_jax.constructors import from_batched as from_batched
+    from tfg_jax.constructors import from_fn as from_fn
+    from tfg_jax.constructors import from_linen as from_linen
+    from tfg_jax.constructors import from_nnx as from_nnx
     from tfg_jax.denoiser import Denoised as Denoised
     from tfg_jax.denoiser import Denoiser as Denoiser
     from tfg_jax.denoiser import Model as Model
-    from tfg_jax.denoiser import from_fn as from_fn
     from tfg_jax.diagnose import HorizonCurve as HorizonCurve
     from tfg_jax.diagnose import diagnose_horizon as diagnose_horizon
     from tfg_jax.endtoend.controls import Controls as Controls
@@ -109,8 +112,6 @@ if TYPE_CHECKING:
     from tfg_jax.endtoend.run import preview_end_to_end as preview_end_to_end
     from tfg_jax.endtoend.run import upper_end_to_end_cost as upper_end_to_end_cost
     from tfg_jax.endtoend.source import DFlow as DFlow
-    from tfg_jax.flax_models import from_linen as from_linen
-    from tfg_jax.flax_models import from_nnx as from_nnx
     from tfg_jax.guidance import special_cases as special_cases
     from tfg_jax.guidance.base import StepContext as StepContext
     from tfg_jax.guidance.base import Unguided as Unguided

@@ -165,7 +165,8 @@ class DDPM(SingleEvaluation):
 
     Attributes:
         steps: number of steps, >= 1.
-        v: log-interpolation between the two variances, in [0, 1] (traced); 0 is DDIM at eta = 1.
+        v: log-interpolation between the two variances, in [0, 1] (traced); 0 is DDIM at eta = 1. A network that learned
+            its variance gives v itself, entry by entry (Nichol & Dhariwal, ICML 2021, arXiv 2102.09672).
         grid: where the steps are placed; None is `Uniform`.
     """
 
@@ -189,6 +190,7 @@ class DDPM(SingleEvaluation):
         shrink = next.noise_share / now.noise_share
         # The last step (sigma_next = 0) adds no noise whatever v is.
         last = next.sigma == 0
-        variance = large * jnp.where(last, 0.0, jnp.where(last, 1.0, shrink) ** (1.0 - self.v))
+        v = self.v if step.plain.v is None else 0.5 * (step.plain.v + 1.0)
+        variance = large * jnp.where(last, 0.0, jnp.where(last, 1.0, shrink) ** (1.0 - v))
         mean = next.alpha * edited.x0 + along * edited.eps
         return Next(mean + safe_sqrt(variance) * step.noise.step, step.memory, Cost())

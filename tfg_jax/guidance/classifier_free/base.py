@@ -149,13 +149,14 @@ def check_class(name: str, value: Any, model: Model) -> None:
 
 
 def mix(weights: Sequence[Any], branches: Sequence[Denoised]) -> Denoised:
-    """``sum_k weight_k branch_k``, weights summing to 1: the same in every space. Memory is the first branch's."""
+    """``sum_k weight_k branch_k``, weights summing to 1: the same in every space. All else is the first branch's."""
 
     def total(parts: list[Array]) -> Array:
         scaled = [jnp.asarray(weight).astype(part.dtype) * part for weight, part in zip(weights, parts, strict=True)]
         return sum(scaled[1:], scaled[0])
 
-    return Denoised(total([b.x0 for b in branches]), total([b.eps for b in branches]), branches[0].memory)
+    first: Any = branches[0]
+    return first.replace(x0=total([b.x0 for b in branches]), eps=total([b.eps for b in branches]))
 
 
 def extrapolate(w: Any, cond: Denoised, other: Denoised) -> Denoised:

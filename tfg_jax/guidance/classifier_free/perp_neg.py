@@ -82,4 +82,4 @@ class PerpNeg(Transform):
             d = other.eps - plain.eps
             total = total + weights[k] * (d - jnp.sum(d * main) / jnp.where(square > 0, square, 1.0) * main)
         out = write((plain.eps + (1.0 + weight_at(self.w, level)) * total).astype(x.dtype), x, level, "eps")
-        return Denoised(out.x0, out.eps, towards.memory)
+        return towards.replace(x0=out.x0, eps=out.eps)  # type: ignore[attr-defined]
