@@ -1,4 +1,4 @@
-"""Compare training-free guidance methods on Fashion-MNIST labels, and write docs/results/label_guidance.md.
+"""Compare training-free guidance methods on Fashion-MNIST labels, and write docs/results/details/label_guidance.md.
 
     python scripts/reproduce_label_guidance.py                 # tune, sample, report; stopped, the same command resumes
     python scripts/reproduce_label_guidance.py --per-class 8 --folder runs/quick --page runs/quick.md   # a quick look
@@ -20,11 +20,13 @@ from label_guidance import guides
 from label_guidance.classes import by_class, named
 from label_guidance.study import Run, Study, real_row, row_of
 from label_guidance.ways import AWAY, AWAY_FIXED, ESTIMATES, TAUGHT, TRIALS, Way, ablations
+from tfg_jax.runs.page import write_details
 
 from tfg_jax import TFG, Unguided, load, report
 from tfg_jax.data import fashion_mnist
-from tfg_jax.files import slug, write_atomically
+from tfg_jax.files import slug
 from tfg_jax.host import keep_freed_memory
+from tfg_jax.metrics import METRICS
 from tfg_jax.tasks.presets import LABEL_PRESETS
 
 SHIFTED = (
@@ -97,9 +99,10 @@ def write_page(run: Run, tables: Tables, pictures: dict[str, np.ndarray]) -> Non
     run.page.parent.mkdir(parents=True, exist_ok=True)
     picture = run.page.with_suffix(".png")
     report.save_png(picture, report.grid(list(pictures.values()), row_labels=list(pictures), scale=2, gap=2))
-    points = {row["method"]: (row["Fréchet distance"], row["evaluator accuracy"]) for row in tables.rows}
+    across, up = METRICS["frechet_distance"], METRICS["evaluator_accuracy"]
+    points = {row["method"]: (row[across.header()], row[up.header()]) for row in tables.rows}
     chart = run.page.with_name(f"{run.page.stem}_scatter.png")
-    report.save_scatter(chart, points, "Fréchet distance (lower is better)", "evaluator accuracy")
+    report.save_scatter(chart, points, across.axis, up.axis)
     presets = {name: Way(preset).setting for name, preset in LABEL_PRESETS.items()}
     findings = run.page.with_name(f"{run.page.stem}_findings.md")
     text = [
@@ -140,7 +143,7 @@ def write_page(run: Run, tables: Tables, pictures: dict[str, np.ndarray]) -> Non
         report.markdown_table(tables.trials),
         f"\nPresets shipped as `tfg_jax.tasks.presets`: {json.dumps(presets)}\n",
     ]
-    write_atomically(run.page, lambda out: out.write("\n".join(text).encode()))
+    write_details(run.page, "\n".join(text))
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ CORE: tuple[str, ...] = tuple(
     "lazy struct checks networks modules per_sample kinds files readers locks signals host loops hoist noise "
     "result schedules timesteps class_table domains denoiser constructors numbers lookahead ode ode_diffrax truncated "
     "analytic operators objectives guidance samplers batch arguments sample best invert diagnose endtoend config "
-    "distributed shards".split()
+    "distributed runs shards".split()
 )
 # Side rooms import the core and each other, but models knows nothing of files, data or training.
 SIDE: tuple[str, ...] = tuple("models weights data training".split())
 # Top rooms import the core, the side rooms and the top rooms to the left of them.
-TOP: tuple[str, ...] = tuple("optimize metrics tasks search report cli".split())
+TOP: tuple[str, ...] = tuple("optimize metrics tasks runs search report cli".split())
 
 # Slow to import, and needed by few: loaded inside the functions that use them.
 LAZY = {"diffrax", "equinox", "matplotlib", "orbax"}
@@ -99,7 +99,7 @@ def test_rooms_import_only_rooms_above_them():
     [
         ("schedules", "checks", "denoiser"),
         ("guidance", "objectives", "samplers"),
-        ("sample", "batch", "shards"),
+        ("sample", "batch", "runs"),
         ("models", "schedules", "weights"),
         ("training", "models", "metrics"),
         ("noise", "checks", "training"),

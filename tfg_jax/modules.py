@@ -185,7 +185,7 @@ def linen_function(module: Any, variables: Any, call: Mapping[str, Any] | None) 
     ends = {str(getattr(path[-1], "key", "")) for path, _ in jax.tree.leaves_with_path(variables)}
     if "params" not in variables and ends & {"kernel", "bias", "scale", "embedding"}:
         raise ValueError(
-            f"variables has no collection 'params' but {show(', '.join(map(str, variables)))}; pass all that init "
+            f"variables has no collection 'params' but {', '.join(map(str, variables))[:60]}; pass all that init "
             "gave, or {'params': ...} around these"
         )
     return OneSample(LinenCall(module, _flags(call)))

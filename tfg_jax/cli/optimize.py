@@ -14,7 +14,7 @@ def run(options: Options) -> int:
     """Optimize, store every round, report."""
     from tfg_jax.cli.optimize_setup import describe, settings
     from tfg_jax.report.optimize_report import write_optimize_report
-    from tfg_jax.shards import open_folder
+    from tfg_jax.runs.store import open_folder
 
     setup = settings(options)
     if options.dry_run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,20 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from tfg_jax.locks import LOCK, FolderLock, lock
-from tfg_jax.metrics import Estimate
-from tfg_jax.readers import load_json
-from tfg_jax.report import LabelRun, label_guidance_report, text_table, with_failed
+from tfg_jax.locks import FolderLock
+from tfg_jax.metrics import LabelRun
+from tfg_jax.metrics.titles import LABEL, titled
+from tfg_jax.report import label_guidance_report, text_table, with_failed
 from tfg_jax.report.files import write_json
-from tfg_jax.report.label_metrics import headline
-from tfg_jax.shards import versions
+from tfg_jax.runs.claim import RESULTS, claim
+from tfg_jax.runs.store import versions
 from tfg_jax.tasks.scoring import Judge
-
-SHOWN = (
-    "evaluator_accuracy", "evaluator_target_probability", "unlike_real", "guide_accuracy", "frechet_distance",
-    "high_frequency_ratio",
-)  # fmt: skip
-"""Metrics of the terminal's table."""
 
 
 def label_run(
@@ -60,28 +53,20 @@ def label_run(
 def write_label_report(out: Path, run: LabelRun, title: str) -> str:
     """metrics.json, grid.png and report.html in `out`; returns what to say of them on the terminal."""
     found = label_guidance_report(out, run, title)
-    shown: dict[str, Any] = dict(headline(found, SHOWN))
+    shown = titled(found, [key for key in LABEL if key != "inception_score"])
     if worst := found.get("least_like_real"):
         named = [(each["sample"], run.class_names[int(run.targets[each["sample"]])]) for each in worst[:3]]
         shown["least like real ones"] = ", ".join(f"#{i} {name}" for i, name in named)
     return summary(out, shown, found)
 
 
-def summary(out: Path, shown: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def summary(out: Path, shown: Mapping[str, Any], found: dict[str, Any]) -> str:
     """Main numbers of a run by title, what they cost, and where its files lie, as text."""
-    rows = dict(shown)
-    if found["network_forwards_per_sample"]:  # images alone do not say
-        rows["network forwards per sample"] = found["network_forwards_per_sample"]
-    if found["seconds"]:
-        rows["seconds"] = round(found["seconds"], 1)
+    cost = [key for key in ("network_forwards_per_sample", "seconds") if found[key]]  # images alone do not say
+    rows = {**shown, **titled(found | {"seconds": round(found["seconds"], 1)}, cost)}
     rows["finished"] = with_failed(found["samples"], found["failed_samples"])
     files = f"picture  {out / 'grid.png'}\nreport   {out / 'report.html'}\nnumbers  {out / 'metrics.json'}"
     return f"{text_table([{'': title, 'value': str(value)} for title, value in rows.items()])}\n\n{files}"
-
-
-def estimate(found: Mapping[str, Any], key: str) -> Estimate:
-    """A metric with its interval, from the flat names of metrics.json."""
-    return Estimate(found[key], found[f"{key}_low"], found[f"{key}_high"], found["samples"])
 
 
 def write_config(out: Path, command: str, options: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
@@ -101,29 +86,6 @@ def claimed_output(
     Raises ValueError if it holds the results of other options and is not to be overwritten, if another process writes
     there, or if it cannot be written.
     """
-    try:
-        held = lock(out)
-    except OSError as error:
-        raise ValueError(f"out={out} is no writable folder ({error.strerror}); choose another") from None
+    held, _ = claim(out, options, RESULTS, overwrite=overwrite, free=free)
     with held:
-        _check_claim(out, options, overwrite, free)
         yield held
-
-
-def _check_claim(out: Path, options: Mapping[str, Any], overwrite: bool, free: Sequence[str]) -> None:
-    try:
-        names = sorted(entry.name for entry in out.iterdir() if not entry.name.startswith(LOCK))
-        known = load_json("config", out / "config.json")["options"] if "config.json" in names else None
-    except OSError as error:
-        raise ValueError(f"out={out} is no writable folder ({error.strerror}); choose another") from None
-    except (ValueError, KeyError, TypeError):
-        known = {}
-    given = json.loads(json.dumps(options))
-    fixed = [
-        {key: value for key, value in each.items() if key not in free} if isinstance(each, dict) else each
-        for each in (known, given)
-    ]
-    if overwrite or fixed[0] == fixed[1]:
-        return
-    if names:
-        raise ValueError(f"out={out} holds other results ({', '.join(names[:3])}); choose another or pass --overwrite")

@@ -143,7 +143,7 @@ def run(options: Options) -> int:
 
     from tfg_jax.cli import runs, scoring
     from tfg_jax.config import to_plain
-    from tfg_jax.shards import open_folder
+    from tfg_jax.runs.store import open_folder
 
     setting = _setting(options, lookahead)
     task = setting.task
@@ -190,8 +190,8 @@ def _setting(options: Options, lookahead: Any) -> Setting:
     from tfg_jax.denoiser import Denoiser
     from tfg_jax.lookahead import Clip
     from tfg_jax.operators.noise import check_counts_photons
+    from tfg_jax.runs.store import fingerprint
     from tfg_jax.samplers.rules import DDIM
-    from tfg_jax.shards import fingerprint
     from tfg_jax.tasks.inverse import InverseTask, measure_images, poisson_noise_std, problem_operator
     from tfg_jax.tasks.scoring import load_as
 
@@ -341,8 +341,8 @@ def _scored(
 
 def _report(options: Options, found: InverseRun) -> str:
     from tfg_jax.cli.scoring import summary
+    from tfg_jax.metrics.titles import INVERSE, titled
     from tfg_jax.report import inverse_report
-    from tfg_jax.report.inverse_report import headline
 
     numbers = inverse_report(options.out, found, f"{options.problem} restored by {options.method}")
-    return summary(options.out, headline(numbers), numbers)
+    return summary(options.out, titled(numbers, INVERSE), numbers)

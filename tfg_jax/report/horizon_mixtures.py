@@ -13,7 +13,7 @@ from tfg_jax.report.table import markdown_table
 
 REFERENCE = "tsit5 (diffrax)"
 GRADIENTS = (
-    "The mixture of [the horizon's page](../horizon.md) on the line at s = 0.3, {n} states of the noisy "
+    "The mixture of [the horizon's page](../../horizon.md) on the line at s = 0.3, {n} states of the noisy "
     "distribution, float64. The error of a gradient is |log(J_h / J)|, J the derivative of the exact flow map: 0.69 is "
     "a factor of two, ∞ a wrong sign. Cells: median (90th percentile). The last solver stands for exact solves.\n"
 )
