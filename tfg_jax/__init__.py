@@ -75,7 +75,9 @@ _HOMES = {
     "weights.released": ("load",),
     "runs.store": ("read_folder",),
 }
-_ROOMS = "analytic data metrics models objectives ode operators optimize report struct tasks training weights".split()
+_ROOMS = (
+    "analytic data domains metrics models objectives ode operators optimize report struct tasks training weights"
+).split()
 _MODULES = {**{name: name for name in _ROOMS}, "special_cases": "guidance.special_cases"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -84,6 +86,7 @@ __all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDun
 if TYPE_CHECKING:
     from tfg_jax import analytic as analytic
     from tfg_jax import data as data
+    from tfg_jax import domains as domains
     from tfg_jax import metrics as metrics
     from tfg_jax import models as models
     from tfg_jax import objectives as objectives

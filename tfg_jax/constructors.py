@@ -65,9 +65,9 @@ def from_fn(
             mode, a null condition without classes or beyond them, classes beyond the table that the network looks them
             up in, or a sigma_data that is not one number > 0.
     """
-    fn = of_pair(fn)
+    function: Any = of_pair(fn)
     check_choice("prediction", prediction, get_args(Prediction))
-    check_function("fn", fn, "(params, x, t_network, cond)")
+    check_function("fn", function, "(params, x, t_network, cond)")
     if network_time is not None:
         check_function("network_time", network_time, "(schedule, t)")
     shape, domain = domain_from(shape, domain)
@@ -76,7 +76,7 @@ def from_fn(
     check_floating(dtype)
     check_fields(schedule)
     check_leaves(schedule=schedule, null_cond=null_cond, domain=domain)
-    fn, params = partition("params", fn, params)
+    function, params = partition("params", function, params)
     null = null_cond if num_classes is None else None
     if isinstance(null, int):
         raise ValueError(
@@ -85,7 +85,7 @@ def from_fn(
         )
     null_class = None if num_classes is None else null_cond
     sample = jax.ShapeDtypeStruct(shape, "float32") if domain is None else domain.arrays()
-    check_class_table(fn, params, sample, num_classes, null_class)
+    check_class_table(function, params, sample, num_classes, null_class)
     if learned_variance is not False and domain is not None and not domain.spec.is_array:
         raise ValueError(f"learned_variance={learned_variance} needs samples of one array; give shape=(..., channels)")
     if not isinstance(sigma_data, PerSample):
@@ -94,7 +94,7 @@ def from_fn(
         discrete = hasattr(schedule, "num_nodes")
         network_time = log_sigma_time if prediction == "edm" else index_time if discrete else unit_time
     return Denoiser(
-        params=params, schedule=schedule, sigma_data=sigma_data, apply=fn, prediction=prediction,
+        params=params, schedule=schedule, sigma_data=sigma_data, apply=function, prediction=prediction,
         network_time=network_time, shape=shape, num_classes=num_classes, null_cond=null_class, dtype=dtype,
         domain=domain, null=null, learned_variance=learned_variance,
     )  # fmt: skip

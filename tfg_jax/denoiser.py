@@ -174,7 +174,7 @@ class Denoiser:
         A network with a null condition takes it when ``cond`` is None.
         """
         level = self.schedule.level(t)
-        cond = self.without(None) if cond is None else cond
+        cond = self._null() if cond is None else cond
         scale_in = 1.0
         if self.prediction == "edm":
             scale_in = 1.0 / jnp.sqrt(level.alpha**2 * self.sigma_data**2 + level.sigma**2)
@@ -190,25 +190,13 @@ class Denoiser:
         denoised = self._read(raw, x, level)
         return denoised if v is None else denoised.replace(v=v)  # type: ignore[attr-defined]
 
-    def without(self, like: PyTree) -> PyTree:
-        """What stands for "no condition" beside the condition ``like``, leaf by leaf in its precision; None if nothing.
-
-        Raises:
-            ValueError: conditions of another structure than the null's, or no condition for one that keeps some.
-        """
+    def _null(self) -> PyTree:
+        """What stands for "no condition", None if nothing does."""
         if self.null is None:
-            dtype = jnp.int32 if like is None else jnp.asarray(like).dtype
-            return None if self.null_cond is None else jnp.asarray(self.null_cond, dtype)
-        is_open = lambda leaf: leaf is None  # noqa: E731
-        if like is None:
-            if any(map(is_open, jax.tree.leaves(self.null, is_leaf=is_open))):
-                raise ValueError("cond=None, but null_cond keeps a part of each sample's own; pass cond=")
-            return jax.tree.map(jnp.asarray, self.null)
-        fill = lambda null, own: own if null is None else jnp.broadcast_to(jnp.asarray(null, own.dtype), own.shape)  # noqa: E731
-        try:
-            return jax.tree.map(fill, self.null, jax.tree.map(jnp.asarray, like), is_leaf=is_open)
-        except ValueError as error:
-            raise ValueError(f"cond does not fit null_cond: {str(error).splitlines()[0][:150]}") from error
+            return None if self.null_cond is None else jnp.asarray(self.null_cond, jnp.int32)
+        if any(leaf is None for leaf in jax.tree.leaves(self.null, is_leaf=lambda leaf: leaf is None)):
+            raise ValueError("cond=None, but null_cond keeps a part of each sample's own; pass cond=")
+        return jax.tree.map(jnp.asarray, self.null)
 
     def _split(self, raw: Array, shape: tuple[int, ...]) -> tuple[Array, Array | None]:
         """What the network predicts, and its variance if it learned one."""
@@ -291,6 +279,25 @@ class Denoiser:
         """
         check_floating(dtype)
         return self.replace(dtype=dtype)  # type: ignore[attr-defined]
+
+
+def null_beside(null: PyTree, cond: PyTree) -> PyTree:
+    """The null condition beside a sample's own, leaf by leaf in its shape and precision; None in it keeps the own part.
+
+    Raises:
+        ValueError: a condition of another structure.
+    """
+
+    def fill(null: Any, own: PyTree) -> PyTree:
+        return own if null is None else jnp.broadcast_to(jnp.asarray(null, own.dtype), own.shape)
+
+    try:
+        return jax.tree.map(fill, null, jax.tree.map(jnp.asarray, cond), is_leaf=lambda leaf: leaf is None)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"cond={jax.tree.structure(cond)} does not fit null_cond={jax.tree.structure(null)}; give both the same "
+            "structure"[:300]
+        ) from error
 
 
 def _reads(apply: Any, *inputs: Any) -> bool:

@@ -43,11 +43,11 @@ def check_evaluation(name: str, value: Any, *, split: bool = False) -> None:
         value: the pytree or function.
         split: whether a graph definition counts, too, from which a function merges the network itself.
     """
-    nnx = sys.modules.get("flax.nnx")
+    nnx: Any = sys.modules.get("flax.nnx")
     if nnx is None or not (split or _may_train(value)):  # then nothing is of it
         return
     for network in _networks(value, (nnx.Module, nnx.GraphDef) if split else (nnx.Module,)):
-        layers = list(_layers(network, nnx))
+        layers: list[tuple[tuple, str, Any]] = list(_layers(network, nnx))
         for path, kind, layer in layers:
             if _trains(layer):
                 where = ".".join(map(str, path)) or "itself"
@@ -60,13 +60,16 @@ def check_evaluation(name: str, value: Any, *, split: bool = False) -> None:
 def _layers(network: Any, nnx: Any) -> Iterator[tuple[tuple, str, Any]]:
     """Path, class name and attributes of the layers of a network or of its graph definition; of the whole last."""
     if not isinstance(network, nnx.GraphDef):
-        yield from ((path, type(layer).__name__, layer) for path, layer in nnx.iter_modules(network) if path)
+        layers: Any = nnx.iter_modules(network)
+        yield from ((path, type(layer).__name__, layer) for path, layer in layers if path)
         yield (), type(network).__name__, network
         return
-    nodes, attributes = iter(network.nodes), iter(network.attributes or ())
+    nodes: Iterator[Any] = iter(network.nodes)
+    attributes: Iterator[Any] = iter(network.attributes or ())
 
     def read(path: tuple) -> Iterator[tuple[tuple, str, Any]]:
-        node, fixed = next(nodes), {}
+        node: Any = next(nodes)
+        fixed: dict[str, Any] = {}
         for _ in range(getattr(node, "num_attributes", 0)):
             key, value = next(attributes)
             if type(value).__name__ == "NodeAttr":

@@ -9,6 +9,7 @@ Reduces to: `CFG` for one condition.
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
@@ -21,7 +22,7 @@ from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of
 
 @struct.dataclass
 class ComposedCFG(Transform):
-    """Guidance towards K conditions at once; ``cond`` is (n, K), K classes a sample.
+    """Guidance towards K conditions at once; ``cond`` is (n, K), K classes a sample, or a pytree of leaves (n, K, ...).
 
     Attributes:
         model: a class-conditional model with a null condition.
@@ -59,7 +60,7 @@ class ComposedCFG(Transform):
         """The guided estimate of one sample; ``cond`` is (K,)."""
         if cond is None:
             return self.model(x, t, None)
-        conds = [cond[k] for k in range(self.num_conds)]
+        conds = [jax.tree.map(lambda leaf: leaf[k], cond) for k in range(self.num_conds)]  # noqa: B023
         scales = 1.0 + jnp.asarray(weight_at(self.w, level_of(self.model, x, t), self.weight_shape))
         each = branches_of(self.model, x, t, (*conds, None), self.batched)
         return mix((*[scales[k] for k in range(self.num_conds)], 1.0 - jnp.sum(scales)), each)

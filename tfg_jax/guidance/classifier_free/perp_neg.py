@@ -10,6 +10,7 @@ Cost an evaluation: K + 2 network forwards, in one batched call. Reduces to: `CF
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -37,7 +38,7 @@ class PerpNeg(Transform):
 
     Attributes:
         model: a class-conditional model with a null condition; ``cond`` is the main condition.
-        others: (K,) further classes for all samples, or (n, K) as `PerSample`.
+        others: (K,) further classes for all samples, or (n, K) as `PerSample`; or pytrees of leaves (K, ...).
         weights: (K,) their weights, or (n, K) as `PerSample`; negative moves away (traced).
         w: as in `CFG`.
         num_others: K, >= 1.
@@ -62,19 +63,23 @@ class PerpNeg(Transform):
         if self.w is None:
             raise ValueError("others have no effect with w=None; give w or use the model itself")
         check_class("others", self.others, self.model)
-        for name, value in (("others", self.others), ("weights", self.weights)):
-            shape = np.shape(value.values)[1:] if isinstance(value, PerSample) else np.shape(value)  # type: ignore
-            if shape != (self.num_others,):
-                raise ValueError(f"{name} has shape {shape} a sample, num_others={self.num_others} needs that many")
-            check_weight(name, value, num_samples, (self.num_others,))
+        is_own = lambda node: isinstance(node, PerSample)  # noqa: E731
+        for name, given in (("others", self.others), ("weights", self.weights)):
+            for value in jax.tree.leaves(given, is_leaf=is_own):
+                shape = np.shape(value.values)[1:] if isinstance(value, PerSample) else np.shape(value)
+                if shape[:1] != (self.num_others,) or (name == "weights" and len(shape) > 1):
+                    raise ValueError(f"{name} has shape {shape} a sample, num_others={self.num_others} needs that many")
+                check_weight(name, value, num_samples, shape)
 
     def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The guided estimate; without a condition the model's own."""
         if self.w is None or cond is None:
             return self.model(x, t, cond)
         level = level_of(self.model, x, t)
-        others, weights = jnp.asarray(self.others), jnp.asarray(self.weights)
-        conds = (cond, None, *[others[k].astype(jnp.asarray(cond).dtype) for k in range(self.num_others)])
+        weights = jnp.asarray(self.weights)
+        other = lambda k: jax.tree.map(lambda each, c: jnp.asarray(each)[k].astype(c.dtype), self.others, cond)  # noqa: E731
+        cond = jax.tree.map(jnp.asarray, cond)
+        conds = (cond, None, *map(other, range(self.num_others)))
         towards, plain, *rest = branches_of(self.model, x, t, conds, self.batched)
         main = total = towards.eps - plain.eps
         square = jnp.sum(main * main)
