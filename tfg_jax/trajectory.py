@@ -15,9 +15,10 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import hoist, loops
 from tfg_jax.checks import is_batched
-from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, step_cost, stepped
+from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, pulls_back, step_cost, stepped
 from tfg_jax.kinds import check_leaves
 from tfg_jax.lookahead import Conditioned, ForwardOnly
+from tfg_jax.networks import NoGradient
 from tfg_jax.noise import NoiseSource, NoiseTape
 from tfg_jax.problem import Plan, Problem
 from tfg_jax.result import OK, UNGUIDED, Cost, Status, status_code
@@ -138,7 +139,8 @@ def _step(problem: Problem, plan: Plan, carry: _Carry, at: _At, noise: NoiseSour
         x = raised.astype(x.dtype)
         denoise = Conditioned(model, problem.cond)
         method = plan.guidance if guided else Unguided()
-        lookahead = ForwardOnly() if isinstance(method, Unguided) else plan.lookahead
+        lookahead = plan.lookahead if pulls_back(method) else ForwardOnly(plan.lookahead)
+        lookahead = ForwardOnly() if isinstance(method, Unguided) else lookahead
         ctx = StepContext(
             x=x, now=_like(start, x), next=_like(next, x), index=at.index, cond=problem.cond, noise=draws,
             denoise=denoise, lookahead=lookahead, clip=plan.clip, objective=problem.objective, target=problem.target,
@@ -158,7 +160,8 @@ def _step(problem: Problem, plan: Plan, carry: _Carry, at: _At, noise: NoiseSour
         first = calls(start.t if lookahead.cost.forwards == 1 else None)
         cost = step_cost(method, lookahead).networks(first) + proposal.cost.networks(calls(next.t))
         return _Moved(
-            proposal=proposal.replace(x=proposal.x.astype(x.dtype), guided=acted, cost=Cost()),  # type: ignore[attr-defined]
+            # Whatever acts entry by entry, as clips and optimizers do, leaves the samples' subspace.
+            proposal=Next(denoise.project(proposal.x.astype(x.dtype)), proposal.memory, Cost(), acted),
             state=new_state, cost=cost.as_arrays(), x0=ctx.denoised.x0, note=summary(ctx) if summary else None,
             remembered=_moved_memory(ctx, carry),
         )  # fmt: skip
@@ -213,8 +216,14 @@ def _prepared(method: Guidance, levels: Level) -> tuple[PyTree, PyTree]:
 
 def _stepped(method: Guidance, ctx: StepContext, per_step: PyTree, state: PyTree) -> tuple[Next, PyTree]:
     """A method's step, which must give the proposal and a state like the one it was given."""
-    result = stepped(method, ctx, per_step, state)
     name = type(method).__name__
+    try:
+        result = stepped(method, ctx, per_step, state)
+    except NoGradient as error:
+        raise ValueError(
+            f"guidance={name} needs the network's gradient, but {error}; use guidance that needs none, such as MPGD or "
+            "TFG(rho=None)"
+        ) from error
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Next):
         raise ValueError(
             f"guidance={name}.step must return (proposal, state), e.g. ctx.advance(ctx.denoised), state; got a "
