@@ -37,8 +37,9 @@ def one_form(config: T, dtype: DTypeLike) -> T:
         return type(config)([one_form(part, dtype) for part in config])  # type: ignore[return-value]
     if not (dataclasses.is_dataclass(config) and hasattr(type(config), "replace")) or isinstance(config, type):
         return config
-    same: Any = struct.once(config, _is_in_form)
-    return config if same else _formed(config, dtype)
+    if struct.once(config, _is_in_form):
+        return config  # type: ignore[return-value]
+    return _formed(config, dtype)
 
 
 def _is_in_form(config: Any) -> bool:
