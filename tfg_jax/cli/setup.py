@@ -64,9 +64,7 @@ def sample_config(options: RunOptions, task: LabelTask, method: Method, targets:
     model: Any = task.model.model if isinstance(task.model, Autoguidance) else task.model
     networks = {"model": model.params}
     # Absent when not asked for, so that folders written before there was such a choice are still known.
-    chosen = {
-        name: to_dict(getattr(task, name)) for name in ("lookahead", "window") if getattr(task, name) is not None
-    }
+    chosen = {name: to_dict(getattr(task, name)) for name in ("lookahead", "window") if getattr(task, name) is not None}
     if isinstance(task.model, Autoguidance):
         weak: Any = task.model.weak
         chosen["w"], networks["weak"] = to_dict(task.model.w), weak.params
