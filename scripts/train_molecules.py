@@ -21,6 +21,7 @@ import optax
 import tyro
 from flax import nnx
 from jaxtyping import Array, PyTree
+from tfg_jax.models.egnn.sample import OneMolecule
 
 from tfg_jax import denoiser, schedules
 from tfg_jax.data import qm9
@@ -28,7 +29,6 @@ from tfg_jax.host import keep_freed_memory
 from tfg_jax.metrics import molecules as metrics
 from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.network import EGNN
-from tfg_jax.models.egnn.sample import OneMolecule
 from tfg_jax.sample import sample
 from tfg_jax.samplers.rules import DDPM
 from tfg_jax.training.loop import fit

@@ -305,7 +305,7 @@ def test_inspect_shows_weights_and_folders(weights, finished, tmp_path, capsys):
     assert not (tmp_path / "no.json").exists()
     assert main(["inspect", "--out", str(out)]) == 0
     table = capsys.readouterr().out.splitlines()
-    assert table[0].split()[:3] == ["name", "kind", "parameters"] and len(table) == 2 + len(load_manifest()) + 2
+    assert table[0].split()[:3] == ["name", "architecture", "parameters"] and len(table) == 2 + len(load_manifest()) + 2
     row = next(line for line in table if line.startswith("fashion-mnist-evaluator "))
     assert "331178" in row and "test accuracy 0.9219" in row and "evaluator half" in row
     assert set(json.loads(out.read_text())["weights"]) >= {"fashion-mnist-guide"}
