@@ -25,6 +25,7 @@ from tfg_jax import TFG, Unguided, load, report
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug, write_atomically
 from tfg_jax.host import keep_freed_memory
+from tfg_jax.metrics import METRICS
 from tfg_jax.tasks.presets import LABEL_PRESETS
 
 SHIFTED = (
@@ -97,9 +98,10 @@ def write_page(run: Run, tables: Tables, pictures: dict[str, np.ndarray]) -> Non
     run.page.parent.mkdir(parents=True, exist_ok=True)
     picture = run.page.with_suffix(".png")
     report.save_png(picture, report.grid(list(pictures.values()), row_labels=list(pictures), scale=2, gap=2))
-    points = {row["method"]: (row["Fréchet distance"], row["evaluator accuracy"]) for row in tables.rows}
+    across, up = METRICS["frechet_distance"], METRICS["evaluator_accuracy"]
+    points = {row["method"]: (row[across.header()], row[up.header()]) for row in tables.rows}
     chart = run.page.with_name(f"{run.page.stem}_scatter.png")
-    report.save_scatter(chart, points, "Fréchet distance (lower is better)", "evaluator accuracy")
+    report.save_scatter(chart, points, across.axis, up.axis)
     presets = {name: Way(preset).setting for name, preset in LABEL_PRESETS.items()}
     findings = run.page.with_name(f"{run.page.stem}_findings.md")
     text = [

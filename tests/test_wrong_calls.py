@@ -21,9 +21,8 @@ from jaxtyping import PyTree
 
 import tfg_jax as tfg
 from tfg_jax import arguments, kinds
-from tfg_jax.metrics import moments
+from tfg_jax.metrics import Estimate, InverseRun, LabelRun, moments
 from tfg_jax.models import UNet2D, UNet2DConfig
-from tfg_jax.report import InverseRun, LabelRun
 
 PACKAGE = Path(tfg.__file__).parent
 NOWHERE = str(PACKAGE / "kinds.py" / "none")
@@ -84,14 +83,15 @@ VALID: dict[str, Any] = {
     "b": moments(ROWS), "basis": np.eye(2), "batch": 2, "batch_size": 2, "batches": one, "channels": 1, "chunk": 2,
     "classifier": CLASSIFIER, "columns": np.eye(4), "cond": LABELS, "config": {}, "count": 1, "cov": [[1.0]],
     "covs": [[[1.0]]], "data": GAUSSIAN, "decoder": one, "draws": jnp.ones((4, 2, 3)), "evaluator": CLASSIFIER,
+    "estimate": Estimate(1.0, 0.0, 2.0, 3),
     "exact": ROWS, "factor": 2,
     "failed": 0, "features": ROWS, "flat": {}, "fn": eps, "folder": NOWHERE, "guidance": tfg.TFG(),
-    "guide": CLASSIFIER, "image": IMAGES[0], "images": IMAGES, "kernel": np.ones((3, 3)), "key": KEY,
+    "guide": CLASSIFIER, "image": IMAGES[0], "images": IMAGES, "kernel": np.ones((3, 3)), "key": KEY, "keys": (),
     "labels": LABELS, "layers": lambda x: [x], "length": 2.0, "level": 0.9, "logits": ROWS,
     "lookahead": tfg.Tweedie(), "loss_fn": one, "mask": np.ones((4, 4, 1)), "mean": [0.0], "means": [[0.0]],
     "method": tfg.DFlow(), "model": MODEL, "module": NET, "mu": 1.0, "n": 2, "name": "x",
     "name_or_path": "fashion-mnist", "network_time": "unit", "noise_std": 0.1, "noun": "image", "num_nodes": 10,
-    "num_samples": 2,
+    "num_samples": 2, "numbers": {},
     "objective": mean_is, "objectives": mean_is, "operator": one,
     "optimizer": optax.sgd(0.1), "params": None, "path": NOWHERE, "peak": 9.0,
     "pixels": np.zeros((4, 4, 3), np.uint8), "points": {}, "prediction": "eps", "real": ROWS, "reference": ROWS,
@@ -108,7 +108,10 @@ OWN: dict[str, dict[str, Any]] = {
     "tfg.sample": {"num_samples": 2},
     "optimize.iterate": {"delta": 1.0, "folder": NOWHERE},
     "metrics.beyond_real": {"distance": np.ones(4), "real": np.ones(3)},
+    "metrics.estimate": {"key": "psnr"},
     "metrics.high_frequency_ratio": {"reference": IMAGES},
+    "metrics.inverse_metrics": {"run": object.__new__(InverseRun)},
+    "metrics.label_metrics": {"run": object.__new__(LabelRun)},
     "metrics.lpips": {"weights": [np.ones(1)]},
     "metrics.unlike_real": {"distance": np.ones(4), "real": np.ones(3)},
     "report.bar_chart": {"values": {"a": 1.0}},
@@ -235,8 +238,8 @@ def answer(call: Any, name: str) -> str | None:
 
 # Results, and classes that functions of the table above build.
 BUILT = (
-    "Batch Clean Cost Denoiser Discrete Explicit FlowMap FromValues HorizonCurve Level NoiseTape Optimized PerSample "
-    "Reach Samples Status Tweedie"
+    "Batch Cost Denoised Denoiser Discrete Explicit FlowMap FromValues HorizonCurve Level NoiseTape Optimized "
+    "PerSample Reach Samples Status Tweedie"
 ).split()
 OPTIONS = {"conditional": True, "num_samples": 2, "steps": 2, "objective": mean_is, "model": TUNED, "cond": None}
 

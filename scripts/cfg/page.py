@@ -11,8 +11,8 @@ from cfg.gaussians import gaussians_text
 from cfg.rows import Row, known_rows, rows_of
 from cfg.study import REAL
 from tfg_jax import report
-from tfg_jax.cli import scoring
 from tfg_jax.files import write_atomically
+from tfg_jax.metrics import METRICS, titled
 from tfg_jax.shards import read_folder
 
 TITLES = {
@@ -76,16 +76,9 @@ def table(
 
 def line_of(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """One line of a table."""
-    return {
-        "row": name,
-        "Fréchet distance": scoring.estimate(found, "frechet_distance"),
-        "inception score": scoring.estimate(found, "inception_score"),
-        "precision": scoring.estimate(found, "precision"),
-        "recall": scoring.estimate(found, "recall"),
-        "evaluator accuracy": scoring.estimate(found, "evaluator_accuracy"),
-        "forwards": found["network_forwards_per_sample"],
-        "pullbacks": found["network_pullbacks_per_sample"],
-    }
+    keys = ("frechet_distance", "inception_score", "precision", "recall", "evaluator_accuracy")
+    cost = ("network_forwards_per_sample", "network_pullbacks_per_sample")
+    return {"row": name, **titled(found, [*keys, *cost], short=True)}
 
 
 def note(run: Run, part: str) -> str:
@@ -110,10 +103,11 @@ def pictures_text(run: Run, done: Sequence[Row], known: Mapping[str, Any]) -> li
         return []
     chart, picture = run.page.with_name(f"{run.page.stem}_scatter.png"), run.page.with_name(f"{run.page.stem}.png")
     lines = {row.name: line_of(row.name, known[row.name]) for row in done if row.part in ("trade-off", "rivals")}
-    xy: Any = {name: (line["Fréchet distance"], line["inception score"]) for name, line in lines.items()}
+    across, up = "frechet_distance", "inception_score"
+    xy: Any = {name: (line[METRICS[across].header()], line[METRICS[up].header()]) for name, line in lines.items()}
     text = []
     if xy:
-        report.save_scatter(chart, xy, "Fréchet distance (lower is better)", "inception score")
+        report.save_scatter(chart, xy, METRICS[across].axis, METRICS[up].axis)
         text.append(f"![inception score against distance]({chart.name})\n")
     homes = {row.name: Path(known[row.name]["folder"]) for row in done if row.p_uncond is None}
     shown = {name: read_folder(home) for name, home in homes.items() if home.exists()}

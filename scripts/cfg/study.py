@@ -19,7 +19,7 @@ from tfg_jax.cli import runs, scoring, setup
 from tfg_jax.cli.methods import Method
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug
-from tfg_jax.report.label_report import label_metrics
+from tfg_jax.metrics import label_metrics
 from tfg_jax.shards import config_hash, open_folder
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 
@@ -99,12 +99,8 @@ class Study:
 
 
 def _flat(found: dict[str, metrics.Estimate]) -> dict[str, float]:
-    """Estimates under the flat names that `scoring.estimate` reads."""
-    return {
-        f"{name}{end}": value
-        for name, each in found.items()
-        for end, value in (("", each.value), ("_low", each.low), ("_high", each.high))
-    }
+    """Estimates under the flat names of metrics.json."""
+    return {key: value for name, each in found.items() for key, value in metrics.flat_estimate(name, each).items()}
 
 
 def trained(run: Run, p: float) -> Path:

@@ -14,8 +14,8 @@ from tfg_jax.cli import runs, scoring, setup
 from tfg_jax.cli.methods import Method
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug
+from tfg_jax.metrics import LabelRun, label_metrics
 from tfg_jax.objectives.classifier import Classifier
-from tfg_jax.report.label_report import LabelRun, label_metrics
 from tfg_jax.samplers.rules import DDPM
 from tfg_jax.shards import open_folder
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
@@ -106,18 +106,15 @@ class Study:
         return TRIALS[name][best], [{**row, "kept": "yes" if i == best else ""} for i, row in enumerate(rows)]
 
 
-def row_of(name: str, way: Way, found: dict[str, Any]) -> dict[str, Any]:
+def row_of(name: str, way: Way, numbers: dict[str, Any]) -> dict[str, Any]:
     """One line of the main table."""
-    return {
-        "method": name,
-        "setting": way.setting,
-        "evaluator accuracy": scoring.estimate(found, "evaluator_accuracy"),
-        "Fréchet distance": scoring.estimate(found, "frechet_distance"),
-        "high frequencies / real": scoring.estimate(found, "high_frequency_ratio"),
-        "forwards": found["network_forwards_per_sample"],
-        "pullbacks": found["network_pullbacks_per_sample"],
-        "objective gradients": found["objective_gradients_per_sample"],
-    }
+    return line_of(name, way.setting, numbers)
+
+
+def line_of(name: str, setting: str, numbers: dict[str, Any]) -> dict[str, Any]:
+    """A line of any table of methods."""
+    keys = ("evaluator_accuracy", "frechet_distance", "high_frequency_ratio", *metrics.COSTS.values())
+    return {"method": name, "setting": setting, **metrics.titled(numbers, keys, short=True)}
 
 
 def real_row(task: LabelTask, n: int) -> dict[str, Any]:
@@ -126,13 +123,8 @@ def real_row(task: LabelTask, n: int) -> dict[str, Any]:
     chosen = np.concatenate([np.flatnonzero(labels == c)[: n // 10] for c in range(10)])
     scores = task.judge.score(images[chosen])
     distance = metrics.frechet_with_ci(scores.features, task.judge.moments)  # type: ignore[arg-type]
-    return {
-        "method": "real test images",
-        "setting": "-",
-        "evaluator accuracy": metrics.accuracy(scores.evaluator_logits, labels[chosen]),
-        "Fréchet distance": distance,
-        "high frequencies / real": metrics.high_frequency_ratio(images[chosen], task.judge.images),  # type: ignore[arg-type]
-        "forwards": 0,
-        "pullbacks": 0,
-        "objective gradients": 0,
-    }
+    ratio = metrics.high_frequency_ratio(images[chosen], task.judge.images)  # type: ignore[arg-type]
+    numbers: dict[str, Any] = {"samples": len(chosen), **dict.fromkeys(metrics.COSTS.values(), 0)}
+    numbers |= metrics.flat_estimate("evaluator_accuracy", metrics.accuracy(scores.evaluator_logits, labels[chosen]))
+    numbers |= metrics.flat_estimate("frechet_distance", distance)
+    return line_of("real test images", "-", numbers | metrics.flat_estimate("high_frequency_ratio", ratio))

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from tfg_jax.report import InverseRun, inverse_metrics, inverse_report
+from tfg_jax.metrics import InverseRun, inverse_metrics
+from tfg_jax.report import inverse_report
 from tfg_jax.report.inverse_report import as_picture
 
 RNG = np.random.default_rng(0)

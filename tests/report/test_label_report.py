@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from tfg_jax.metrics import wilson
-from tfg_jax.report import LabelRun, label_guidance_report, label_metrics, with_failed
+from tfg_jax.metrics import LabelRun, label_metrics, wilson
+from tfg_jax.report import label_guidance_report, with_failed
 
 NAMES = ["Bag", "Coat", "<b>Shirt</b>"]
 

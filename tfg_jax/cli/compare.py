@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tfg_jax.tasks import LabelTask
 
 SHOWN = 10
+COLUMNS = (
+    "evaluator_accuracy", "unlike_real", "frechet_distance", "high_frequency_ratio", "network_forwards_per_sample",
+    "network_pullbacks_per_sample", "objective_gradients_per_sample", "seconds", "failed_samples",
+)  # fmt: skip
 FREE = ("methods", "evaluator", "data", "chunk", "out")  # options that leave what was sampled as it is
 
 
@@ -88,11 +92,13 @@ def _compare(options: Options, task: LabelTask, methods: Mapping[str, Method], t
 
 def _report(out: Path, scored: Mapping[str, LabelRun], configs: Mapping[str, Any], notes: list[str]) -> None:
     from tfg_jax import report
+    from tfg_jax.metrics import titled
     from tfg_jax.report.files import write_bytes
     from tfg_jax.report.images import save_png
 
     found = _numbers(scored)
-    rows = [_row(name, numbers) for name, numbers in found.items()]
+    rounded = {name: numbers | {"seconds": round(numbers["seconds"], 1)} for name, numbers in found.items()}
+    rows = [{"method": name, **titled(numbers, COLUMNS, short=True)} for name, numbers in rounded.items()]
     report.write_json(out / "compare.json", found)
     write_bytes(out / "table.md", (report.markdown_table(rows) + "\n").encode())
     picture = _grid(scored)
@@ -138,35 +144,15 @@ def _numbers(scored: Mapping[str, LabelRun]) -> dict[str, dict[str, Any]]:
     return numbers
 
 
-def _row(name: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
-    from tfg_jax.cli import scoring
-
-    row: dict[str, Any] = {"method": name, "evaluator accuracy": scoring.estimate(numbers, "evaluator_accuracy")}
-    if "unlike_real" in numbers:
-        row["unlike 95 % of real"] = scoring.estimate(numbers, "unlike_real")
-    if "frechet_distance" in numbers:
-        row["Fréchet distance"] = scoring.estimate(numbers, "frechet_distance")
-    if "high_frequency_ratio" in numbers:
-        row["high-frequency power / real"] = scoring.estimate(numbers, "high_frequency_ratio")
-    return row | {
-        "forwards": numbers["network_forwards_per_sample"],
-        "pullbacks": numbers["network_pullbacks_per_sample"],
-        "objective gradients": numbers["objective_gradients_per_sample"],
-        "seconds": round(numbers["seconds"], 1),
-        "failed": numbers["failed_samples"],
-    }
-
-
 def _chart(found: Mapping[str, Mapping[str, Any]]) -> Any:
     from tfg_jax import report
-    from tfg_jax.cli import scoring
+    from tfg_jax.metrics import METRICS, estimate
 
+    across, up = "frechet_distance", "evaluator_accuracy"
     points = {
-        name: (scoring.estimate(numbers, "frechet_distance"), scoring.estimate(numbers, "evaluator_accuracy"))
-        for name, numbers in found.items()
-        if "frechet_distance" in numbers
+        name: (estimate(numbers, across), estimate(numbers, up)) for name, numbers in found.items() if across in numbers
     }
-    return report.scatter(points, "Fréchet distance (lower is better)", "evaluator accuracy") if points else None
+    return report.scatter(points, METRICS[across].axis, METRICS[up].axis) if points else None
 
 
 def _grid(scored: Mapping[str, LabelRun]) -> Pixels:

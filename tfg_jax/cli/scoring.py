@@ -11,19 +11,12 @@ from typing import Any
 import numpy as np
 
 from tfg_jax.locks import LOCK, FolderLock, lock
-from tfg_jax.metrics import Estimate
+from tfg_jax.metrics.titles import LABEL, titled
 from tfg_jax.readers import load_json
 from tfg_jax.report import LabelRun, label_guidance_report, text_table, with_failed
 from tfg_jax.report.files import write_json
-from tfg_jax.report.label_metrics import headline
 from tfg_jax.shards import versions
 from tfg_jax.tasks.scoring import Judge
-
-SHOWN = (
-    "evaluator_accuracy", "evaluator_target_probability", "unlike_real", "guide_accuracy", "frechet_distance",
-    "high_frequency_ratio",
-)  # fmt: skip
-"""Metrics of the terminal's table."""
 
 
 def label_run(
@@ -60,28 +53,20 @@ def label_run(
 def write_label_report(out: Path, run: LabelRun, title: str) -> str:
     """metrics.json, grid.png and report.html in `out`; returns what to say of them on the terminal."""
     found = label_guidance_report(out, run, title)
-    shown: dict[str, Any] = dict(headline(found, SHOWN))
+    shown = titled(found, [key for key in LABEL if key != "inception_score"])
     if worst := found.get("least_like_real"):
         named = [(each["sample"], run.class_names[int(run.targets[each["sample"]])]) for each in worst[:3]]
         shown["least like real ones"] = ", ".join(f"#{i} {name}" for i, name in named)
     return summary(out, shown, found)
 
 
-def summary(out: Path, shown: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def summary(out: Path, shown: Mapping[str, Any], found: dict[str, Any]) -> str:
     """Main numbers of a run by title, what they cost, and where its files lie, as text."""
-    rows = dict(shown)
-    if found["network_forwards_per_sample"]:  # images alone do not say
-        rows["network forwards per sample"] = found["network_forwards_per_sample"]
-    if found["seconds"]:
-        rows["seconds"] = round(found["seconds"], 1)
+    cost = [key for key in ("network_forwards_per_sample", "seconds") if found[key]]  # images alone do not say
+    rows = {**shown, **titled(found | {"seconds": round(found["seconds"], 1)}, cost)}
     rows["finished"] = with_failed(found["samples"], found["failed_samples"])
     files = f"picture  {out / 'grid.png'}\nreport   {out / 'report.html'}\nnumbers  {out / 'metrics.json'}"
     return f"{text_table([{'': title, 'value': str(value)} for title, value in rows.items()])}\n\n{files}"
-
-
-def estimate(found: Mapping[str, Any], key: str) -> Estimate:
-    """A metric with its interval, from the flat names of metrics.json."""
-    return Estimate(found[key], found[f"{key}_low"], found[f"{key}_high"], found["samples"])
 
 
 def write_config(out: Path, command: str, options: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:

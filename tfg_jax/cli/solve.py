@@ -341,8 +341,8 @@ def _scored(
 
 def _report(options: Options, found: InverseRun) -> str:
     from tfg_jax.cli.scoring import summary
+    from tfg_jax.metrics.titles import INVERSE, titled
     from tfg_jax.report import inverse_report
-    from tfg_jax.report.inverse_report import headline
 
     numbers = inverse_report(options.out, found, f"{options.problem} restored by {options.method}")
-    return summary(options.out, headline(numbers), numbers)
+    return summary(options.out, titled(numbers, INVERSE), numbers)

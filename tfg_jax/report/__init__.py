@@ -1,12 +1,12 @@
 """Reports: image grids, tables, charts and self-contained HTML pages."""
 
+from tfg_jax.metrics.inverse_run import InverseRun, inverse_metrics
+from tfg_jax.metrics.label_run import LabelRun, label_metrics
 from tfg_jax.report.curves import bar_chart, line_chart, save_scatter, scatter
 from tfg_jax.report.files import write_json
 from tfg_jax.report.html import Card, Cards, Config, Figure, Numbers, Section, Table, Text, write_report
 from tfg_jax.report.images import grid, png_data_uri, save_png, to_pixels
-from tfg_jax.report.inverse_metrics import InverseRun, inverse_metrics
 from tfg_jax.report.inverse_report import inverse_report
-from tfg_jax.report.label_metrics import LabelRun, label_metrics
 from tfg_jax.report.label_report import label_guidance_report
 from tfg_jax.report.table import Column, counted, markdown_table, text_table, with_failed
 

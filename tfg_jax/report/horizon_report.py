@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfg_jax.metrics.intervals import Estimate, mean_ci
+from tfg_jax.metrics.titles import METRICS
 from tfg_jax.report.files import write_bytes
 from tfg_jax.report.horizon_mixtures import mixture_sections
 from tfg_jax.report.panels import save_panels
@@ -15,15 +16,16 @@ from tfg_jax.report.table import as_markdown, markdown_table
 
 COMMAND = "python scripts/reproduce_horizon.py"
 LABEL = "label"
-METRICS = {
-    "psnr": "PSNR (dB)",
-    "ssim": "SSIM",
-    "residual_per_noise_std": "residual / noise",
-    "feature_distance": "feature distance",
-    "accuracy": "evaluator accuracy",
-    "frechet_distance": "Fréchet distance",
-    "guide_accuracy": "guide accuracy",
+SHOWN = {
+    "psnr": "psnr",
+    "ssim": "ssim",
+    "residual_per_noise_std": "residual_per_noise_std",
+    "feature_distance": "feature_distance",
+    "accuracy": "evaluator_accuracy",
+    "frechet_distance": "frechet_distance",
+    "guide_accuracy": "guide_accuracy",
 }
+"""Metrics of the tables, by their names in stored rows."""
 ON_AXIS = ("DPS", "horizon 0.5", "horizon 0.9", "horizon 1")
 SCORE = "accuracy - 0.25 log2(distance)"
 NOT_RUN = "Not run yet: this page has no numbers on images, and nothing is concluded about them.\n"
@@ -86,7 +88,7 @@ def _row(result: Result, base: Result | None) -> dict[str, Any]:
     row: dict[str, Any] = {"row": config["row"], "what": config["what"], "setting": result["setting"]}
     if result["trials"] and result["kept"] in (0, len(result["trials"]) - 1):
         row["setting"] += ", edge"
-    row |= {title: _estimate(report[name], n) for name, title in METRICS.items() if name in report}
+    row |= {METRICS[key].header(): _estimate(report[name], n) for name, key in SHOWN.items() if name in report}
     if "values" in report:
         row["gain over DPS (dB)"] = paired_gain(result, base)
     return row | {"n": n, "failed": report["failed"], "evaluations": report["evaluations"],

@@ -11,24 +11,16 @@ from jaxtyping import Float, Inexact
 
 from tfg_jax.kinds import public
 from tfg_jax.metrics import spread_map
-from tfg_jax.metrics.intervals import AnyArray, Estimate
+from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.metrics.inverse_run import InverseRun, inverse_metrics, per_draw
+from tfg_jax.metrics.titles import COSTS, INVERSE, METRICS, titled
 from tfg_jax.report import html, images
 from tfg_jax.report.curves import line_chart
 from tfg_jax.report.files import write_json
-from tfg_jax.report.inverse_metrics import InverseRun, inverse_metrics, per_draw
-from tfg_jax.report.label_report import COST_TITLES, FAILURES, step_curve
+from tfg_jax.report.label_report import FAILURES, step_curve
 from tfg_jax.report.table import counted, with_failed
 
 MOST_ROWS, MOST_DRAWS, MOST_CARDS = 20, 4, 60
-TITLES = {
-    "PSNR (dB)": "psnr",
-    "SSIM": "ssim",
-    "PSNR of the mean (dB)": "psnr_of_mean",
-    "SSIM of the mean": "ssim_of_mean",
-    "residual / noise": "residual_per_noise_std",
-    "feature distance": "feature_distance",
-    "spread of the draws": "posterior_spread",
-}
 
 
 @public
@@ -44,16 +36,6 @@ def inverse_report(folder: str | os.PathLike[str], run: InverseRun, title: str =
     images.save_png(folder / "grid.png", picture)
     html.write_report(folder / "report.html", title, _sections(run, found, picture))
     return found
-
-
-def headline(found: Mapping[str, Any]) -> dict[str, Estimate]:
-    """The main numbers of a run with their intervals over images, by title."""
-    n = found["images"] - found["images_without_samples"]
-    shown: dict[str, Estimate] = {}
-    for title, key in TITLES.items():
-        if key in found:
-            shown[title] = Estimate(found[key], found[f"{key}_low"], found[f"{key}_high"], n)
-    return shown
 
 
 def as_picture(y: Inexact[AnyArray, "n *measurement"], shape: tuple[int, ...]) -> Float[np.ndarray, "n H W C"]:
@@ -114,7 +96,7 @@ def _sections(run: InverseRun, found: Mapping[str, Any], picture: images.Pixels)
         "standard deviation of every pixel (black 0, white 1 or more). Red tiles failed."
     )
     summary: list[html.Block] = [html.Text(note, warning=True) for note in run.notes]
-    summary += [html.Text(text), html.Numbers(headline(found))]
+    summary += [html.Text(text), html.Numbers(titled(found, INVERSE))]
     sections = [
         html.Section("Summary", summary),
         html.Section("Images", [html.Figure(picture, "Grid of measurements and draws", caption)]),
@@ -124,8 +106,7 @@ def _sections(run: InverseRun, found: Mapping[str, Any], picture: images.Pixels)
         chart = line_chart({"mean": step_curve(run.path)}, "sampling step", "norm of the residual")
         note = "At the denoised estimate, over the draws that stayed finite; the band holds the middle 80 % of them."
         sections.append(html.Section("Residual", [html.Figure(chart, "Residual against sampling step", note)]))
-    costs = {title: found[name] for title, name in COST_TITLES.items() if name in found}
-    sections.append(html.Section("Cost", [html.Numbers(costs)]))
+    sections.append(html.Section("Cost", [html.Numbers(titled(found, [*COSTS.values(), "seconds"]))]))
     sections.append(html.Section("Single draws", _cards(run)))
     if run.config:
         sections.append(html.Section("Configuration", [html.Config(run.config)]))
@@ -134,8 +115,8 @@ def _sections(run: InverseRun, found: Mapping[str, Any], picture: images.Pixels)
 
 def _rows(run: InverseRun) -> list[dict[str, Any]]:
     values = {name: run.by_image(each) for name, each in per_draw(run).items()}
-    titles = {key: title for title, key in TITLES.items()} | {"residual": "residual / noise"}
-    values["residual"] = values["residual"] / run.noise_std
+    values["residual_per_noise_std"] = values.pop("residual") / run.noise_std
+    titles = {key: METRICS[key].header() for key in values}
     rows = []
     for i, name in enumerate(run.names):
         means = {

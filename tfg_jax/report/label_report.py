@@ -10,10 +10,11 @@ import numpy as np
 from tfg_jax import metrics
 from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.metrics.label_run import LabelRun, label_metrics
+from tfg_jax.metrics.titles import COSTS, LABEL, titled
 from tfg_jax.report import html, images
 from tfg_jax.report.curves import bar_chart, line_chart
 from tfg_jax.report.files import write_json
-from tfg_jax.report.label_metrics import LabelRun, headline, label_metrics
 from tfg_jax.report.table import counted, with_failed
 
 GRID_ROWS, GRID_COLUMNS, MOST_CARDS = 20, 10, 60
@@ -69,7 +70,7 @@ def report_sections(run: LabelRun, found: Mapping[str, Any], picture: images.Pix
         "evaluator's probability of the requested class or, where it disagrees, its own verdict. Red tiles failed."
     )
     summary: list[html.Block] = [html.Text(note, warning=True) for note in run.notes]
-    summary += [html.Text(text), html.Numbers(headline(found))]
+    summary += [html.Text(text), html.Numbers(titled(found, LABEL))]
     sections = [
         html.Section("Summary", summary),
         *_least_real(run, found),
@@ -89,20 +90,13 @@ def report_sections(run: LabelRun, found: Mapping[str, Any], picture: images.Pix
         chart = line_chart({"mean": step_curve(run.objective)}, "sampling step", "objective (log-weight)")
         note = "Mean over the samples that stayed finite; the band holds the middle 80 % of them."
         sections.append(html.Section("Objective", [html.Figure(chart, "Objective against sampling step", note)]))
-    sections.append(html.Section("Cost", [html.Numbers({k: found[v] for k, v in COST_TITLES.items()})]))
+    sections.append(
+        html.Section("Cost", [html.Numbers(titled(found, [*COSTS.values(), "seconds", "images_per_second"]))])
+    )
     sections.append(html.Section("Single samples", _sample_cards(run)))
     if run.config:
         sections.append(html.Section("Configuration", [html.Config(run.config)]))
     return sections
-
-
-COST_TITLES = {
-    "network forwards per sample": "network_forwards_per_sample",
-    "network pullbacks per sample": "network_pullbacks_per_sample",
-    "objective gradients per sample": "objective_gradients_per_sample",
-    "seconds": "seconds",
-    "images per second": "images_per_second",
-}
 
 
 def _least_real(run: LabelRun, found: Mapping[str, Any]) -> list[html.Section]:

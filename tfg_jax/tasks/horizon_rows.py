@@ -134,7 +134,7 @@ def _sampled(
     scale = (50.0 / steps) ** 0.5
     words = f"{steps} steps"
     if lookahead is not None:
-        words += f" of {look.steps} {look.solver}"
+        words += f" of {lookahead.steps} {lookahead.solver}"
     return Row(words, tuple(guidance(round(scale * s, 4)) for s in spread), DDIM(steps), lookahead, horizon)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tfg_jax import metrics
 from tfg_jax.kinds import public
-from tfg_jax.metrics.intervals import AnyArray
-from tfg_jax.report.label_metrics import COSTS, flat_estimate
+from tfg_jax.metrics.intervals import AnyArray, mean_ci
+from tfg_jax.metrics.posterior import posterior_spread
+from tfg_jax.metrics.restoration import feature_distance, psnr, ssim
+from tfg_jax.metrics.titles import COSTS, flat_estimate
 from tfg_jax.result import finished
 
 
@@ -61,17 +62,17 @@ class InverseRun:
 
 def per_draw(run: InverseRun) -> dict[str, Float[np.ndarray, "nm"]]:
     """Metrics of every draw, NaN where it failed."""
-    found = {}
+    numbers = {}
     if run.truth is not None:
         truth = np.repeat(np.asarray(run.truth), run.draws, axis=0)
         x = np.where(run.ok()[:, None, None, None], np.asarray(run.x), np.nan)
-        found = {"psnr": metrics.psnr(x, truth), "ssim": metrics.ssim(x, truth)}
-    found["residual"] = np.where(run.ok(), np.asarray(run.residual, np.float64), np.nan)
+        numbers = {"psnr": psnr(x, truth), "ssim": ssim(x, truth)}
+    numbers["residual"] = np.where(run.ok(), np.asarray(run.residual, np.float64), np.nan)
     if run.features is not None and run.truth_features is not None:
         features = np.repeat(np.asarray(run.truth_features), run.draws, axis=0)
-        found["feature_distance"] = metrics.feature_distance(run.features, features)
-        found["feature_distance"] = np.where(run.ok(), found["feature_distance"], np.nan)
-    return found
+        numbers["feature_distance"] = feature_distance(run.features, features)
+        numbers["feature_distance"] = np.where(run.ok(), numbers["feature_distance"], np.nan)
+    return numbers
 
 
 @public
@@ -85,26 +86,26 @@ def inverse_metrics(run: InverseRun) -> dict[str, Any]:
     _check(run)
     ok = run.ok()
     alive = ok.reshape(len(run.pictures), run.draws).any(axis=1)
-    found: dict[str, Any] = {
+    numbers: dict[str, Any] = {
         "samples": len(run.x), "failed_samples": int((~ok).sum()), "images": len(run.pictures),
         "images_without_samples": int((~alive).sum()), "draws_per_image": run.draws, "noise_std": run.noise_std,
     }  # fmt: skip
     if alive.any():
         for name, values in per_draw(run).items():
-            found |= flat_estimate(name, metrics.mean_ci(np.nanmean(run.by_image(values)[alive], axis=1)))
+            numbers |= flat_estimate(name, mean_ci(np.nanmean(run.by_image(values)[alive], axis=1)))
         for end in ("", "_low", "_high"):
-            found[f"residual_per_noise_std{end}"] = found[f"residual{end}"] / run.noise_std
+            numbers[f"residual_per_noise_std{end}"] = numbers[f"residual{end}"] / run.noise_std
     if alive.any() and run.truth is not None:
         mean, truth = np.nanmean(run.by_image(run.x)[alive], axis=1), np.asarray(run.truth)[alive]
-        found |= flat_estimate("psnr_of_mean", metrics.mean_ci(metrics.psnr(mean, truth)))
-        found |= flat_estimate("ssim_of_mean", metrics.mean_ci(metrics.ssim(mean, truth)))
+        numbers |= flat_estimate("psnr_of_mean", mean_ci(psnr(mean, truth)))
+        numbers |= flat_estimate("ssim_of_mean", mean_ci(ssim(mean, truth)))
     whole = ok.reshape(len(run.pictures), run.draws).all(axis=1)
     if run.draws > 1 and whole.any():
-        spread = metrics.posterior_spread(run.by_image(run.x)[whole])
-        found |= flat_estimate("posterior_spread", metrics.mean_ci(spread))
+        spread = posterior_spread(run.by_image(run.x)[whole])
+        numbers |= flat_estimate("posterior_spread", mean_ci(spread))
     for key, name in COSTS.items():
-        found[name] = float(np.mean(run.cost[key]))
-    return found | {"seconds": float(run.seconds)}
+        numbers[name] = float(np.mean(run.cost[key]))
+    return numbers | {"seconds": float(run.seconds)}
 
 
 def _check(run: InverseRun) -> None:

@@ -1,6 +1,6 @@
 """The numbers of a label-guidance run, computed from plain arrays: they know nothing of the sampler."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -8,26 +8,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tfg_jax import metrics
 from tfg_jax.kinds import public
-from tfg_jax.metrics.intervals import AnyArray, Estimate
+from tfg_jax.metrics.accuracy import accuracy, mean_target_probability, per_class_accuracy
+from tfg_jax.metrics.diversity import inception_score
+from tfg_jax.metrics.frechet import Moments, frechet_with_ci
+from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.metrics.patches import beyond_real, patch_distance, unlike_real
+from tfg_jax.metrics.texture import high_frequency_ratio
+from tfg_jax.metrics.titles import COSTS, flat_estimate
 from tfg_jax.result import finished
 
-TITLES = {
-    "evaluator accuracy": "evaluator_accuracy",
-    "evaluator's probability of the request": "evaluator_target_probability",
-    "unlike 95 % of real images": "unlike_real",
-    "guide accuracy": "guide_accuracy",
-    "Fréchet distance (lower is better)": "frechet_distance",
-    "inception score": "inception_score",
-    "high-frequency power / real": "high_frequency_ratio",
-}
-"""The metrics with intervals, as reports and tables call them, in their order."""
-COSTS = {
-    "forwards": "network_forwards_per_sample",
-    "pullbacks": "network_pullbacks_per_sample",
-    "objective": "objective_gradients_per_sample",
-}
 MOST_REAL, MOST_WORST, PATCH = 100, 10, 5
 """Real images that patches are compared with, samples named as furthest from them, and pixels of a patch's side."""
 
@@ -53,7 +43,7 @@ class LabelRun:
     class_names: Sequence[str]
     guide_logits: Float[AnyArray, "n K"] | None = None
     features: Float[AnyArray, "n F"] | None = None
-    reference_features: Float[AnyArray, "m F"] | metrics.Moments | None = None
+    reference_features: Float[AnyArray, "m F"] | Moments | None = None
     reference_images: Float[AnyArray, "m H W C"] | None = None
     objective: Float[AnyArray, "n steps"] | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -79,45 +69,36 @@ def label_metrics(run: LabelRun) -> dict[str, Any]:
     ok, targets = run.ok(), np.asarray(run.targets)
     n = len(targets)
     logits = run.counted(run.evaluator_logits)
-    found: dict[str, Any] = {"samples": n, "failed_samples": int((~ok).sum())}
-    found |= flat_estimate("evaluator_accuracy", metrics.accuracy(logits, targets))
-    found["evaluator_accuracy_by_class"] = {
-        run.class_names[c]: e.value for c, e in metrics.per_class_accuracy(logits, targets).items()
+    numbers: dict[str, Any] = {"samples": n, "failed_samples": int((~ok).sum())}
+    numbers |= flat_estimate("evaluator_accuracy", accuracy(logits, targets))
+    numbers["evaluator_accuracy_by_class"] = {
+        run.class_names[c]: e.value for c, e in per_class_accuracy(logits, targets).items()
     }
-    found |= flat_estimate("evaluator_target_probability", metrics.mean_target_probability(logits, targets))
+    numbers |= flat_estimate("evaluator_target_probability", mean_target_probability(logits, targets))
     if run.guide_logits is not None:
         guide = run.counted(run.guide_logits)
-        found |= flat_estimate("guide_accuracy", metrics.accuracy(guide, targets))
-        found |= flat_estimate("guide_target_probability", metrics.mean_target_probability(guide, targets))
+        numbers |= flat_estimate("guide_accuracy", accuracy(guide, targets))
+        numbers |= flat_estimate("guide_target_probability", mean_target_probability(guide, targets))
     if ok.any():
-        found |= flat_estimate("inception_score", metrics.inception_score(np.asarray(run.evaluator_logits)[ok]))
+        numbers |= flat_estimate("inception_score", inception_score(np.asarray(run.evaluator_logits)[ok]))
     if run.features is not None and run.reference_features is not None and ok.sum() > 1:
-        found |= flat_estimate(
-            "frechet_distance", metrics.frechet_with_ci(np.asarray(run.features)[ok], run.reference_features)
+        numbers |= flat_estimate(
+            "frechet_distance", frechet_with_ci(np.asarray(run.features)[ok], run.reference_features)
         )
         real = run.reference_features
-        reference_n = real.n if isinstance(real, metrics.Moments) else len(real)
-        found |= {"frechet_samples_n": int(ok.sum()), "frechet_reference_n": reference_n}
+        reference_n = real.n if isinstance(real, Moments) else len(real)
+        numbers |= {"frechet_samples_n": int(ok.sum()), "frechet_reference_n": reference_n}
     if run.reference_images is not None and ok.any():
-        ratio = metrics.high_frequency_ratio(np.asarray(run.x)[ok], run.reference_images)
-        found |= flat_estimate("high_frequency_ratio", ratio) | _realism(run)
+        ratio = high_frequency_ratio(np.asarray(run.x)[ok], run.reference_images)
+        numbers |= flat_estimate("high_frequency_ratio", ratio) | _realism(run)
     for key, name in COSTS.items():
-        found[name] = float(np.mean(run.cost[key]))
-    return found | {"seconds": float(run.seconds), "images_per_second": n / run.seconds if run.seconds > 0 else None}
-
-
-def headline(found: Mapping[str, Any], keys: Collection[str] = tuple(TITLES.values())) -> dict[str, Estimate]:
-    """The metrics of a run that have intervals, by title; keys: those that are wanted."""
-    return {
-        title: Estimate(found[key], found[f"{key}_low"], found[f"{key}_high"], found["samples"])
-        for title, key in TITLES.items()
-        if key in found and key in keys
-    }
+        numbers[name] = float(np.mean(run.cost[key]))
+    return numbers | {"seconds": float(run.seconds), "images_per_second": n / run.seconds if run.seconds > 0 else None}
 
 
 @lru_cache(maxsize=1)  # the same for every run that is compared with these images
 def _among_real(pixels: bytes, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    return metrics.patch_distance(np.frombuffer(pixels, dtype).reshape(shape), size=PATCH)
+    return patch_distance(np.frombuffer(pixels, dtype).reshape(shape), size=PATCH)
 
 
 def _realism(run: LabelRun) -> dict[str, Any]:
@@ -126,21 +107,16 @@ def _realism(run: LabelRun) -> dict[str, Any]:
     real = real[:: -(-len(real) // MOST_REAL)]
     if len(real) < 2 or min(real.shape[1:3]) < PATCH:
         return {}
-    held = _among_real(real.tobytes(), real.shape, real.dtype.str)
-    distance = metrics.patch_distance(np.asarray(run.x)[ok], real, size=PATCH)
-    beyond = metrics.beyond_real(distance, held)
+    among_real = _among_real(real.tobytes(), real.shape, real.dtype.str)
+    distance = patch_distance(np.asarray(run.x)[ok], real, size=PATCH)
+    beyond = beyond_real(distance, among_real)
     furthest = np.argsort(-distance, kind="stable")[:MOST_WORST]
-    return flat_estimate("unlike_real", metrics.unlike_real(distance, held)) | {
+    return flat_estimate("unlike_real", unlike_real(distance, among_real)) | {
         "least_like_real": [
             {"sample": int(ok[i]), "patch_distance": float(distance[i]), "beyond_real": float(beyond[i])}
             for i in furthest
         ]
     }
-
-
-def flat_estimate(name: str, estimate: Estimate) -> dict[str, float]:
-    """A metric and its interval under flat names, for metrics.json."""
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 def _check(run: LabelRun) -> None:
