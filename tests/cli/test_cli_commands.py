@@ -23,7 +23,6 @@ from tfg_jax.cli.bibliography import ENTRIES, SOURCES
 from tfg_jax.cli.main import main
 from tfg_jax.cli.methods import SETTINGS, MethodName, build
 from tfg_jax.config import CLASSES
-from tfg_jax.data.fashion_mnist import _FILES
 from tfg_jax.endtoend.run import memory_of
 from tfg_jax.shards import SampleFolder
 from tfg_jax.tasks.presets import INVERSE_PRESETS, LABEL_PRESETS
@@ -334,25 +333,3 @@ def test_every_configuration_class_is_credited_or_plain():
     assert {key for keys in SOURCES.values() for key in keys} | {"tfg_jax"} == set(ENTRIES)
     for key, entry in ENTRIES.items():
         assert entry.startswith("@") and f"{{{key}," in entry and entry.count("{") == entry.count("}")
-
-
-def test_train_hands_over_to_the_scripts(tmp_path, monkeypatch, capsys):
-    handed = []
-
-    def run_path(script, run_name):
-        handed.append(["python", *sys.argv])
-        raise SystemExit(75)  # as an interrupted training run ends
-
-    monkeypatch.setattr("runpy.run_path", run_path)
-    monkeypatch.setattr(sys, "argv", sys.argv)
-    for file in (file for files in _FILES.values() for file in files):
-        (tmp_path / file.name).touch()
-    args = ["--data", str(tmp_path), "--overwrite"]
-    assert main(["train", "--dry-run", *args]) == 0 and not handed
-    assert "train_diffusion.py --minutes 60.0" in capsys.readouterr().out
-    assert main(["train", "evaluator", "--epochs", "2", *args]) == 75
-    assert Path(handed[0][1]).is_file() and handed[0][2:5] == ["evaluator", "--epochs", "2.0"]
-    assert handed[0][-1] == "--overwrite"
-    for bad in (["guide", "--minutes", "1"], ["--epochs", "1"], ["guide", "--epochs", "0"], ["--data", "nowhere"]):
-        assert main(["train", *bad]) == 2 and "Traceback" not in capsys.readouterr().err
-    assert len(handed) == 1

@@ -1,9 +1,8 @@
-"""Released weights: `store` (files), `manifest`, `cards`, `released` (models by name), `old` (earlier spellings)."""
+"""Released weights: `store` (files), `manifest`, `released` (models by name), `old` (earlier spellings)."""
 
 from tfg_jax.lazy import attach
 
 _HOMES = {
-    "cards": (),
     "diffusers": ("load_diffusers_state",),
     "manifest": (),
     "old": (),

@@ -3,14 +3,17 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tfg_jax.files import write_atomically
 from tfg_jax.locks import lock
 from tfg_jax.readers import load_json
 from tfg_jax.weights.old import upgraded
-from tfg_jax.weights.store import CONFIG_FILE, WEIGHTS_FILE
+from tfg_jax.weights.store import CONFIG_FILE, WEIGHTS_FILE, save_arrays, save_weights
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
@@ -54,6 +57,26 @@ def load_manifest(folder: str | os.PathLike | None = None) -> dict[str, dict[str
 def sha256_of(entry: dict[str, Any]) -> dict[str, str]:
     """{file name: sha256} of one entry, as `read_weights` takes it."""
     return {name: file["sha256"] for name, file in entry["files"].items()}
+
+
+def release(
+    folder: Path,
+    config: dict[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    *,
+    card: str,
+    more: Mapping[str, Mapping[str, np.ndarray]],
+    **facts: Any,
+) -> None:
+    """Write weights, what else there is of arrays (by the name of their file), their card and the manifest's entry.
+
+    facts: as `add_to_manifest`. The card comes after the weights, so who finds it finds them.
+    """
+    save_weights(folder, config, arrays)
+    for name, named in more.items():
+        save_arrays(folder / f"{name}.safetensors", named)
+    write_atomically(folder / "README.md", lambda out: out.write(card.encode()))
+    add_to_manifest(folder.name, folder=folder.parent, **facts)
 
 
 def add_to_manifest(

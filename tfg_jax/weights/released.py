@@ -39,6 +39,19 @@ def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES, a
         ValueError: a folder of diffusers, damaged files, or a configuration this version does not know or whose values
             do not fit.
     """
+    folder, config, arrays = read(name_or_path, max_bytes)
+    try:
+        return family.build(config, arrays, allow)
+    except (KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"{folder / store.CONFIG_FILE} lacks or misuses {error}; {FIX}") from None
+    except ValueError as error:
+        raise ValueError(f"{folder / store.CONFIG_FILE}: {error}") from None
+
+
+def read(
+    name_or_path: str | os.PathLike, max_bytes: int = store.MAX_BYTES
+) -> tuple[Path, dict[str, Any], dict[str, np.ndarray]]:
+    """Folder, configuration in today's spelling and arrays of weights; arguments and errors as `load`."""
     check_count("max_bytes", max_bytes)
     folder, expected = _find(name_or_path)
     if any((folder / file).exists() for file in DIFFUSERS_FILES):
@@ -48,11 +61,9 @@ def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES, a
         )
     config, arrays = store.read_weights(folder, expected or None, max_bytes=max_bytes)
     try:
-        return family.build(upgraded(config), arrays, allow)
-    except (KeyError, TypeError, OverflowError) as error:
+        return folder, upgraded(config), arrays
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / store.CONFIG_FILE} lacks or misuses {error}; {FIX}") from None
-    except ValueError as error:
-        raise ValueError(f"{folder / store.CONFIG_FILE}: {error}") from None
 
 
 @public
