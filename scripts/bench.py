@@ -1,10 +1,10 @@
 """Measure the library's overheads on the shipped UNet and print the table of ratios, with intervals.
 
     python scripts/bench.py                 # all, some minutes
-    python scripts/bench.py --runs 30 --steps 5 --page docs/results/speed.md
-    python scripts/bench.py horizon --page docs/results/speed.md  # the lookahead tables alone, also on the page
-    python scripts/bench.py peers --page docs/results/speed.md  # against PyTorch code, which an environment of its own
-                                                                # (.venv-peers, or --python) holds
+    python scripts/bench.py --runs 30 --steps 5 --page docs/results/details/speed.md
+    python scripts/bench.py horizon --page docs/results/details/speed.md  # the lookahead tables alone, also on the page
+    python scripts/bench.py peers --page docs/results/details/speed.md  # against PyTorch code,
+                                     # which an environment of its own (.venv-peers, or --python) holds
 
 Every ratio is of two programs timed in turn (a, b, a, b, ...) in one process, by its processor time: the ratio of the
 medians with its 95 % bootstrap interval. Absolute times depend on the machine and are not the point.
@@ -28,10 +28,10 @@ from speed import peers
 from speed.floors import floor
 
 import tfg_jax as tfg
-from tfg_jax.files import write_atomically
 from tfg_jax.host import keep_freed_memory
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.report import markdown_table, text_table
+from tfg_jax.runs.page import write_details
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +200,7 @@ def write_section(run: Run, title: str, text: str) -> None:
     held = {part.split("\n", 1)[0]: part.split("\n", 1)[1].strip() for part in parts}
     held[title] = text.strip()
     page = "# Speed\n" + "".join(f"\n## {title}\n\n{body}\n" for title, body in held.items())
-    write_atomically(run.page, lambda out: out.write(page.encode()))
+    write_details(run.page, page)
 
 
 def write_horizon(run: Run, model: Any) -> None:

@@ -7,8 +7,8 @@
         --folder runs/quick --page runs/quick.md         # to see that it runs
 
 Processes may work side by side on the same folder: each takes the next row that no other has. Samples are kept in
-folders and rows in rows.json; the page docs/results/classifier_free.md is rewritten with every row and names those that
-are missing.
+folders and rows in rows.json; the page docs/results/details/classifier_free.md is rewritten with every row and
+names those that are missing.
 """
 
 import sys

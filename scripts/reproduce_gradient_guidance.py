@@ -1,4 +1,4 @@
-"""Reproduce gradient guidance as optimization (arXiv 2404.14743) and write docs/results/gradient_guidance.md.
+"""Reproduce gradient guidance as optimization (arXiv 2404.14743) and write docs/results/details/gradient_guidance.md.
 
     python scripts/reproduce_gradient_guidance.py --part exact      # closed-form models, minutes
     python scripts/reproduce_gradient_guidance.py --part network    # a small score network trained here
@@ -32,7 +32,7 @@ class Run:
     known: bool = False  # of part exact, write what is on disk and compute nothing
     tiny: bool = False  # a few rounds of everything, to see that it runs; give another folder and page
     folder: Path = Path("runs/gradient_guidance")
-    page: Path = Path("docs/results/gradient_guidance.md")
+    page: Path = Path("docs/results/details/gradient_guidance.md")
 
 
 def main(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Compare training-free guidance methods on Fashion-MNIST labels, and write docs/results/label_guidance.md.
+"""Compare training-free guidance methods on Fashion-MNIST labels, and write docs/results/details/label_guidance.md.
 
     python scripts/reproduce_label_guidance.py                 # tune, sample, report; stopped, the same command resumes
     python scripts/reproduce_label_guidance.py --per-class 8 --folder runs/quick --page runs/quick.md   # a quick look
@@ -23,9 +23,10 @@ from label_guidance.ways import AWAY, AWAY_FIXED, ESTIMATES, TAUGHT, TRIALS, Way
 
 from tfg_jax import TFG, Unguided, load, report
 from tfg_jax.data import fashion_mnist
-from tfg_jax.files import slug, write_atomically
+from tfg_jax.files import slug
 from tfg_jax.host import keep_freed_memory
 from tfg_jax.metrics import METRICS
+from tfg_jax.runs.page import write_details
 from tfg_jax.tasks.presets import LABEL_PRESETS
 
 SHIFTED = (
@@ -142,7 +143,7 @@ def write_page(run: Run, tables: Tables, pictures: dict[str, np.ndarray]) -> Non
         report.markdown_table(tables.trials),
         f"\nPresets shipped as `tfg_jax.tasks.presets`: {json.dumps(presets)}\n",
     ]
-    write_atomically(run.page, lambda out: out.write("\n".join(text).encode()))
+    write_details(run.page, "\n".join(text))
 
 
 if __name__ == "__main__":

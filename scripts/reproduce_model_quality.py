@@ -1,4 +1,4 @@
-"""Measure the shipped diffusion model and write docs/results/diffusion_model.md.
+"""Measure the shipped diffusion model and write docs/results/details/diffusion_model.md.
 
     python scripts/reproduce_model_quality.py            # 5,000 samples; stopped, the same command resumes
 
@@ -21,9 +21,9 @@ from tfg_jax.cli import runs
 from tfg_jax.cli.methods import Method
 from tfg_jax.cli.setup import sample_config
 from tfg_jax.data import fashion_mnist
-from tfg_jax.files import write_atomically
 from tfg_jax.host import keep_freed_memory
-from tfg_jax.shards import open_folder
+from tfg_jax.runs.page import write_details
+from tfg_jax.runs.store import open_folder
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 from tfg_jax.weights.manifest import load_manifest
 
@@ -39,7 +39,7 @@ class Run:
     chunk: int = 20
     seed: int = 0
     folder: Path = Path("runs/model_quality")
-    page: Path = Path("docs/results/diffusion_model.md")
+    page: Path = Path("docs/results/details/diffusion_model.md")
 
 
 def untrained(task: LabelTask) -> LabelTask:
@@ -114,7 +114,7 @@ def write_page(run: Run, rows: list, samples: np.ndarray) -> None:
         findings.read_text() if findings.exists() else "",
         f"\nConditional samples, twelve of each class, not selected:\n\n![conditional samples]({picture.name})\n",
     ]
-    write_atomically(run.page, lambda out: out.write("\n".join(text).encode()))
+    write_details(run.page, "\n".join(text))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class Run:
     dry_run: bool = False  # print the plan: rows, network calls and hours by part
     rate: float = 430.0  # network forwards a second that the plan reckons with
     folder: Path = Path("runs/cfg")
-    page: Path = Path("docs/results/classifier_free.md")
+    page: Path = Path("docs/results/details/classifier_free.md")
 
 
 @dataclasses.dataclass(frozen=True)

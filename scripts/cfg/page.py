@@ -1,4 +1,4 @@
-"""The page docs/results/classifier_free.md; findings beside it are written by hand and kept."""
+"""The page docs/results/details/classifier_free.md; findings beside it are written by hand and kept."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cfg.gaussians import gaussians_text
 from cfg.rows import Row, known_rows, rows_of
 from cfg.study import REAL
 from tfg_jax import report
-from tfg_jax.files import write_atomically
 from tfg_jax.metrics import METRICS, titled
-from tfg_jax.shards import read_folder
+from tfg_jax.runs.page import write_details
+from tfg_jax.runs.store import read_folder
 
 TITLES = {
     "trade-off": "The weight: quality against variety",
@@ -38,7 +38,7 @@ def write_page(run: Run) -> None:
     )
     with held(run.folder, "page"):  # of processes side by side, one draws the pictures at a time
         text += images_text(run, known)
-        write_atomically(run.page, lambda out: out.write("\n".join(text).encode()))
+        write_details(run.page, "\n".join(text))
 
 
 def images_text(run: Run, known: Mapping[str, Any]) -> list[str]:

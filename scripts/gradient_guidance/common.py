@@ -13,6 +13,7 @@ import numpy as np
 
 from tfg_jax import optimize, report
 from tfg_jax.files import write_atomically
+from tfg_jax.runs.page import write_details
 from tfg_jax.training.checkpoint import saved_steps
 
 
@@ -79,7 +80,7 @@ def write_page(runs: Path, page: Path, parts: Sequence[str]) -> None:
         section = runs / f"{part}.md"
         text.append(section.read_text() if section.exists() else f"## Part {part}\n\nNot run yet: `--part {part}`.\n")
     page.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(page, lambda out: out.write("\n".join(text).encode()))
+    write_details(page, "\n".join(text))
 
 
 def curves(

@@ -1,0 +1,1 @@
+"""The results pages and the figures that no study draws."""
