@@ -283,7 +283,10 @@ def test_evaluate_refuses_networks_of_another_shape(finished, weights, tmp_path,
     from tfg_jax.weights import store
 
     config, arrays = store.read_weights(weights / "guide")
-    config |= {"shape": [27, 27, 1], "net": config["net"] | {"side": 27}}  # the same arrays: 27 / 2 is rounded up
+    config |= {
+        "shape": [27, 27, 1],
+        "network": config["network"] | {"side": 27},
+    }
     store.save_weights(tmp_path / "other", config, arrays)
     for role, rest in (("evaluator", []), ("guide", ["--evaluator", str(weights / "evaluator")])):
         args = [f"--{role}", str(tmp_path / "other"), *rest, "--out", str(tmp_path / "out")]
@@ -297,7 +300,7 @@ def test_inspect_shows_weights_and_folders(weights, finished, tmp_path, capsys):
     assert main(["inspect", str(weights / "model"), "--out", str(out)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == json.loads(out.read_text())
-    assert found["config"]["schedule"]["kind"] == "VPCosine" and found["parameters"] > 0
+    assert found["config"]["schedule"]["type"] == "VPCosine" and found["parameters"] > 0
     assert len(found["sha256"]["model.safetensors"]) == 64
     assert main(["inspect", str(finished), "--out", str(tmp_path / "no.json"), "--dry-run"]) == 0
     assert json.loads(capsys.readouterr().out)["shards"] == {"ok": 3, "missing": 0, "damaged": 0}

@@ -18,6 +18,7 @@ import tyro
 from flax import nnx
 from jaxtyping import Array, PyTree
 
+from tfg_jax.kinds import public
 from tfg_jax.training.loop import LossFn, fit
 from tfg_jax.weights import manifest, released
 
@@ -165,8 +166,12 @@ class OpenEnded(Recipe):
         return f"{super().command(step)} --decay-from {self.decay_from} --steps {self.steps}"  # where the decay ends
 
 
+@public
 def train(recipe: Recipe) -> None:
-    """Run a recipe: train or go on training, preview on the way, and release if asked."""
+    """Run a recipe: train or go on training, preview on the way, and release if asked.
+
+    Raises as `loop.fit`; ValueError also for options out of range and for weights to start from that do not fit.
+    """
     if recipe.minutes is not None and not 0 <= recipe.minutes < float("inf"):
         raise ValueError(f"minutes={recipe.minutes} must be a number >= 0")
     folder = recipe.folder or Path("runs") / recipe.name

@@ -48,9 +48,7 @@ def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES, a
         raise ValueError(f"{folder / store.CONFIG_FILE}: {error}") from None
 
 
-def read(
-    name_or_path: str | os.PathLike, max_bytes: int = store.MAX_BYTES
-) -> tuple[Path, dict[str, Any], dict[str, np.ndarray]]:
+def read(name_or_path: Any, max_bytes: int = store.MAX_BYTES) -> tuple[Path, dict[str, Any], dict[str, np.ndarray]]:
     """Folder, configuration in today's spelling and arrays of weights; arguments and errors as `load`."""
     check_count("max_bytes", max_bytes)
     folder, expected = _find(name_or_path)
