@@ -43,6 +43,12 @@ class Stored:
     network: Any
     values: dict[str, Any]
     arrays: dict[str, np.ndarray]
+    allow: Collection[str] = ()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """`denoiser_options` of the values."""
+        return denoiser_options(self.values, self.allow)
 
     def module(self, *arguments: Any) -> tuple[Any, PyTree]:
         """Graph and parameters, without ever computing an initialization; `arguments` follow the configuration."""
@@ -71,9 +77,13 @@ class OneSample:
         return unpack(out, self.pack) if self.pack > 1 else out
 
 
-def denoiser_options(values: dict[str, Any]) -> dict[str, Any]:
+def denoiser_options(values: dict[str, Any], allow: Collection[str] = ()) -> dict[str, Any]:
     """What `denoiser.from_fn` takes beside function and parameters, and `pack`, read from config.json and checked."""
-    schedule, shape, k = schedule_from_dict(values["schedule"]), need_shape(values["shape"]), values.get("pack", 1)
+    schedule, shape, k = (
+        schedule_from_dict(values["schedule"], allow),
+        need_shape(values["shape"]),
+        values.get("pack", 1),
+    )
     need_choice("network_time", values["network_time"], NETWORK_TIMES)
     need_choice("prediction", values["prediction"], get_args(Prediction))
     if values["network_time"] == "index" and not isinstance(schedule, schedules.Discrete):
@@ -95,7 +105,7 @@ def denoiser(stored: Stored, one_sample: Callable[[Any], Callable] | None = None
 
     one_sample: the network's graph -> `apply(params, x, t_network, cond)` of one sample, for one that is not.
     """
-    options = denoiser_options(stored.values)
+    options = stored.options
     graphdef, params = stored.module()
     k = options.pop("pack")
     return denoisers.from_fn(one_sample(graphdef) if one_sample else OneSample(graphdef, pack=k), params, **options)
@@ -124,7 +134,7 @@ def build(values: dict[str, Any], arrays: dict[str, np.ndarray], allow: Collecti
         raise ValueError(
             f"network asks for {network.num_layers} layers, but the weights hold {len(arrays)} arrays; {FIX}"
         )
-    return family.model(Stored(family, network, values, arrays))
+    return family.model(Stored(family, network, values, arrays, allow))
 
 
 def find(architecture: Any, allow: Collection[str] = ()) -> Family:

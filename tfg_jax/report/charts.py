@@ -11,9 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from tfg_jax.files import write_bytes
 from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import Estimate
-from tfg_jax.report.files import write_bytes
 from tfg_jax.report.table import show
 
 # Okabe and Ito's palette, told apart with every common color vision; mid tones first.
@@ -133,11 +133,9 @@ def panels(
     down = -(-len(series) // across)
     size, label = (1.2 + 3.4 * across, 0.7 + 2.9 * down), f"{', '.join(series)}, against {xlabel}: {', '.join(names)}"
     figure = Figure(size, dpi=130, layout="constrained", label=label)
-    grid = figure.subplots(down, across, squeeze=False).flat
-    for axes in grid[len(series) :]:
-        axes.set_visible(False)
     handles = {}
-    for axes, (title, curves) in zip(grid, series.items(), strict=False):
+    for number, (title, curves) in enumerate(series.items(), 1):
+        axes: Any = figure.add_subplot(down, across, number)
         for name, vectors in curves.items():
             x, y, *ends = (np.asarray(v, np.float64) for v in vectors)
             i = names.index(name)
@@ -152,8 +150,8 @@ def panels(
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.25)
         if log_x:
-            xs = np.concatenate([np.zeros(0), *(np.asarray(vectors[0], np.float64) for vectors in curves.values())])
-            narrow = xs.size and xs.max() < 20 * xs.min()  # too few decades for the labels of decades alone
+            xs = [np.asarray(vectors[0], np.float64) for vectors in curves.values()]
+            narrow = xs and max(map(np.max, xs)) < 20 * min(map(np.min, xs))  # too few decades for theirs alone
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter("{x:g}" if narrow else "")

@@ -123,7 +123,7 @@ def diffusion_config(
         "shape": list(shape), "num_classes": num_classes, "pack": pack,
         "null_cond": null_class if null_cond is None else null_cond,
     }  # fmt: skip
-    family.denoiser_options(values)
+    family.denoiser_options(values, [type(schedule).__module__])
     return values
 
 

@@ -16,7 +16,7 @@ from tfg_jax.models.config import is_number, need, need_name
 from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.network import EGNN
 from tfg_jax.models.egnn.properties import PropertyNet
-from tfg_jax.models.family import Family, Stored, denoiser, denoiser_options
+from tfg_jax.models.family import Family, Stored, denoiser
 from tfg_jax.schedules import RectifiedFlow
 
 
@@ -85,7 +85,7 @@ class PropertyPredictor:
 
 def molecule_denoiser(stored: Stored) -> Denoiser:
     """The denoiser of molecules as one array, their atom count as the condition."""
-    net, options = stored.network, denoiser_options(stored.values)
+    net, options = stored.network, stored.options
     shape, atoms = list(options["shape"]), options["shape"][0]
     need("shape", shape, len(shape) == 2 and shape[1] == 3 + net.num_features, f"[atoms, {3 + net.num_features}]")
     for key, value in (("prediction", "x0"), ("network_time", "log_sigma"), ("num_classes", atoms + 1), ("pack", 1)):

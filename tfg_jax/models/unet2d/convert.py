@@ -13,7 +13,7 @@ from tfg_jax.denoiser import Denoiser
 from tfg_jax.kinds import public
 from tfg_jax.models.arrays import fill_streams
 from tfg_jax.models.config import need
-from tfg_jax.models.family import Family, Stored, denoiser, denoiser_options
+from tfg_jax.models.family import Family, Stored, denoiser
 from tfg_jax.models.unet2d.config import UNet2DConfig
 from tfg_jax.models.unet2d.network import Frequencies, UNet2D
 
@@ -72,7 +72,7 @@ def _current_name(key: str) -> str:
 
 def unet_denoiser(stored: Stored) -> Denoiser:
     """The denoiser of a stored UNet whose channels and classes fit its samples."""
-    unet, options = stored.network, denoiser_options(stored.values)
+    unet, options = stored.network, stored.options
     shape, k = options["shape"], options["pack"]
     channels = shape[-1] * k**2
     for key in ("in_channels", "out_channels"):

@@ -26,7 +26,7 @@ from tfg_jax.models.family import OneSample
 from tfg_jax.models.pack import pack, unpack
 from tfg_jax.models.unet2d import UNet2D, UNet2DConfig
 from tfg_jax.sample import sample
-from tfg_jax.samplers.rules import DDIM
+from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.training.diffusion import diffusion_loss
 from tfg_jax.training.loop import shuffled
 from tfg_jax.training.recipe import Hyper, Lessons, OpenEnded, released_params

@@ -27,7 +27,7 @@ from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.convert import OneMolecule
 from tfg_jax.models.egnn.network import EGNN
 from tfg_jax.sample import sample
-from tfg_jax.samplers.rules import DDPM
+from tfg_jax.samplers.ddpm import DDPM
 from tfg_jax.training.molecules import bucketed, molecule_loss, types_of
 from tfg_jax.training.recipe import Hyper, Lessons, OpenEnded
 from tfg_jax.weights.released import diffusion_config
