@@ -202,7 +202,7 @@ def test_foreign_configurations_are_refused(tmp_path, change, message):
         ({"num_classes": None}, "num_classes=None must be between"),
         ({"null_cond": 4}, "null_cond=4 must be below network.num_class_embeds=4"),
         ({"null_cond": -1}, "null_cond=-1 must be an integer >= 0"),
-        ({"schedule": {"type": "VPCosine", "offset": "x"}}, "schedule: offset=x must be a real number"),
+        ({"schedule": {"type": "VPCosine", "offset": "x"}}, "schedule: offset='x' must be a real number"),
         ({"schedule": {"type": "VPCosine", "offset": -1}}, "schedule: offset=-1 must be a finite number >= 0"),
         ({"schedule": None}, "schedule=None must be an object"),
         ({"network_time": ["unit"]}, "must be one of"),

@@ -26,6 +26,7 @@ def schedule_from_dict(values: Any, allow: Collection[str] = ()) -> Schedule:
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"schedule: {error}; {FIX}") from None
     need("schedule", values, isinstance(schedule, Schedule), "a schedule")
+    need("schedule", values, values.get("t_start", 0.5) < 1, "one that starts where there is signal, at t_start < 1")
     if isinstance(schedule, Discrete):
         table = np.asarray(schedule.log_alpha)
         # Ties are let through: neighbours in a fine table can share their float32.
