@@ -10,7 +10,8 @@ import pytest
 
 from tfg_jax import report
 from tfg_jax.metrics import Estimate
-from tfg_jax.report.charts import panels, svg_data_uri
+from tfg_jax.report.charts import svg_data_uri
+from tfg_jax.studies.panels import panels
 
 ROWS = [
     {"method": "TFG", "accuracy": Estimate(0.871, 0.85, 0.89, 9), "time": 12.34567, "ok": True},
