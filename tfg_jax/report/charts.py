@@ -56,6 +56,8 @@ def line_chart(series: Mapping[str, Sequence], xlabel: str, ylabel: str, title: 
         handles += axes.plot(x, y, marker=alone, color=PALETTE[i % len(PALETTE)], linestyle=DASHES[i % len(DASHES)])
         if ends:
             axes.fill_between(x, *ends, color=PALETTE[i % len(PALETTE)], alpha=0.18, linewidth=0)
+    if all((vectors[0] % 1 == 0).all() for vectors in data.values()):
+        axes.locator_params(axis="x", integer=True)  # steps and rounds
     if len(data) > 1:
         add_legend(figure, handles, list(data))
     return figure
