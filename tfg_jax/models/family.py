@@ -19,8 +19,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, PyTree
 
+from tfg_jax import constructors, schedules, struct
 from tfg_jax import denoiser as denoisers
-from tfg_jax import schedules, struct
 from tfg_jax.denoiser import Denoiser, Prediction
 from tfg_jax.models import arrays as named
 from tfg_jax.models.config import FIX, NetworkConfig, is_count, need, need_choice, need_shape
@@ -78,7 +78,7 @@ class OneSample:
 
 
 def denoiser_options(values: dict[str, Any], allow: Collection[str] = ()) -> dict[str, Any]:
-    """What `denoiser.from_fn` takes beside function and parameters, and `pack`, read from config.json and checked."""
+    """What `constructors.from_fn` takes beside function and parameters, and `pack`, read from config.json and checked."""
     schedule, shape, k = (
         schedule_from_dict(values["schedule"], allow),
         need_shape(values["shape"]),
@@ -108,7 +108,7 @@ def denoiser(stored: Stored, one_sample: Callable[[Any], Callable] | None = None
     options = stored.options
     graphdef, params = stored.module()
     k = options.pop("pack")
-    return denoisers.from_fn(one_sample(graphdef) if one_sample else OneSample(graphdef, pack=k), params, **options)
+    return constructors.from_fn(one_sample(graphdef) if one_sample else OneSample(graphdef, pack=k), params, **options)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
-from tfg_jax import denoiser, schedules
+from tfg_jax import constructors, denoiser, schedules
 from tfg_jax.data import fashion_mnist
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.lookahead import Clip
@@ -128,7 +128,7 @@ class Diffusion(OpenEnded):
 
         def preview(step: int, params: PyTree, folder: Path) -> None:
             network = OneSample(graphdef, pack=model.pack)
-            draw_grid(denoiser.from_fn(network, params, SCHEDULE, **OPTIONS), folder / f"samples_{step:07d}.png")
+            draw_grid(constructors.from_fn(network, params, SCHEDULE, **OPTIONS), folder / f"samples_{step:07d}.png")
 
         return Lessons(loss, batches, measure, preview)
 

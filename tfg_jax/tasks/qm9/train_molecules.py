@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, PyTree
 
-from tfg_jax import denoiser, schedules
+from tfg_jax import constructors, denoiser, schedules
 from tfg_jax.data import qm9
 from tfg_jax.metrics import molecules as metrics
 from tfg_jax.models.egnn.config import EGNNConfig
@@ -134,7 +134,7 @@ positions, elements = out.x[..., :3], out.x[..., 3:8].argmax(-1)  # the first co
 def stability(network: OneMolecule, params: PyTree, counts: np.ndarray, number: int, seed: int = 7) -> dict[str, Any]:
     """Shares of stable atoms and molecules of `number` samples by DDPM, whose atom counts follow the data's."""
     counts = np.random.default_rng(seed).choice(counts, number)
-    model = denoiser.from_fn(network, params, SCHEDULE, network_time=denoiser.log_sigma_time, **OPTIONS)
+    model = constructors.from_fn(network, params, SCHEDULE, network_time=denoiser.log_sigma_time, **OPTIONS)
     x = sample(
         jax.random.key(seed), model, num_samples=number, cond=jnp.asarray(counts), sampler=DDPM(steps=100), chunk=64
     ).x
