@@ -78,12 +78,9 @@ class OneSample:
 
 
 def denoiser_options(values: dict[str, Any], allow: Collection[str] = ()) -> dict[str, Any]:
-    """What `constructors.from_fn` takes beside function and parameters, and `pack`, read from config.json and checked."""
-    schedule, shape, k = (
-        schedule_from_dict(values["schedule"], allow),
-        need_shape(values["shape"]),
-        values.get("pack", 1),
-    )
+    """What `from_fn` takes beside function and parameters, and `pack`, read from config.json and checked."""
+    schedule, shape = schedule_from_dict(values["schedule"], allow), need_shape(values["shape"])
+    k = values.get("pack", 1)
     need_choice("network_time", values["network_time"], NETWORK_TIMES)
     need_choice("prediction", values["prediction"], get_args(Prediction))
     if values["network_time"] == "index" and not isinstance(schedule, schedules.Discrete):
