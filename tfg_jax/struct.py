@@ -58,7 +58,7 @@ def number(
         per_sample: whether it may be a `tfg_jax.PerSample`, one number a sample.
         help: what it is, with its unit, in one sentence.
     """
-    return _declared(default, True, Spec("number", help, low, high, strict, infinite, per_sample))
+    return _declared(default, True, Spec("number", help, low, high, strict, infinite=infinite, per_sample=per_sample))
 
 
 def count(*, default: Any = dataclasses.MISSING, low: int = 1, high: int | None = None, help: str = "") -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
-from tfg_jax.config import to_plain
+from tfg_jax.config import to_dict
 from tfg_jax.guidance.gradient import noise_std_of
 from tfg_jax.locks import FolderLock
 from tfg_jax.noise import root_key
@@ -108,8 +108,8 @@ def describe(run: Any, key: PRNGKeyArray) -> dict[str, Any]:
         "rounds": run.rounds, "batch": run.batching.num_samples, "delta": _number(run.goal.delta),
         "goal": _number(run.goal.value),
         "linearize": run.linearize, "chunk": run.batching.chunk,
-        "guidance": to_plain(plan.guidance), "sampler": to_plain(plan.sampler), "clip": to_plain(plan.clip),
-        "lookahead": to_plain(plan.lookahead),
+        "guidance": to_dict(plan.guidance), "sampler": to_dict(plan.sampler), "clip": to_dict(plan.clip),
+        "lookahead": to_dict(plan.lookahead),
         "objective": [type(problem.objective).__name__, getattr(function, "__qualname__", None)],
         "gradient": [type(run.gradient).__name__, getattr(run.gradient, "directions", None)],
         "adapt": [type(run.adapt).__name__, adapt],

@@ -170,4 +170,4 @@ def load_label_task(
         if network is not None:
             check_reads(role, network, good.shape)
     away = good if weak is None else Autoguidance(good, load_as(weak, Denoiser), 1.0 if w is None else w)
-    return LabelTask(away, guiding, judge, noisy, sampler, Clip() if clip else None, names)
+    return LabelTask(away, guiding, judge, noisy, sampler, clip=Clip() if clip else None, class_names=names)
