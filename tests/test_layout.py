@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A room is a file or folder of tfg_jax. A core room imports only rooms to the left of it.
 CORE: tuple[str, ...] = tuple(
     "lazy struct checks networks per_sample kinds files readers locks signals host loops hoist noise result "
-    "schedules timesteps class_table denoiser flax_models numbers lookahead ode ode_diffrax truncated analytic "
+    "schedules timesteps class_table denoiser flax_models numbers lookahead ode truncated analytic "
     "operators objectives guidance samplers batch arguments sample best invert diagnose endtoend config distributed "
     "shards".split()
 )

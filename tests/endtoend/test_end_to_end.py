@@ -11,11 +11,10 @@ import optax
 import pytest
 
 import tfg_jax as tfg
-from tfg_jax.endtoend.controls import controlled
 from tfg_jax.endtoend.descend import lbfgs, minimize
 from tfg_jax.endtoend.source import chi_energy
 from tfg_jax.lookahead import Conditioned
-from tfg_jax.ode import Tableau, tableau_of
+from tfg_jax.ode import Tableau
 from tfg_jax.result import LARGEST
 
 D = 3

@@ -10,7 +10,7 @@ import pytest
 from oracles import FLOW, LAM, centred, gradient_factor, level_at, lookahead_at, lookaheads, modes, whole_gradient
 
 import tfg_jax as tfg
-from tfg_jax import ode_diffrax
+from tfg_jax import ode
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.ode import SOLVERS, Tableau
 
@@ -210,4 +210,4 @@ def test_what_is_refused():
     tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), diffrax.ForwardMode()).check(forward_mode=True)
     with pytest.raises(ValueError, match="needs the denoiser's schedule"):
         tfg.TruncatedSolve()(lambda x, t: tfg.Denoised(x, x), jnp.zeros(1), FLOW.level(0.5))
-    assert ode_diffrax.calls(diffrax.Dopri8(), 4) == (13, 1)
+    assert ode.cost(diffrax.Dopri8(), None, 4)[0].forwards == 4 * 13 + 1

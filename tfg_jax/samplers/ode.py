@@ -15,6 +15,7 @@ from tfg_jax.checks import check_number, check_steps, safe_sqrt
 from tfg_jax.denoiser import Denoised
 from tfg_jax.guidance.base import Next
 from tfg_jax.noise import StepNoise
+from tfg_jax.ode import HEUN
 from tfg_jax.result import Cost
 from tfg_jax.samplers.rules import SingleEvaluation, Step, guided_shift, straight
 from tfg_jax.schedules import Level, Schedule
@@ -88,7 +89,7 @@ class Euler(SingleEvaluation):
 
 @struct.dataclass
 class Heun(Euler):
-    """Second order: the mean of the gradients at both ends; the last step, to sigma = 0, is Euler's, and so is one from
+    """Second order: the mean of the velocities at both ends; Euler's on the last step, to sigma = 0, and on one from
     alpha = 0.
 
     Guidance acts at the first evaluation. Cost a step: 2 forwards (1 on the last).
@@ -105,9 +106,11 @@ class Heun(Euler):
         predicted = straight(step.plain, next)
 
         def corrected() -> Array:
-            eps = step.denoise(predicted, next.t).eps
-            step_tau = next.sigma / next.alpha - now.sigma / jnp.where(now.alpha > 0, now.alpha, 1.0)
-            return predicted + next.alpha * step_tau * 0.5 * (eps - step.plain.eps)
+            """A Runge-Kutta step in the frame that moves along with the first evaluation, where nothing large cancels
+            at small alpha: in units of the next level, dy / d(next.alpha tau) = eps - first."""
+            length = next.alpha * (next.sigma / next.alpha - now.sigma / jnp.where(now.alpha > 0, now.alpha, 1.0))
+            relative = lambda y, _: step.denoise(y, next.t).eps - step.plain.eps  # noqa: E731
+            return HEUN.step(predicted, jnp.zeros_like(predicted), relative, length)
 
         more = (next.sigma > 0) & (now.alpha > 0)
         x = jax.lax.cond(more, corrected, lambda: predicted)
