@@ -52,7 +52,7 @@ def formats() -> dict[str, Format]:
     from tfg_jax.cli.options import _read as _read_options
     from tfg_jax.config import from_json
     from tfg_jax.files import read_json
-    from tfg_jax.shards import read_folder
+    from tfg_jax.runs.store import read_folder
     from tfg_jax.training import checkpoint
     from tfg_jax.weights import store
     from tfg_jax.weights.manifest import load_manifest
@@ -168,7 +168,7 @@ def _hostile(value: Any, rng: random.Random) -> Any:
 
 def _samples(damaged: str) -> Callable[[Path], Path]:
     def write(home: Path) -> Path:
-        from tfg_jax.shards import open_folder
+        from tfg_jax.runs.store import open_folder
 
         with open_folder(home, {"seed": 0}, 3, 2) as folder:
             for indices in folder.ranges():

@@ -23,7 +23,7 @@ from tfg_jax.cli.setup import sample_config
 from tfg_jax.data import fashion_mnist
 from tfg_jax.host import keep_freed_memory
 from tfg_jax.runs.page import write_details
-from tfg_jax.shards import open_folder
+from tfg_jax.runs.store import open_folder
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 from tfg_jax.weights.manifest import load_manifest
 

@@ -1,7 +1,7 @@
 """Write the results pages, docs/results/*.md, from the tables that the studies stored in docs/results/details/*.json.
 
-    python scripts/write_pages.py                  # all of them; nothing is sampled
-    python scripts/write_pages.py horizon speed
+python scripts/write_pages.py                  # all of them; nothing is sampled
+python scripts/write_pages.py horizon speed
 """
 
 import dataclasses

@@ -11,7 +11,7 @@ from scripts import fuzz
 from tfg_jax import DDIM, from_json
 from tfg_jax.cli.main import main
 from tfg_jax.readers import MAX_RATIO, load_json, load_npz
-from tfg_jax.shards import open_folder, read_folder
+from tfg_jax.runs.store import open_folder, read_folder
 
 
 def test_mutated_files_are_read_or_refused():

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 import pytest
 
-from tfg_jax import shards
 from tfg_jax.result import Cost, Samples, Status
-from tfg_jax.shards import MANIFEST, config_hash, open_folder, read_folder, sample_arrays, samples_from, versions
+from tfg_jax.runs import store as shards
+from tfg_jax.runs.store import MANIFEST, config_hash, open_folder, read_folder, sample_arrays, samples_from, versions
 
 CONFIG = {"seed": 3, "guidance": {"rho": 1.0, "mu": None}, "steps": [2, 3]}
 TOTAL, SIZE = 10, 4

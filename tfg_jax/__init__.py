@@ -73,7 +73,7 @@ _HOMES = {
     "best": ("best_of_n",),
     "config": ("from_json", "to_json"),
     "weights.released": ("load",),
-    "shards": ("read_folder",),
+    "runs.store": ("read_folder",),
 }
 _ROOMS = "analytic data metrics models objectives ode operators optimize report struct tasks training weights".split()
 _MODULES = {**{name: name for name in _ROOMS}, "special_cases": "guidance.special_cases"}
@@ -147,6 +147,7 @@ if TYPE_CHECKING:
     from tfg_jax.result import Cost as Cost
     from tfg_jax.result import Samples as Samples
     from tfg_jax.result import Status as Status
+    from tfg_jax.runs.store import read_folder as read_folder
     from tfg_jax.sample import sample as sample
     from tfg_jax.sample import sampling_times as sampling_times
     from tfg_jax.sample import upper_cost as upper_cost
@@ -168,7 +169,6 @@ if TYPE_CHECKING:
     from tfg_jax.schedules import VPTruncatedCosine as VPTruncatedCosine
     from tfg_jax.schedules import cosine_table as cosine_table
     from tfg_jax.schedules import from_alphas_cumprod as from_alphas_cumprod
-    from tfg_jax.shards import read_folder as read_folder
     from tfg_jax.timesteps import CosineLogSNR as CosineLogSNR
     from tfg_jax.timesteps import Explicit as Explicit
     from tfg_jax.timesteps import Karras as Karras

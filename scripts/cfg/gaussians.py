@@ -15,7 +15,7 @@ import tfg_jax as tfg
 from cfg.common import Run, Store, V
 from tfg_jax import report
 from tfg_jax.config import to_plain
-from tfg_jax.shards import config_hash
+from tfg_jax.runs.store import config_hash
 from tfg_jax.tasks import guided_distributions, tilted
 
 TOY = {

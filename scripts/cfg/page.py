@@ -13,7 +13,7 @@ from cfg.study import REAL
 from tfg_jax import report
 from tfg_jax.metrics import METRICS, titled
 from tfg_jax.runs.page import write_details
-from tfg_jax.shards import read_folder
+from tfg_jax.runs.store import read_folder
 
 TITLES = {
     "trade-off": "The weight: quality against variety",

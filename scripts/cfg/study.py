@@ -20,7 +20,7 @@ from tfg_jax.cli.methods import Method
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug
 from tfg_jax.metrics import label_metrics
-from tfg_jax.shards import config_hash, open_folder
+from tfg_jax.runs.store import config_hash, open_folder
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 
 REAL = "real test images"

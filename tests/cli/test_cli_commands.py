@@ -25,7 +25,7 @@ from tfg_jax.cli.methods import SETTINGS, MethodName, build
 from tfg_jax.config import CLASSES
 from tfg_jax.data.fashion_mnist import _FILES
 from tfg_jax.endtoend.run import memory_of
-from tfg_jax.shards import SampleFolder
+from tfg_jax.runs.store import SampleFolder
 from tfg_jax.tasks.presets import INVERSE_PRESETS, LABEL_PRESETS
 from tfg_jax.weights.manifest import load_manifest
 
@@ -177,7 +177,7 @@ def test_compare_stops_between_methods(tiny, tmp_path, monkeypatch, capsys):
 
 def test_methods_share_their_seeds(compared, finished):
     """Unguided and guided samples of one index start from the same noise: mpgd without strength would be none."""
-    from tfg_jax.shards import read_folder
+    from tfg_jax.runs.store import read_folder
 
     none, mpgd = (read_folder(compared / name).read_all() for name in ("none", "mpgd"))
     assert not np.array_equal(none["x"], mpgd["x"])

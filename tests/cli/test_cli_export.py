@@ -12,7 +12,7 @@ from PIL import Image
 
 import tfg_jax as tfg
 from tfg_jax.cli.main import main
-from tfg_jax.shards import SampleFolder, open_folder
+from tfg_jax.runs.store import SampleFolder, open_folder
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tfg_jax.cli.main import main
-from tfg_jax.shards import SampleFolder, read_folder
+from tfg_jax.runs.store import SampleFolder, read_folder
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from tfg_jax.cli import runs
 from tfg_jax.cli.main import main
 from tfg_jax.cli.methods import MethodName
-from tfg_jax.shards import SampleFolder, read_folder
+from tfg_jax.runs.store import SampleFolder, read_folder
 
 
 def shards(folder: Path) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from tfg_jax.cli.main import main
 from tfg_jax.cli.methods import RestorationName
 from tfg_jax.cli.solve import ProblemName
 from tfg_jax.result import Samples, Status
-from tfg_jax.shards import SampleFolder, read_folder
+from tfg_jax.runs.store import SampleFolder, read_folder
 from tfg_jax.tasks import PROBLEMS, inverse, methods
 
 

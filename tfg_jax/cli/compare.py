@@ -55,7 +55,7 @@ def run(options: Options) -> int:
     methods = {name: build(name, {}) for name in options.methods}
 
     from tfg_jax.cli import runs, scoring, setup
-    from tfg_jax.shards import MANIFEST
+    from tfg_jax.runs.store import MANIFEST
 
     task = setup.load_task(options, list(methods.values()))
     targets = setup.targets_of(options, task.class_names)
@@ -72,7 +72,7 @@ def run(options: Options) -> int:
 def _compare(options: Options, task: LabelTask, methods: Mapping[str, Method], targets: np.ndarray) -> int:
     from tfg_jax.cli import runs, scoring, setup
     from tfg_jax.result import finished
-    from tfg_jax.shards import open_folder
+    from tfg_jax.runs.store import open_folder
 
     notes = setup.dependence_notes(task.guide, task.judge.evaluator)
     for note in notes:

@@ -70,7 +70,7 @@ def run(options: Options) -> int:
 
 def _read_folder(path: Path) -> tuple[dict[str, np.ndarray], float, dict[str, Any]]:
     from tfg_jax.cli.runs import read_seconds
-    from tfg_jax.shards import MANIFEST, read_folder
+    from tfg_jax.runs.store import MANIFEST, read_folder
 
     if not path.exists():
         raise FileNotFoundError(f"source={path} does not exist; give a folder of `tfg-jax sample` or an .npz file")

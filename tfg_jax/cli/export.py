@@ -17,7 +17,7 @@ from tfg_jax.cli.main import OK
 if TYPE_CHECKING:
     import numpy as np
 
-    from tfg_jax.shards import SampleFolder
+    from tfg_jax.runs.store import SampleFolder
 
 TABLE = "samples.csv"
 OWN_NAME = re.compile(r"\d{6,}\.png(\.tmp)?|samples\.csv(\.tmp)?")
@@ -44,7 +44,7 @@ class Options:
 def run(options: Options) -> int:
     """Check, then write."""
     from tfg_jax.report import counted
-    from tfg_jax.shards import read_folder
+    from tfg_jax.runs.store import read_folder
 
     folder = read_folder(options.source)
     if missing := folder.missing():

@@ -27,7 +27,7 @@ class Options:
 def run(options: Options) -> int:
     """Read and print."""
     from tfg_jax.report.files import to_json, write_json
-    from tfg_jax.shards import MANIFEST
+    from tfg_jax.runs.store import MANIFEST
 
     table = None
     if options.source is None:
@@ -71,7 +71,7 @@ def _table(found: dict[str, Any]) -> str:
 
 
 def _folder(path: Path) -> dict[str, Any]:
-    from tfg_jax.shards import read_folder
+    from tfg_jax.runs.store import read_folder
 
     folder = read_folder(path)
     states = list(folder.verify().values())

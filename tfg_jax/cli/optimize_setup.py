@@ -21,9 +21,9 @@ from tfg_jax.objectives.classifier import Classifier
 from tfg_jax.objectives.linear import linear
 from tfg_jax.optimize import FineTune
 from tfg_jax.report import text_table
+from tfg_jax.runs.store import fingerprint
 from tfg_jax.sample import sample, upper_cost
 from tfg_jax.samplers.rules import DDIM
-from tfg_jax.shards import fingerprint
 from tfg_jax.tasks.rewards import brightness, class_log_odds
 from tfg_jax.tasks.scoring import check_reads, load_as
 

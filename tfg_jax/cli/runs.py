@@ -18,7 +18,7 @@ from tfg_jax.endtoend.run import memory_of
 from tfg_jax.files import read_json, write_atomically
 from tfg_jax.report.table import counted, text_table
 from tfg_jax.result import finished
-from tfg_jax.shards import SampleFolder, sample_arrays
+from tfg_jax.runs.store import SampleFolder, sample_arrays
 from tfg_jax.signals import stop_on_signals
 from tfg_jax.tasks.chunks import Task, run_chunked
 

@@ -40,7 +40,7 @@ def run(options: Options) -> int:
     check_acting(options.method, options.window)
 
     from tfg_jax.cli import runs, scoring, setup
-    from tfg_jax.shards import open_folder
+    from tfg_jax.runs.store import open_folder
 
     task = setup.load_task(options, [method])
     task = dataclasses.replace(task, lookahead=lookahead, window=options.window)

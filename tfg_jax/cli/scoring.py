@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tfg_jax.locks import LOCK, FolderLock, lock
+from tfg_jax.locks import FolderLock
+from tfg_jax.metrics import LabelRun
 from tfg_jax.metrics.titles import LABEL, titled
-from tfg_jax.readers import load_json
-from tfg_jax.report import LabelRun, label_guidance_report, text_table, with_failed
+from tfg_jax.report import label_guidance_report, text_table, with_failed
 from tfg_jax.report.files import write_json
-from tfg_jax.shards import versions
+from tfg_jax.runs.claim import RESULTS, claim
+from tfg_jax.runs.store import versions
 from tfg_jax.tasks.scoring import Judge
 
 
@@ -86,29 +86,6 @@ def claimed_output(
     Raises ValueError if it holds the results of other options and is not to be overwritten, if another process writes
     there, or if it cannot be written.
     """
-    try:
-        held = lock(out)
-    except OSError as error:
-        raise ValueError(f"out={out} is no writable folder ({error.strerror}); choose another") from None
+    held, _ = claim(out, options, RESULTS, overwrite=overwrite, free=free)
     with held:
-        _check_claim(out, options, overwrite, free)
         yield held
-
-
-def _check_claim(out: Path, options: Mapping[str, Any], overwrite: bool, free: Sequence[str]) -> None:
-    try:
-        names = sorted(entry.name for entry in out.iterdir() if not entry.name.startswith(LOCK))
-        known = load_json("config", out / "config.json")["options"] if "config.json" in names else None
-    except OSError as error:
-        raise ValueError(f"out={out} is no writable folder ({error.strerror}); choose another") from None
-    except (ValueError, KeyError, TypeError):
-        known = {}
-    given = json.loads(json.dumps(options))
-    fixed = [
-        {key: value for key, value in each.items() if key not in free} if isinstance(each, dict) else each
-        for each in (known, given)
-    ]
-    if overwrite or fixed[0] == fixed[1]:
-        return
-    if names:
-        raise ValueError(f"out={out} holds other results ({', '.join(names[:3])}); choose another or pass --overwrite")

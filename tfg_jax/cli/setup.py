@@ -15,7 +15,7 @@ from tfg_jax.config import to_plain
 from tfg_jax.guidance.classifier import ClassifierGuidance
 from tfg_jax.guidance.classifier_free.autoguidance import Autoguidance
 from tfg_jax.metrics import check_independent
-from tfg_jax.shards import fingerprint
+from tfg_jax.runs.store import fingerprint
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 
 NOISY_GUIDE = "fashion-mnist-noisy"

@@ -143,7 +143,7 @@ def run(options: Options) -> int:
 
     from tfg_jax.cli import runs, scoring
     from tfg_jax.config import to_plain
-    from tfg_jax.shards import open_folder
+    from tfg_jax.runs.store import open_folder
 
     setting = _setting(options, lookahead)
     task = setting.task
@@ -190,8 +190,8 @@ def _setting(options: Options, lookahead: Any) -> Setting:
     from tfg_jax.denoiser import Denoiser
     from tfg_jax.lookahead import Clip
     from tfg_jax.operators.noise import check_counts_photons
+    from tfg_jax.runs.store import fingerprint
     from tfg_jax.samplers.rules import DDIM
-    from tfg_jax.shards import fingerprint
     from tfg_jax.tasks.inverse import InverseTask, measure_images, poisson_noise_std, problem_operator
     from tfg_jax.tasks.scoring import load_as
 
@@ -315,7 +315,7 @@ def _scored(
 
     from tfg_jax import metrics
     from tfg_jax.report import InverseRun
-    from tfg_jax.report.inverse_report import as_picture
+    from tfg_jax.report.inverse import as_picture
 
     task, x, truth = setting.task, arrays["x"], setting.truth
     finite = np.asarray(np.isfinite(x)).all(axis=(1, 2, 3), keepdims=True)

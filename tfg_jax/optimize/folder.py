@@ -19,7 +19,7 @@ from tfg_jax.locks import FolderLock
 from tfg_jax.noise import root_key
 from tfg_jax.optimize.finetune import FineTune, params_of, with_params
 from tfg_jax.optimize.rounds import Batch
-from tfg_jax.shards import fingerprint
+from tfg_jax.runs.store import fingerprint
 from tfg_jax.training import checkpoint
 
 claim = checkpoint.claim

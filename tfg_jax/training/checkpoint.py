@@ -1,6 +1,5 @@
 """Atomic, resumable training state: one Orbax directory per saved step, `config.json` beside them."""
 
-import json
 import os
 import re
 import shutil
@@ -12,11 +11,15 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from tfg_jax.files import write_atomically
-from tfg_jax.locks import FolderLock, lock
-from tfg_jax.readers import load_json
+from tfg_jax.locks import FolderLock
+from tfg_jax.runs.claim import Kind
+from tfg_jax.runs.claim import claim as claim_folder
 
 _STEP = re.compile(r"step_(\d{9})")
+STATE = Kind(
+    own=re.compile(r"step_\d{9}|log\.jsonl"), leftover=re.compile(r"step_.*tmp.*|.*\.tmp"), alone=False,
+    noun="training state", fix="use --overwrite",
+)  # fmt: skip
 
 
 @contextmanager
@@ -28,41 +31,9 @@ def claim(folder: Path, config: dict[str, Any], *, overwrite: bool = False) -> I
 
     Raises ValueError if another process trains there, or the folder holds another or an unknown configuration.
     """
-    with lock(folder) as held:
-        for leftover in [*folder.glob("step_*tmp*"), *folder.glob("*.tmp")]:
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        if overwrite:
-            for step in saved_steps(folder):
-                _discard(folder, step)
-            for name in ("config.json", "log.jsonl"):
-                (folder / name).unlink(missing_ok=True)
-        _record(folder, json.loads(json.dumps(config)))
+    held, _ = claim_folder(folder, config, STATE, overwrite=overwrite)
+    with held:
         yield held
-
-
-def _record(folder: Path, config: dict[str, Any]) -> None:
-    record = folder / "config.json"
-    if record.exists():
-        try:
-            known = load_json("config", record)
-        except ValueError:
-            known = None
-        if not isinstance(known, dict):
-            raise ValueError(f"folder {str(folder)!r} has a damaged config.json: use --overwrite or another folder")
-        changed = sorted(name for name in {*known, *config} if known.get(name) != config.get(name))
-        if changed:
-            detail = ", ".join(
-                f"{name:.60}: {known.get(name)!r:.60} -> {config.get(name)!r:.60}" for name in changed[:5]
-            )
-            raise ValueError(
-                f"folder {str(folder)!r} holds another configuration ({detail}): "
-                "use the same one, another folder, or --overwrite to start again"
-            )
-    elif saved_steps(folder):
-        raise ValueError(f"folder {str(folder)!r} holds training state without config.json: use --overwrite")
-    else:
-        text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-        write_atomically(record, lambda file: file.write(text.encode()))
 
 
 def saved_steps(folder: Path) -> list[int]:

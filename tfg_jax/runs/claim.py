@@ -1,0 +1,138 @@
+"""The one claim on a folder of results: made if missing, held by one process, known by the configuration in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfg_jax.files import write_atomically
+from tfg_jax.locks import LOCK, FolderLock, lock
+from tfg_jax.readers import load_json
+
+NOTHING = re.compile(r"(?!)")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of folder: what it may hold and by what it is known.
+
+    Attributes:
+        own: names of its files and folders, besides the record and locks: these alone are ever deleted.
+        leftover: names of what a killed writer leaves behind.
+        record: file of its configuration.
+        recorded: whether a claim writes it; else the caller does, with more in it.
+        read: what it says; raises ValueError, KeyError or TypeError if it is damaged.
+        alone: whether files of another origin are refused.
+        noun, other, fix: words of messages.
+    """
+
+    own: re.Pattern[str] = NOTHING
+    leftover: re.Pattern[str] = NOTHING
+    record: str = "config.json"
+    recorded: bool = True
+    read: Callable[[Path], Mapping[str, Any]] = lambda file: dict(load_json("config", file))
+    alone: bool = True
+    noun: str = "results"
+    other: str = "another configuration"
+    fix: str = "pass overwrite=True"
+
+
+RESULTS = Kind(recorded=False, other="other results", read=lambda file: dict(load_json("config", file)["options"]))
+"""Results of a command, known by the options in its config.json."""
+
+
+def claim(
+    path: Path, config: Mapping[str, Any], kind: Kind, *, overwrite: bool = False, free: Iterable[str] = ()
+) -> tuple[FolderLock, Mapping[str, Any] | None]:
+    """Take a folder for one configuration; release the lock to give it back.
+
+    Args:
+        path: the folder.
+        config: JSON values that it is known by.
+        kind: what it may hold.
+        overwrite: forget the kind's own files that are there.
+        free: keys that may differ.
+    Returns:
+        The lock, and what the folder's record said; None if it was new or is overwritten.
+    Raises:
+        ValueError: it holds another configuration (the differing keys are named), a damaged record or files of another
+            origin, is written by another process, or cannot be written.
+    """
+    file = path / kind.record
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        _check_files(path, kind, overwrite)
+        held = lock(path)
+    except OSError as error:
+        raise ValueError(f"path={path} is no writable folder ({error.strerror}); choose another") from error
+    try:
+        _clear(path, kind, overwrite)
+        known = None
+        if file.exists() and not overwrite:
+            known = read_record(path, kind)
+            _check_same(path, kind, known, json.loads(json.dumps(config)), set(free))
+        elif kind.recorded:
+            text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+            write_atomically(file, lambda out: out.write(text.encode()))
+    except BaseException:
+        held.release()
+        raise
+    return held, known
+
+
+def _check_files(path: Path, kind: Kind, overwrite: bool) -> None:
+    """ValueError for files of another origin, or for files of this kind without their record."""
+    names = sorted(entry.name for entry in path.iterdir() if not re.fullmatch(rf"{LOCK}(\..+)?", entry.name))
+    names = [name for name in names if not kind.leftover.fullmatch(name)]
+    if kind.record in names or (overwrite and not kind.recorded):
+        return
+    if kind.alone and (foreign := [name for name in names if not kind.own.fullmatch(name)]):
+        raise ValueError(f"path={path} holds other files ({', '.join(foreign[:3])}); choose a new folder")
+    if not overwrite and any(kind.own.fullmatch(name) for name in names):
+        raise ValueError(f"path={path} holds {kind.noun} but no {kind.record}; {kind.fix} to begin again")
+
+
+def _clear(path: Path, kind: Kind, everything: bool) -> None:
+    """Delete what a killed writer left behind; with ``everything`` the kind's own files too. The record goes later."""
+    for entry in list(path.iterdir()):
+        if kind.leftover.fullmatch(entry.name) or (everything and kind.own.fullmatch(entry.name)):
+            if entry.is_dir():
+                # Renamed first: a half-deleted folder must not look whole.
+                shutil.rmtree(entry.replace(entry.with_suffix(".tmp")))
+            else:
+                entry.unlink()
+
+
+def read_record(path: Path, kind: Kind) -> Any:
+    """What the record of a folder says; ValueError if it is damaged."""
+    try:
+        return kind.read(path / kind.record)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(
+            f"{kind.record} of path={path} is damaged or of another format; {kind.fix} to begin again"
+        ) from None
+
+
+def _check_same(path: Path, kind: Kind, there: Mapping, wanted: Mapping, free: set[str]) -> None:
+    old, new = (_flat({key: value for key, value in each.items() if key not in free}) for each in (there, wanted))
+    differ = [
+        f"{key:.60}: {old.get(key)!s:.60} -> {new.get(key)!s:.60}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+    if differ:
+        raise ValueError(
+            f"path={path} holds {kind.other} ({'; '.join(differ[:5])}); choose another folder or {kind.fix}"
+        )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    """Nested dicts as dotted keys, every value as JSON text, so that 1 and true or a missing key and null differ."""
+    if isinstance(value, dict) and value:
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}".lstrip(".")).items()}
+    return {prefix.removeprefix("config."): json.dumps(value, sort_keys=True)}
