@@ -114,6 +114,6 @@ def _invert(model: Model, grid: Grid, per_sample: dict[str, Any], *, steps: int,
     return map_samples(one, per_sample)
 
 
-def _end_of_step(ends: tuple[ode.Point, ode.Point], share: Array, length: Array) -> ode.Point:
+def _end_of_step(ends: tuple[ode.Point, ode.Point], share: Array | float, length: Array) -> ode.Point:
     """The nodes alone, which is all that Euler and Heun steps see."""
     return jax.tree.map(lambda start, end: jnp.where(share < 1.0, start, end), *ends)

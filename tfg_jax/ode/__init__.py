@@ -39,8 +39,7 @@ from jaxtyping import Array, PyTree
 from tfg_jax.denoiser import Denoised
 from tfg_jax.ode import by_diffrax, scan
 from tfg_jax.ode.field import Field, Grid, Point, ProbabilityFlow, equal_steps, margin_of, steps_between, velocity
-from tfg_jax.ode.scan import Remat
-from tfg_jax.ode.tableau import HEUN, RK4, SOLVERS, Tableau
+from tfg_jax.ode.scan import HEUN, RK4, SOLVERS, Remat, Tableau
 from tfg_jax.result import Cost
 
 __all__ = [

@@ -56,27 +56,27 @@ class Grid:
 
     lengths: Float[Array, " n"]
     starts: PyTree
-    point: Callable[[PyTree, Array, Array], PyTree]
+    point: Callable[[PyTree, Array | float, Array], PyTree]
 
-    def points(self, shares: Array) -> PyTree:
-        """The points at ``shares`` of every step, leaves (n, *shares.shape)."""
-        return jax.vmap(self.point, (0, None, 0))(self.starts, shares, self.lengths)
+    def points(self, share: Array | float) -> PyTree:
+        """The points at shares, of any shape, of every step: leaves (n, *share.shape)."""
+        return jax.vmap(lambda start, length: self.point(start, share, length))(self.starts, self.lengths)
 
     @property
     def end(self) -> PyTree:
         """The point where the solve ends."""
         last = jax.tree.map(lambda a: a[-1], self.starts)
-        return self.point(last, jnp.ones((), self.lengths.dtype), self.lengths[-1])
+        return self.point(last, 1.0, self.lengths[-1])
 
 
 class Start(NamedTuple):
-    """A step as a grid of the flow knows it: it starts ``offset`` steps from a level, whose time, s and 1 - s these
-    are. The gap is given beside s because 1 - s would lose it near data."""
+    """A step as a grid of the flow knows it: it starts ``offset`` steps from a level (None is 0), whose time, s and
+    1 - s these are. The gap is given beside s because 1 - s would lose it near data."""
 
     t: Array
     s: Array
     gap: Array
-    offset: Array
+    offset: Array | None
 
 
 def equal_steps(schedule: Any, level: Level, span: Array, steps: int, margin: Array) -> Grid:
@@ -90,9 +90,11 @@ def equal_steps(schedule: Any, level: Level, span: Array, steps: int, margin: Ar
         margin: how close to data the network is called at most, see `margin_of`.
     """
     dtype, total = span.dtype, level.alpha + level.sigma
-    start = level.t, (level.alpha / total).astype(dtype), (level.sigma / total).astype(dtype)
-    offsets = jnp.arange(steps, dtype=dtype)
-    starts = Start(*(jnp.broadcast_to(a, (steps,)) for a in start), offsets)
+    t, s, gap = (
+        jnp.broadcast_to(a, (steps,))
+        for a in (level.t, (level.alpha / total).astype(dtype), (level.sigma / total).astype(dtype))
+    )
+    starts = Start(t, s, gap, jnp.arange(steps, dtype=dtype))
     return Grid(jnp.full((steps,), span / steps), starts, jax.tree_util.Partial(_flow_point, schedule, margin))
 
 
@@ -100,21 +102,24 @@ def steps_between(schedule: Any, levels: Level, margin: Array) -> Grid:
     """Steps between the levels of a sampler's grid, from noise to data; arguments as in `equal_steps`."""
     dtype, total = margin.dtype, levels.alpha + levels.sigma
     s, gap = (levels.alpha / total).astype(dtype), (levels.sigma / total).astype(dtype)
-    starts = Start(levels.t[:-1], s[:-1], gap[:-1], jnp.zeros_like(gap[:-1]))
+    starts = Start(levels.t[:-1], s[:-1], gap[:-1], None)
     return Grid(gap[:-1] - gap[1:], starts, jax.tree_util.Partial(_flow_point, schedule, margin))
 
 
-def _flow_point(schedule: Any, margin: Array, start: Start, share: Array, length: Array) -> Point:
+def _flow_point(schedule: Any, margin: Array, start: Start, share: Array | float, length: Array) -> Point:
     """The point at a share of a step.
 
     Points that have not moved from their level keep its time, not t through s and back; their derivative in the motion
     is kept. No point is closer to data than the margin.
     """
-    moved = (start.offset + share) * length
+    if start.offset is None and isinstance(share, float) and share == 0.0:
+        level = schedule.level(start.t)
+        return Point(level.t, (level.alpha + level.sigma).astype(length.dtype))
+    moved = (share if start.offset is None else start.offset + share) * length
     tiny, gap = jnp.finfo(moved.dtype).tiny, start.gap
     left = jnp.maximum(gap - moved, jnp.minimum(margin, gap))
     times = schedule.t_of_log_snr(2.0 * (jnp.log(jnp.maximum(start.s + moved, tiny)) - jnp.log(left)))
-    times = jnp.where(moved > 0, times, start.t + (times - jax.lax.stop_gradient(times)))
+    times = jnp.where(moved > 0, times, jax.lax.stop_gradient(start.t) + (times - jax.lax.stop_gradient(times)))
     level = schedule.level(times)
     return Point(times, (level.alpha + level.sigma).astype(moved.dtype))
 

@@ -1,23 +1,74 @@
-"""`tfg_jax.ode.solve` by one `jax.lax.scan` over the steps, for every explicit Runge-Kutta tableau."""
+"""Explicit Runge-Kutta methods, and `tfg_jax.ode.solve` by one `jax.lax.scan` over their steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from tfg_jax import loops
+from tfg_jax import loops, struct
 from tfg_jax.checks import check_choice
 from tfg_jax.denoiser import Denoised
 from tfg_jax.ode.field import Field, Grid, velocity
-from tfg_jax.ode.tableau import SOLVERS, tableau_of
 from tfg_jax.result import Cost
 
 Remat = Literal["none", "step"]
 REMATS = ("none", "step")
+SolverName = Literal["euler", "midpoint", "heun", "ralston"]
+SOLVERS = ("euler", "midpoint", "heun", "ralston")
+
+
+@struct.dataclass
+class Tableau:
+    """An explicit Runge-Kutta method.
+
+    Attributes:
+        a: rows of the stages after the first, ``((a_21,), (a_31, a_32), ...)``.
+        b: weights of all stages.
+        c: positions within the step of the stages after the first.
+    """
+
+    a: tuple[tuple[float, ...], ...] = struct.field(pytree_node=False)
+    b: tuple[float, ...] = struct.field(pytree_node=False)
+    c: tuple[float, ...] = struct.field(pytree_node=False)
+
+    @property
+    def stages(self) -> int:
+        """Velocities of one step."""
+        return len(self.b)
+
+    def step(self, y: Array, first: Array, velocity: Callable[[Array, int], Array], length: Array) -> Array:
+        """One step of ``length`` from y, where the velocity is ``first``; ``velocity(y, i)`` is that of later stage i.
+
+        Cost: stages - 1 velocities.
+        """
+        velocities = [first]
+        for i, row in enumerate(self.a):
+            velocities.append(velocity(y + length * _combined(row, velocities), i))
+        return y + length * _combined(self.b, velocities)
+
+
+def _combined(weights: Sequence[float], velocities: Sequence[Array]) -> Array:
+    """The weighted sum over the nonzero weights."""
+    terms = [w * v if w != 1.0 else v for w, v in zip(weights, velocities, strict=True) if w != 0.0]
+    return sum(terms[1:], terms[0])
+
+
+EULER = Tableau((), (1.0,), ())
+MIDPOINT = Tableau(((0.5,),), (0.0, 1.0), (0.5,))
+HEUN = Tableau(((1.0,),), (0.5, 0.5), (1.0,))
+RALSTON = Tableau(((2.0 / 3.0,),), (0.25, 0.75), (2.0 / 3.0,))
+RK4 = Tableau(((0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0), (0.5, 0.5, 1.0))
+
+
+def tableau_of(solver: SolverName | Tableau) -> Tableau:
+    """The tableau of a solver's name; a tableau is itself."""
+    if isinstance(solver, Tableau):
+        return solver
+    return {"euler": EULER, "midpoint": MIDPOINT, "heun": HEUN, "ralston": RALSTON}[solver]
 
 
 def check(method: Any, adjoint: Any, remat: Any, steps: int, *, forward_mode: bool, jumps: bool) -> None:
@@ -57,7 +108,7 @@ def solve(
     """
     tableau, dtype = tableau_of(method), y.dtype
     # With its first output known, a step ends with the first stage of the next one; else it begins with its own.
-    nodes = grid.points(jnp.asarray(0.0 if first is None else 1.0, dtype))
+    nodes = grid.points(0.0 if first is None else 1.0)
     own = () if inputs is None else (inputs,)
     steps = grid.lengths.astype(dtype), grid.points(jnp.asarray(tableau.c, dtype)), nodes, own
 
@@ -83,4 +134,4 @@ def solve(
         return loops.scan(body, carry, steps)[0]
     if grid.lengths.shape[0] > 1:
         carry = loops.scan(body, carry, jax.tree.map(lambda a: a[:-1], steps))[0]
-    return forward(*carry, jax.tree.map(lambda a: a[-1], steps)), None
+    return forward(carry[0], carry[1], jax.tree.map(lambda a: a[-1], steps)), None
