@@ -23,7 +23,7 @@ alone: at a fixed point of the flow it steps over everything the gradient depend
 | gradient keeps             | all, or a state a step ("step")      | a state a checkpoint, or none (Backsolve)        |
 | calls again for a gradient | none, or all once                    | all once; Direct none up to 16 steps             |
 | inputs that differ by step | yes                                  | yes, no stage is then reused; not by Backsolve   |
-| derivatives                | reverse, forward, of everything      | reverse; forward by ForwardMode                  |
+| derivatives                | reverse and forward                  | reverse; forward by ForwardMode or Direct        |
 | `jax.shard_map`            | yes                                  | no                                               |
 
 At few steps the scan is the faster one; diffrax is for reference solutions, high order and bounded memory.

@@ -17,8 +17,6 @@ from tfg_jax.result import Cost
 
 Remat = Literal["none", "step"]
 REMATS = ("none", "step")
-SolverName = Literal["euler", "midpoint", "heun", "ralston"]
-SOLVERS = ("euler", "midpoint", "heun", "ralston")
 
 
 @struct.dataclass
@@ -62,13 +60,13 @@ MIDPOINT = Tableau(((0.5,),), (0.0, 1.0), (0.5,))
 HEUN = Tableau(((1.0,),), (0.5, 0.5), (1.0,))
 RALSTON = Tableau(((2.0 / 3.0,),), (0.25, 0.75), (2.0 / 3.0,))
 RK4 = Tableau(((0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0), (0.5, 0.5, 1.0))
+NAMED = {"euler": EULER, "midpoint": MIDPOINT, "heun": HEUN, "ralston": RALSTON}
+SOLVERS = tuple(NAMED)
 
 
-def tableau_of(solver: SolverName | Tableau) -> Tableau:
-    """The tableau of a solver's name; a tableau is itself."""
-    if isinstance(solver, Tableau):
-        return solver
-    return {"euler": EULER, "midpoint": MIDPOINT, "heun": HEUN, "ralston": RALSTON}[solver]
+def tableau_of(method: str | Tableau) -> Tableau:
+    """The tableau of a name; a tableau is itself."""
+    return NAMED[method] if isinstance(method, str) else method
 
 
 def check(method: Any, adjoint: Any, remat: Any, steps: int, *, forward_mode: bool, jumps: bool) -> None:

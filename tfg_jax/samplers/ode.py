@@ -98,13 +98,13 @@ class Heun(Euler):
     def advance(self, step: Step, edited: Denoised) -> Next:
         """One step to ``step.next``."""
         now, next = step.now, step.next
-        predicted = straight(step.plain, next)
+        predicted = straight(step.denoised, next)
 
         def corrected() -> Array:
             """A Runge-Kutta step in the frame that moves along with the first evaluation, where nothing large cancels
             at small alpha: in units of the next level, dy / d(next.alpha tau) = eps - first."""
             length = next.alpha * (next.sigma / next.alpha - now.sigma / jnp.where(now.alpha > 0, now.alpha, 1.0))
-            relative = lambda y, _: step.denoise(y, next.t).eps - step.plain.eps  # noqa: E731
+            relative = lambda y, _: step.denoise(y, next.t).eps - step.denoised.eps  # noqa: E731
             return HEUN.step(predicted, jnp.zeros_like(predicted), relative, length)
 
         more = (next.sigma > 0) & (now.alpha > 0)
