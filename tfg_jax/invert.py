@@ -16,14 +16,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import arguments, ode
-from tfg_jax.batch import in_chunks, map_samples
+from tfg_jax.batch import Batching, map_samples
 from tfg_jax.checks import check_choice, check_steps
-from tfg_jax.denoiser import Denoised, Model
+from tfg_jax.denoiser import Model
 from tfg_jax.kinds import check_leaves, public
+from tfg_jax.lookahead import Conditioned
 from tfg_jax.numbers import one_form
 from tfg_jax.ode import scan
-from tfg_jax.per_sample import split_per_sample, with_own
-from tfg_jax.result import OK, Cost, Samples, Status, judged
+from tfg_jax.problem import Problem
+from tfg_jax.result import Cost, Samples, Status, status_code
 from tfg_jax.timesteps import Grid, Uniform
 
 FIRST_SHARE = 1e-2
@@ -60,26 +61,25 @@ def invert(
     Raises:
         ValueError: samples of another shape than the model's, bad counts or order.
     """
-    n = x.shape[0] if getattr(x, "ndim", 0) else 0
-    arguments.check_samples("x", x, (n, *model.shape))
-    arguments.check_cond(model, cond, n)
-    arguments.check_model(model, None, None, cond, n)
+    problem, batching = Problem(model, cond), Batching(len(x) if getattr(x, "ndim", 0) else 0, chunk=chunk)
+    arguments.check_samples("x", x, (batching.num_samples, *model.shape))
+    batching.check()
+    problem.check_flow("inversion")
+    problem.check(batching.num_samples)
     if jax.eval_shape(model.begin, jax.ShapeDtypeStruct(x.shape[1:], x.dtype)) is not None:
         raise ValueError(f"model={type(model).__name__} has memory, so it has no flow to invert; drop its memory")
-    arguments.check_counts(n, chunk, 0)
     check_steps(steps)
     arguments.check_signal(model, None, *arguments.check_grid(grid, model.schedule, steps))
     check_choice("order", order, (1, 2))  # type: ignore[arg-type]
-    check_leaves(model=model, cond=cond, grid=grid)
-    bare, own = split_per_sample(one_form(model, x.dtype))
-    per_sample = {"x": x, "cond": cond, "model": own}
-    return in_chunks(
-        partial(_invert, steps=steps, order=order), (bare, one_form(grid or Uniform(), x.dtype)), per_sample, chunk
-    )
+    check_leaves(grid=grid)
+    shared, data = problem.split(x.dtype)
+    program = partial(_invert, steps=steps, order=order)
+    return batching.run(program, (shared, one_form(grid or Uniform(), x.dtype)), {**data, "x": x})
 
 
 @partial(jax.jit, static_argnames=("steps", "order"))
-def _invert(model: Model, grid: Grid, per_sample: dict[str, Any], *, steps: int, order: int) -> Samples:
+def _invert(problem: Problem, grid: Grid, per_sample: dict[str, Any], *, steps: int, order: int) -> Samples:
+    model = problem.model
     times = grid(model.schedule, steps)[::-1]
     levels = model.schedule.level(times)
     sums, scales = levels.alpha + levels.sigma, jnp.hypot(levels.s, 1.0 - levels.s)  # scale / (alpha + sigma)
@@ -94,21 +94,18 @@ def _invert(model: Model, grid: Grid, per_sample: dict[str, Any], *, steps: int,
     )
 
     def one(data: dict) -> Samples:
-        denoise = with_own(model, data["model"])
-
-        def field(xbar: Array, point: ode.Point) -> Denoised:
-            return denoise(point.scale * xbar, point.t, data["cond"])
+        own = problem.of_sample(data)
+        flow = ode.ProbabilityFlow(Conditioned(own.model, own.cond))
 
         def accept(before: Array, after: Array, state: tuple[Status, Array]) -> tuple[Array, tuple[Status, Array]]:
             status, index = state
-            status = status.after(judged(after, scales[index + 1]), index)
+            status = status.after(status_code(after, scales[index + 1]), index)
             return jnp.where(status.ok, after, before), (status, index + 1)
 
-        zero = jnp.asarray(0, jnp.int32)
-        state = Status(jnp.asarray(OK, jnp.int32), zero - 1), zero
+        state = Status.begun(), jnp.asarray(0, jnp.int32)
         first = data["x"] / sums[0].astype(data["x"].dtype)
         method = "euler" if order == 1 else "heun"
-        xbar, (status, _) = scan.solve(field, first, path, method, "none", accept=accept, state=state)
+        xbar, (status, _) = scan.solve(flow, first, path, method, "none", accept=accept, state=state)
         return Samples(sums[-1].astype(xbar.dtype) * xbar, status, Cost(forwards=jnp.sum(calls)).as_arrays(), {})
 
     return map_samples(one, per_sample)
