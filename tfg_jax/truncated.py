@@ -16,7 +16,7 @@ from tfg_jax.checks import MAX_STEPS, check_numbers, is_concrete
 from tfg_jax.declare import Declared, child, choice, count, number, static
 from tfg_jax.denoiser import Denoised
 from tfg_jax.lookahead import Estimate, Evaluation, Tweedie
-from tfg_jax.ode import Remat
+from tfg_jax.ode.scan import Remat
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level
 

@@ -14,7 +14,7 @@ from tfg_jax.checks import MAX_STEPS
 from tfg_jax.declare import child, choice, count, number, static
 from tfg_jax.endtoend.source import ITERATIONS, LINE_SEARCH, OPTIMIZER, RATE, TOLERANCE, EndToEnd
 from tfg_jax.lookahead import Conditioned
-from tfg_jax.ode import Remat
+from tfg_jax.ode.scan import Remat
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level
 

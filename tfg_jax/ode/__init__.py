@@ -39,11 +39,11 @@ from jaxtyping import Array, PyTree
 from tfg_jax.denoiser import Denoised
 from tfg_jax.ode import by_diffrax, scan
 from tfg_jax.ode.field import Field, Grid, Point, ProbabilityFlow, equal_steps, margin_of, steps_between, velocity
-from tfg_jax.ode.scan import HEUN, RK4, SOLVERS, Remat, Tableau
+from tfg_jax.ode.scan import HEUN, RK4, SOLVERS, Tableau
 from tfg_jax.result import Cost
 
 __all__ = [
-    "HEUN", "RK4", "SOLVERS", "Field", "Grid", "Point", "ProbabilityFlow", "Remat", "Tableau", "by_scan", "check",
+    "HEUN", "RK4", "SOLVERS", "Grid", "Point", "ProbabilityFlow", "Tableau", "by_scan", "check",
     "cost", "equal_steps", "margin_of", "solve", "steps_between", "velocity",
 ]  # fmt: skip
 
