@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A room is a file or folder of tfg_jax. A core room imports only rooms to the left of it.
 CORE: tuple[str, ...] = tuple(
     "lazy struct checks networks modules per_sample kinds files readers locks signals host loops hoist noise result "
-    "declare schedules timesteps class_table domains denoiser constructors numbers lookahead ode ode_diffrax truncated "
+    "declare schedules timesteps class_table domains denoiser constructors numbers lookahead ode truncated "
     "analytic operators objectives guidance samplers arguments problem trajectory batch sample best invert diagnose "
     "endtoend config tables distributed runs/store shards".split()
 )
