@@ -87,9 +87,7 @@ class Problem:
             raise ValueError("target has no effect without an objective; pass objective= or drop target")
         if self.objective is not None:
             if clean and self.objective.noisy:
-                raise ValueError(
-                    "objective must be one of clean samples, e.g. class_log_prob; this one sees noisy ones"
-                )
+                raise ValueError("objective is one of noisy samples; give one of clean samples, e.g. class_log_prob")
             self.objective.check(self.target, num_samples, self.model.shape)
             check_scalar(self.objective, self.target, self.model.shape)
         check_leaves(model=self.model, objective=self.objective, cond=self.cond, target=self.target)
