@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from tfg_jax.signals import RESUMABLE, leave_on_signals, raise_on_signals
+from tfg_jax.signals import RESUMABLE, Interrupted, leave_on_signals, raise_on_signals
 
 OK, SCORING_FAILED, USAGE, FAILED_SAMPLES = 0, 1, 2, 3
 READER_GONE = 141  # what a shell reports of a program that SIGPIPE ended
@@ -25,10 +25,6 @@ COMMANDS = {
     "inspect": "what weights or a sample folder hold",
     "cite": "BibTeX of what a configuration uses",
 }
-
-
-class Interrupted(Exception):
-    """A run stopped before its end; what is finished is on disk, and the same command goes on."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,7 +79,7 @@ def _run(name: str, arguments: list[str]) -> int:
     try:
         with raise_on_signals(), warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(f"tfg-jax {name}: note: {message}", file=sys.stderr)
-            return command.run(parse(command.Options, f"tfg-jax {name}", arguments))
+            return command.run(parse(command, f"tfg-jax {name}", arguments))
     except SystemExit as stop:  # tyro has printed its help or its complaint; a training loop its last line
         return stop.code if isinstance(stop.code, int) else OK if stop.code is None else USAGE
     except Interrupted as stop:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfg_jax.cli import runs
-from tfg_jax.cli.methods import Method
 from tfg_jax.cli.options import SizeOptions
 from tfg_jax.files import read_json, slug
 from tfg_jax.locks import lock
 from tfg_jax.report.files import write_json
-from tfg_jax.runs.store import fingerprint, open_folder
+from tfg_jax.runs.run import Run, seconds_of
+from tfg_jax.runs.store import fingerprint
 from tfg_jax.tasks.horizon_images import NOISE_STD, REPORT, TRIAL, Networks, row_task, score
 from tfg_jax.tasks.horizon_rows import LABEL, Row, image_rows
 from tfg_jax.tasks.inverse import PROBLEMS
@@ -166,11 +165,9 @@ def _samples(
     kind = "trial" if seed == TRIAL else "report"
     home = home / re.sub(r"[^\w.]+", "-", f"{kind} {setting(method)}").strip("-")
     name = f"{cell.problem} {cell.budget} {cell.name}, {home.name}"
-    with open_folder(home, own, n, min(cell.chunk, n)) as folder:
-        task = row_task(problem, cell.row)
-        runs.fill(folder, task, Method(method, cell.row.conditional), problem.targets, name)
-        arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
-    return {**score(networks, problem, arrays), "seconds": seconds}
+    task = row_task(problem, cell.row)
+    run = Run(task, method, n, seed, min(cell.chunk, n), cell.row.conditional, name, own)
+    return {**score(networks, problem, run.samples(home)), "seconds": seconds_of(home)}
 
 
 def setting(method: Any) -> str:

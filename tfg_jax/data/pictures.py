@@ -88,7 +88,7 @@ def _is_deep(opened: Any) -> bool:
 def _shallow(opened: Any, channels: int) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    from tfg_jax.data.fashion_mnist import to_float
+    from tfg_jax.data.pixels import to_float
 
     frame: Any = ImageOps.exif_transpose(opened)
     if frame.has_transparency_data:
