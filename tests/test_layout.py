@@ -23,7 +23,7 @@ SIDE: tuple[str, ...] = tuple("models weights data training".split())
 TOP: tuple[str, ...] = tuple("optimize metrics tasks runs search report cli".split())
 
 # Slow to import, and needed by few: loaded inside the functions that use them.
-LAZY = {"diffrax", "equinox", "matplotlib", "orbax"}
+LAZY = {"diffrax", "equinox", "jinja2", "matplotlib", "orbax"}
 MODULE_SCOPE = (ast.Module, ast.If, ast.Try, ast.With, ast.ClassDef)
 BANNED = ["pickle.load", "allow_pickle=True", "weights_only=False", "yaml.load(", "TODO", "FIXME"]
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|farm|tmp|root|home|Users)/")

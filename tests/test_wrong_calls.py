@@ -115,6 +115,7 @@ OWN: dict[str, dict[str, Any]] = {
     "metrics.lpips": {"weights": [np.ones(1)]},
     "metrics.unlike_real": {"distance": np.ones(4), "real": np.ones(3)},
     "report.bar_chart": {"values": {"a": 1.0}},
+    "report.save_chart": {"chart": None},
     "report.markdown_table": {"rows": [{"a": 1}]},
     "report.text_table": {"rows": [{"a": 1}]},
     "report.inverse_report": {"run": object.__new__(InverseRun)},

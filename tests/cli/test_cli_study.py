@@ -10,7 +10,7 @@ import pytest
 from tfg_jax.cli import study_images
 from tfg_jax.cli.main import main
 from tfg_jax.cli.options import SizeOptions
-from tfg_jax.report.horizon_report import write_page
+from tfg_jax.report.horizon import write_page
 from tfg_jax.runs import run as runs
 from tfg_jax.runs.store import SampleFolder
 

@@ -15,21 +15,17 @@ import numpy as np
 from tfg_jax.cli.main import FAILED_SAMPLES, OK, SCORING_FAILED
 from tfg_jax.cli.options import as_json
 from tfg_jax.metrics import InverseRun, LabelRun
-from tfg_jax.metrics.titles import INVERSE, titled
-from tfg_jax.report import counted, inverse_report, label_guidance_report, text_table, with_failed
-from tfg_jax.report.files import write_json
-from tfg_jax.report.task_report import task_report, titled_or_named
+from tfg_jax.metrics.titles import INVERSE, LABEL, titled
+from tfg_jax.report import counted, text_table, with_failed
+from tfg_jax.report.files import write_bytes, write_json
+from tfg_jax.report.inverse import restoration_report
+from tfg_jax.report.label import label_report
+from tfg_jax.report.task import named_estimates, samples_table, task_report
 from tfg_jax.result import finished
 from tfg_jax.runs.claim import RESULTS, claim
 from tfg_jax.runs.run import Run, seconds_of
 from tfg_jax.runs.store import versions
 from tfg_jax.tasks.base import Evaluation
-
-SHOWN = (
-    "evaluator_accuracy", "evaluator_target_probability", "unlike_real", "guide_accuracy", "frechet_distance",
-    "high_frequency_ratio",
-)  # fmt: skip
-"""Metrics of the terminal's table."""
 
 
 def drive(command: str, options: Any, run: Run, title: str, again: str) -> int:
@@ -70,35 +66,33 @@ def describe(runs: Sequence[Run]) -> str:
 def write_report(
     out: Path, scored: Evaluation, title: str, arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]
 ) -> str:
-    """metrics.json, grid.png and report.html in `out`; returns what to say of them on the terminal."""
-    run = scored.run
+    """metrics.json, report.html and what else shows the samples in `out`; returns what to say of them on the terminal.
+
+    A numbers' page of any task, or the one of its kind where the evaluation holds what that shows.
+    """
+    run, numbers = scored.run, scored.numbers
+    shown = {**titled(numbers, [key for key in (*LABEL, *INVERSE) if key != "inception_score"])}
     if isinstance(run, LabelRun):
-        numbers = label_guidance_report(out, run, title)
-        shown: dict[str, Any] = titled(numbers, SHOWN)
+        label_report(run, numbers, title).write(out)
         if worst := numbers.get("least_like_real"):
             named = [(each["sample"], run.class_names[int(run.targets[each["sample"]])]) for each in worst[:3]]
             shown["least like real ones"] = ", ".join(f"#{i} {name}" for i, name in named)
     elif isinstance(run, InverseRun):
-        numbers = inverse_report(out, run, title)
-        shown = titled(numbers, INVERSE)
+        restoration_report(run, numbers, title).write(out)
     else:
-        numbers = scored.numbers
-        task_report(out, scored.values, numbers, arrays["x"], title, config)
-        shown = titled_or_named(numbers, list(scored.values))
-    return summary(out, shown, numbers)
-
-
-def summary(out: Path, shown: Mapping[str, Any], numbers: Mapping[str, Any]) -> str:
-    """Main numbers of a run by title, what they cost, and where its files lie, as text."""
-    rows = dict(shown)
-    if numbers["network_forwards_per_sample"]:  # images alone do not say
-        rows["network forwards per sample"] = numbers["network_forwards_per_sample"]
-    if numbers["seconds"]:
-        rows["seconds"] = round(numbers["seconds"], 1)
+        task_report(scored.values, numbers, arrays, title, config).write(out)
+        write_bytes(out / "samples.csv", samples_table(scored.values).encode())
+        shown = named_estimates(numbers, scored.values)
+    cost = [key for key in ("network_forwards_per_sample", "seconds") if numbers[key]]  # images alone do not say
+    rows = {**shown, **titled(numbers | {"seconds": round(numbers["seconds"], 1)}, cost)}
     rows["finished"] = with_failed(numbers["samples"], numbers["failed_samples"])
+    return f"{text_table([{'': name, 'value': str(value)} for name, value in rows.items()])}\n\n{written(out)}"
+
+
+def written(out: Path) -> str:
+    """Where the files of a report lie."""
     files = {"picture": "grid.png", "report": "report.html", "numbers": "metrics.json"}
-    written = "\n".join(f"{what:<9}{out / name}" for what, name in files.items() if (out / name).exists())
-    return f"{text_table([{'': title, 'value': str(value)} for title, value in rows.items()])}\n\n{written}"
+    return "\n".join(f"{what:<9}{out / name}" for what, name in files.items() if (out / name).exists())
 
 
 def write_config(out: Path, command: str, options: Any, resolved: Mapping[str, Any]) -> None:

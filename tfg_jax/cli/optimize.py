@@ -23,11 +23,11 @@ def run(options: Any) -> int:
     Each round asks for a goal, or for a little more reward than the last batch has, along its gradient. Writes a
     sample folder with one shard a round that the same command resumes, metrics.json, grid.png and report.html.
     """
-    from tfg_jax.cli.drive import write_config
+    from tfg_jax.cli.drive import write_config, written
     from tfg_jax.cli.optimize_setup import describe, settings
     from tfg_jax.optimize.stored import iterate_in
-    from tfg_jax.report import counted
-    from tfg_jax.report.optimize_report import write_optimize_report
+    from tfg_jax.report import counted, text_table
+    from tfg_jax.report.optimize import optimize_report, round_rows
     from tfg_jax.runs.store import open_folder
 
     setup = settings(options)
@@ -42,7 +42,8 @@ def run(options: Any) -> int:
             labels=setup.reward.labels, config=setup.config, overwrite=options.overwrite, **setup.options,
         )  # fmt: skip
         rounds = [folder.read(indices) for indices in folder.ranges()[: found.rounds + 1]]
-        write_optimize_report(options.out, found, rounds, setup.reward.name, setup.config)
+        optimize_report(found, rounds, setup.reward.name, setup.config).write(options.out)
+    print(f"{text_table(round_rows(found))}\n\n{written(options.out)}")
     failed = int(found.history["failed"].sum())
     if found.stopped is not None:
         said = f"every image of round {found.stopped} failed; round {found.rounds} is the last good one"

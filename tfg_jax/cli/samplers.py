@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 
 from tfg_jax.cli.options import Part, Typed
@@ -37,7 +38,7 @@ def sampler_part(typed: Typed, own: Any = None) -> Part:
 
     name = typed.last("--sampler")
     if name in (None, "ddim") and (own is None or type(own) is DDIM):
-        return Part(SamplerOptions, {} if own is None else {"steps": own.steps, "eta": float(own.eta or 0.0)})
+        return Part(SamplerOptions, {} if own is None else {"steps": own.steps, "eta": float(np.asarray(own.eta))})
     return _part(own if name is None else _rule(name), name or "own")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from tfg_jax import report
 from tfg_jax.metrics import METRICS, LabelRun, estimate, label_metrics, titled
 from tfg_jax.report.files import write_bytes
-from tfg_jax.report.images import Pixels, save_png
+from tfg_jax.report.images import Pixels
 
 SHOWN = 10
 COLUMNS = (
@@ -32,26 +32,19 @@ def comparison_report(out: Path, scored: Mapping[str, LabelRun], configs: Mappin
     report.write_json(out / "compare.json", found)
     write_bytes(out / "table.md", (report.markdown_table(rows) + "\n").encode())
     picture = _grid(scored)
-    save_png(out / "grid.png", picture)
     common = next(iter(found.values()))["compared_samples"]
     text = (
         f"The same seeds, requests, sampler and clip for every method; 95 % intervals. Failed samples count as misses; "
         f"Fréchet distances are over the {common} samples that every method finished."
     )
-    sections = [
-        report.Section(
-            "Table", [*(report.Text(note, warning=True) for note in notes), report.Text(text), report.Table(rows)]
-        ),
-        report.Section(
-            "Samples", [report.Figure(picture, "One row of samples for each method", "Same seeds in a column.")]
-        ),
-    ]
+    blocks = [*(report.Text(note, warning=True) for note in notes), report.Text(text), report.Table(rows)]
+    figure = report.Figure(picture, "One row of samples for each method", "Same seeds in a column.")
+    sections = [report.Section("Table", blocks), report.Section("Samples", [figure])]
     if chart := _chart(found):
-        sections.insert(
-            1, report.Section("Accuracy against distance", [report.Figure(chart, "Scatter of the methods")])
-        )
+        title = "Accuracy against distance"
+        sections.insert(1, report.Section(title, [report.Figure(chart, "Scatter of the methods")]))
     sections.append(report.Section("Configuration", [report.Config(configs)]))
-    report.write_report(out / "report.html", "Guidance methods compared", sections)
+    report.Report("Guidance methods compared", sections, picture=picture).write(out)
     files = f"picture  {out / 'grid.png'}\nreport   {out / 'report.html'}\ntable    {out / 'table.md'}"
     return f"{report.text_table(rows)}\n\n{files}"
 
