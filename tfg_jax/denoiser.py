@@ -288,7 +288,7 @@ def from_fn(
             array is held static.
         schedule: the schedule it was trained on.
         prediction: "eps", "x0", "v", "score", "velocity" or "edm".
-        shape: shape of one sample, e.g. (28, 28, 1).
+        shape: shape of one sample, e.g. (32, 32, 3).
         network_time: how the network counts time; default: table index for a discrete schedule, ``log(sigma)/4`` for
             "edm", else t itself.
         num_classes: number of classes, for networks conditioned on an integer.

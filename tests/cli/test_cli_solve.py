@@ -292,7 +292,7 @@ def write_cut(file: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "write", "said"),
     [
-        ("text.png", write_bytes, "is no readable picture (UnidentifiedImageError); give PNG or .npz"),
+        ("text.png", write_bytes, "is no readable picture (UnidentifiedImageError); give PNG, JPEG, BMP, GIF, TIFF"),
         ("cut.png", write_cut, "is no readable picture"),
         ("text.npz", write_bytes, "is no .npz file; write one with numpy.savez(file, x=images)"),
         ("big.png", lambda f: Image.new("L", (32, 28)).save(f), "is 28 x 32 x 1, the model needs 28 x 28 x 1; resize"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -89,7 +90,8 @@ def _run(name: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:
-        return _say(name, str(error).replace("overwrite=True", "--overwrite"), USAGE)
+        said = re.sub(r"\b(path|out)=", "--output ", str(error))  # as the flags are called
+        return _say(name, said.replace("overwrite=True", "--overwrite"), USAGE)
     except MemoryError as error:
         return _say(name, f"the machine is out of memory ({error}); ask for fewer samples, or lower --chunk", USAGE)
     except RuntimeError as error:

@@ -43,7 +43,8 @@ def read_picture(file: Path, shape: tuple[int, ...], needed_by: str) -> np.ndarr
     except _Refused:
         raise
     except Exception as error:  # a damaged file makes Pillow raise anything
-        raise ValueError(f"images={file} is no readable picture ({type(error).__name__}); give PNG or .npz") from None
+        kinds = f"{', '.join(FORMATS)} or .npz"
+        raise ValueError(f"images={file} is no readable picture ({type(error).__name__}); give {kinds}") from None
 
 
 def _bytes(file: Path) -> io.BytesIO:

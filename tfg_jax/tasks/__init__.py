@@ -40,10 +40,6 @@ if TYPE_CHECKING:
     from tfg_jax.tasks.base import Task as Task
     from tfg_jax.tasks.base import own_task as own_task
     from tfg_jax.tasks.dataset import DataSet as DataSet
-    from tfg_jax.tasks.fashion_mnist.label import load_judge as load_judge
-    from tfg_jax.tasks.fashion_mnist.label import load_label_task as load_label_task
-    from tfg_jax.tasks.fashion_mnist.presets import inverse_preset as inverse_preset
-    from tfg_jax.tasks.fashion_mnist.presets import preset as preset
     from tfg_jax.tasks.find import find_task as find_task
     from tfg_jax.tasks.inverse import PROBLEMS as PROBLEMS
     from tfg_jax.tasks.inverse import InverseTask as InverseTask
@@ -54,3 +50,8 @@ if TYPE_CHECKING:
     from tfg_jax.tasks.label import label_task as label_task
     from tfg_jax.tasks.scoring import Judge as Judge
     from tfg_jax.tasks.scoring import Scores as Scores
+
+    inverse_preset: Any
+    load_judge: Any
+    load_label_task: Any
+    preset: Any

@@ -48,7 +48,7 @@ def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES) -
     """The model of a released name (checked against the manifest's sha256) or of a folder of your own.
 
     Args:
-        name_or_path: a name of the manifest, such as "fashion-mnist-guide", or a folder of `store.save_weights`.
+        name_or_path: a name of the manifest, or a folder of `store.save_weights`.
         max_bytes: largest weights file accepted.
     Returns:
         A `Denoiser`, `Classifier`, `NoisyClassifier` or `PropertyPredictor`, as the configuration's kind says.
