@@ -149,7 +149,6 @@ def build(ask: Asked, options: Any) -> Any:
     if ask.kind == "controls":
         chosen = {k: v for k, v in {"steps": options.steps, "solver": options.solver}.items() if v is not None}
         method = method.replace(**chosen) if chosen else method
-    method.check()
     return method
 
 
@@ -166,7 +165,6 @@ def look_ahead(ask: Asked, options: Any) -> Any:
 
     steps = 4 if options.lookahead_steps is None else options.lookahead_steps
     found = TruncatedSolve(options.horizon, steps, options.solver or "midpoint")
-    found.check()
     return found
 
 

@@ -20,7 +20,7 @@ from tfg_jax.report import text_table
 from tfg_jax.runs.run import compiled_memory
 from tfg_jax.runs.store import fingerprint
 from tfg_jax.sample import sample, upper_cost
-from tfg_jax.samplers.rules import DDIM
+from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.tasks.find import find_task
 from tfg_jax.tasks.rewards import Reward, reward_of
 
@@ -41,11 +41,9 @@ def settings(options: Any) -> Setup:
         check_count(name, getattr(options, name))
     check_count("seed", options.seed, low=0)
     sampler = DDIM(steps=options.steps, eta=options.eta)
-    sampler.check()
     subject = find_task(options.task)
     units = subject.REWARD_UNITS[options.reward]
     guidance = _guidance(options, units[2])
-    guidance.check()
     delta, goal = options.delta, options.goal
     if delta is not None and goal is not None:
         raise ValueError(f"delta={delta} has no effect with goal={goal}; drop one")

@@ -12,7 +12,7 @@ from tfg_jax.cli.options import Part, Typed
 from tfg_jax.references import is_reference, resolve
 
 SAMPLERS = {
-    "ddim": "samplers.rules:DDIM", "ddpm": "samplers.rules:DDPM", "euler": "samplers.ode:Euler",
+    "ddim": "samplers.ddim:DDIM", "ddpm": "samplers.ddpm:DDPM", "euler": "samplers.ode:Euler",
     "heun": "samplers.ode:Heun", "churn": "samplers.ode:Churn", "dpmpp-2m": "samplers.multistep:DPMSolverPP2M",
 }  # fmt: skip
 SAMPLER = Annotated[str, tyro.conf.arg(help=f"Step rule: {', '.join(SAMPLERS)}, or module:Class.")]
@@ -34,7 +34,7 @@ class SamplerOptions:
 
 def sampler_part(typed: Typed, own: Any = None) -> Part:
     """The options of the sampler that is named; ``own`` is the task's, which is kept where none is."""
-    from tfg_jax.samplers.rules import DDIM
+    from tfg_jax.samplers.ddim import DDIM
 
     name = typed.last("--sampler")
     if name in (None, "ddim") and (own is None or type(own) is DDIM):
@@ -65,7 +65,8 @@ def _rule(name: str) -> Any:
 def sampler_of(options: Any, own: Any = None) -> Any:
     """The sampler that the options ask for, and for a method without one the task's or the default. Checked."""
     from tfg_jax.declare import with_flags
-    from tfg_jax.samplers.rules import DDIM, DDPM
+    from tfg_jax.samplers.ddim import DDIM
+    from tfg_jax.samplers.ddpm import DDPM
 
     name = getattr(options, "sampler", None)
     if name is None:
@@ -80,5 +81,4 @@ def sampler_of(options: Any, own: Any = None) -> Any:
         rule = own if name == "own" else _rule(name)
         names = [field.name for field in dataclasses.fields(_part(rule, name).cls) if field.name != "sampler"]
         rule = with_flags(rule, {each: getattr(options, each) for each in names})
-    rule.check()
     return rule

@@ -36,8 +36,9 @@ from tfg_jax.objectives.base import as_objective
 from tfg_jax.result import Cost, Samples, finished
 from tfg_jax.runs.store import fingerprint
 from tfg_jax.sample import sample, upper_cost
+from tfg_jax.samplers.base import Sampler
+from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.samplers.loop import Record
-from tfg_jax.samplers.rules import DDIM, Sampler
 
 EndToEnd = DFlow | Controls
 Method = Guidance | DFlow | Controls | None

@@ -34,7 +34,7 @@ from tfg_jax.objectives.inverse import (
 )
 from tfg_jax.result import Samples
 from tfg_jax.runs.store import fingerprint
-from tfg_jax.samplers.rules import DDIM
+from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.tasks.base import EndToEnd, Evaluation, Method, Task
 
 Shape = tuple[int, int, int]

@@ -23,7 +23,7 @@ from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip
 from tfg_jax.objectives.classifier import class_log_prob, noisy_class_log_prob
 from tfg_jax.runs.store import fingerprint
-from tfg_jax.samplers.rules import DDIM
+from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.tasks.base import Evaluation, Method, Task, identity
 from tfg_jax.tasks.scoring import Judge, check_reads
 

@@ -11,7 +11,9 @@ from tfg_jax.denoiser import Denoiser
 from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip
 from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
-from tfg_jax.samplers.rules import DDIM, DDPM, Sampler
+from tfg_jax.samplers.base import Sampler
+from tfg_jax.samplers.ddim import DDIM
+from tfg_jax.samplers.ddpm import DDPM
 from tfg_jax.tasks.fashion_mnist.data import DATA
 from tfg_jax.tasks.fashion_mnist.presets import LABEL_PRESETS
 from tfg_jax.tasks.label import LabelTask, label_task
@@ -84,7 +86,6 @@ def label_task_of(
     sampler: Sampler,
 ) -> LabelTask:  # fmt: skip
     """As `load_label_task`, of networks by name or themselves, and with any sampler."""
-    sampler.check()
     good, guiding = load_as(model, Denoiser), load_as(guide, Classifier)
     judge = load_judge(evaluator, guide=guiding, data=data)
     noisy = None if noisy_guide is None else load_as(noisy_guide, NoisyClassifier)
