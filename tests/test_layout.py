@@ -12,8 +12,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room is a file or folder of tfg_jax. A core room imports only rooms to the left of it.
 CORE: tuple[str, ...] = tuple(
-    "lazy struct checks networks per_sample kinds files readers locks signals host loops hoist noise result declare "
-    "schedules timesteps class_table denoiser flax_models numbers lookahead ode ode_diffrax truncated analytic "
+    "lazy references struct checks networks per_sample kinds files readers locks signals host loops hoist noise result "
+    "declare schedules timesteps class_table denoiser flax_models numbers lookahead ode ode_diffrax truncated analytic "
     "operators objectives guidance samplers batch arguments sample best invert diagnose endtoend config distributed "
     "runs/store shards".split()
 )

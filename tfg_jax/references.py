@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,6 +42,16 @@ def resolve(argument: str, text: str, default: str = "") -> Any:
             f"{argument}={text} has no {name!r}; define it, or name another as {text.partition(':')[0]}:NAME"
         )
     return getattr(module, name)
+
+
+def called(argument: str, text: str, function: Callable[[], Any]) -> Any:
+    """What the user's function or class of a reference gives. ValueError if it fails."""
+    try:
+        return function()
+    except Exception as error:
+        raise ValueError(
+            f"{argument}={text} fails when it is called ({type(error).__name__}: {error}); mend it"
+        ) from error
 
 
 def _load(argument: str, text: str, found: re.Match[str]) -> ModuleType:

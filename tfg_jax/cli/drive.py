@@ -30,11 +30,11 @@ from tfg_jax.tasks.base import Evaluation
 
 def drive(command: str, options: Any, run: Run, title: str, again: str) -> int:
     """Sample, score and report one run, or with ``--dry-run`` tell its cost; ``again`` scores it again."""
+    for note in run.task.notes():
+        print(f"note: {note}", file=sys.stderr)
     if options.dry_run:
         print(describe([run]))
         return OK
-    for note in run.task.notes():
-        print(f"note: {note}", file=sys.stderr)
     with run.open(options.out, overwrite=options.overwrite) as folder:
         write_config(options.out, command, options, run.config)
         arrays = run.fill(folder)

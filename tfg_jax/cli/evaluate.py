@@ -44,6 +44,7 @@ def parts(typed: Typed) -> list[Part]:
 def run(options: Any) -> int:
     """Score a sample folder, or images of your own, with an evaluator."""
     from tfg_jax.cli import drive
+    from tfg_jax.metrics import label_metrics
     from tfg_jax.objectives.classifier import Classifier, check_classes
     from tfg_jax.report import counted
     from tfg_jax.runs.read import stored_samples
@@ -69,5 +70,9 @@ def run(options: Any) -> int:
         drive.write_config(options.out, "evaluate", options, config)
         scored = label_run(judge, names_of(count, subject.CLASS_NAMES), arrays, seconds, config, notes)
         title = f"Evaluation of {options.source}"
-        print(drive.write_report(options.out, Evaluation({}, dict, scored), title, arrays, config))
+        print(
+            drive.write_report(
+                options.out, Evaluation({}, lambda: label_metrics(scored), scored), title, arrays, config
+            )
+        )
     return OK if scored.ok().all() else FAILED_SAMPLES

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfg_jax.references import is_reference, resolve
+from tfg_jax.references import called, is_reference, resolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ def network(role: str, text: str, kind: Any) -> Any:
     if not is_reference(text) or Path(text).is_dir():
         return load_as(text, kind)
     found = resolve(role, text, default=role)
-    found = found if isinstance(found, kind) else found() if callable(found) else found
+    found = found if isinstance(found, kind) or not callable(found) else called(role, text, found)
     if not isinstance(found, kind):
         raise ValueError(f"{role}={text} gives a {type(found).__name__}, a {kind.__name__} is needed; mend it")
     return found

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tfg_jax.cli.options import LookaheadOptions, Part, Typed, WindowOptions
-from tfg_jax.references import is_reference, resolve
+from tfg_jax.references import called, is_reference, resolve
 
 PLAIN = ("none", "conditional")
 INSIDE = ("solve", "grid", "schedule")  # configurations inside a configuration have flags of their own
@@ -54,7 +54,7 @@ def named(name: str, presets: Mapping[str, Any], plain: Sequence[str]) -> Asked:
             f"guidance={name!r:.60} is unknown; choose one of {known}, or a class of yours as module:Class"
         )
     found = resolve("guidance", name)
-    found = found() if isinstance(found, type) else found
+    found = called("guidance", name, found) if isinstance(found, type) else found
     if not hasattr(found, "step") and not hasattr(found, "descend"):
         raise ValueError(f"guidance={name} is a {type(found).__name__}; give a guidance method")
     return Asked(name, found)
@@ -134,9 +134,10 @@ def build(ask: Asked, options: Any) -> Any:
     """
     from tfg_jax.declare import with_flags
 
-    method, given = ask.method, options.settings()
+    method = ask.method
     if method is None:
         return None
+    given = options.given(settings(method, _reserved(ask.kind)).names())
     if hasattr(method, "smoothing") and hasattr(method, "rho"):
         given = without_zero_terms(given)
     if given.get("line_search") is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,23 +159,23 @@ def parse(command: Any, program: str, arguments: Sequence[str]) -> Any:
     grouped = dataclasses.make_dataclass("Grouped", fields)
     found = tyro.cli(grouped, prog=program, args=words, description=described)
     values = {name: getattr(getattr(found, part.name), name) for part in parts for name in part.names()}
-    tuned = {name: getattr(part.cls(**part.defaults), name) for part in parts if part.tuned for name in part.names()}
-    return Options(values, tuned)
+    tuned = [name for part in parts if part.tuned for name in part.names()]
+    return Options(values, {name for name in tuned if name not in kept and typed.given([name]) is None})
 
 
 class Options:
-    """Parsed options as attributes, and the settings of the method among them with their tuned values."""
+    """Parsed options as attributes; those of the method that nobody gave keep its tuned values."""
 
-    def __init__(self, values: Mapping[str, Any], tuned: Mapping[str, Any]):
+    def __init__(self, values: Mapping[str, Any], tuned: Collection[str]):
         self.__dict__.update(values)
         self._values, self._tuned = values, tuned
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
 
-    def settings(self) -> dict[str, Any]:
-        """Settings of the method that are not its tuned ones."""
-        return {name: getattr(self, name) for name, tuned in self._tuned.items() if getattr(self, name) != tuned}
+    def given(self, names: Collection[str]) -> dict[str, Any]:
+        """Those of the method's settings of these names that were given."""
+        return {name: getattr(self, name) for name in names if name not in self._tuned}
 
 
 def command_of_old(command: Any) -> set[str]:
@@ -187,8 +187,7 @@ def as_json(options: Any) -> dict[str, Any]:
     """Options as JSON values for a `--config` file; those that do not describe the run are left out."""
     values = dict(options._values) if isinstance(options, Options) else dataclasses.asdict(options)
     if isinstance(options, Options):
-        for name in set(options._tuned) - set(options.settings()):
-            del values[name]
+        values = {name: value for name, value in values.items() if name not in options._tuned}
     kept = {k: v for k, v in values.items() if k not in ("config", "overwrite", "dry_run")}
     return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in kept.items()}
 

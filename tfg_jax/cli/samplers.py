@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Annotated, Any
 
 import numpy as np
 import tyro
 
 from tfg_jax.cli.options import Part, Typed
-from tfg_jax.references import is_reference, resolve
+from tfg_jax.references import called, is_reference, resolve
 
 SAMPLERS = {
     "ddim": "samplers.ddim:DDIM", "ddpm": "samplers.ddpm:DDPM", "euler": "samplers.ode:Euler",
@@ -59,7 +60,7 @@ def _rule(name: str) -> Any:
             f"sampler={name!r:.60} is unknown; choose one of {', '.join(SAMPLERS)}, or a class as module:Class"
         )
     found = resolve("sampler", f"tfg_jax.{SAMPLERS[name]}" if name in SAMPLERS else name)
-    return found(steps=50) if isinstance(found, type) else found
+    return called("sampler", name, functools.partial(found, steps=50)) if isinstance(found, type) else found
 
 
 def sampler_of(options: Any, own: Any = None) -> Any:

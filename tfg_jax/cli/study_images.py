@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfg_jax.cli.options import SizeOptions
 from tfg_jax.files import read_json, slug
 from tfg_jax.locks import lock
 from tfg_jax.report.files import write_json
@@ -54,7 +53,7 @@ class Cell:
         return self.row.evaluations * self.samples
 
 
-def plan(problems: Iterable[str], budgets: Iterable[int], sizes: SizeOptions, only: Iterable[str] = ()) -> list[Cell]:
+def plan(problems: Iterable[str], budgets: Iterable[int], sizes: Any, only: Iterable[str] = ()) -> list[Cell]:
     """All cells, cheapest budget first.
 
     Args:

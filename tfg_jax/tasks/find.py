@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from tfg_jax.references import is_reference, resolve
+from tfg_jax.references import called, is_reference, resolve
 from tfg_jax.tasks.dataset import DataSet
 
 DEFAULT = "fashion-mnist"
@@ -31,7 +31,7 @@ def find_task(text: str) -> Any:
     from tfg_jax.tasks.base import Task
 
     found = resolve("task", text, default="task")
-    found = found() if callable(found) and not isinstance(found, Task | DataSet) else found
+    found = called("task", text, found) if callable(found) and not isinstance(found, Task | DataSet) else found
     if not isinstance(found, Task | DataSet):
         raise ValueError(f"task={text} is a {type(found).__name__}; make a task by tfg_jax.tasks.own_task")
     return found
