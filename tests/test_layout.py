@@ -14,13 +14,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 CORE: tuple[str, ...] = tuple(
     "lazy references struct checks networks per_sample kinds files readers locks signals host loops hoist noise result "
     "declare schedules timesteps class_table denoiser flax_models numbers lookahead ode ode_diffrax truncated analytic "
-    "operators objectives guidance samplers batch arguments sample best invert diagnose endtoend config distributed "
-    "runs/store shards".split()
+    "operators objectives guidance samplers batch arguments sample best invert diagnose endtoend config tables "
+    "distributed runs/store shards".split()
 )
 # Side rooms import the core and each other, but models knows nothing of files, data or training.
 SIDE: tuple[str, ...] = tuple("models weights data training".split())
 # Top rooms import the core, the side rooms and the top rooms to the left of them.
-TOP: tuple[str, ...] = tuple("optimize metrics tasks runs search report cli".split())
+TOP: tuple[str, ...] = tuple("optimize metrics tasks runs search report studies cli".split())
 
 # Slow to import, and needed by few: loaded inside the functions that use them.
 LAZY = {"diffrax", "equinox", "jinja2", "matplotlib", "orbax"}

@@ -138,7 +138,7 @@ def _read(data: Any, allow: Collection[str], given: Mapping[str, Any], whole: bo
     if unknown := sorted(set(values) - set(fields)):
         raise ValueError(f"{name} has no field {unknown[0]!r:.60}; it has {', '.join(fields)}")
     whole = whole if cls is PerSample else False
-    read = {
+    read: dict[str, Any] = {
         key: INFINITE[value]
         if isinstance(value, str) and value in INFINITE and fields[key].spec.infinite
         else _read(value, allow, given, whole or fields[key].annotation is PyTree)

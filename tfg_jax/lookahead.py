@@ -71,6 +71,7 @@ class Lookahead(Protocol):
 class Estimate(Declared):
     """Base of lookaheads: one network forward an evaluation, one network pullback a pullback, none repeated."""
 
+    table = "lookaheads"
     cost: Any = Cost(forwards=1, pullbacks=1)
     recomputed: Any = 0
 
@@ -80,7 +81,12 @@ class Estimate(Declared):
 
 @struct.dataclass
 class Tweedie(Estimate):
-    """``x0 = E[x0 | x_t]``, the posterior mean: greedy guidance. Cost: 1 forward, 1 pullback."""
+    """The posterior mean: greedy guidance.
+
+        x0 = E[x_0 | x_t]
+
+    Cost an evaluation: 1 forward, 1 pullback.
+    """
 
     def __call__(self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level) -> Evaluation:
         def estimate(x: Array) -> tuple[Array, tuple]:

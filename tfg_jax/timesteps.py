@@ -28,11 +28,17 @@ class Grid(Protocol):
         ...
 
 
+class TimeGrid(Declared):
+    """Base of time grids, which gives them their table in the documentation."""
+
+    table = "grids"
+
+
 NODES = "length T of the checkpoint's table"
 
 
 @struct.dataclass
-class Uniform(Declared):
+class Uniform(TimeGrid):
     """Equally spaced times from the schedule's ``t_start`` to 0."""
 
     def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " {steps}+1"]:
@@ -40,7 +46,7 @@ class Uniform(Declared):
 
 
 @struct.dataclass
-class Leading(Declared):
+class Leading(TimeGrid):
     """Nodes 0, r, 2r, ... with r = num_nodes // steps, noisy to clean ("leading" spacing), then t = 0."""
 
     num_nodes: int = count(default=1000, help=NODES)
@@ -55,7 +61,7 @@ class Leading(Declared):
 
 
 @struct.dataclass
-class Trailing(Declared):
+class Trailing(TimeGrid):
     """Nodes T - 1, T - 1 - T/steps, ... rounded ("trailing" spacing, Lin et al., arXiv 2305.08891), then t = 0.
 
     @inproceedings{lin2024common,
@@ -75,7 +81,7 @@ class Trailing(Declared):
 
 
 @struct.dataclass
-class Linspace(Declared):
+class Linspace(TimeGrid):
     """Nodes round(linspace(0, T - 1, steps)), noisy to clean, then t = 0.
 
     The even spacing of the ADM code (Dhariwal & Nichol, arXiv 2105.05233) is the same grid: both ends included.
@@ -89,7 +95,7 @@ class Linspace(Declared):
 
 
 @struct.dataclass
-class Karras(Declared):
+class Karras(TimeGrid):
     """``(sigma/alpha)^(1/exponent)`` equally spaced from the noisy end to ``sigma_min``, then t = 0 (arXiv 2206.00364).
 
     @inproceedings{karras2022edm,
@@ -119,7 +125,7 @@ class Karras(Declared):
 
 
 @struct.dataclass
-class UniformLogSNR(Declared):
+class UniformLogSNR(TimeGrid):
     """Equally spaced log-SNR ``log(alpha^2 / sigma^2)`` from that of ``t_start`` up to ``log_snr_max``, then t = 0."""
 
     log_snr_max: ArrayLike = number(default=12.0, help="log-SNR of the last noisy time")
@@ -131,7 +137,7 @@ class UniformLogSNR(Declared):
 
 
 @struct.dataclass
-class CosineLogSNR(Declared):
+class CosineLogSNR(TimeGrid):
     """``log-SNR = -2 log tan(a u + b)`` with u equally spaced, then t = 0 (Ho & Salimans, arXiv 2207.12598).
 
     As a distribution of training times (u uniform) it is the paper's truncated hyperbolic secant.
@@ -164,7 +170,7 @@ class CosineLogSNR(Declared):
 
 
 @struct.dataclass
-class Explicit(Declared):
+class Explicit(TimeGrid):
     """Times given by the user: (steps + 1,) decreasing values in [0, 1]."""
 
     times: Float[Array, " steps+1"] | Sequence[float] = child(help="(steps + 1,) decreasing times in [0, 1]")

@@ -10,7 +10,8 @@ import pytest
 
 from tfg_jax import report
 from tfg_jax.metrics import Estimate
-from tfg_jax.report.charts import panels, svg_data_uri
+from tfg_jax.report.charts import svg_data_uri
+from tfg_jax.studies.panels import panels
 
 ROWS = [
     {"method": "TFG", "accuracy": Estimate(0.871, 0.85, 0.89, 9), "time": 12.34567, "ok": True},
@@ -162,3 +163,34 @@ def test_page_is_well_formed_escaped_and_self_contained(tmp_path):
     assert ("html", {"lang": "en"}) in tags
     assert all(a["alt"] and a["src"].startswith("data:") for tag, a in tags if tag == "img")
     assert not re.search(r'(src|href)="(?!data:)', text) and "url(" not in text and "@import" not in text
+
+
+def test_a_report_is_a_page_in_html_or_markdown_with_files_beside_it(tmp_path):
+    pixels, chart = np.zeros((4, 4, 3), np.uint8), report.bar_chart({"a": 1.0}, "height")
+    blocks = [
+        report.Text("Some *words*."),
+        report.Numbers({"psnr": 1.5}),
+        report.Table([{"x": EVIL}], caption="Rows"),
+        report.Figure(pixels, "pixels", name="pixels"),
+        report.Figure(chart, "bars", "Bars", "bars"),
+        report.Cards([report.Card("#0", pixels, {"p": 0.5}, "missed")]),
+        report.Config({"steps": 5}),
+    ]
+    page = report.Report("A_b", [report.Section("One", blocks)], "Why?", {"n": 1, "bad": float("nan")}, pixels)
+    page.write(tmp_path / "new")
+    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["grid.png", "metrics.json", "report.html"]
+    assert (tmp_path / "new" / "metrics.json").read_text() == '{\n  "bad": null,\n  "n": 1\n}\n'
+    html = (tmp_path / "new" / "report.html").read_text()
+    assert html == page.html() and "<p>Why?</p>" in html and 'alt="bars. height: a 1"' in html
+    assert "prefers-color-scheme: dark" in html and re.search(r"\.chart \{[^}]*background: #fff", html)
+    text = page.markdown(tmp_path / "page.md")
+    assert text.startswith("# A_b\n\nWhy?\n\n## One\n\nSome *words*.\n\n") and "&lt;script" in text
+    for part in (
+        "Rows:\n\n| x",
+        "![pixels](page_pixels.png)\n",
+        "Bars:\n\n![bars](page_bars.png)",
+        '"steps": 5',
+        "missed",
+    ):
+        assert part in text, part
+    assert {"page_bars.png", "page_pixels.png"} <= {file.name for file in tmp_path.iterdir()}

@@ -54,7 +54,7 @@ def run(options: Options) -> int:
     text = "\n\n".join(_entries(used).values())
     print(text)
     if options.out is not None and not options.dry_run:
-        from tfg_jax.report.files import write_bytes
+        from tfg_jax.files import write_bytes
 
         write_bytes(options.out, (text + "\n").encode())
     return OK

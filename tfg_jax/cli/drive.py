@@ -14,10 +14,10 @@ import numpy as np
 
 from tfg_jax.cli.main import FAILED_SAMPLES, OK, SCORING_FAILED
 from tfg_jax.cli.options import as_json
+from tfg_jax.files import write_bytes, write_json
 from tfg_jax.metrics import InverseRun, LabelRun
 from tfg_jax.metrics.titles import INVERSE, LABEL, titled
 from tfg_jax.report import counted, text_table, with_failed
-from tfg_jax.report.files import write_bytes, write_json
 from tfg_jax.report.inverse import restoration_report
 from tfg_jax.report.label import label_report
 from tfg_jax.report.task import named_estimates, samples_table, task_report

@@ -34,8 +34,8 @@ class Options:
 
 def run(options: Options) -> int:
     """Check, then write."""
+    from tfg_jax.files import write_bytes
     from tfg_jax.report import counted, export
-    from tfg_jax.report.files import write_bytes
     from tfg_jax.runs.store import read_folder
 
     folder, out = read_folder(options.source), options.out

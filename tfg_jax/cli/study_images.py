@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfg_jax.files import read_json, slug
+from tfg_jax.files import read_json, slug, write_json
 from tfg_jax.locks import lock
-from tfg_jax.report.files import write_json
 from tfg_jax.runs.run import Run, seconds_of
 from tfg_jax.runs.store import fingerprint
 from tfg_jax.tasks.horizon_images import NOISE_STD, REPORT, TRIAL, Networks, row_task, score

@@ -46,7 +46,7 @@ def told(cls: type) -> Told:
 
 def _one_line(line: str) -> str:
     """A line of an equation whose parts stand apart."""
-    return " ".join(re.sub(r",?(?<! =) {4,}(?!=)", ", ", line.strip()).split())
+    return " ".join(re.sub(r",?(?<! =) {4,}(?![ =])", ", ", line.strip()).split())
 
 
 def bibtex_of_text(text: str | None) -> dict[str, str]:

@@ -32,6 +32,11 @@ class Field(NamedTuple):
     spec: struct.Spec
 
     @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is dataclasses.MISSING
+
+    @property
     def range(self) -> str:
         """The range in words: ">= 0", "in [0, 1]", "value, residual"; empty where there is none."""
         low, high, strict = self.spec.low, self.spec.high, self.spec.strict
@@ -93,6 +98,7 @@ class Declared:
     """
 
     is_declared = True
+    table = ""  # the table of the documentation that a class stands in
     _prefix = ""
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ RATE = "learning rate of Adam, or what scales the updates of your own optimizer"
 class EndToEnd(Declared):
     """Base of methods that optimize through the whole solve: how they descend."""
 
+    table = "end to end"
     optimizer: Any
     rate: Any
     line_search: Any

@@ -187,6 +187,7 @@ class Guidance(Protocol):
 class Method(Declared):
     """Base of guidance methods: one gradient through the network, no recurrence, no state, nothing per step."""
 
+    table = "guidance"
     n_recur: Any = 1
     needs: Any = Needs(pullbacks=1, gradients=1)
 

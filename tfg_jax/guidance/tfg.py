@@ -43,9 +43,9 @@ class TFG(Method):
 
     in VP coordinates, a = abar_t / abar_next, repeated n_recur times with re-noising in between. The n_mc draws z_j are
     drawn once per recurrence; rho_t and mu_t are spread over the steps by their structure. A part that is None is not
-    computed.
+    computed. The gradient at x0 serves as the cotangent of Delta_t and as the first step of Delta_0.
     Cost a step and recurrence: 1 network forward, 1 pullback (0 if rho is None), n_mc max(n_iter, 1) objective
-    gradients, since the gradient at x0 serves as the cotangent of Delta_t and as the first step of Delta_0.
+    gradients.
     Reduces to: no guidance at rho = mu = None; the published methods as in `tfg_jax.guidance.special_cases`.
 
     @inproceedings{ye2024tfg,

@@ -1,9 +1,9 @@
 """Reports: image grids, tables, charts and self-contained pages."""
 
+from tfg_jax.files import write_json
 from tfg_jax.metrics.inverse_run import InverseRun, inverse_metrics
 from tfg_jax.metrics.label_run import LabelRun, label_metrics
 from tfg_jax.report.charts import bar_chart, line_chart, save_chart, save_scatter, scatter
-from tfg_jax.report.files import write_json
 from tfg_jax.report.images import grid, png_data_uri, save_png, to_pixels
 from tfg_jax.report.inverse import inverse_report
 from tfg_jax.report.label import label_guidance_report

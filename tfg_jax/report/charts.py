@@ -11,9 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from tfg_jax.files import write_bytes
 from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import Estimate
-from tfg_jax.report.files import write_bytes
 from tfg_jax.report.table import show
 
 # Okabe and Ito's palette, told apart with every common color vision; mid tones first.
@@ -21,7 +21,6 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 DASHES, MARKERS = ("-", "--", ":", "-."), "osD^vP"
 
 Number = float | int | Estimate
-Curve = Sequence[Any] | np.ndarray
 
 
 @runtime_checkable
@@ -57,8 +56,10 @@ def line_chart(series: Mapping[str, Sequence], xlabel: str, ylabel: str, title: 
         handles += axes.plot(x, y, marker=alone, color=PALETTE[i % len(PALETTE)], linestyle=DASHES[i % len(DASHES)])
         if ends:
             axes.fill_between(x, *ends, color=PALETTE[i % len(PALETTE)], alpha=0.18, linewidth=0)
+    if all((vectors[0] % 1 == 0).all() for vectors in data.values()):
+        axes.locator_params(axis="x", integer=True)  # steps and rounds
     if len(data) > 1:
-        _legend(figure, handles, list(data))
+        add_legend(figure, handles, list(data))
     return figure
 
 
@@ -80,7 +81,7 @@ def scatter(points: Mapping[str, Sequence[Number]], xlabel: str, ylabel: str, ti
         handles.append(drawn.lines[0])
         names.append(name if finite else f"{name} (not finite)")
     if names:
-        _legend(figure, handles, names)
+        add_legend(figure, handles, names)
     return figure
 
 
@@ -98,69 +99,7 @@ def bar_chart(values: Mapping[str, Number], ylabel: str, title: str = "") -> Cha
         else:
             axes.text(i, 0.0, "–", ha="center", va="bottom")
     slant = {"rotation": 30, "ha": "right"} if sum(map(len, values)) > 60 else {}
-    axes.set_xticks(range(len(values)), [_text(name) for name in values], **slant)
-    return figure
-
-
-def panels(
-    series: Mapping[str, Mapping[str, Curve]],
-    xlabel: str,
-    ylabel: str | Mapping[str, str],
-    *,
-    log_x: bool = False,
-    log_y: bool = False,
-    apart: float = 0.0,
-) -> Chart:
-    """One panel a title, with one legend for all.
-
-    Args:
-        series: title -> name -> (x, y) or (x, y, low, high), vectors of one length; the last two are error bars. A
-            name has one color in every panel.
-        xlabel: of all panels.
-        ylabel: of all panels, or one a title.
-        log_x, log_y: logarithmic axes.
-        apart: moves each curve sideways by this share of x from the one before, so that error bars do not hide others.
-
-    Raises:
-        ValueError: no panels.
-    """
-    from matplotlib.figure import Figure
-
-    if not series:
-        raise ValueError("series must hold at least one panel, got none.")
-    names = list(dict.fromkeys(name for curves in series.values() for name in curves))
-    across = min(len(series), 3)
-    down = -(-len(series) // across)
-    size, label = (1.2 + 3.4 * across, 0.7 + 2.9 * down), f"{', '.join(series)}, against {xlabel}: {', '.join(names)}"
-    figure = Figure(size, dpi=130, layout="constrained", label=label)
-    grid = figure.subplots(down, across, squeeze=False).flat
-    for axes in grid[len(series) :]:
-        axes.set_visible(False)
-    handles = {}
-    for axes, (title, curves) in zip(grid, series.items(), strict=False):
-        for name, vectors in curves.items():
-            x, y, *ends = (np.asarray(v, np.float64) for v in vectors)
-            i = names.index(name)
-            style = {"color": PALETTE[i % len(PALETTE)], "linestyle": DASHES[i // len(PALETTE) % len(DASHES)]}
-            errors = [np.maximum(y - ends[0], 0.0), np.maximum(ends[1] - y, 0.0)] if ends else None
-            x = x * (1.0 + apart * (i - 0.5 * (len(names) - 1)))
-            marker = MARKERS[i % len(MARKERS)]
-            handles[name] = axes.errorbar(x, y, errors, marker=marker, ms=4, lw=1.3, capsize=2, alpha=0.9, **style)
-        axes.set_title(_text(title), fontsize=9)
-        axes.set_xlabel(_text(xlabel), fontsize=8)
-        axes.set_ylabel(_text(ylabel if isinstance(ylabel, str) else ylabel[title]), fontsize=8)
-        axes.tick_params(labelsize=7)
-        axes.grid(alpha=0.25)
-        if log_x:
-            xs = np.concatenate([np.zeros(0), *(np.asarray(vectors[0], np.float64) for vectors in curves.values())])
-            narrow = xs.size and xs.max() < 20 * xs.min()  # too few decades for the labels of decades alone
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_formatter("{x:g}" if narrow else "")
-            axes.tick_params(which="minor", labelsize=6)
-        if log_y:
-            axes.set_yscale("log")
-    _legend(figure, list(handles.values()), list(handles))
+    axes.set_xticks(range(len(values)), [literal(name) for name in values], **slant)
     return figure
 
 
@@ -199,19 +138,20 @@ def _figure(xlabel: str, ylabel: str, label: str) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.8), dpi=150, layout="constrained", facecolor="white", label=label)
-    axes = figure.add_subplot(xlabel=_text(xlabel), ylabel=_text(ylabel))
+    axes = figure.add_subplot(xlabel=literal(xlabel), ylabel=literal(ylabel))
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _legend(figure: Any, handles: list, names: list[str]) -> None:
-    names = [_text(f" {name}" if name.startswith("_") else name) for name in names]  # matplotlib hides an underscore's
+def add_legend(figure: Any, handles: list, names: list[str]) -> None:
+    """The names beside their lines, at the right of all plots; matplotlib would hide one that starts with _."""
+    names = [literal(f" {name}" if name.startswith("_") else name) for name in names]
     figure.legend(handles, names, loc="outside right upper", fontsize=7 if len(names) > 8 else 8, frameon=False)
 
 
-def _text(text: str) -> str:
+def literal(text: str) -> str:
     """Text that matplotlib shows as it is: a dollar opens no formula."""
     return text.replace("$", r"\$")
 

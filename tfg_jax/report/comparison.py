@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tfg_jax import report
+from tfg_jax.files import write_bytes
 from tfg_jax.metrics import METRICS, LabelRun, estimate, label_metrics, titled
-from tfg_jax.report.files import write_bytes
 from tfg_jax.report.images import Pixels
 
 SHOWN = 10

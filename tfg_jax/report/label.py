@@ -43,7 +43,7 @@ def label_report(run: LabelRun, numbers: Mapping[str, Any], title: str) -> Repor
         f"One row for each requested class (at most {GRID_ROWS} rows of {GRID_COLUMNS}). Under each image: the "
         "evaluator's probability of the requested class or, where it disagrees, its own verdict. Red tiles failed."
     )
-    bars = Figure(bar_chart(classes, "evaluator accuracy"), "Evaluator accuracy of each requested class")
+    bars = Figure(bar_chart(classes, METRICS["evaluator_accuracy"].title), "Evaluator accuracy of each requested class")
     table = Table(rows, caption="Evaluator accuracy with 95 % Wilson intervals")
     sections = [
         *_least_real(run, numbers),

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tfg_jax.files import to_json, write_bytes, write_json
 from tfg_jax.kinds import public
 from tfg_jax.report.charts import Chart, save_chart, svg_data_uri
-from tfg_jax.report.files import to_json, write_bytes, write_json
 from tfg_jax.report.images import Pixels, png_data_uri, save_png
 from tfg_jax.report.table import Cells, Column, Row, as_markdown, cells, markdown_table, show
 

@@ -99,6 +99,7 @@ def renoise(x_next: Array, now: Level, next: Level, z: Array) -> Array:
 class SingleEvaluation(Declared):
     """Base of rules: one evaluation a step, no memory, no raise of the noise before the step."""
 
+    table = "samplers"
     grid: Any = None
 
     @property

@@ -78,6 +78,7 @@ class Schedule(Protocol):
 class Path(Declared):
     """Base of schedules: a subclass writes ``alpha``, ``sigma`` and ``t_of_log_snr``."""
 
+    table = "schedules"
     t_start: Any = 1.0
 
     def alpha(self, t: ArrayLike) -> Array:

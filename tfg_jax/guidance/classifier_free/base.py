@@ -31,6 +31,7 @@ MEMORY = "what the sampling loop carries from step to step; not a setting"
 class Transform(Declared):
     """Base of transforms: the members of a `Model`, taken from the model inside; one overrides what it changes."""
 
+    table = "classifier-free"
     model: Any
     w: Any = None
     space: Any = None

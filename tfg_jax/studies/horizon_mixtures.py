@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tfg_jax.metrics.intervals import mean_ci
-from tfg_jax.report.charts import panels
 from tfg_jax.report.page import Block, Figure, Section, Table, Text
+from tfg_jax.studies.panels import panels
 
 REFERENCE = "tsit5 (diffrax)"
 GRADIENTS = (

@@ -9,11 +9,11 @@ import numpy as np
 
 from tfg_jax.metrics.intervals import Estimate, mean_ci
 from tfg_jax.metrics.titles import METRICS
-from tfg_jax.report.charts import panels
-from tfg_jax.report.horizon_mixtures import mixture_sections
 from tfg_jax.report.page import Block, Figure, Report, Section, Table, Text
 from tfg_jax.report.table import as_markdown
 from tfg_jax.runs.page import write_details
+from tfg_jax.studies.horizon_mixtures import mixture_sections
+from tfg_jax.studies.panels import panels
 
 COMMAND = "python scripts/reproduce_horizon.py"
 LABEL = "label"
