@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfg_jax.cli.groups import ProblemName
 from tfg_jax.cli.main import main
-from tfg_jax.cli.solve import ProblemName
 from tfg_jax.result import Samples, Status
 from tfg_jax.runs import run as runs
 from tfg_jax.runs.store import SampleFolder, read_folder

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from tfg_jax.cli.labels import LabelOptions, label_defaults, label_run_task, label_size
+from tfg_jax.cli.groups import CommonOptions, LabelOptions, SamplerOptions
+from tfg_jax.cli.labels import label_defaults, label_run_task, label_size
 from tfg_jax.cli.main import FAILED_SAMPLES, OK
-from tfg_jax.cli.options import CommonOptions, Part, Typed, data_set
-from tfg_jax.cli.samplers import SamplerOptions, sampler_of
+from tfg_jax.cli.options import Part, Typed, data_set
+from tfg_jax.cli.samplers import sampler_of
 from tfg_jax.tasks.find import DEFAULT
 
 FREE = ("methods", "evaluator", "data", "chunk", "out")  # options that leave what was sampled as it is

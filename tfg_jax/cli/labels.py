@@ -1,4 +1,4 @@
-"""Options of commands that ask a data set's classifier for classes, and their task."""
+"""The task that options ask for: of a data set's classifier, or one of the user's."""
 
 from __future__ import annotations
 
@@ -8,28 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tfg_jax.references import called, is_reference, resolve
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelOptions:
-    """What is asked for, and the networks that guide and score."""
-
-    classes: tuple[str, ...] = ()
-    """Requested classes, by number or name; default all."""
-    per_class: int = 8
-    """Samples of each class."""
-    guide: str = ""
-    """Classifier that guides: released name or folder."""
-    weak: str | None = None
-    """A worse model of the same kind to guide away from (autoguidance): released name or folder; default none."""
-    w: float | None = None
-    """Weight of that, default 1; 0 leaves the model as it is."""
-    noisy_guide: str | None = None
-    """Classifier of noisy images, for the method `classifier` alone: released name or folder; default the shipped."""
-    evaluator: str = ""
-    """Classifier that scores: released name or folder."""
-    data: Path | None = None
-    """Folder of the original files of the data set: more real images to compare with than the hundred shipped ones."""
 
 
 def label_defaults(subject: Any) -> dict[str, str]:
@@ -78,6 +56,25 @@ def label_run_task(subject: Any, options: Any, methods: Sequence[Any], sampler: 
     if len(set(classes)) < len(classes):
         raise ValueError(f"classes={' '.join(options.classes)} names a class twice; raise --per-class instead")
     return dataclasses.replace(task, classes=classes)
+
+
+def own_run_task(task: Any, options: Any, sampler: Any) -> Any:
+    """The user's task with the model and the sampler of the options."""
+    from tfg_jax.checks import check_count
+
+    for name, low in (("num_samples", 1), ("chunk", 1), ("seed", 0)):
+        check_count(name, getattr(options, name), low)
+    from tfg_jax.denoiser import Denoiser
+
+    task = dataclasses.replace(task, sampler=sampler, clip=task.clip if options.clip else None)
+    return dataclasses.replace(task, model=network("model", options.model, Denoiser)) if options.model else task
+
+
+def own_objective(text: str) -> Any:
+    """The objective that a reference names."""
+    from tfg_jax.objectives.base import as_objective
+
+    return as_objective(resolve("objective", text))
 
 
 def label_size(task: Any, options: Any) -> int:

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tfg_jax.cli.options import LookaheadOptions, Part, Typed, WindowOptions
+from tfg_jax.cli.groups import LookaheadOptions, StepsOptions, WindowOptions
+from tfg_jax.cli.options import Part, Typed
 from tfg_jax.references import called, is_reference, resolve
 
 PLAIN = ("none", "conditional")
@@ -110,16 +111,6 @@ HINTS = {
     "source": "; drop it (--horizon, --lookahead-steps and --solver say how it solves)",
     "controls": "; drop it (--steps and --solver say how it solves)",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class StepsOptions:
-    """How controls solve."""
-
-    steps: int | None = None
-    """Steps of the solve, default 12."""
-    solver: str | None = None
-    """How they step."""
 
 
 def _reserved(kind: str) -> tuple[str, ...]:

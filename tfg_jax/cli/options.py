@@ -10,58 +10,16 @@ import inspect
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 
 from tfg_jax.readers import load_json
 from tfg_jax.references import is_reference
 
-Solver = Literal["euler", "midpoint", "heun", "ralston"]
 CODE = {"task": ["--task"], "model": ["--model"], "objective": ["--objective"], "sampler": ["--sampler"],
         "guidance": ["--guidance", "--method"]}  # fmt: skip
 """Options that may name code of the user's, and their flags."""
-
-
-@dataclasses.dataclass(frozen=True)
-class LookaheadOptions:
-    """How far the denoised estimate that gradients go through looks ahead, by default one Tweedie step."""
-
-    horizon: float | None = None
-    """Share in [0, 1] of the way to the data that is solved before the Tweedie step; 0 is Tweedie at full price."""
-    lookahead_steps: int | None = None
-    """Steps of that solve, >= 1; default 4."""
-    solver: Solver | None = None
-    """How it steps; default midpoint."""
-
-
-@dataclasses.dataclass(frozen=True)
-class WindowOptions:
-    """Where guidance acts, by default everywhere."""
-
-    window: tuple[float, float] | None = None
-    """Log-SNRs (low, high) between which guidance acts, from noisy (about -10) to clean (about 10); outside, steps are
-    unguided and cheaper."""
-
-
-@dataclasses.dataclass(frozen=True)
-class CommonOptions:
-    """What every sampling command takes, whatever is asked for."""
-
-    clip: bool = True
-    """Clip denoised estimates to [-1, 1], in every method alike."""
-    seed: int = 0
-    """Root of all random numbers."""
-    chunk: int = 20
-    """Samples computed together, and samples a file."""
-    model: str = ""
-    """Diffusion model: released name, folder of weights, or module:function that gives one."""
-    config: Path | None = None
-    """JSON file of options, such as the config.json of an earlier run; options given here win."""
-    overwrite: bool = False
-    """Throw away what the folder holds."""
-    dry_run: bool = False
-    """Show shapes, network evaluations and memory; sample and write nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,23 +175,3 @@ def _flags(values: Mapping[str, Any]) -> list[str]:
         elif value is not None:
             flags += [f"--{name}", str(value)]
     return flags
-
-
-@dataclasses.dataclass(frozen=True)
-class SizeOptions:
-    """How many samples the rows of a study on images have."""
-
-    images: int = 64
-    """Restored images a row at the smallest budget."""
-    costly_images: int = 32
-    """Restored images a row at the other budgets."""
-    label_samples: int = 100
-    """Label samples a row."""
-    trial_images: int = 8
-    """Images of each trial of a strength."""
-    trial_samples: int = 20
-    """Label samples of each trial."""
-    chunk: int = 8
-    """Restorations computed together."""
-    label_chunk: int = 20
-    """Label samples computed together."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from tfg_jax.cli import methods
-from tfg_jax.cli.labels import LabelOptions, label_defaults, label_run_task, label_size
-from tfg_jax.cli.options import CommonOptions, Part, Typed
+from tfg_jax.cli.groups import CommonOptions, LabelOptions, NumberOptions, RequestOptions
+from tfg_jax.cli.labels import label_defaults, label_run_task, label_size, own_objective, own_run_task
+from tfg_jax.cli.options import Part, Typed
 from tfg_jax.cli.samplers import sampler_of, sampler_part
-from tfg_jax.references import resolve
 from tfg_jax.tasks.dataset import DataSet
 from tfg_jax.tasks.find import DEFAULT, find_task
 
@@ -20,29 +18,6 @@ FORMER = (
     "rho", "mu", "smoothing", "strength", "n_iter", "n_recur", "n_mc", "rho_structure", "mu_structure",
     "smoothing_structure", "structure", "horizon", "lookahead_steps", "solver", "window", "steps", "eta", "v",
 )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class RequestOptions:
-    """What is asked for and how, and where to."""
-
-    task: str = DEFAULT
-    """A data set by name, or a task of your own: file.py, file.py:name or module:name."""
-    guidance: Annotated[str, tyro.conf.arg(aliases=["--method"])] = "tfg"
-    """How it is asked for: none, a method that is tuned for the task (see below), for a data set also conditional; or
-    module:Class. Its settings are flags of their own."""
-    objective: str | None = None
-    """Ascended in place of the task's: module:name or file.py:name of an objective or a function (x0, target)."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/sample")
-    """Folder of the results."""
-
-
-@dataclasses.dataclass(frozen=True)
-class NumberOptions:
-    """How much is sampled."""
-
-    num_samples: int = 16
-    """Samples; sample i is asked for target i modulo the number of the task's targets."""
 
 
 def parts(typed: Typed) -> list[Part]:
@@ -88,23 +63,3 @@ def run(options: Any) -> int:
     return drive(
         "sample", options, Run(task, method, n, options.seed, options.chunk, ask.conditional, ask.name), title, again
     )
-
-
-def own_run_task(task: Any, options: Any, sampler: Any) -> Any:
-    """The user's task with the model and the sampler of the options."""
-    from tfg_jax.checks import check_count
-
-    for name, low in (("num_samples", 1), ("chunk", 1), ("seed", 0)):
-        check_count(name, getattr(options, name), low)
-    from tfg_jax.cli.labels import network
-    from tfg_jax.denoiser import Denoiser
-
-    task = dataclasses.replace(task, sampler=sampler)
-    return dataclasses.replace(task, model=network("model", options.model, Denoiser)) if options.model else task
-
-
-def own_objective(text: str) -> Any:
-    """The objective that a reference names."""
-    from tfg_jax.objectives.base import as_objective
-
-    return as_objective(resolve("objective", text))

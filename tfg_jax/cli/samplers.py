@@ -4,33 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 
+from tfg_jax.cli.groups import SAMPLER, SAMPLERS, SamplerOptions
 from tfg_jax.cli.options import Part, Typed
 from tfg_jax.references import called, is_reference, resolve
-
-SAMPLERS = {
-    "ddim": "samplers.ddim:DDIM", "ddpm": "samplers.ddpm:DDPM", "euler": "samplers.ode:Euler",
-    "heun": "samplers.ode:Heun", "churn": "samplers.ode:Churn", "dpmpp-2m": "samplers.multistep:DPMSolverPP2M",
-}  # fmt: skip
-SAMPLER = Annotated[str, tyro.conf.arg(help=f"Step rule: {', '.join(SAMPLERS)}, or module:Class.")]
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplerOptions:
-    """The sampler of guided methods."""
-
-    sampler: SAMPLER = "ddim"
-    steps: int = 50
-    """DDIM steps."""
-    eta: float = 1.0
-    """DDIM stochasticity in [0, 1]."""
-    v: float | None = None
-    """More noise than eta 1, in [0, 1]: between the posterior's variance (0, as eta 1) and the forward process's (1),
-    in logarithm. With n_recur > 1 about 0.5 keeps the samples' variety."""
 
 
 def sampler_part(typed: Typed, own: Any = None) -> Part:

@@ -2,65 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Any
 
 from tfg_jax.cli import methods
+from tfg_jax.cli.groups import CommonOptions, ImageOptions, RestoreOptions
 from tfg_jax.cli.labels import network
-from tfg_jax.cli.options import CommonOptions, Part, Typed, data_set
+from tfg_jax.cli.options import Part, Typed, data_set
 from tfg_jax.cli.sample import FORMER as OF_SAMPLE
 from tfg_jax.cli.samplers import sampler_of, sampler_part
-from tfg_jax.tasks.find import DEFAULT
 
-ProblemName = Literal[
-    "box", "random", "sr2", "sr4", "sr2-bicubic", "sr4-bicubic", "blur", "motion", "hdr", "phase", "fourier"
-]
 FORMER = (*OF_SAMPLE, "iterations", "rate", "line_search", "regularizer", "weight", "kind", "data_std", "weighting")
-
-
-@dataclasses.dataclass(frozen=True)
-class RequestOptions:
-    """What is restored and how, and where to."""
-
-    problem: ProblemName = "sr2"
-    """What is lost: a central box, 70 % of the pixels at random, resolution (averaged or bicubic), sharpness (Gaussian
-    blur or motion), highlights and shadows (hdr), the phase of the Fourier transform, three quarters of its columns
-    (fourier, as in magnetic resonance imaging)."""
-    guidance: Annotated[str, tyro.conf.arg(aliases=["--method"])] = "dps"
-    """How the measurement guides: none, dps, lgd, freedom, ugd, pigdm, mpgd, tfg, dflow, controls, or module:Class.
-    dflow optimizes the noise and controls the way through the whole solve, at tens of times the cost. Its settings are
-    flags of their own, below."""
-    task: str = DEFAULT
-    """The data set, whose model, evaluator, images and tuned methods are the defaults."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/solve")
-    """Folder of the results."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageOptions:
-    """The images and their measurements."""
-
-    images: tuple[Path, ...] = ()
-    """PNG or other pictures, .npz files with `x` (n, H, W, C), or folders of them; default the shipped test images."""
-    measured: bool = False
-    """The images are the measurements themselves, of the size that the problem gives: nothing is degraded, and there is
-    no truth to compare with. The noise's options say what noise they have."""
-    num_images: int | None = None
-    """How many of the images; default all that were given, or 8 of the shipped ones."""
-    draws: int = 4
-    """Restorations of each image."""
-    noise: Literal["gaussian", "poisson"] = "gaussian"
-    """Noise of the measurement."""
-    noise_std: float | None = None
-    """Standard deviation of Gaussian noise, > 0, for images in [-1, 1]; default 0.05."""
-    peak: float | None = None
-    """Photons of a white pixel, > 0, for Poisson noise; default 100."""
-    evaluator: str | None = None
-    """Classifier in whose features perceptual distance is measured: released name or folder; None leaves it out, as
-    does the default where the model's images are of another size."""
 
 
 def parts(typed: Typed) -> list[Part]:
@@ -70,7 +21,7 @@ def parts(typed: Typed) -> list[Part]:
     ask = methods.asked(typed, presets, ("none",), "dps")
     images = Part(ImageOptions, {"evaluator": subject.networks["evaluator"]})
     common = Part(CommonOptions, {"model": subject.networks["model"]})
-    return [Part(RequestOptions), *methods.parts_of(ask, typed, sampler_part(typed), presets), images, common]
+    return [Part(RestoreOptions), *methods.parts_of(ask, typed, sampler_part(typed), presets), images, common]
 
 
 def run(options: Any) -> int:

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from tfg_jax.cli.groups import SizeOptions
 from tfg_jax.cli.main import OK
-from tfg_jax.cli.options import Part, SizeOptions, Typed, data_set
+from tfg_jax.cli.options import Part, Typed, data_set
 
 MIXTURE_SECONDS = {False: 25.0, True: 2.0}  # of one row of mixtures on one core, whether quick
 BAR = "all rows: {percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
