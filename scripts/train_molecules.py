@@ -22,7 +22,7 @@ import tyro
 from flax import nnx
 from jaxtyping import Array, PyTree
 
-from tfg_jax import denoiser, schedules
+from tfg_jax import constructors, denoiser, schedules
 from tfg_jax.data import qm9
 from tfg_jax.host import keep_freed_memory
 from tfg_jax.metrics import molecules as metrics
@@ -145,7 +145,7 @@ def flat(params: PyTree) -> dict[str, Array]:
 def stability(net: EGNNConfig, params: PyTree, counts: np.ndarray, number: int, seed: int = 7) -> dict[str, float]:
     """Shares of stable atoms and molecules of `number` samples by DDPM, whose atom counts follow the data's."""
     counts = np.random.default_rng(seed).choice(counts, number)
-    model = denoiser.from_fn(
+    model = constructors.from_fn(
         OneMolecule(nnx.split(EGNN(net, rngs=nnx.Rngs(0)))[0], net), params, SCHEDULE, prediction="x0",
         shape=(qm9.MAX_ATOMS, 9), network_time=denoiser.log_sigma_time, num_classes=qm9.MAX_ATOMS + 1,
     )  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tfg_jax import denoiser, schedules
+from tfg_jax import constructors, denoiser, schedules
 from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.network import EGNN
 from tfg_jax.models.egnn.properties import PropertyNet
@@ -90,7 +90,7 @@ def test_no_atom_and_one_atom_are_finite(network, molecule):
 def test_a_molecule_is_one_array_with_its_atom_count_as_condition(network, molecule):
     graphdef, params, run = network
     x, h, mask, _ = molecule
-    model = denoiser.from_fn(
+    model = constructors.from_fn(
         OneMolecule(graphdef, CONFIG), params, schedules.VPPolynomial(), prediction="x0", shape=(PADDED, 9),
         network_time=denoiser.log_sigma_time, num_classes=PADDED + 1,
     )  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tfg_jax import denoiser, schedules
+from tfg_jax import constructors, denoiser, schedules
 from tfg_jax.models import classifiers
 from tfg_jax.models.egnn import network as egnn
 from tfg_jax.models.egnn.config import EGNNConfig
@@ -139,7 +139,8 @@ def test_a_diffusion_model_comes_back(tmp_path):
     def apply(params, x, t, cond):
         return unpack(nnx.merge(graphdef, params)(pack(x[None], 2), t[None], cond[None])[0], 2)
 
-    expected = denoiser.from_fn(apply, params, schedule, network_time=denoiser.thousand_time, null_cond=3, **options)
+    options |= {"network_time": denoiser.thousand_time, "null_cond": 3}
+    expected = constructors.from_fn(apply, params, schedule, **options)
     x = np.random.default_rng(1).normal(size=(8, 8, 1)).astype(np.float32)
     both = jax.jit(lambda x, c: (loaded(x, 0.5, c), expected(x, 0.5, c)))(x, jnp.array(2))
     np.testing.assert_allclose(both[0].x0, both[1].x0, rtol=1e-5, atol=1e-5)

@@ -10,7 +10,8 @@ from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
 from tfg_jax.kinds import public
-from tfg_jax.networks import check_function, partition
+from tfg_jax.modules import partition
+from tfg_jax.networks import check_function
 
 
 @runtime_checkable

@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, Int, PyTree
 from tfg_jax import struct
 from tfg_jax.checks import check_count, is_concrete, show
 from tfg_jax.kinds import public
-from tfg_jax.networks import check_evaluation, check_function, partition
+from tfg_jax.modules import partition
+from tfg_jax.networks import check_evaluation, check_function
 from tfg_jax.schedules import Level
 
 

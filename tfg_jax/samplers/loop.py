@@ -18,9 +18,10 @@ from jaxtyping import Array, Float, PyTree
 from tfg_jax import hoist, loops, struct
 from tfg_jax.checks import is_batched, show
 from tfg_jax.denoiser import Model
-from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, step_cost, stepped
+from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, pulls_back, step_cost, stepped
 from tfg_jax.kinds import check_leaves
 from tfg_jax.lookahead import Clip, Conditioned, ForwardOnly, Lookahead
+from tfg_jax.networks import NoGradient
 from tfg_jax.noise import NoiseSource, NoiseTape
 from tfg_jax.result import OK, UNGUIDED, Cost, Status, judged
 from tfg_jax.samplers.base import Sampler, Step, renoise
@@ -138,9 +139,10 @@ def _step(
         draws = noise.at(index, r, x.shape, x.dtype)
         raised, start = plan.sampler.perturb(x, now, plan.denoiser.schedule, draws)
         x = raised.astype(x.dtype)
-        denoise = Conditioned(model, cond)
         method = plan.guidance if guided else Unguided()
-        evaluation = ForwardOnly() if isinstance(method, Unguided) else plan.lookahead
+        evaluation = plan.lookahead if pulls_back(method) else ForwardOnly(plan.lookahead)
+        evaluation = ForwardOnly() if isinstance(method, Unguided) else evaluation
+        denoise = Conditioned(model, cond)
         ctx = StepContext(
             x=x, now=_like(start, x), next=_like(next, x), index=index, cond=cond, noise=draws, denoise=denoise,
             lookahead=evaluation, clip=plan.clip, objective=plan.objective, target=target, paired=model.paired,
@@ -153,7 +155,8 @@ def _step(
         if not unguided:
             acted = jnp.asarray(guided if moved.guided is None else moved.guided)
             acted = loops.as_varying(acted, loops.varying_over(moved.x))
-        moved = moved.replace(x=moved.x.astype(x.dtype), guided=acted)  # type: ignore[attr-defined]
+        # Whatever acts entry by entry, as clips and optimizers do, leaves the samples' subspace.
+        moved = moved.replace(x=denoise.project(moved.x.astype(x.dtype)), guided=acted)  # type: ignore[attr-defined]
         note = plan.record.summary(ctx) if plan.record is not None and plan.record.summary is not None else None
         # A lookahead of several evaluations makes them at levels of its own: an upper bound where calls depend on it.
         first = calls(start.t if evaluation.cost.forwards == 1 else None)
@@ -208,8 +211,14 @@ def _prepared(method: Guidance, levels: Level) -> tuple[PyTree, PyTree]:
 
 def _stepped(method: Guidance, ctx: StepContext, per_step: PyTree, state: PyTree) -> tuple[Next, PyTree]:
     """A method's step, which must give the proposal and a state like the one it was given."""
-    result = stepped(method, ctx, per_step, state)
     name = type(method).__name__
+    try:
+        result = stepped(method, ctx, per_step, state)
+    except NoGradient as error:
+        raise ValueError(
+            f"guidance={name} needs the network's gradient, but {error}; use guidance that needs none, such as MPGD or "
+            "TFG(rho=None)"
+        ) from error
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Next):
         raise ValueError(
             f"guidance={name}.step must return (proposal, state), e.g. ctx.advance(ctx.denoised), state; got a "

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, PyTree
 
-from tfg_jax import denoiser, schedules, struct
+from tfg_jax import constructors, denoiser, schedules, struct
 from tfg_jax.checks import check_count, show
 from tfg_jax.denoiser import Denoiser, Prediction
 from tfg_jax.kinds import public
@@ -208,7 +208,7 @@ def _denoiser(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> Denoiser
         )
     unet = configs.unet_config(config, len(arrays))
     graphdef, params = _fill(lambda: UNet2D(unet, rngs=nnx.Rngs(0)), arrays)
-    return denoiser.from_fn(
+    return constructors.from_fn(
         _OneSample(graphdef, pack=config["pack"]),
         params,
         schedule,
@@ -224,7 +224,7 @@ def _molecules(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> Denoise
     """A molecule as one array (max_atoms, 3 + features), its atom count as the condition."""
     net, max_atoms = configs.egnn_config(config, len(arrays)), configs.max_atoms(config)
     graphdef, params = _fill(lambda: EGNN(net, rngs=nnx.Rngs(0)), arrays)
-    return denoiser.from_fn(
+    return constructors.from_fn(
         OneMolecule(graphdef, net),
         params,
         schedule_from_dict(config["schedule"]),
