@@ -126,6 +126,6 @@ def test_commands_on_files_of_the_reader_are_parsed(where, arguments, tmp_path, 
     monkeypatch.chdir(tmp_path)
     name, *rest = arguments
     try:
-        parse(importlib.import_module(f"tfg_jax.cli.{name}").Options, name, rest)
+        parse(importlib.import_module(f"tfg_jax.cli.{name}"), name, rest)
     except SystemExit:
         pytest.fail(f"{where}\n{capsys.readouterr()}")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from tfg_jax.checks import check_count, check_number
 from tfg_jax.cli.labels import network
-from tfg_jax.config import to_plain
+from tfg_jax.config import to_dict
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance
 from tfg_jax.lookahead import Clip
@@ -65,8 +65,8 @@ def settings(options: Any) -> Setup:
     clip = Clip() if options.clip else None
     config = {
         "reward": reward.name, "rounds": options.rounds, "batch": options.batch, "delta": delta, "goal": goal,
-        "linearize": options.linearize, "guidance": to_plain(guidance), "sampler": to_plain(sampler),
-        "clip": to_plain(clip), "schedule": to_plain(model.schedule), "prediction": model.prediction,
+        "linearize": options.linearize, "guidance": to_dict(guidance), "sampler": to_dict(sampler),
+        "clip": to_dict(clip), "schedule": to_dict(model.schedule), "prediction": model.prediction,
         "learning_rate": options.learning_rate, "same_start": options.same_start, "seed": options.seed,
         "weights_sha256": {key: fingerprint(params) for key, params in reward.networks.items()},
     }  # fmt: skip

@@ -93,6 +93,10 @@ class ClassLogProb:
         """The target must be (num_samples,) integers in [0, num_classes)."""
         check_classes("target", target, num_samples, self.classifier.num_classes)
 
+    def usable(self, target: Int[Array, ""]) -> Array:
+        """Whether the class is in range."""
+        return (target >= 0) & (target < self.classifier.num_classes)
+
     def __call__(self, x: Float[Array, "*shape"], target: Int[Array, ""], *level: Level) -> Float[Array, ""]:
         logits = self.classifier(x, *level)
         if logits.shape != (self.classifier.num_classes,):

@@ -21,7 +21,7 @@ from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from tfg_jax import struct
 from tfg_jax.checks import check_count
-from tfg_jax.config import to_plain
+from tfg_jax.config import to_dict
 from tfg_jax.denoiser import Model
 from tfg_jax.endtoend.controls import Controls
 from tfg_jax.endtoend.run import end_to_end, upper_end_to_end_cost
@@ -33,12 +33,12 @@ from tfg_jax.metrics import mean_ci
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.metrics.titles import COSTS, flat_estimate
 from tfg_jax.objectives.base import as_objective
+from tfg_jax.problem import Record
 from tfg_jax.result import Cost, Samples, finished
 from tfg_jax.runs.store import fingerprint
 from tfg_jax.sample import sample, upper_cost
 from tfg_jax.samplers.base import Sampler
 from tfg_jax.samplers.ddim import DDIM
-from tfg_jax.samplers.loop import Record
 
 EndToEnd = DFlow | Controls
 Method = Guidance | DFlow | Controls | None
@@ -116,9 +116,9 @@ class Task(abc.ABC):
         """All that decides the samples but the seed and their number, as JSON: another value is another folder."""
         networks = {"model": getattr(self.model, "params", self.model)}
         return {
-            "task": type(self).__name__, "guidance": to_plain(method), "conditional": conditional,
-            "sampler": to_plain(self.sampler), "clip": to_plain(self.clip), "lookahead": to_plain(self.lookahead),
-            "window": to_plain(self.window), "schedule": to_plain(self.model.schedule),
+            "task": type(self).__name__, "guidance": to_dict(method), "conditional": conditional,
+            "sampler": to_dict(self.sampler), "clip": to_dict(self.clip), "lookahead": to_dict(self.lookahead),
+            "window": to_dict(self.window), "schedule": to_dict(self.model.schedule),
             "prediction": getattr(self.model, "prediction", None), "targets_sha256": fingerprint(targets),
             "weights_sha256": {name: fingerprint(each) for name, each in networks.items()},
             "objective": identity(self.objective(method)),

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from tfg_jax import metrics, operators, struct
-from tfg_jax.config import to_plain
+from tfg_jax.config import to_dict
 from tfg_jax.guidance.base import StepContext
 from tfg_jax.guidance.dps import DPS
 from tfg_jax.guidance.pigdm import PiGDM
@@ -225,14 +225,14 @@ class InverseTask(Task):
     def describe(self, method: Method, conditional: bool, targets: Any) -> dict[str, Any]:
         """All that decides the samples but the seed and their number, as JSON: another value is another folder."""
         about = json.loads(self.about) | {
-            "guidance": to_plain(method), "operator_sha256": fingerprint(self.operator),
-            "schedule": to_plain(self.model.schedule), "prediction": self.model.prediction,
+            "guidance": to_dict(method), "operator_sha256": fingerprint(self.operator),
+            "schedule": to_dict(self.model.schedule), "prediction": self.model.prediction,
             "weights_sha256": {"model": fingerprint(self.model.params)},
         }  # fmt: skip
         if isinstance(method, EndToEnd):
             return about
-        about |= {name: to_plain(getattr(self, name)) for name in ("sampler", "clip", "lookahead")}
-        return about if self.window is None else about | {"window": to_plain(self.window)}
+        about |= {name: to_dict(getattr(self, name)) for name in ("sampler", "clip", "lookahead")}
+        return about if self.window is None else about | {"window": to_dict(self.window)}
 
     def sample(
         self,

@@ -15,7 +15,7 @@ from jaxtyping import Array, Int
 
 from tfg_jax import metrics, struct
 from tfg_jax.checks import check_count
-from tfg_jax.config import to_plain
+from tfg_jax.config import to_dict
 from tfg_jax.guidance.base import StepContext
 from tfg_jax.guidance.classifier import ClassifierGuidance
 from tfg_jax.guidance.classifier_free.autoguidance import Autoguidance
@@ -107,21 +107,21 @@ class LabelTask(Task):
         networks = {"model": model.params}
         # Absent when not asked for, so that folders written before there was such a choice are still known.
         chosen = {
-            name: to_plain(getattr(self, name)) for name in ("lookahead", "window") if getattr(self, name) is not None
+            name: to_dict(getattr(self, name)) for name in ("lookahead", "window") if getattr(self, name) is not None
         }
         if away:
             weak: Any = self.model.weak
-            chosen["w"], networks["weak"] = to_plain(self.model.w), weak.params
+            chosen["w"], networks["weak"] = to_dict(self.model.w), weak.params
         if self.own_objective is not None and method is not None:
             chosen["objective"] = identity(self.own_objective)
         elif method is not None:
             networks["guide"] = (self.noisy_guide if isinstance(method, ClassifierGuidance) else self.guide).params
         return chosen | {
-            "guidance": to_plain(method),
+            "guidance": to_dict(method),
             "conditional": conditional,
-            "sampler": to_plain(self.sampler),
-            "clip": to_plain(self.clip),
-            "schedule": to_plain(model.schedule),
+            "sampler": to_dict(self.sampler),
+            "clip": to_dict(self.clip),
+            "schedule": to_dict(model.schedule),
             "prediction": model.prediction,
             "classes": [int(c) for c in dict.fromkeys(np.asarray(targets).tolist())],
             "weights_sha256": {name: fingerprint(params) for name, params in networks.items()},

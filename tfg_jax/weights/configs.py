@@ -57,7 +57,10 @@ def schedule_from_dict(values: Any) -> schedules.Schedule:
         )
     for key, value in parameters.items():
         _need(f"schedule.{key}", value, _is_number(value), "a finite number")
-    schedule = known[kind](**parameters)
+    try:
+        schedule = known[kind](**parameters)
+    except ValueError as error:
+        raise ValueError(f"schedule: {error}; {FIX}") from None
     holds, words = RANGES[known[kind]]
     _need("schedule", values, holds(schedule), f"{kind} with {words}")
     return schedule
