@@ -1,6 +1,7 @@
 """Tasks, models, objectives, methods and samplers of the user's own, named on the command line."""
 
 import csv
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import tfg_jax as tfg
 from tfg_jax.cli.main import main
+from tfg_jax.runs.run import Run
 from tfg_jax.runs.store import read_folder
 from tfg_jax.tasks.find import find_task
 
@@ -136,3 +138,17 @@ def test_a_file_of_options_never_names_code_to_run(run, asked, capsys):
     assert main(["sample", *config]) == 2
     assert "names code to run" in (said := capsys.readouterr().err) and "pass --task" in said
     assert main([*asked, *config]) == 0
+
+
+def test_the_key_of_a_run_is_that_of_all_that_decides_its_samples(own):
+    """Not of how many are computed together."""
+    task = find_task(str(own))
+    run = Run(task, tfg.TFG(rho=0.5, mu=0.1), 4, chunk=2)
+    assert run.key == dataclasses.replace(run, chunk=3, name="other").key
+    changed = [
+        {"n": 5},
+        {"seed": 1},
+        {"method": tfg.DPS(0.5)},
+        {"task": dataclasses.replace(task, sampler=tfg.Heun(3))},
+    ]
+    assert len({run.key, *(dataclasses.replace(run, **change).key for change in changed)}) == 5
