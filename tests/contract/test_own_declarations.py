@@ -66,6 +66,8 @@ def test_json_there_and_back():
     assert json.loads(tfg.to_json(SCHEDULE))["type"] == "own_schedule:Bent"
     with pytest.raises(ValueError, match="is a class of your own; pass allow=.'own_schedule'"):
         tfg.from_json(tfg.to_json(SCHEDULE))
+    with pytest.raises(ValueError, match="is a class of your own"):
+        tfg.from_json(tfg.to_json(SCHEDULE), allow="own_schedule_and_more")  # a text is one module, not its parts
     for name in ("own_schedule:Nothing", "own_schedule:jax", "own_nothing:Bent"):
         with pytest.raises(ValueError, match=f"type='{name}' (cannot be imported|is no configuration)"):
             tfg.from_json(json.dumps({"type": name}), allow=(*MODULES, "own_nothing"))
