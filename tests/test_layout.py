@@ -14,8 +14,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 CORE: tuple[str, ...] = tuple(
     "lazy struct checks networks modules per_sample kinds files readers locks signals host loops hoist noise "
     "result schedules timesteps class_table domains denoiser constructors numbers lookahead ode ode_diffrax truncated "
-    "analytic operators objectives guidance samplers batch arguments sample best invert diagnose endtoend config "
-    "distributed runs shards".split()
+    "analytic operators objectives guidance samplers arguments problem trajectory batch sample best invert "
+    "diagnose endtoend config distributed runs shards".split()
 )
 # Side rooms import the core and each other, but models knows nothing of files, data or training.
 SIDE: tuple[str, ...] = tuple("models weights data training".split())

@@ -104,7 +104,9 @@ VALID: dict[str, Any] = {
     "weights": [1.0], "x": IMAGES, "x0": IMAGES[0], "xlabel": "x", "y": IMAGES, "ylabel": "y",
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
+    "tfg.best_of_n": {"num_samples": 2},
     "tfg.end_to_end": {"start": IMAGES[:2]},
+    "tfg.preview_end_to_end": {"start": IMAGES[:2]},
     "tfg.sample": {"num_samples": 2},
     "optimize.iterate": {"delta": 1.0, "folder": NOWHERE},
     "metrics.beyond_real": {"distance": np.ones(4), "real": np.ones(3)},

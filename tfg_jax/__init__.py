@@ -63,7 +63,7 @@ _HOMES = {
     "samplers.rules": ("DDIM", "DDPM"),
     "samplers.ode": ("Churn", "Euler", "Heun"),
     "samplers.multistep": ("DPMSolverPP2M",),
-    "samplers.loop": ("Record",),
+    "problem": ("Record",),
     "sample": ("sample", "sampling_times", "upper_cost"),
     "invert": ("invert",),
     "diagnose": ("HorizonCurve", "diagnose_horizon"),
@@ -148,6 +148,7 @@ if TYPE_CHECKING:
     from tfg_jax.lookahead import Tweedie as Tweedie
     from tfg_jax.noise import NoiseTape as NoiseTape
     from tfg_jax.per_sample import PerSample as PerSample
+    from tfg_jax.problem import Record as Record
     from tfg_jax.result import Cost as Cost
     from tfg_jax.result import Samples as Samples
     from tfg_jax.result import Status as Status
@@ -155,7 +156,6 @@ if TYPE_CHECKING:
     from tfg_jax.sample import sample as sample
     from tfg_jax.sample import sampling_times as sampling_times
     from tfg_jax.sample import upper_cost as upper_cost
-    from tfg_jax.samplers.loop import Record as Record
     from tfg_jax.samplers.multistep import DPMSolverPP2M as DPMSolverPP2M
     from tfg_jax.samplers.ode import Churn as Churn
     from tfg_jax.samplers.ode import Euler as Euler

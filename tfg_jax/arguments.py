@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
 from tfg_jax.checks import (
     check_choice,
@@ -21,98 +21,27 @@ from tfg_jax.checks import (
     is_concrete,
     show,
 )
-from tfg_jax.denoiser import Model
-from tfg_jax.guidance.base import Unguided
-from tfg_jax.guidance.pigdm import PiGDM
-from tfg_jax.guidance.ugd import UGD
+from tfg_jax.denoiser import Model, check_null
+from tfg_jax.domains.base import named_arrays, packed
 from tfg_jax.kinds import check_kind, kind_of
 from tfg_jax.lookahead import Clip
 from tfg_jax.noise import NoiseTape
-from tfg_jax.objectives.base import check_leading, output_of
+from tfg_jax.objectives.base import check_leading
 from tfg_jax.objectives.classifier import check_classes
 from tfg_jax.schedules import Schedule
 from tfg_jax.timesteps import Uniform
-from tfg_jax.truncated import TruncatedSolve
 
 SCHEDULE_NODES = 1000  # where a schedule is looked at, whatever the steps of a run
-LAST_INDEX = 2**31  # indices of samples are int32
 
 
-def check_guidance(
-    guidance: Any, objective: Any, target: PyTree, lookahead: Any, window: Any, record: Any, shape: tuple, n: int
-) -> None:
-    """The method, its objective and its options belong together."""
-    if guidance is not None:
-        guidance.check()
-    if lookahead is not None and hasattr(lookahead, "check"):
-        lookahead.check()
-    guided = guidance is not None and not isinstance(guidance, Unguided)
-    if guided and objective is None:
-        raise ValueError(
-            f"guidance={type(guidance).__name__} needs an objective; pass objective=, e.g. class_log_prob(classifier)"
-        )
-    if not guided or _absent(guidance):
-        for name, value in (("lookahead", lookahead), ("window", window)):
-            if value is not None:
-                raise ValueError(f"{name} has no effect without guidance; pass guidance= or drop {name}")
-    if guidance is None and objective is not None and (record is None or record.summary is None):
-        raise ValueError(
-            "objective has no effect without guidance; pass guidance=, e.g. TFG(), or a record= with a summary of it"
-        )
-    if target is not None and objective is None:
-        raise ValueError("target has no effect without an objective; pass objective= or drop target")
-    if objective is None:
-        return
-    noisy_method = getattr(guidance, "noisy", False)
-    if guided and noisy_method != bool(objective.noisy):
-        wanted = "noisy samples, e.g. noisy_class_log_prob" if noisy_method else "clean samples, e.g. class_log_prob"
-        raise ValueError(f"guidance={type(guidance).__name__} needs an objective of {wanted}")
-    if noisy_method and lookahead is not None:
-        raise ValueError(f"lookahead has no effect on {type(guidance).__name__}, which sees x_t itself; drop lookahead")
-    if getattr(guidance, "normalize", None) == "residual" and not hasattr(objective, "residual_norm"):
-        raise ValueError(
-            'normalize="residual" needs an objective with a measurement residual; use normalize="value" with one of '
-            "one sign, or FreeDoM"
-        )
-    if getattr(guidance, "normalize", None) == "value" and getattr(objective, "crosses_zero", False):
-        raise ValueError(
-            f'normalize="value" divides by the objective, and {type(objective).__name__} crosses 0; give one of one '
-            "sign such as a log-probability, or use FreeDoM"
-        )
-    if getattr(guidance, "gaussian_measurement", False) and not hasattr(objective, "measurement_gradient"):
-        raise ValueError(
-            f"guidance={type(guidance).__name__} needs the objective of a Gaussian measurement itself, not "
-            f"{type(objective).__name__}; use gaussian_log_likelihood(operator, noise_std)"
-        )
-    objective.check(target, n, shape)
-    check_scalar(objective, target, shape)
-
-
-def _absent(guidance: Any) -> bool:
-    """Whether all terms of a method are left out with None."""
-    terms = [name for name in ("rho", "mu") if hasattr(guidance, name)]
-    return bool(terms) and all(getattr(guidance, name) is None for name in terms)
-
-
-def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
-    """The objective reads one clean sample of the model and returns a real number."""
-    if objective.noisy:
-        return
-    x0 = jax.ShapeDtypeStruct(shape, jnp.float32)
-    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), target)
-    try:
-        out = output_of(objective, x0, one)
-    except Exception as error:  # whatever a function of the user's raises
-        raise ValueError(f"objective cannot read samples of shape {shape} and this target: {error}") from error
-    if getattr(out, "shape", None) != ():
-        raise ValueError(
-            f"objective must return a scalar for one sample, got shape {getattr(out, 'shape', None)}; sum it"
-        )
-    if not jnp.issubdtype(out.dtype, jnp.floating):
-        raise ValueError(
-            f"objective must return a real floating number, got dtype {out.dtype}; it has no gradient to follow: of "
-            "complex numbers r take jnp.sum(jnp.abs(r) ** 2)"
-        )
+def count_of(num_samples: int | None, *per_sample: PyTree) -> int:
+    """How many samples there are: ``num_samples``, or else what the first of the samples' data says."""
+    if num_samples is not None:
+        return num_samples
+    for leaf in jax.tree.leaves(per_sample):
+        if getattr(leaf, "ndim", 0):
+            return leaf.shape[0]
+    raise ValueError("num_samples is missing; pass it, or a target, cond or start with one entry a sample")
 
 
 def check_cond(model: Model, cond: Any, num_samples: int) -> None:
@@ -125,36 +54,30 @@ def check_cond(model: Model, cond: Any, num_samples: int) -> None:
         return
     if model.num_classes is None:
         check_leading(cond, num_samples, "cond")
+        if getattr(model, "null", None) is not None:
+            check_null(model.null, cond)
         return
     check_classes("cond", cond, num_samples, model.num_classes, each=model.cond_shape)
 
 
-def check_model(model: Model, guidance: Any, sampler: Any, cond: Any, num_samples: int, lookahead: Any = None) -> None:
-    """The model's own arguments, and whether what it returns is what guidance and sampler read."""
-    model.check(cond is not None, num_samples)
-    if model.paired:
-        return
-    name = type(model).__name__
-    from_eps = isinstance(guidance, PiGDM) and guidance.weighting == "score"
-    if isinstance(guidance, UGD) or from_eps or getattr(guidance, "noisy", False):
-        raise ValueError(
-            f"model={name} re-noises with another eps than that of x0, which guidance={type(guidance).__name__} would "
-            "undo; use CFG, or guidance that moves x0 or the sample, e.g. TFG"
-        )
-    what = None
-    if isinstance(lookahead, TruncatedSolve):
-        what = f"lookahead={type(lookahead).__name__}"
-    elif sampler is None or sampler.extra_cost.forwards:
-        what = "inversion" if sampler is None else f"sampler={type(sampler).__name__}"
-    if what is not None:
-        raise ValueError(f"model={name} has no probability flow for {what} to follow; use CFG, or Tweedie and DDIM")
+def rows_of(samples: PyTree) -> int:
+    """How many samples there are, by the first axis of the first array; 0 where there is none."""
+    leaves = [leaf for leaf in jax.tree.leaves(samples) if getattr(leaf, "ndim", 0)]
+    return leaves[0].shape[0] if leaves else 0
 
 
-def check_start(start: Any, shape: tuple[int, ...], num_samples: int) -> None:
-    """``start`` is (x_t, t): finite samples of the model's shape and one time in (0, 1]."""
+def entered(name: str, model: Model, samples: PyTree, num_samples: int) -> Array:
+    """Samples as their user gives them, checked, as arrays of the core."""
+    for each, value, shape in named_arrays(name, model, samples):
+        check_samples(each, value, (num_samples, *shape))
+    return packed(model, samples)
+
+
+def check_start(start: Any, model: Model, num_samples: int) -> None:
+    """``start`` is (x_t, t): finite samples of the model and one time in (0, 1]."""
     if not isinstance(start, tuple | list) or len(start) != 2:
         raise ValueError("start must be (x_t, t): noisy samples and their time in (0, 1]")
-    check_samples("start x_t", start[0], (num_samples, *shape))
+    entered("start x_t", model, start[0], num_samples)
     if np.shape(start[1]) != ():
         raise ValueError(f"start t has shape {np.shape(start[1])}; all samples start at one time, give a number")
     check_number("start t", start[1], low=0.0, high=1.0, strict=True)
@@ -171,17 +94,22 @@ def check_samples(name: str, x: Any, expected: tuple[int, ...]) -> None:
         raise ValueError(f"{name} holds NaN or infinity; clean it first")
 
 
-def check_noise(noise: NoiseTape, shape: tuple[int, ...], steps: int, n_recur: int, num_samples: int) -> None:
-    """A tape has (num_samples, steps, n_recur, ...) draws, and initial noise of (num_samples, *shape)."""
-    lead = (num_samples, steps, n_recur)
+def entered_noise(noise: NoiseTape, model: Model, lead: tuple[int, int, int]) -> NoiseTape:
+    """A tape of (samples, steps, n_recur, ...) draws, ``lead`` of them, and initial noise, as arrays of the core."""
+    draws = {}
     for name in ("step", "renoise", "mc", "churn"):
-        record = getattr(noise, name)
-        if record is not None and tuple(record.shape[:3]) != lead:
-            raise ValueError(
-                f"noise.{name} has leading axes {record.shape[:3]}, the run needs {lead} (samples, steps, n_recur)"
-            )
-    if noise.initial is not None:
-        check_samples("noise.initial", noise.initial, (num_samples, *shape))
+        if (record := getattr(noise, name)) is None:
+            continue
+        for each, value, shape in named_arrays(f"noise.{name}", model, record):
+            check_kind(each, value, kind_of(Float[Array, "..."]))
+            if tuple(value.shape[:3]) != lead or value.shape[value.ndim - len(shape) :] != shape:
+                raise ValueError(
+                    f"{each} has shape {value.shape}, the run needs leading axes {lead} (samples, steps, n_recur) and "
+                    f"draws of shape {shape}"
+                )
+        draws[name] = packed(model, record)
+    initial = None if noise.initial is None else entered("noise.initial", model, noise.initial, lead[0])
+    return noise.replace(initial=initial, **draws)  # type: ignore[attr-defined]
 
 
 def check_grid(grid: Any, schedule: Schedule, steps: int) -> tuple[str, Any]:
@@ -287,23 +215,6 @@ def _falls(schedule: Schedule) -> bool:
         levels = schedule.level(Uniform()(schedule, SCHEDULE_NODES))
     alpha, sigma = (np.asarray(value, np.float64) for value in (levels.alpha, levels.sigma))
     return bool(np.all(alpha >= 0) and np.all(sigma >= 0) and np.all(np.diff(alpha / (alpha + sigma)) >= 0))
-
-
-def check_counts(num_samples: Any, chunk: Any, index_offset: Any) -> None:
-    """Whole numbers in range."""
-    check_count("num_samples", num_samples)
-    if num_samples > LAST_INDEX:
-        raise ValueError(f"num_samples={show(num_samples)} must be at most {LAST_INDEX}, the indices there are")
-    if chunk is not None:
-        check_count("chunk", chunk)
-    if not isinstance(index_offset, jax.Array):
-        check_count("index_offset", index_offset, low=0)
-    elif index_offset.shape != () or not jnp.issubdtype(index_offset.dtype, jnp.integer):
-        raise ValueError(
-            f"index_offset has shape {index_offset.shape} and dtype {index_offset.dtype}; give one integer >= 0"
-        )
-    if is_concrete(index_offset) and not 0 <= int(index_offset) <= LAST_INDEX - num_samples:
-        raise ValueError(f"index_offset={int(index_offset)} must lie in 0..{LAST_INDEX - num_samples}")
 
 
 def check_clip(clip: Clip | None) -> None:

@@ -13,12 +13,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from tfg_jax.arguments import count_of
 from tfg_jax.batch import in_chunks, map_samples, on_any_mesh
 from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Model
+from tfg_jax.domains.base import shape_of
 from tfg_jax.kinds import public
 from tfg_jax.numbers import one_form
-from tfg_jax.objectives.base import Objective, as_objective
+from tfg_jax.objectives.base import Objective, as_objective, log_weight, uses_cond
 from tfg_jax.result import Cost, Samples
 from tfg_jax.sample import sample
 
@@ -29,7 +31,7 @@ def best_of_n(
     model: Model,
     *,
     n: int,
-    num_samples: int,
+    num_samples: int | None = None,
     score: Objective | Callable[..., Array],
     target: PyTree = None,
     cond: PyTree = None,
@@ -46,7 +48,7 @@ def best_of_n(
         key: root key.
         model: the diffusion or flow model.
         n: candidates a sample, >= 1.
-        num_samples: samples kept.
+        num_samples: samples kept; may be left out if target or cond say it.
         score: objective of clean samples by which candidates are judged; called with ``target``.
         target: leaves (num_samples, ...), given to the score and to the objective, if any.
         cond: (num_samples,) class of each sample, for conditional models.
@@ -61,19 +63,21 @@ def best_of_n(
         ValueError: bad counts, or an option that best-of-n cannot take.
     """
     check_count("n", n)
+    num_samples = count_of(num_samples, cond, target)
     check_count("num_samples", num_samples)
     for name in ("start", "noise"):
         if options.get(name) is not None:
             raise ValueError(f"{name} cannot be shared by n={n} candidates; call tfg_jax.sample and choose yourself")
     score = as_objective(score)
-    score.check(target, num_samples, model.shape)
+    score.check(target, num_samples, shape_of(model))
     repeat = lambda tree: on_any_mesh(partial(_repeat, n=n), tree)(tree)  # noqa: E731
     drawn = sample(
         key, model, num_samples=num_samples * n, cond=repeat(cond), objective=objective,
         target=repeat(target) if objective is not None else None, index_offset=index_offset * n, **options,
     )  # fmt: skip
-    candidates = {"x": drawn.x, "target": repeat(target)}
-    values = in_chunks(_scored, (one_form(score, drawn.x.dtype),), candidates, options.get("chunk"))
+    candidates = {"x": drawn.x, "target": repeat(target), "cond": repeat(cond) if uses_cond(score) else None}
+    dtype = jax.tree.leaves(drawn.x)[0].dtype
+    values = in_chunks(_scored, (one_form(score, dtype),), candidates, options.get("chunk"))
     return on_any_mesh(partial(_choose, n=n), (drawn, values))((drawn, values))
 
 
@@ -84,15 +88,15 @@ def _repeat(tree: PyTree, *, n: int) -> PyTree:
 
 @jax.jit
 def _scored(score: Objective, candidates: dict) -> Float[Array, " candidates"]:
-    values = map_samples(lambda one: score(one["x"], one["target"]), candidates)
+    values = map_samples(lambda one: log_weight(score, one["x"], one["target"], one["cond"]), candidates)
     if jnp.iscomplexobj(values):
         raise ValueError(f"score returns {values.dtype}, by which nothing is better; give a real number")
     return values
 
 
 @partial(jax.jit, static_argnames="n")
-def _choose(found: tuple[Samples, Float[Array, " candidates"]], *, n: int) -> Samples:
-    drawn, values = found
+def _choose(scored: tuple[Samples, Float[Array, " candidates"]], *, n: int) -> Samples:
+    drawn, values = scored
     values = jnp.where(drawn.status.ok & jnp.isfinite(values), values, -jnp.inf).reshape(-1, n)
     winner = jnp.argmax(values, axis=1)
 

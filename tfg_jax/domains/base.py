@@ -168,6 +168,12 @@ def domain_of(model: Any) -> Domain | None:
     return getattr(model, "domain", None)
 
 
+def shape_of(model: Any) -> Any:
+    """Shape of one sample as its user sees it: a tuple, or a pytree of them."""
+    domain = domain_of(model)
+    return model.shape if domain is None else domain.spec.unflatten(domain.spec.shapes)
+
+
 def domain_from(shape: Any, domain: Domain | None) -> tuple[tuple[int, ...], Domain | None]:
     """Shape inside the core, and domain, of samples of a shape or pytree of shapes, which a domain may say alone.
 

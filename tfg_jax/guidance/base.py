@@ -27,6 +27,7 @@ from jaxtyping import Array, PyTree
 from tfg_jax import struct
 from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Denoised
+from tfg_jax.domains.base import unpacked
 from tfg_jax.lookahead import Clip, Conditioned, Evaluation, Lookahead
 from tfg_jax.noise import StepNoise
 from tfg_jax.result import Cost
@@ -143,6 +144,10 @@ class StepContext:
     def measurement_gradient(self, x0: Array, variance: ArrayLike) -> Array:
         """Gradient in x0 of ``log p(y)`` for a clean sample N(x0, variance I), for objectives that are Gaussian."""
         return self._objective.measurement_gradient(x0, self._target, variance)  # type: ignore[union-attr]
+
+    def as_sample(self, x: Array) -> PyTree:
+        """An array like ``x`` as the sample that its user sees: itself, or a pytree of arrays, see `Domain`."""
+        return unpacked(self.denoise.denoiser, x)
 
     def vp_shift(self, gradient: Array) -> Array:
         """A gradient in x at this level as a displacement at the next level, both taken in VP coordinates."""

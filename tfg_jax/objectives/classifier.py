@@ -93,6 +93,10 @@ class ClassLogProb:
         """The target must be (num_samples,) integers in [0, num_classes)."""
         check_classes("target", target, num_samples, self.classifier.num_classes)
 
+    def usable(self, target: Int[Array, ""]) -> Array:
+        """Whether the class is in range."""
+        return (target >= 0) & (target < self.classifier.num_classes)
+
     def __call__(self, x: Float[Array, "*shape"], target: Int[Array, ""], *level: Level) -> Float[Array, ""]:
         logits = self.classifier(x, *level)
         if logits.shape != (self.classifier.num_classes,):
@@ -146,9 +150,11 @@ def check_classes(name: str, value: Any, num_samples: int, num_classes: int, *, 
     """Raise ValueError unless ``value`` is (num_samples, *each) integers in [0, num_classes)."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape != (num_samples, *each) or dtype is None or not jnp.issubdtype(dtype, jnp.integer):
+        fix = f"give {'one class' if not each else f'{each[0]} classes'} a sample"
+        if isinstance(value, list | tuple):
+            raise ValueError(f"{name}={show(value)} is no array of integer classes; pass jnp.asarray({name})")
         raise ValueError(
-            f"{name} must be {(num_samples, *each)} integer classes, got shape {shape} and dtype {dtype}; "
-            f"give {'one class' if not each else f'{each[0]} classes'} a sample"
+            f"{name} must be {(num_samples, *each)} integer classes, got shape {shape} and dtype {dtype}; {fix}"
         )
     if is_concrete(value):
         numbers = np.asarray(value)

@@ -14,7 +14,7 @@ from tfg_jax import struct
 from tfg_jax.checks import check_number
 from tfg_jax.kinds import public
 from tfg_jax.networks import check_function
-from tfg_jax.objectives.base import Objective, as_objective, output_shape
+from tfg_jax.objectives.base import Objective, as_objective, is_usable, log_weight, output_shape, uses_cond
 from tfg_jax.objectives.inverse import Residual
 
 
@@ -39,8 +39,17 @@ class Weighted:
         """As the objective's."""
         self.objective.check(target, num_samples, shape)
 
-    def __call__(self, x: Float[Array, "*shape"], *target_and_level: Any) -> Float[Array, ""]:
-        return self.weight * self.objective(x, *target_and_level)
+    def usable(self, target: PyTree) -> Array:
+        """As the objective's."""
+        return is_usable(self.objective, target)
+
+    @property
+    def uses_cond(self) -> bool:
+        """As the objective's."""
+        return uses_cond(self.objective)
+
+    def __call__(self, x: PyTree, *target_and_level: Any, **cond: Any) -> Float[Array, ""]:
+        return self.weight * self.objective(x, *target_and_level, **cond)
 
 
 @struct.dataclass
@@ -66,8 +75,18 @@ class Sum:
         for part, one in zip(self.parts, target, strict=True):
             part.check(one, num_samples, shape)
 
-    def __call__(self, x: Float[Array, "*shape"], target: Any, *level: Any) -> Float[Array, ""]:
-        return sum((part(x, one, *level) for part, one in zip(self.parts, target, strict=True)), jnp.zeros((), x.dtype))
+    def usable(self, target: PyTree) -> Array:
+        """Whether the target of every part is."""
+        return jnp.all(jnp.stack([is_usable(*each) for each in zip(self.parts, target, strict=True)]))
+
+    @property
+    def uses_cond(self) -> bool:
+        """Whether a part does."""
+        return any(map(uses_cond, self.parts))
+
+    def __call__(self, x: PyTree, target: Any, *level: Any, cond: PyTree = None) -> Float[Array, ""]:
+        values = (log_weight(part, x, one, cond, *level) for part, one in zip(self.parts, target, strict=True))
+        return sum(values, jnp.zeros((), jnp.result_type(*jax.tree.leaves(x))))
 
 
 @struct.dataclass
@@ -91,8 +110,17 @@ class Through:
         else:
             self.objective.check(target, num_samples, output_shape(self.decoder, shape))
 
-    def __call__(self, x0: Float[Array, "*shape"], target: Any) -> Float[Array, ""]:
-        return self.objective(self.decoder(x0), target)
+    def usable(self, target: PyTree) -> Array:
+        """As the objective's."""
+        return is_usable(self.objective, target)
+
+    @property
+    def uses_cond(self) -> bool:
+        """As the objective's."""
+        return uses_cond(self.objective)
+
+    def __call__(self, x0: PyTree, target: Any, **cond: Any) -> Float[Array, ""]:
+        return self.objective(self.decoder(x0), target, **cond)
 
 
 def _measured(decoder: Any, operator: Any, x0: Array) -> Array:

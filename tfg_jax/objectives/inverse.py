@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number, is_concrete, safe_norm, squared
+from tfg_jax.domains.base import Domain, Spec
 from tfg_jax.kinds import public
 from tfg_jax.objectives.base import output_of
 from tfg_jax.operators.base import measurement_gradient
@@ -35,7 +36,7 @@ class Residual:
 
     def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
         """The target must be (num_samples, *measurement) floats or complex numbers, as the operator gives them."""
-        one = output_of(self.operator, jax.ShapeDtypeStruct(shape, "float32"))
+        one = output_of(self.operator, Domain(Spec.of(shape)).arrays())
         if self.counts_photons:
             check_brightness(self.operator, one)
         is_complex = jnp.issubdtype(one.dtype, jnp.complexfloating)
@@ -49,6 +50,10 @@ class Residual:
             )
         if is_concrete(target) and not np.all(np.isfinite(np.asarray(target))):
             raise ValueError("target holds NaN or infinity; give finite measurements")
+
+    def usable(self, target: Array) -> Array:
+        """Whether the measurement is finite."""
+        return jnp.all(jnp.isfinite(target))
 
     def residual_norm(self, x0: Array, target: Array) -> Float[Array, ""]:
         """``||y - A(x0)||``, with gradient 0 at 0."""
