@@ -195,7 +195,8 @@ def test_flags_are_passed_through():
     refused("variables has no collection 'params' but Dense_0; pass all that init gave, or {'params': ...}",
             tfg.from_linen, net, variables["params"], SCHEDULE, **OPTIONS)  # fmt: skip
     attention = nnx.MultiHeadAttention(1, 3, dropout_rate=0.5, rngs=nnx.Rngs(0), decode=False)
-    refused("No `deterministic` argument.*; call its .eval.. first", draw, tfg.from_nnx(attention, SCHEDULE, **OPTIONS))
+    refused("No `deterministic` argument.*; call its .eval.. first", draw,
+            tfg.from_nnx(Block(attention), SCHEDULE, **OPTIONS))  # fmt: skip
     refused("module=.* is no Flax Linen module", tfg.from_linen, WithFlag, variables, SCHEDULE, **OPTIONS)
     refused("module=.* is no Flax NNX module", tfg.from_nnx, net, SCHEDULE, **OPTIONS)
     refused("variables=None must be collections", tfg.from_linen, net, None, SCHEDULE, **OPTIONS)

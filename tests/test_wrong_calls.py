@@ -91,7 +91,7 @@ VALID: dict[str, Any] = {
     "lookahead": tfg.Tweedie(), "loss_fn": one, "mask": np.ones((4, 4, 1)), "mean": [0.0], "means": [[0.0]],
     "method": tfg.DFlow(), "model": MODEL, "module": NET, "mu": 1.0, "n": 2, "name": "x",
     "name_or_path": "fashion-mnist", "network_time": "unit", "noise_std": 0.1, "noun": "image", "num_nodes": 10,
-    "num_samples": 2, "numbers": {},
+    "num_atoms": 5, "num_features": 5, "num_samples": 2, "numbers": {},
     "objective": mean_is, "objectives": mean_is, "operator": one,
     "optimizer": optax.sgd(0.1), "params": None, "path": NOWHERE, "peak": 9.0,
     "pixels": np.zeros((4, 4, 3), np.uint8), "points": {}, "prediction": "eps", "real": ROWS, "reference": ROWS,

@@ -70,10 +70,12 @@ def from_fn(
     check_function("fn", function, "(params, x, t_network, cond)")
     if network_time is not None:
         check_function("network_time", network_time, "(schedule, t)")
-    shape, domain = domain_from(shape, domain)
     if num_classes is not None:
         check_count("num_classes", num_classes)
+    if not isinstance(sigma_data, PerSample):
+        check_number("sigma_data", sigma_data, low=0.0, strict=True)
     check_floating(dtype)
+    shape, domain = domain_from(shape, domain)
     check_fields(schedule)
     check_leaves(schedule=schedule, null_cond=null_cond, domain=domain)
     function, params = partition("params", function, params)
@@ -88,8 +90,6 @@ def from_fn(
     check_class_table(function, params, sample, num_classes, null_class)
     if learned_variance is not False and domain is not None and not domain.spec.is_array:
         raise ValueError(f"learned_variance={learned_variance} needs samples of one array; give shape=(..., channels)")
-    if not isinstance(sigma_data, PerSample):
-        check_number("sigma_data", sigma_data, low=0.0, strict=True)
     if network_time is None:
         discrete = hasattr(schedule, "num_nodes")
         network_time = log_sigma_time if prediction == "edm" else index_time if discrete else unit_time

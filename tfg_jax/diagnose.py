@@ -36,7 +36,7 @@ class HorizonCurve:
 
     Attributes:
         horizons: the horizons.
-        x0: the denoised estimates.
+        x0: the denoised estimates, (n, H, *shape) or a pytree of such arrays.
         value: the objective at them.
         distance: Euclidean distance of the estimate from that of the whole solve.
         norm: Euclidean norm of the gradient in x / sqrt(alpha^2 + sigma^2), where strengths act.
@@ -45,7 +45,7 @@ class HorizonCurve:
     """
 
     horizons: Float[Array, " H"]
-    x0: Float[Array, "n H *shape"]
+    x0: PyTree
     value: Float[Array, "n H"]
     distance: Float[Array, "n H"]
     norm: Float[Array, "n H"]
@@ -56,7 +56,7 @@ class HorizonCurve:
 @public
 def diagnose_horizon(
     model: Model,
-    x: Float[Array, "n *shape"],
+    x: PyTree,
     t: ArrayLike,
     objective: Objective | Callable[..., Array],
     target: PyTree = None,

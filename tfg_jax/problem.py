@@ -242,7 +242,7 @@ def _absent(guidance: Any) -> bool:
     return bool(terms) and all(getattr(guidance, name) is None for name in terms)
 
 
-def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
+def check_scalar(objective: Any, target: PyTree, shape: Any) -> None:
     """The objective reads one clean sample of the model and returns a real number."""
     if objective.noisy:
         return

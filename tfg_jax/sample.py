@@ -42,7 +42,7 @@ def sample(
     lookahead: Lookahead | None = None,
     sampler: Sampler | None = None,
     clip: Clip | None = None,
-    start: tuple[Float[Array, "n *shape"], ArrayLike] | None = None,
+    start: tuple[PyTree, ArrayLike] | None = None,
     noise: NoiseTape | None = None,
     window: tuple[ArrayLike, ArrayLike] | None = None,
     record: Record | None = None,

@@ -219,6 +219,23 @@ def named_arrays(name: str, model: Any, samples: PyTree) -> Iterator[tuple[str, 
         yield f"{name}{jax.tree_util.keystr(path)}", leaf, shape
 
 
+def named_leaves(name: str, samples: PyTree) -> dict[str, Any]:
+    """The arrays of some samples by identifiers made of their paths: ``x``, or ``x__positions``, ``x__parts__0``."""
+    keystr = jax.tree_util.keystr
+    return {
+        "__".join([name, keystr(path, simple=True, separator="__")]) if path else name: leaf
+        for path, leaf in jax.tree.leaves_with_path(samples)
+    }
+
+
+def names_of(name: str, model: Any = None) -> PyTree:
+    """The names that `named_leaves` gives the arrays of a model's samples, in their structure."""
+    domain = None if model is None else domain_of(model)
+    if domain is None:
+        return name
+    return domain.spec.unflatten(list(named_leaves(name, domain.arrays())))
+
+
 def grey(values: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
     """(H, W) values within bounds as (H, W, 3) bytes."""
     low, high = bounds

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
 from tfg_jax.arguments import count_of
@@ -41,7 +41,7 @@ def end_to_end(
     num_samples: int | None = None,
     target: PyTree = None,
     cond: PyTree = None,
-    start: Float[Array, "n *shape"] | None = None,
+    start: PyTree = None,
     blend: ArrayLike | None = None,
     index_offset: ArrayLike = 0,
     chunk: int | None = None,
@@ -101,7 +101,7 @@ def preview_end_to_end(
     num_samples: int | None = None,
     target: PyTree = None,
     cond: PyTree = None,
-    start: Float[Array, "n *shape"] | None = None,
+    start: PyTree = None,
     blend: ArrayLike | None = None,
     index_offset: ArrayLike = 0,
     chunk: int | None = None,

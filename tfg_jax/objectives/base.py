@@ -27,7 +27,7 @@ class Objective(Protocol):
         """True for an objective of noisy samples; static."""
         ...
 
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """Raise ValueError for targets of the wrong shape, dtype or range; values are checked when concrete."""
         ...
 
@@ -45,7 +45,7 @@ class FromFn:
     noisy: bool = struct.field(pytree_node=False, default=False)
     uses_cond: bool = struct.field(pytree_node=False, default=False)
 
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """Every leaf of the target needs a leading axis of num_samples."""
         check_leading(target, num_samples)
 
@@ -113,7 +113,7 @@ class Plain:
     uses_cond: bool = struct.field(pytree_node=False, default=False)
     noisy = False
 
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """Every leaf of the target needs a leading axis of num_samples."""
         check_leading(target, num_samples)
 
@@ -187,7 +187,7 @@ class AtDoor:
         """As the objective's."""
         return getattr(self.objective, "crosses_zero", False)
 
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """As the objective's, at the shapes that it sees."""
         spec = None if self.domain is None else self.domain.spec
         self.objective.check(target[0], num_samples, shape if spec is None else spec.unflatten(spec.shapes))

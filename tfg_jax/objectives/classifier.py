@@ -89,7 +89,7 @@ class ClassLogProb:
     classifier: Any
     noisy: bool = struct.field(pytree_node=False, default=False)
 
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """The target must be (num_samples,) integers in [0, num_classes)."""
         check_classes("target", target, num_samples, self.classifier.num_classes)
 

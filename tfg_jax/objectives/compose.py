@@ -35,7 +35,7 @@ class Weighted:
         """As the objective's."""
         return getattr(self.objective, "crosses_zero", False)
 
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """As the objective's."""
         self.objective.check(target, num_samples, shape)
 
@@ -68,7 +68,7 @@ class Sum:
         """Whether a part does."""
         return any(getattr(part, "crosses_zero", False) for part in self.parts)
 
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """The target must be a tuple with one target a part."""
         if not isinstance(target, tuple | list) or len(target) != len(self.parts):
             raise ValueError(f"target must be a tuple of {len(self.parts)} targets, one for each summed objective")
@@ -102,7 +102,7 @@ class Through:
         """As the objective's."""
         return getattr(self.objective, "crosses_zero", False)
 
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """As the objective's, at the decoded shape; a measurement's, at what it makes of decoded samples."""
         if isinstance(self.objective, Residual):
             measured = jax.tree_util.Partial(_measured, self.decoder, self.objective.operator)

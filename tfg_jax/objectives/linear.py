@@ -22,7 +22,7 @@ class Linear:
     noisy = False
     crosses_zero = True  # 0 is what is wanted of it
 
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """The target must be (g, y) of shapes (num_samples, *shape) and (num_samples,), finite when concrete."""
         if not isinstance(target, tuple | list) or len(target) != 2:
             raise ValueError("target must be (g, y): a gradient and a wanted value for each sample")

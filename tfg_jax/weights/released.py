@@ -16,6 +16,7 @@ from jaxtyping import Array, PyTree
 from tfg_jax import constructors, denoiser, schedules, struct
 from tfg_jax.checks import check_count, show
 from tfg_jax.denoiser import Denoiser, Prediction
+from tfg_jax.domains.molecules import molecules
 from tfg_jax.kinds import public
 from tfg_jax.models import classifiers
 from tfg_jax.models.egnn.config import EGNNConfig
@@ -229,7 +230,7 @@ def _molecules(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> Denoise
         params,
         schedule_from_dict(config["schedule"]),
         prediction="x0",
-        shape=(max_atoms, 3 + net.num_features),
+        domain=molecules(max_atoms, net.num_features),
         network_time=denoiser.log_sigma_time,
         num_classes=max_atoms + 1,
     )

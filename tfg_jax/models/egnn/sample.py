@@ -1,7 +1,8 @@
 """A molecule as one array: (29, 3 + features), positions before features, and its atom count as the condition.
 
-So a molecule network is a `Denoiser` like any other. Rows beside the atoms, and the mean of the positions, are noise
-that the network neither sees nor is moved by: its denoised estimate is 0 there, so they vanish as t goes to 0.
+So a molecule network is a `Denoiser` like any other, of the domain `tfg_jax.domains.molecules`: rows beside the atoms,
+and the mean of the positions, are 0 in noise and samples. Without the domain they are noise that the network neither
+sees nor is moved by.
 """
 
 from typing import Any
