@@ -227,7 +227,7 @@ def smoothed(f: Callable[[Array], Array], deltas: Array | None) -> Callable[[Arr
 
 def pulls_back(method: Guidance) -> bool:
     """Whether a method's cost counts a pullback, so that it needs the gradient of the network."""
-    return method.cost(Cost(forwards=1, pullbacks=1)).pullbacks != 0
+    return bool(method.cost(Cost(forwards=1, pullbacks=1)).pullbacks)
 
 
 def step_cost(method: Guidance, lookahead: Lookahead) -> Cost:
