@@ -26,12 +26,12 @@ import tyro
 from jaxtyping import Array
 from speed import peers
 from speed.floors import floor
-from tfg_jax.runs.page import write_details
 
 import tfg_jax as tfg
 from tfg_jax.host import keep_freed_memory
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.report import markdown_table, text_table
+from tfg_jax.runs.page import write_details
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,12 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from tfg_jax.runs.page import write_details
 
 from tfg_jax import metrics
 from tfg_jax.data import fashion_mnist
 from tfg_jax.data.sample import load_sample
 from tfg_jax.report import markdown_table
+from tfg_jax.runs.page import write_details
 from tfg_jax.tasks.scoring import load_judge
 
 N = 300

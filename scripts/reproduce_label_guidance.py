@@ -20,13 +20,13 @@ from label_guidance import guides
 from label_guidance.classes import by_class, named
 from label_guidance.study import Run, Study, real_row, row_of
 from label_guidance.ways import AWAY, AWAY_FIXED, ESTIMATES, TAUGHT, TRIALS, Way, ablations
-from tfg_jax.runs.page import write_details
 
 from tfg_jax import TFG, Unguided, load, report
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug
 from tfg_jax.host import keep_freed_memory
 from tfg_jax.metrics import METRICS
+from tfg_jax.runs.page import write_details
 from tfg_jax.tasks.presets import LABEL_PRESETS
 
 SHIFTED = (

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from tfg_jax.runs.page import write_details
 
 from tfg_jax import metrics, report
 from tfg_jax.cli import runs
@@ -23,6 +22,7 @@ from tfg_jax.cli.methods import Method
 from tfg_jax.cli.setup import sample_config
 from tfg_jax.data import fashion_mnist
 from tfg_jax.host import keep_freed_memory
+from tfg_jax.runs.page import write_details
 from tfg_jax.runs.store import open_folder
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 from tfg_jax.weights.manifest import load_manifest

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import tyro
 from results.figures import FIGURES
-from tfg_jax.runs.page import page_text
 
 from tfg_jax.files import write_atomically
 from tfg_jax.readers import load_json
+from tfg_jax.runs.page import page_text
 
 TEMPLATES = {file.name.split(".")[0]: file for file in sorted(Path(__file__).parent.glob("results/*.md.jinja"))}
 """Name of a page -> what it says."""

@@ -9,22 +9,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax.checks import (
-    check_choice,
-    check_count,
-    check_declared,
+    check_annotated,
     check_number,
     check_one,
     is_concrete,
     show,
 )
-from tfg_jax.denoiser import Model, check_null
+from tfg_jax.denoiser import Model, check_null, needs_signal
 from tfg_jax.domains.base import named_arrays, packed
+from tfg_jax.guidance.base import needs_of
 from tfg_jax.kinds import check_kind, kind_of
-from tfg_jax.lookahead import Clip
 from tfg_jax.noise import NoiseTape
 from tfg_jax.objectives.base import check_leading
 from tfg_jax.objectives.classifier import check_classes
@@ -117,21 +114,18 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> tuple[str, Any]:
 
     Returns its name and its first time, None if that cannot be read now; for `check_signal`.
     """
-    check_declared(schedule)
+    check_annotated(schedule)
     if grid is None:
         return "schedule's t_start", schedule.t_start if _check_schedule(schedule) else None
     usable: bool = callable(grid) and not isinstance(grid, type)
     if not usable:
         raise ValueError(f"grid={show(grid)} is no time grid; pass one such as Uniform()")
-    check_declared(grid)
+    check_annotated(grid)
     nodes = getattr(schedule, "num_nodes", None)
     if nodes is not None and getattr(grid, "num_nodes", nodes) != nodes:
         raise ValueError(
             f"grid has num_nodes={grid.num_nodes}, the schedule's table has {nodes}; pass num_nodes={nodes}"
         )
-    for name, low in (("num_nodes", 1), ("offset", 0)):
-        if hasattr(grid, name):
-            check_count(name, getattr(grid, name), low)
     name = f"grid={type(grid).__name__}"
     # A grid of numbers is checked under a trace as well; a function may close over what is traced.
     known = hasattr(grid, "__dataclass_fields__") and all(
@@ -168,9 +162,9 @@ def check_signal(model: Model, guidance: Any, name: str, first: Any) -> None:
         name: what says when the run starts.
         first: the time it starts at; None, or traced, if that cannot be read now.
     """
-    if getattr(model, "needs_signal", True):
+    if needs_signal(model):
         who, fix = "this network's prediction", "use one of v, x0 or velocity"
-    elif getattr(guidance, "needs_signal", False):
+    elif (needs := needs_of(guidance)).eps or needs.signal:
         who, fix = f"the eps that guidance={type(guidance).__name__} edits", "use guidance of x0 or x_t such as TFG"
     else:
         return
@@ -215,18 +209,6 @@ def _falls(schedule: Schedule) -> bool:
         levels = schedule.level(Uniform()(schedule, SCHEDULE_NODES))
     alpha, sigma = (np.asarray(value, np.float64) for value in (levels.alpha, levels.sigma))
     return bool(np.all(alpha >= 0) and np.all(sigma >= 0) and np.all(np.diff(alpha / (alpha + sigma)) >= 0))
-
-
-def check_clip(clip: Clip | None) -> None:
-    """A range with low < high."""
-    if clip is None:
-        return
-    check_choice("clip.gradient", clip.gradient, ("inside", "outside"))
-    for name in ("low", "high"):
-        check_kind(f"clip.{name}", getattr(clip, name), kind_of(ArrayLike))
-        check_number(f"clip.{name}", getattr(clip, name))
-    if is_concrete(clip.low) and is_concrete(clip.high) and not np.asarray(clip.low) < np.asarray(clip.high):
-        raise ValueError(f"clip.low={clip.low} must be below clip.high={clip.high}")
 
 
 def check_window(window: Any) -> None:

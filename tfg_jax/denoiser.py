@@ -52,9 +52,9 @@ class Model(Protocol):
     """What the library asks of a model of one sample: a `Denoiser`, or a transform of one such as `CFG`.
 
     A model with memory (momentum, a step counter) gives the first memory in ``begin``, is told the present one by
-    ``at``, and says in ``Clean.memory`` what it would be after this evaluation; the loop moves it once a sampler step.
-    A model that can be asked where alpha = 0 says so by ``needs_signal = False``; one whose samples are more than one
-    array, or live in a subspace, has a ``domain``; one with a null condition that is no class has it as ``null``.
+    ``at``, and says in ``Denoised.memory`` what it would be after this evaluation; the loop moves it once a sampler
+    step. A model that can be asked where alpha = 0 says so by ``needs_signal = False``; one whose samples are more than
+    one array, or live in a subspace, has a ``domain``; one with a null condition that is no class has it as ``null``.
     """
 
     @property
@@ -127,6 +127,14 @@ class Denoiser:
         domain: what a sample is, None for one array of any values.
         null: what stands for "no condition" where conditions are no classes; None inside it keeps a sample's own.
         learned_variance: the network's last axis is twice the sample's, its second half ``Denoised.v``; None finds out.
+
+    @inproceedings{salimans2022distillation,
+      title = {Progressive Distillation for Fast Sampling of Diffusion Models},
+      author = {Salimans, Tim and Ho, Jonathan},
+      booktitle = {International Conference on Learning Representations},
+      year = {2022},
+      eprint = {2202.00512}, archiveprefix = {arXiv},
+    }
     """
 
     params: PyTree
@@ -335,6 +343,11 @@ def _advice(error: Exception, apply: Any) -> str:
     if hasattr(getattr(apply, "batched", None), "call"):
         return "flags such as train are given by call={'train': False}"
     return "from_fn takes a function of one sample; give a batched one x[None] and take its [0]"
+
+
+def needs_signal(model: Any) -> bool:
+    """Whether a model cannot be asked where alpha = 0; one of the user's own that does not say so cannot."""
+    return getattr(model, "needs_signal", True)
 
 
 def path_velocity(schedule: Schedule, t: Array) -> tuple[Array, Array]:

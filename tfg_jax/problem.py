@@ -21,11 +21,9 @@ from tfg_jax import arguments, struct
 from tfg_jax.checks import show
 from tfg_jax.denoiser import Model
 from tfg_jax.domains.base import domain_of, unpacked
-from tfg_jax.guidance.base import Guidance, StepContext, Unguided
-from tfg_jax.guidance.pigdm import PiGDM
-from tfg_jax.guidance.ugd import UGD
+from tfg_jax.guidance.base import Guidance, StepContext, Unguided, needs_of
 from tfg_jax.kinds import check_leaves
-from tfg_jax.lookahead import Clip, Conditioned, Tweedie
+from tfg_jax.lookahead import Clip, Conditioned, Estimate, Tweedie
 from tfg_jax.numbers import number, one_form
 from tfg_jax.objectives.base import as_objective, at_door, is_usable, output_of
 from tfg_jax.per_sample import split_per_sample, with_own
@@ -169,20 +167,18 @@ class Plan:
     def check(self, problem: Problem) -> None:
         """Raise ValueError for a part that cannot be meant, has no effect, or does not fit another or the problem."""
         guidance, lookahead, objective = self.guidance, self.lookahead, problem.objective
-        for part in (self.sampler, guidance, lookahead):
-            if hasattr(part, "check"):
-                part.check()
         if self.record is not None:
             self.record.check(self.sampler.steps)
-        arguments.check_clip(self.clip)
         arguments.check_window(self.window)
         check_leaves(guidance=guidance, lookahead=lookahead, sampler=self.sampler)
+        if isinstance(lookahead, Estimate):
+            lookahead.check_run()
         name, unguided = type(guidance).__name__, isinstance(self.method, Unguided)
         if not problem.model.paired:
             _check_unpaired(self, problem)
         if not unguided and objective is None:
             raise ValueError(f"guidance={name} needs an objective; pass objective=, e.g. class_log_prob(classifier)")
-        if unguided or _absent(guidance):
+        if unguided or not needs_of(guidance).acts:
             for option, value in (("lookahead", lookahead), ("window", self.window)):
                 if value is not None:
                     raise ValueError(f"{option} has no effect without guidance; pass guidance= or drop {option}")
@@ -197,12 +193,11 @@ class Plan:
 
 def _check_unpaired(plan: Plan, problem: Problem) -> None:
     """A model that re-noises with another eps than that of x0 allows less."""
-    guidance = plan.guidance
-    from_eps = isinstance(guidance, PiGDM) and guidance.weighting == "score"
-    if isinstance(guidance, UGD) or from_eps or getattr(guidance, "noisy", False):
+    if (needs := needs_of(plan.guidance)).eps or needs.objective == "noisy":
         raise ValueError(
             f"model={type(problem.model).__name__} re-noises with another eps than that of x0, which "
-            f"guidance={type(guidance).__name__} would undo; use CFG, or guidance that moves x0 or the sample, e.g. TFG"
+            f"guidance={type(plan.guidance).__name__} would undo; use CFG, or guidance that moves x0 or the sample, "
+            "e.g. TFG"
         )
     if isinstance(plan.lookahead, TruncatedSolve):
         problem.check_flow(f"lookahead={type(plan.lookahead).__name__}")
@@ -211,35 +206,30 @@ def _check_unpaired(plan: Plan, problem: Problem) -> None:
 
 
 def _check_objective(guidance: Any, objective: Any, lookahead: Any) -> None:
-    """The objective is of the kind that the method reads."""
-    name, sees_noisy = type(guidance).__name__, getattr(guidance, "noisy", False)
-    if sees_noisy != bool(objective.noisy):
-        wanted = "noisy samples, e.g. noisy_class_log_prob" if sees_noisy else "clean samples, e.g. class_log_prob"
+    """The objective is of the kind that the method needs."""
+    name, needs = type(guidance).__name__, needs_of(guidance).objective
+    if (needs == "noisy") != bool(objective.noisy):
+        wanted = (
+            "noisy samples, e.g. noisy_class_log_prob" if needs == "noisy" else "clean samples, e.g. class_log_prob"
+        )
         raise ValueError(f"guidance={name} needs an objective of {wanted}")
-    if sees_noisy and lookahead is not None:
+    if needs == "noisy" and lookahead is not None:
         raise ValueError(f"lookahead has no effect on {name}, which sees x_t itself; drop lookahead")
-    normalize = getattr(guidance, "normalize", None)
-    if normalize == "residual" and not hasattr(objective, "residual_norm"):
+    if needs == "residual" and not hasattr(objective, "residual_norm"):
         raise ValueError(
             'normalize="residual" needs an objective with a measurement residual; use normalize="value" with one of '
             "one sign, or FreeDoM"
         )
-    if normalize == "value" and getattr(objective, "crosses_zero", False):
+    if needs == "one sign" and getattr(objective, "crosses_zero", False):
         raise ValueError(
             f'normalize="value" divides by the objective, and {type(objective).__name__} crosses 0; give one of one '
             "sign such as a log-probability, or use FreeDoM"
         )
-    if getattr(guidance, "gaussian_measurement", False) and not hasattr(objective, "measurement_gradient"):
+    if needs == "gaussian" and not hasattr(objective, "measurement_gradient"):
         raise ValueError(
             f"guidance={name} needs the objective of a Gaussian measurement itself, not {type(objective).__name__}; "
             "use gaussian_log_likelihood(operator, noise_std)"
         )
-
-
-def _absent(guidance: Any) -> bool:
-    """Whether all terms of a method are left out with None."""
-    terms = [name for name in ("rho", "mu") if hasattr(guidance, name)]
-    return bool(terms) and all(getattr(guidance, name) is None for name in terms)
 
 
 def check_scalar(objective: Any, target: PyTree, shape: Any) -> None:

@@ -24,7 +24,8 @@ from tfg_jax.numbers import number
 from tfg_jax.objectives.base import Objective
 from tfg_jax.problem import Plan, Problem, Record
 from tfg_jax.result import Cost, Samples
-from tfg_jax.samplers.rules import DDIM, Sampler
+from tfg_jax.samplers.base import Sampler
+from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.timesteps import Uniform
 from tfg_jax.trajectory import follow
 

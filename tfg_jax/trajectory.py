@@ -15,14 +15,14 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import hoist, loops
 from tfg_jax.checks import is_batched
-from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, pulls_back, step_cost
+from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, pulls_back, step_cost, stepped
 from tfg_jax.kinds import check_leaves
 from tfg_jax.lookahead import Conditioned, ForwardOnly
 from tfg_jax.networks import NoGradient
 from tfg_jax.noise import NoiseSource, NoiseTape, StepNoise
 from tfg_jax.problem import Plan, Problem
 from tfg_jax.result import OK, UNGUIDED, Cost, Status, status_code
-from tfg_jax.samplers.rules import Step, renoise
+from tfg_jax.samplers.base import Step, renoise
 from tfg_jax.schedules import Level
 
 
@@ -224,7 +224,7 @@ def _stepped(method: Guidance, ctx: StepContext, per_step: PyTree, state: PyTree
     """A method's step, which must give the proposal and a state like the one it was given."""
     name = type(method).__name__
     try:
-        result = method.step(ctx, per_step, state)
+        result = stepped(method, ctx, per_step, state)
     except NoGradient as error:
         raise ValueError(
             f"guidance={name} needs the network's gradient, but {error}; use guidance that needs none, such as MPGD or "

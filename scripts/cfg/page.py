@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfg_jax.runs.page import write_details
-
 from cfg.common import Run, Store, V, held
 from cfg.gaussians import gaussians_text
 from cfg.rows import Row, known_rows, rows_of
 from cfg.study import REAL
 from tfg_jax import report
 from tfg_jax.metrics import METRICS, titled
+from tfg_jax.runs.page import write_details
 from tfg_jax.runs.store import read_folder
 
 TITLES = {

@@ -10,10 +10,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from tfg_jax.runs.page import write_details
 
 from tfg_jax import optimize, report
 from tfg_jax.files import write_atomically
+from tfg_jax.runs.page import write_details
 from tfg_jax.training.checkpoint import saved_steps
 
 

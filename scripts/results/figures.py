@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from tfg_jax.runs.page import Tables
 
 from tfg_jax.files import write_atomically
+from tfg_jax.runs.page import Tables
 
 
 def _save(figure: Figure, file: Path) -> None:

@@ -19,7 +19,7 @@ from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Model
 from tfg_jax.endtoend.controls import Controls
 from tfg_jax.endtoend.descend import lbfgs, minimize
-from tfg_jax.endtoend.source import DFlow, searches
+from tfg_jax.endtoend.source import DFlow
 from tfg_jax.kinds import check_leaves, public
 from tfg_jax.loops import as_varying, varying_over
 from tfg_jax.noise import KeyNoise, root_key, sample_key
@@ -135,7 +135,6 @@ def _checked(
 ) -> tuple[tuple, dict[str, Any]]:
     """What all samples share, and the samples' own data, once all arguments are found to fit each other."""
     model = problem.model
-    method.check()
     batching.check()
     problem.check_flow(f"method={type(method).__name__}")
     problem.check(batching.num_samples)
@@ -163,7 +162,7 @@ def upper_end_to_end_cost(method: DFlow | Controls, model: Model | None = None, 
         model: a transform such as `CFG`, whose evaluations take several network forwards; None counts one each.
         conditional: whether the run has a ``cond``; read with a model only.
     """
-    each = 2 * (method.line_search or 20) if searches(method) else 1
+    each = 2 * (method.line_search or 20) if method.searches else 1
     calls = 1 if model is None else model.calls(None, conditional)
     return (method.closure * (1 + method.iterations * each) + method.final).networks(calls)
 
@@ -175,7 +174,7 @@ def _optimized(
     model, start = problem.model, per_sample["start"]
     sampler = Euler(method.steps, method.grid) if isinstance(method, Controls) else Euler(1)
     levels = model.schedule.level(sampling_times(model, sampler))
-    if searches(method):
+    if method.searches:
         optimizer = lbfgs(method.line_search or 20)
     else:
         optimizer = optax.adam(1.0) if method.optimizer is None else method.optimizer
@@ -194,7 +193,7 @@ def _optimized(
             return solve_any(project(variable))
 
         first = as_varying(first, axes := varying_over(z))
-        if axes and searches(method):
+        if axes and method.searches:
             raise ValueError(
                 "method descends by optax's L-BFGS, which is not typed for jax.shard_map; give it a rate or an "
                 "optimizer, or pass check_vma=False to shard_map"

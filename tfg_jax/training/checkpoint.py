@@ -12,10 +12,11 @@ import jax
 from jaxtyping import PyTree
 
 from tfg_jax.locks import FolderLock
-from tfg_jax.runs import claim as runs
+from tfg_jax.runs.claim import Kind
+from tfg_jax.runs.claim import claim as claim_folder
 
 _STEP = re.compile(r"step_(\d{9})")
-STATE = runs.Kind(
+STATE = Kind(
     own=re.compile(r"step_\d{9}|log\.jsonl"), leftover=re.compile(r"step_.*tmp.*|.*\.tmp"), alone=False,
     noun="training state", fix="use --overwrite",
 )  # fmt: skip
@@ -30,7 +31,7 @@ def claim(folder: Path, config: dict[str, Any], *, overwrite: bool = False) -> I
 
     Raises ValueError if another process trains there, or the folder holds another or an unknown configuration.
     """
-    held, _ = runs.claim(folder, config, STATE, overwrite=overwrite)
+    held, _ = claim_folder(folder, config, STATE, overwrite=overwrite)
     with held:
         yield held
 
