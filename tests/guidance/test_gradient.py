@@ -60,7 +60,7 @@ def edited(guidance, data, point, x, g, y):
         denoise=model, lookahead=Tweedie(), clip=None, objective=tfg.objectives.linear(), target=(g, y),
         rule=lambda ctx, denoised: Next((denoised.eps, denoised.x0), None, Cost()),  # type: ignore[arg-type]
     )  # fmt: skip
-    return guidance.step(ctx, None, None)[0].x, model(x, level.t)
+    return guidance.step(ctx).x, model(x, level.t)
 
 
 @jax.jit

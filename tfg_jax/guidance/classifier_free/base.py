@@ -16,7 +16,7 @@ from tfg_jax.declare import Declared, describe
 from tfg_jax.denoiser import Denoised, Denoiser, Model, needs_signal, null_beside
 from tfg_jax.domains.base import Domain, domain_of
 from tfg_jax.kinds import public
-from tfg_jax.per_sample import PerSample
+from tfg_jax.per_sample import Own, PerSample
 from tfg_jax.schedules import Level
 
 Weight = ArrayLike | PerSample | Callable[[Array], Array] | None
@@ -170,7 +170,7 @@ def _one_less(scale: Callable[[Array], Array], log_snr: Array) -> Array:
 def check_class(name: str, value: Any, model: Model) -> None:
     """Raise ValueError for a class that the model does not have."""
     value = value.values if isinstance(value, PerSample) else value
-    if value is None or model.num_classes is None or not is_concrete(value):
+    if value is None or isinstance(value, Own) or model.num_classes is None or not is_concrete(value):
         return
     numbers = np.asarray(value)
     if not np.issubdtype(numbers.dtype, np.integer) or np.any((numbers < 0) | (numbers >= model.num_classes)):
