@@ -27,12 +27,13 @@ from tfg_jax import arguments
 from tfg_jax.batch import under_trace
 from tfg_jax.checks import check_choice, check_count, check_number, is_concrete
 from tfg_jax.denoiser import Model
+from tfg_jax.domains.base import domain_of
 from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance, noise_std_of
 from tfg_jax.kinds import public
 from tfg_jax.locks import FolderLock
 from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.noise import root_key
-from tfg_jax.objectives.base import Objective, as_objective
+from tfg_jax.objectives.base import Objective, as_objective, uses_cond
 from tfg_jax.objectives.linear import linear
 from tfg_jax.optimize import folder as disk
 from tfg_jax.optimize.black_box import Autodiff, Gradient
@@ -274,6 +275,10 @@ def _check(plan: _Plan) -> None:
         raise ValueError(f"guidance={type(plan.guidance).__name__} has no (g, y); use GradientGuidance")
     if plan.objective.noisy:
         raise ValueError("objective is one of noisy samples; the reward is judged on clean ones")
+    domain = domain_of(plan.model)
+    if uses_cond(plan.objective) or not (domain is None or domain.spec.is_array):
+        what = "objective sees the condition" if uses_cond(plan.objective) else "model's samples are several arrays"
+        raise ValueError(f"{what}, which rounds do not know; give one of a single array alone, x0 and target")
     plan.objective.check(plan.target, plan.batch, plan.model.shape)
     check_scalar(plan.objective, plan.target, plan.model.shape)
     plan.gradient.check(plan.objective)
