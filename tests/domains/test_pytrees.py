@@ -42,6 +42,10 @@ def same(tree, array):
     np.testing.assert_array_equal(joined(tree), array)
 
 
+def close(tree, array):
+    np.testing.assert_allclose(joined(tree), array, rtol=1e-5, atol=1e-5)
+
+
 def logits(params, x):
     return params @ jnp.tanh(x)
 
@@ -116,9 +120,9 @@ def test_every_other_entry_takes_and_gives_pytrees():
     target = jnp.ones((N, 5))
     near = tfg.objectives.from_fn(lambda _, x0, y: -jnp.sum((x0 - y) ** 2))
     near_tree = tfg.objectives.from_fn(lambda _, x0, y: -jnp.sum((joined(x0) - y) ** 2))
-    same(tfg.invert(TREE, split(x), steps=2).x, tfg.invert(ONE, x, steps=2).x)
+    close(tfg.invert(TREE, split(x), steps=2).x, tfg.invert(ONE, x, steps=2).x)
     tape = {"step": jnp.ones((N, 2, 1, 5)), "mc": jnp.ones((N, 2, 1, 3, 5))}
-    same(
+    close(
         tfg.sample(KEY, TREE, start=(split(x), 0.8), sampler=sampler,
                    noise=tfg.NoiseTape(split(x), **{k: split(v) for k, v in tape.items()})).x,
         tfg.sample(KEY, ONE, start=(x, 0.8), sampler=sampler, noise=tfg.NoiseTape(x, **tape)).x,
@@ -130,7 +134,7 @@ def test_every_other_entry_takes_and_gives_pytrees():
     np.testing.assert_allclose(joined(best_tree.x), best_one.x, rtol=1e-5)
     method = tfg.DFlow(tfg.TruncatedSolve(1.0, steps=2), iterations=2, rate=0.1, regularizer=0.1)
     tree = tfg.end_to_end(KEY, TREE, method, objective=near_tree, target=target, start=split(x))
-    same(tree.x, tfg.end_to_end(KEY, ONE, method, objective=near, target=target, start=x).x)
+    close(tree.x, tfg.end_to_end(KEY, ONE, method, objective=near, target=target, start=x).x)
     curve = tfg.diagnose_horizon(TREE, split(x), 0.5, near_tree, target, (0.0, 0.5))
     assert curve.x0["b"][0].shape == (N, 2, 2)
 
@@ -146,7 +150,8 @@ def test_every_other_entry_takes_and_gives_pytrees():
         with pytest.raises(ValueError, match=message):
             tfg.sample(KEY, TREE, sampler=sampler, **options)
     with pytest.raises(ValueError, match=r"the network returns .* they must agree"):
-        tfg.sample(KEY, tfg.from_fn(on_array, W, SCHEDULE, shape={"x": (5,)}, **OPTIONS), num_samples=1)
+        inside = lambda params, x, t, cond: x["x"]  # noqa: E731
+        tfg.sample(KEY, tfg.from_fn(inside, None, SCHEDULE, shape={"x": (5,)}, **OPTIONS), num_samples=1)
 
 
 def test_shards_name_the_arrays_of_a_pytree_by_their_path(tmp_path):

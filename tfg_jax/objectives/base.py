@@ -49,7 +49,7 @@ class FromFn:
         """Every leaf of the target needs a leading axis of num_samples."""
         check_leading(target, num_samples)
 
-    def __call__(self, x: PyTree, *target_and_level: Any, **cond: Any) -> Array:
+    def __call__(self, x: PyTree, *target_and_level: Any, **cond: Any) -> Any:
         return self.fn(self.params, x, *target_and_level, **cond)
 
 
@@ -117,7 +117,7 @@ class Plain:
         """Every leaf of the target needs a leading axis of num_samples."""
         check_leading(target, num_samples)
 
-    def __call__(self, x0: PyTree, target: Any, **cond: Any) -> Array:
+    def __call__(self, x0: PyTree, target: Any, **cond: Any) -> Any:
         return self.fn(x0, target, **cond)
 
 
@@ -145,7 +145,7 @@ def as_objective(objective: Any) -> Any:
     return FromFn(params, fn, uses_cond=bool(named))
 
 
-def _itself(module: Any, *inputs: Any, **cond: Any) -> Array:
+def _itself(module: Any, *inputs: Any, **cond: Any) -> Any:
     return module(*inputs, **cond)
 
 
@@ -162,7 +162,7 @@ def uses_cond(objective: Any) -> bool:
     return getattr(objective, "uses_cond", False)
 
 
-def log_weight(objective: Any, x: PyTree, target: Any, cond: PyTree, *level: Any) -> Array:
+def log_weight(objective: Any, x: PyTree, target: Any, cond: PyTree, *level: Any) -> Any:
     """An objective's value; only one that says so is given the condition."""
     return objective(x, target, *level, **({"cond": cond} if uses_cond(objective) else {}))
 
@@ -199,7 +199,7 @@ class AtDoor:
     def _seen(self, x: Array, cond: PyTree) -> PyTree:
         return x if self.domain is None else self.domain.unpack(self.domain.projected(x, cond))
 
-    def __call__(self, x: Array, target: Any, *level: Any) -> Array:
+    def __call__(self, x: Array, target: Any, *level: Any) -> Any:
         return log_weight(self.objective, self._seen(x, target[1]), *target, *level)
 
 
