@@ -165,9 +165,7 @@ def _step(problem: Problem, plan: Plan, carry: _Carry, at: _At, noise: NoiseSour
         cost = step_cost(method, lookahead).networks(first) + proposal.cost.networks(calls(next.t))
         return _Moved(
             # Whatever acts entry by entry, as clips and optimizers do, leaves the samples' subspace.
-            proposal=proposal.replace(  # type: ignore[attr-defined]
-                x=denoise.project(proposal.x.astype(x.dtype)), guided=acted, cost=Cost()
-            ),
+            proposal=Next(denoise.project(proposal.x.astype(x.dtype)), proposal.memory, Cost(), acted),
             state=new_state, cost=cost.as_arrays(), x0=ctx.denoised.x0, note=summary(ctx) if summary else None,
             remembered=_moved_memory(ctx, carry),
         )  # fmt: skip

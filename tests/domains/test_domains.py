@@ -9,6 +9,7 @@ from flax import nnx
 import tfg_jax as tfg
 from tfg_jax.denoiser import log_sigma_time
 from tfg_jax.models.egnn.config import EGNNConfig
+from tfg_jax.models.egnn.convert import OneMolecule
 from tfg_jax.models.egnn.network import EGNN
 
 KEY, ATOMS, ROWS = jax.random.key(0), jnp.array([4, 3]), 5
@@ -71,7 +72,6 @@ CONFIG = EGNNConfig(width=8, pair_width=4, pair_hidden=4, heads=1, vectors=2, la
 
 
 def test_guided_molecules_turn_and_permute_with_their_draws_and_targets():
-    from tfg_jax.models.egnn.sample import OneMolecule
 
     graphdef, params = nnx.split(EGNN(CONFIG, rngs=nnx.Rngs(0)))
     leaves, tree = jax.tree.flatten(nnx.to_pure_dict(params))

@@ -39,7 +39,8 @@ def point(x=-0.35):
 
 
 def stacked(horizons, steps, solver, **options):
-    return tfg.TruncatedSolve(jnp.asarray(np.array(horizons)), steps, solver, **options)
+    made = lambda horizon: tfg.TruncatedSolve(horizon, steps, solver, **options)  # noqa: E731
+    return jax.vmap(made)(jnp.asarray(np.array(horizons)))
 
 
 # --- horizon 0 --------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A transform of one's own, in one file."""
 
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from tfg_jax import Denoised, Model, struct
@@ -24,4 +25,4 @@ class Shrunk(Transform):
 
     def __call__(self, x, t, cond=None):
         denoised = self.model(x, t, cond)
-        return Denoised(self.share * denoised.x0, denoised.eps, denoised.memory)
+        return Denoised(jnp.asarray(self.share) * denoised.x0, denoised.eps, denoised.memory)
