@@ -411,7 +411,8 @@ def test_objectives_come_from_any_module():
     class Score(nnx.Module):
         def __init__(self):
             self.dense = nnx.Linear(3, 1, rngs=nnx.Rngs(0))
-            self.dense.kernel[...], self.dense.bias[...] = kernel, bias
+            dense: Any = self.dense
+            dense.kernel[...], dense.bias[...] = kernel, bias
 
         def __call__(self, x0):
             return self.dense(x0)[:, 0]

@@ -41,7 +41,7 @@ def count_of(num_samples: int | None, *per_sample: PyTree) -> int:
     raise ValueError("num_samples is missing; pass it, or a target, cond or start with one entry a sample")
 
 
-def check_cond(model: Model, cond: Any, num_samples: int) -> None:
+def check_cond(model: Any, cond: Any, num_samples: int) -> None:
     """Conditions are one class a sample, in range, for networks that have classes."""
     if cond is None:
         if model.num_classes is not None and model.null_cond is None:

@@ -1,5 +1,7 @@
 """Samples and conditions of any pytree: raveled at the doors, and the same bits as one array inside."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ KEY, N, SCHEDULE = jax.random.key(0), 2, tfg.VPCosine()
 SHAPE = {"a": (2, 1), "b": ((2,), (1,))}
 W = jnp.asarray(np.random.default_rng(0).standard_normal((5, 5)) / 2, jnp.float32)
 A = np.random.default_rng(1).standard_normal((2, 5))
-OPTIONS = {"prediction": "eps"}
+OPTIONS: Any = {"prediction": "eps"}
 
 
 def split(x):
@@ -35,7 +37,7 @@ def on_tree(params, x, t, cond):
 
 
 ONE = tfg.from_fn(on_array, W, SCHEDULE, shape=(5,), **OPTIONS)
-TREE = tfg.from_fn(on_tree, W, SCHEDULE, shape=SHAPE, **OPTIONS)
+TREE: Any = tfg.from_fn(on_tree, W, SCHEDULE, shape=SHAPE, **OPTIONS)
 
 
 def same(tree, array):
@@ -143,10 +145,11 @@ def test_every_other_entry_takes_and_gives_pytrees():
 
     out = tfg.sample(KEY, TREE, num_samples=N, sampler=sampler, record=tfg.Record(summary=noted))
     assert out.info["summary"]["a"].shape == (N, 2, 2, 1)
-    for message, options in (
+    wrong: Any = (
         (r"start x_t is of structure .* the model's samples are", {"start": (x, 0.8)}),
         (r"start x_t\['a'\] has shape \(2, 1, 2\)", {"start": ({**split(x), "a": x[:, None, :2]}, 0.8)}),
-    ):
+    )
+    for message, options in wrong:
         with pytest.raises(ValueError, match=message):
             tfg.sample(KEY, TREE, sampler=sampler, **options)
     with pytest.raises(ValueError, match=r"the network returns .* they must agree"):
@@ -189,12 +192,13 @@ def test_conditions_of_any_pytree_under_classifier_free_guidance():
     others = jax.tree.map(lambda leaf: leaf[None], away)
     assert tfg.PerpNeg(model, others, jnp.zeros(1), 1.5)(x, 0.5, one).eps.shape == (2,)
     out = tfg.sample(KEY, tfg.CFG(model, 1.0), cond=cond, sampler=tfg.DDIM(steps=2))
-    assert out.status.ok.all() and (out.cost.forwards == 4).all()
-    for message, options in (
+    assert out.status.ok.all() and np.all(np.asarray(out.cost.forwards) == 4)
+    wrong: Any = (
         ("cond=None, but null_cond keeps a part", {"num_samples": 2}),
         ("does not fit null_cond", {"cond": {"gain": jnp.ones(2)}}),
         (r"a list of numbers is many leaves: pass jnp.asarray\(cond\)", {"cond": [1, 2], "num_samples": 2}),
-    ):
+    )
+    for message, options in wrong:
         with pytest.raises(ValueError, match=message):
             tfg.sample(KEY, model, sampler=tfg.DDIM(steps=2), **options)
     labelled = tfg.from_fn(lambda p, x, t, c: x * t, None, SCHEDULE, shape=(2,), num_classes=3, **OPTIONS)
