@@ -63,6 +63,12 @@ def rows_of(samples: PyTree) -> int:
     return leaves[0].shape[0] if leaves else 0
 
 
+def check_arrays(name: str, model: Model, samples: PyTree) -> None:
+    """Raise ValueError unless samples, as their user gives them, are floating arrays with an axis of samples."""
+    for each, value, _ in named_arrays(name, model, samples):
+        check_kind(each, value, kind_of(Float[Array, "n *shape"]))
+
+
 def entered(name: str, model: Model, samples: PyTree, num_samples: int) -> Array:
     """Samples as their user gives them, checked, as arrays of the core."""
     for each, value, shape in named_arrays(name, model, samples):
@@ -99,11 +105,12 @@ def entered_noise(noise: NoiseTape, model: Model, lead: tuple[int, int, int]) ->
             continue
         for each, value, shape in named_arrays(f"noise.{name}", model, record):
             check_kind(each, value, kind_of(Float[Array, "..."]))
-            if tuple(value.shape[:3]) != lead or value.shape[value.ndim - len(shape) :] != shape:
+            if tuple(value.shape[:3]) != lead:
                 raise ValueError(
-                    f"{each} has shape {value.shape}, the run needs leading axes {lead} (samples, steps, n_recur) and "
-                    f"draws of shape {shape}"
+                    f"{each} has leading axes {value.shape[:3]}, the run needs {lead} (samples, steps, n_recur)"
                 )
+            if each != f"noise.{name}" and value.shape[value.ndim - len(shape) :] != shape:  # else told when drawn
+                raise ValueError(f"{each} holds draws of shape {value.shape[3:]}, the run needs {shape}")
         draws[name] = packed(model, record)
     initial = None if noise.initial is None else entered("noise.initial", model, noise.initial, lead[0])
     return noise.replace(initial=initial, **draws)  # type: ignore[attr-defined]

@@ -87,6 +87,7 @@ def diagnose_horizon(
     if solve.horizon is None:
         raise ValueError("lookahead=TruncatedSolve.whole(...) has no horizon to vary; pass TruncatedSolve(steps=...)")
     solve = dataclasses.replace(solve, horizon=0.0)
+    arguments.check_arrays("x", model, x)
     problem = Problem.of(model, cond, objective, target)
     batching = Batching(arguments.rows_of(x), chunk=chunk)
     check_numbers("horizons", horizons, low=0.0, high=1.0)

@@ -59,6 +59,7 @@ def invert(
     Raises:
         ValueError: samples of another shape than the model's, bad counts or order.
     """
+    arguments.check_arrays("x", model, x)
     problem, batching = Problem(model, cond), Batching(arguments.rows_of(x), chunk=chunk)
     x = arguments.entered("x", model, x, batching.num_samples)
     batching.check()

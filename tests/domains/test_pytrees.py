@@ -202,7 +202,7 @@ def test_conditions_of_any_pytree_under_classifier_free_guidance():
         with pytest.raises(ValueError, match=message):
             tfg.sample(KEY, model, sampler=tfg.DDIM(steps=2), **options)
     labelled = tfg.from_fn(lambda p, x, t, c: x * t, None, SCHEDULE, shape=(2,), num_classes=3, **OPTIONS)
-    with pytest.raises(ValueError, match=r"cond=\[1, 2\] is no array of integer classes; pass jnp.asarray\(cond\)"):
+    with pytest.raises(ValueError, match=r"cond must be .2,. integer classes, .*; pass jnp.asarray\(cond\)"):
         tfg.sample(KEY, labelled, cond=[1, 2], num_samples=2)
 
 

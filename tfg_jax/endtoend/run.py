@@ -141,6 +141,7 @@ def _checked(
     grid, steps = (method.grid, method.steps) if isinstance(method, Controls) else (None, 1)
     arguments.check_signal(model, None, *arguments.check_grid(grid, model.schedule, steps))
     if start is not None:
+        arguments.check_arrays("start", model, start)
         start = arguments.entered("start", model, start, batching.num_samples)
     elif blend is not None:
         raise ValueError("blend has no effect without start; pass start=, e.g. tfg.invert(model, x).x, or drop blend")

@@ -152,7 +152,7 @@ def check_classes(name: str, value: Any, num_samples: int, num_classes: int, *, 
     if shape != (num_samples, *each) or dtype is None or not jnp.issubdtype(dtype, jnp.integer):
         fix = f"give {'one class' if not each else f'{each[0]} classes'} a sample"
         if isinstance(value, list | tuple):
-            raise ValueError(f"{name}={show(value)} is no array of integer classes; pass jnp.asarray({name})")
+            fix = f"pass jnp.asarray({name})"
         raise ValueError(
             f"{name} must be {(num_samples, *each)} integer classes, got shape {shape} and dtype {dtype}; {fix}"
         )
