@@ -344,7 +344,7 @@ def _complaint(name: str, value: Any, kind: Any) -> str:
 
 def _tuple_in_words(inner: tuple[Any, ...]) -> str:
     if inner == (int, Ellipsis):
-        return "a tuple of integers, such as (28, 28, 1)"
+        return "a tuple of integers, such as (32, 32, 3)"
     return "(H, W, C), the shape of one image" if len(inner) == 3 else f"a tuple of {len(inner)} integers"
 
 

@@ -39,8 +39,7 @@ def point(x=-0.35):
 
 
 def stacked(horizons, steps, solver, **options):
-    made = lambda horizon: tfg.TruncatedSolve(horizon, steps, solver, **options)  # noqa: E731
-    return jax.vmap(made)(jnp.asarray(np.array(horizons)))
+    return jax.vmap(lambda h: tfg.TruncatedSolve(h, steps, solver, **options))(jnp.asarray(np.array(horizons)))
 
 
 # --- horizon 0 --------------------------------------------------------------------------------------------------------

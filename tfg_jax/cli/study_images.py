@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfg_jax.cli import runs
-from tfg_jax.cli.methods import Method
-from tfg_jax.cli.options import SizeOptions
 from tfg_jax.files import read_json, slug, write_json
 from tfg_jax.locks import lock
-from tfg_jax.runs.store import fingerprint, open_folder
+from tfg_jax.runs.run import Run, seconds_of
+from tfg_jax.runs.store import fingerprint
 from tfg_jax.tasks.horizon_images import NOISE_STD, REPORT, TRIAL, Networks, row_task, score
 from tfg_jax.tasks.horizon_rows import LABEL, Row, image_rows
 from tfg_jax.tasks.inverse import PROBLEMS
@@ -54,7 +52,7 @@ class Cell:
         return self.row.evaluations * self.samples
 
 
-def plan(problems: Iterable[str], budgets: Iterable[int], sizes: SizeOptions, only: Iterable[str] = ()) -> list[Cell]:
+def plan(problems: Iterable[str], budgets: Iterable[int], sizes: Any, only: Iterable[str] = ()) -> list[Cell]:
     """All cells, cheapest budget first.
 
     Args:
@@ -165,11 +163,9 @@ def _samples(
     kind = "trial" if seed == TRIAL else "report"
     home = home / re.sub(r"[^\w.]+", "-", f"{kind} {setting(method)}").strip("-")
     name = f"{cell.problem} {cell.budget} {cell.name}, {home.name}"
-    with open_folder(home, own, n, min(cell.chunk, n)) as folder:
-        task = row_task(problem, cell.row)
-        runs.fill(folder, task, Method(method, cell.row.conditional), problem.targets, name)
-        arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
-    return {**score(networks, problem, arrays), "seconds": seconds}
+    task = row_task(problem, cell.row)
+    run = Run(task, method, n, seed, min(cell.chunk, n), cell.row.conditional, name, own)
+    return {**score(networks, problem, run.samples(home)), "seconds": seconds_of(home)}
 
 
 def setting(method: Any) -> str:
