@@ -53,7 +53,8 @@ def settings(options: Any) -> Setup:
     check_number("goal", goal)
     model = network("model", options.model, Denoiser)
     reward = reward_of(
-        options.reward, options.request, model, options.guide, options.batch, subject.CLASS_NAMES, subject.request
+        options.reward, options.request, model, options.guide, options.batch, names=subject.CLASS_NAMES,
+        default=subject.request,
     )  # fmt: skip
     initial = None
     if options.same_start:

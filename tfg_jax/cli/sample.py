@@ -61,5 +61,6 @@ def run(options: Any) -> int:
     title = f"{'Label guidance' if labels else Path(options.task).stem} by {options.guidance}"
     again = f"try `tfg-jax evaluate {options.out}`" if labels else "the same command tries again"
     return drive(
-        "sample", options, Run(task, method, n, options.seed, options.chunk, ask.conditional, ask.name), title, again
-    )
+        "sample", options,
+        Run(task, method, n, options.seed, options.chunk, conditional=ask.conditional, name=ask.name), title, again,
+    )  # fmt: skip

@@ -75,7 +75,7 @@ def plan(problems: Iterable[str], budgets: Iterable[int], sizes: Any, only: Iter
             reported = sizes.label_samples if label else sizes.images if first else sizes.costly_images
             tried, chunk = (sizes.trial_samples, sizes.label_chunk) if label else (sizes.trial_images, sizes.chunk)
             cells += [
-                Cell(problem, budget, name, row, reported, tried, chunk)
+                Cell(problem, budget, name, row, reported=reported, tried=tried, chunk=chunk)
                 for name, row in image_rows(budget, problem, first=first).items()
             ]
     kinds = [{getattr(cell, kind) for cell in cells} for kind in ("problem", "name")]
@@ -140,9 +140,9 @@ def _run_cell(networks: Networks, cell: Cell, home: Path, weights: dict[str, str
     trials, best = [], 0
     if len(cell.row.trials) > 1:
         for i in range(len(cell.row.trials)):
-            trials.append(_samples(networks, cell, home, i, TRIAL, cell.tried, config))
+            trials.append(_samples(networks, cell, home, i, config, seed=TRIAL, n=cell.tried))
         best = max(range(len(trials)), key=lambda i: trials[i]["score"])
-    found = _samples(networks, cell, home, best, REPORT, cell.reported, config)
+    found = _samples(networks, cell, home, best, config, seed=REPORT, n=cell.reported)
     result = {
         "config": config, "kept": best, "setting": setting(cell.row.trials[best]), "horizon": cell.row.horizon,
         "trials": [{"setting": setting(t), **f} for t, f in zip(cell.row.trials, trials, strict=False)],
@@ -153,7 +153,7 @@ def _run_cell(networks: Networks, cell: Cell, home: Path, weights: dict[str, str
 
 
 def _samples(
-    networks: Networks, cell: Cell, home: Path, trial: int, seed: int, n: int, config: dict[str, Any]
+    networks: Networks, cell: Cell, home: Path, trial: int, config: dict[str, Any], *, seed: int, n: int
 ) -> dict[str, Any]:
     problem = networks.problem(cell.problem, seed, n)
     method = cell.row.trials[trial]
@@ -164,7 +164,9 @@ def _samples(
     home = home / re.sub(r"[^\w.]+", "-", f"{kind} {setting(method)}").strip("-")
     name = f"{cell.problem} {cell.budget} {cell.name}, {home.name}"
     task = row_task(problem, cell.row)
-    run = Run(task, method, n, seed, min(cell.chunk, n), cell.row.conditional, name, own)
+    run = Run(
+        task, method, n, seed, min(cell.chunk, n), conditional=cell.row.conditional, name=name, own=own
+    )  # fmt: skip
     return {**score(networks, problem, run.samples(home)), "seconds": seconds_of(home)}
 
 

@@ -72,7 +72,14 @@ def _field_of(cls: type) -> Any:
         options = typing.get_args(literals[0]) if literals else ()
         guessed = struct.Spec("child" if traced else "static")
         return Field(
-            field.name, annotation, field.default, traced, kind.optional, options, spec is not None, spec or guessed
+            name=field.name,
+            annotation=annotation,
+            default=field.default,
+            traced=traced,
+            optional=kind.optional,
+            options=options,
+            declared=spec is not None,
+            spec=spec or guessed,
         )
 
     return described

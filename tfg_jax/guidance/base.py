@@ -175,11 +175,11 @@ class Guidance(Protocol):
         """Recurrences of each step, >= 1; static."""
         ...
 
-    def cost(self, evaluation: Cost) -> Cost:
+    def cost(self, evaluation: Cost, /) -> Cost:
         """Calls per step and recurrence."""
         ...
 
-    def prepare(self, levels: Level) -> tuple[PyTree, PyTree]:
+    def prepare(self, levels: Level, /) -> tuple[PyTree, PyTree]:
         """Per-step arrays over the whole grid (``levels`` holds steps + 1 entries) and the initial state."""
         ...
 

@@ -280,6 +280,6 @@ def own_task(
     if not len(targets):
         raise ValueError("targets is empty; give at least one, zeros if the objective needs none")
     return OwnTask(
-        model, as_objective(objective), jnp.asarray(targets), sampler or DDIM(), clip, lookahead, window, evaluate,
-        dict(presets or {}),
+        model, as_objective(objective), jnp.asarray(targets), sampler or DDIM(), clip=clip, lookahead=lookahead,
+        window=window, score=evaluate, tuned=dict(presets or {}),
     )  # fmt: skip

@@ -48,7 +48,7 @@ class Reward(NamedTuple):
 
 
 def reward_of(
-    kind: str, request: str | None, model: Any, guide: Any, batch: int, names: Sequence[str], default: str
+    kind: str, request: str | None, model: Any, guide: Any, batch: int, *, names: Sequence[str], default: str
 ) -> Reward:
     """The reward that options name.
 
