@@ -125,7 +125,7 @@ OWN: dict[str, dict[str, Any]] = {
     "tasks.run_chunked": {"task": AnyTask()},
     "training.diffusion_loss": {"apply": eps, "num_classes": 2},
     "training.random_flip": {"allowed": np.ones(4, bool)},
-    "weights.diffusion_config": {"unet": UNet2DConfig()},
+    "weights.diffusion_config": {"network": UNet2DConfig()},
     "weights.load_diffusers_state": {"unet": object.__new__(UNet2D)},
 }
 

@@ -45,7 +45,7 @@ def from_fn(
             array is held static.
         schedule: the schedule it was trained on.
         prediction: "eps", "x0", "v", "score", "velocity" or "edm".
-        shape: shape of one sample, e.g. (28, 28, 1); or a pytree of shapes, e.g. {"pos": (29, 3), "types": (29, 5)},
+        shape: shape of one sample, e.g. (32, 32, 3); or a pytree of shapes, e.g. {"pos": (29, 3), "types": (29, 5)},
             of which the network gets and returns arrays, and so do objectives and results. Inside, their entries are
             one array: in the run's precision, and with one noise level for all.
         domain: what a sample is beyond its shape, which it then says: a subspace, a range, a picture.

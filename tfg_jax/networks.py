@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tfg_jax import struct
 from tfg_jax.checks import show
 
 
@@ -44,7 +45,7 @@ def check_evaluation(name: str, value: Any, *, split: bool = False) -> None:
         split: whether a graph definition counts, too, from which a function merges the network itself.
     """
     nnx: Any = sys.modules.get("flax.nnx")
-    if nnx is None or not (split or _may_train(value)):  # then nothing is of it
+    if nnx is None or not (split or struct.once(value, _may_train)):  # then nothing is of it
         return
     for network in _networks(value, (nnx.Module, nnx.GraphDef) if split else (nnx.Module,)):
         layers: list[tuple[tuple, str, Any]] = list(_layers(network, nnx))

@@ -28,6 +28,9 @@ from tfg_jax.objectives.base import is_usable, output_of
 from tfg_jax.per_sample import split_per_sample, with_own
 from tfg_jax.truncated import TruncatedSolve
 
+NOTHING, GREEDY = Unguided(), Tweedie()
+"""Made once, as what is found out about a configuration is remembered by it."""
+
 
 @struct.dataclass
 class Record:
@@ -84,9 +87,7 @@ class Problem:
             raise ValueError("target has no effect without an objective; pass objective= or drop target")
         if self.objective is not None:
             if clean and self.objective.noisy:
-                raise ValueError(
-                    "objective must be one of clean samples, e.g. class_log_prob; this one sees noisy ones"
-                )
+                raise ValueError("objective is one of noisy samples; give one of clean samples, e.g. class_log_prob")
             self.objective.check(self.target, num_samples, self.model.shape)
             check_scalar(self.objective, self.target, self.model.shape)
         check_leaves(model=self.model, objective=self.objective, cond=self.cond, target=self.target)
@@ -138,13 +139,13 @@ class Plan:
     @property
     def method(self) -> Guidance:
         """The guidance, or that of nothing."""
-        return self.guidance or Unguided()
+        return NOTHING if self.guidance is None else self.guidance
 
     def filled(self, dtype: DTypeLike) -> Plan:
         """With its defaults, all numbers in their one form for samples of ``dtype``."""
         bounds = None if self.window is None else tuple(number(bound, dtype) for bound in self.window)
         form = lambda part: one_form(part, dtype)  # noqa: E731
-        lookahead = self.lookahead or Tweedie()
+        lookahead = GREEDY if self.lookahead is None else self.lookahead
         return Plan(form(self.method), form(self.sampler), form(lookahead), form(self.clip), bounds, self.record)
 
     def check(self, problem: Problem) -> None:

@@ -28,6 +28,8 @@ from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.timesteps import Uniform
 from tfg_jax.trajectory import follow
 
+DEFAULT_SAMPLER = DDIM()
+
 
 @public
 def sample(
@@ -85,7 +87,7 @@ def sample(
         ValueError: an argument of wrong shape, dtype or range, or one that cannot have an effect; the message names it.
     """
     problem = Problem(model, cond, as_objective(objective), target)
-    plan = Plan(guidance, DDIM() if sampler is None else sampler, lookahead, clip, window, record)
+    plan = Plan(guidance, DEFAULT_SAMPLER if sampler is None else sampler, lookahead, clip, window, record)
     batching = Batching(arguments.count_of(num_samples, start, cond, target, noise), index_offset, chunk, sharding)
     batching.check()
     plan.check(problem)
@@ -184,5 +186,7 @@ def _initial(source: KeyNoise | NoiseTape, shape: tuple[int, ...], dtype: Any) -
 
 
 def _dtype(start: Array | None, noise: NoiseTape | None) -> Any:
+    if start is None and noise is None:
+        return jnp.float32
     given = start.dtype if start is not None else noise.initial.dtype if noise is not None else jnp.float32
     return jnp.promote_types(given, jnp.float32)

@@ -146,7 +146,7 @@ def _step(problem: Problem, plan: Plan, carry: _Carry, at: _At, noise: NoiseSour
             denoise=denoise, lookahead=lookahead, clip=plan.clip, objective=problem.objective, target=problem.target,
             paired=model.paired, rule=lambda ctx, edited: sampler.advance(
                 Step(
-                    x=ctx.x, now=ctx.now, next=ctx.next, plain=ctx.denoised, memory=carry.memory, noise=ctx.noise,
+                    x=ctx.x, now=ctx.now, next=ctx.next, denoised=ctx.denoised, memory=carry.memory, noise=ctx.noise,
                     denoise=denoise,
                 ), edited
             ),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +12,21 @@ import numpy as np
 import tfg_jax as tfg
 from cfg.common import Run, Store
 from cfg.rows import Row
-from tfg_jax import metrics
-from tfg_jax.cli import runs, scoring, setup
-from tfg_jax.cli.methods import Method
+from tfg_jax import metrics, struct
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug
 from tfg_jax.metrics import label_metrics
-from tfg_jax.runs.store import config_hash, open_folder
-from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
+from tfg_jax.runs import run as runs
+from tfg_jax.runs.store import config_hash
+from tfg_jax.tasks import load_label_task
+from tfg_jax.tasks.fashion_mnist.train_diffusion import Diffusion, Model
+from tfg_jax.tasks.label import LabelTask, balanced_targets, label_run
+from tfg_jax.training.recipe import train
 
 REAL = "real test images"
 
 
-@dataclasses.dataclass(frozen=True)
+@struct.dataclass
 class GuidedTask(LabelTask):
     """The label task with a transformed model, recording nothing on the way."""
 
@@ -59,18 +59,16 @@ class Study:
         sampler, targets = row.sampler(), balanced_targets(row.samples(run))
         task = GuidedTask(**{f.name: getattr(self.task, f.name) for f in dataclasses.fields(self.task)})
         task = dataclasses.replace(task, model=row.model(base), sampler=sampler)
-        method = Method(row.guidance, row.conditional)
-        options: Any = dataclasses.make_dataclass("Options", [("seed", int)])(0)
         plain = dataclasses.replace(self.task, model=base, sampler=sampler)
-        config = setup.sample_config(options, plain, method, targets) | {"w": row.w, "temperature": row.temperature}
+        config = plain.describe(row.guidance, row.conditional, targets) | {"seed": 0}
+        config |= {"w": row.w, "temperature": row.temperature}
         home = run.folder / "samples" / slug(row.name)
         key = config_hash({"config": config, "samples": len(targets)})
         if (found := self.known.get(row.name, key)) is not None:
             return found
-        with open_folder(home, config, len(targets), min(run.chunk, len(targets))) as folder:
-            runs.fill(folder, task, method, targets, row.name)
-            arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
-        scored = scoring.label_run(task.judge, task.class_names, arrays, seconds, config)
+        chunk = min(run.chunk, len(targets))
+        own = runs.Run(task, row.guidance, len(targets), 0, chunk, row.conditional, row.name, config)
+        scored = label_run(task.judge, task.class_names, own.samples(home), runs.seconds_of(home), config)
         features: Any = scored.features
         found = label_metrics(scored) | self._spread(features[scored.ok()])
         return self.known.put(row.name, key, found | {"part": row.part, "folder": str(home)})
@@ -108,9 +106,8 @@ def trained(run: Run, p: float) -> Path:
     home = run.folder / f"model-p{p:g}-{run.train_steps}"
     export = run.folder / "models" / f"p-uncond-{p:g}-{run.train_steps}"
     if not (export / "README.md").exists():  # written after the weights
-        script = Path(__file__).parents[1] / "train_diffusion.py"
-        words = ["--model.p-uncond", p, "--steps", run.train_steps, "--decay-from", run.train_steps * 3 // 4]
-        subprocess.run([sys.executable, script, *map(str, [*words, "--folder", home, "--export", export])], check=True)
+        steps = run.train_steps
+        train(Diffusion(Model(p_uncond=p), home, steps=steps, decay_from=steps * 3 // 4, export=export))
     return export
 
 

@@ -17,6 +17,7 @@ from test_cost import MODEL as COUNTED
 import tfg_jax as tfg
 from tfg_jax.cli.main import main
 from tfg_jax.declare import describe, flags_of, told, with_flags
+from tfg_jax.runs.run import Run
 
 OWN = Path(__file__).parents[1] / "own"
 MODULES = ("own_method", "own_transform", "own_sampler", "own_schedule")
@@ -66,6 +67,8 @@ def test_json_there_and_back():
     assert json.loads(tfg.to_json(SCHEDULE))["type"] == "own_schedule:Bent"
     with pytest.raises(ValueError, match="is a class of your own; pass allow=.'own_schedule'"):
         tfg.from_json(tfg.to_json(SCHEDULE))
+    with pytest.raises(ValueError, match="is a class of your own"):
+        tfg.from_json(tfg.to_json(SCHEDULE), allow="own_schedule_and_more")  # a text is one module, not its parts
     for name in ("own_schedule:Nothing", "own_schedule:jax", "own_nothing:Bent"):
         with pytest.raises(ValueError, match=f"type='{name}' (cannot be imported|is no configuration)"):
             tfg.from_json(json.dumps({"type": name}), allow=(*MODULES, "own_nothing"))
@@ -102,6 +105,16 @@ def test_flags_have_the_defaults_of_an_object_and_help():
     assert [(f.name, f.range, f.traced) for f in describe(Damped)][:2] == [("steps", ">= 1", False),
                                                                          ("damping", "in [0, 1]", True)]  # fmt: skip
     assert told(BoundedSteps).reduces_to == "no guidance at strength = 0"
+
+
+def test_the_command_line_takes_the_method(monkeypatch, capsys):
+    monkeypatch.setattr(Run, "memory", lambda run: None)  # compiles the program; tested where one is sampled
+    given = ["sample", "--guidance", "own_method:BoundedSteps", "--per-class", "1", "--steps", "3", "--dry-run"]
+    assert main([*given, "--n-recur", "2"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if "BoundedSteps" in line).split()
+    assert row[-4:-1] == ["60", "60", "60"]  # 10 samples, 3 steps, 2 recurrences
+    assert main([*given, "--strength", "-1"]) == 2 and "strength=-1" in capsys.readouterr().err
+    assert main([*given, "--mu", "1"]) == 2
 
 
 def test_they_are_cited(tmp_path, capsys):

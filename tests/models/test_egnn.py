@@ -8,9 +8,9 @@ from flax import nnx
 
 from tfg_jax import constructors, denoiser, schedules
 from tfg_jax.models.egnn.config import EGNNConfig
+from tfg_jax.models.egnn.convert import OneMolecule, as_flow
 from tfg_jax.models.egnn.network import EGNN
 from tfg_jax.models.egnn.properties import PropertyNet
-from tfg_jax.models.egnn.sample import OneMolecule, as_flow
 
 CONFIG = EGNNConfig(width=16, pair_width=8, pair_hidden=8, heads=2, vectors=4, layers=2, radial=6)
 ATOMS, PADDED = 5, 7

@@ -43,7 +43,7 @@ class Spec(NamedTuple):
         leaves, structure = jax.tree.flatten(shape, is_leaf=_is_shape)
         if not leaves or not all(map(_is_shape, leaves)):
             raise ValueError(
-                f"shape={show(shape)} must be a tuple of integers, such as (28, 28, 1), or a pytree of such tuples"
+                f"shape={show(shape)} must be a tuple of integers, such as (32, 32, 3), or a pytree of such tuples"
             )
         for size in (size for leaf in leaves for size in leaf):
             check_count("shape's entry", size)
