@@ -22,7 +22,7 @@ from tfg_jax.schedules import Schedule
 
 @public
 def from_fn(
-    fn: Callable[[PyTree, Array, Array, Any], Array] | tuple,
+    fn: Callable[..., Any] | tuple,
     params: Any,
     schedule: Schedule,
     *,
@@ -137,7 +137,7 @@ def from_linen(
 
 
 @public
-def from_batched(fn: Callable[..., Array], params: Any, schedule: Schedule, **options: Any) -> Denoiser:
+def from_batched(fn: Callable[..., Any], params: Any, schedule: Schedule, **options: Any) -> Denoiser:
     """A denoiser from a function that takes whole batches alone: a program of `jax.export`, a callback of the host.
 
     However samples, conditions and branches are mapped, the function is called once with all of them; a single sample

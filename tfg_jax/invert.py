@@ -13,14 +13,13 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
 from tfg_jax import arguments, ode
 from tfg_jax.batch import Batching, map_samples
 from tfg_jax.checks import check_choice, check_steps
 from tfg_jax.denoiser import Model
 from tfg_jax.kinds import check_leaves, public
-from tfg_jax.lookahead import Conditioned
 from tfg_jax.numbers import one_form
 from tfg_jax.ode import scan
 from tfg_jax.problem import Problem
@@ -34,7 +33,7 @@ FIRST_SHARE = 1e-2
 @public
 def invert(
     model: Model,
-    x: Float[Array, "n *shape"],
+    x: PyTree,
     *,
     cond: PyTree = None,
     steps: int = 50,
@@ -48,7 +47,7 @@ def invert(
 
     Args:
         model: the diffusion or flow model.
-        x: clean samples.
+        x: (n, *shape) clean samples, or a pytree of such where samples are pytrees.
         cond: (n,) class of each sample, for conditional models.
         steps: number of steps, >= 1.
         grid: where they are placed; None is `Uniform`.
@@ -61,8 +60,9 @@ def invert(
     Raises:
         ValueError: samples of another shape than the model's, bad counts or order.
     """
-    problem, batching = Problem(model, cond), Batching(len(x) if getattr(x, "ndim", 0) else 0, chunk=chunk)
-    arguments.check_samples("x", x, (batching.num_samples, *model.shape))
+    arguments.check_arrays("x", model, x)
+    problem, batching = Problem(model, cond), Batching(arguments.rows_of(x), chunk=chunk)
+    x = arguments.entered("x", model, x, batching.num_samples)
     batching.check()
     problem.check_flow("inversion")
     problem.check(batching.num_samples)
@@ -74,7 +74,7 @@ def invert(
     check_leaves(grid=grid)
     shared, data = problem.split(x.dtype)
     program = partial(_invert, steps=steps, order=order)
-    return batching.run(program, (shared, one_form(grid or Uniform(), x.dtype)), {**data, "x": x})
+    return problem.result(batching.run(program, (shared, one_form(grid or Uniform(), x.dtype)), {**data, "x": x}))
 
 
 @partial(jax.jit, static_argnames=("steps", "order"))
@@ -95,15 +95,15 @@ def _invert(problem: Problem, grid: Grid, per_sample: dict[str, Any], *, steps: 
 
     def one(data: dict) -> Samples:
         own = problem.of_sample(data)
-        flow = ode.ProbabilityFlow(Conditioned(own.model, own.cond))
+        flow = ode.ProbabilityFlow(own.conditioned)
 
         def accept(before: Array, after: Array, state: tuple[Status, Array]) -> tuple[Array, tuple[Status, Array]]:
             status, index = state
             status = status.after(status_code(after, scales[index + 1]), index)
             return jnp.where(status.ok, after, before), (status, index + 1)
 
-        state = Status.begun(), jnp.asarray(0, jnp.int32)
-        first = data["x"] / sums[0].astype(data["x"].dtype)
+        state, x = (Status.begun(), jnp.asarray(0, jnp.int32)), own.conditioned.project(data["x"])
+        first = x / sums[0].astype(x.dtype)
         method = "euler" if order == 1 else "heun"
         xbar, (status, _) = scan.solve(flow, first, path, method, "none", accept=accept, state=state)
         return Samples(sums[-1].astype(xbar.dtype) * xbar, status, Cost(forwards=jnp.sum(calls)).as_arrays(), {})

@@ -20,12 +20,14 @@ from jaxtyping import Array, PyTree
 from tfg_jax import arguments, struct
 from tfg_jax.checks import show
 from tfg_jax.denoiser import Model
+from tfg_jax.domains.base import domain_of, unpacked
 from tfg_jax.guidance.base import Guidance, StepContext, Unguided, needs_of
 from tfg_jax.kinds import check_leaves
-from tfg_jax.lookahead import Clip, Estimate, Tweedie
+from tfg_jax.lookahead import Clip, Conditioned, Estimate, Tweedie
 from tfg_jax.numbers import number, one_form
-from tfg_jax.objectives.base import is_usable, output_of
+from tfg_jax.objectives.base import as_objective, at_door, is_usable, output_of
 from tfg_jax.per_sample import split_per_sample, with_own
+from tfg_jax.result import Samples
 from tfg_jax.truncated import TruncatedSolve
 
 NOTHING, GREEDY = Unguided(), Tweedie()
@@ -73,6 +75,21 @@ class Problem:
     cond: PyTree = None
     objective: Any = None
     target: PyTree = None
+
+    @classmethod
+    def of(cls, model: Model, cond: PyTree = None, objective: Any = None, target: PyTree = None) -> Problem:
+        """From what a user gives: any function is an objective, and it sees samples and conditions as the user does."""
+        return cls(model, cond, *at_door(as_objective(objective), domain_of(model), target, cond))
+
+    @property
+    def conditioned(self) -> Conditioned:
+        """The model under the condition of one sample."""
+        return Conditioned(self.model, self.cond)
+
+    def result(self, samples: Samples) -> Samples:
+        """A result of the core's arrays as the user sees it."""
+        seen = {name: unpacked(self.model, samples.info[name]) for name in ("x", "x0") if name in samples.info}
+        return samples.replace(x=unpacked(self.model, samples.x), info={**samples.info, **seen})  # type: ignore
 
     def check(self, num_samples: int, *, clean: bool = True) -> None:
         """Raise ValueError unless the parts fit each other and the number of samples.
@@ -216,7 +233,7 @@ def _check_objective(guidance: Any, objective: Any, lookahead: Any) -> None:
         )
 
 
-def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
+def check_scalar(objective: Any, target: PyTree, shape: Any) -> None:
     """The objective reads one clean sample of the model and returns a real number."""
     if objective.noisy:
         return
@@ -226,12 +243,13 @@ def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None
         out = output_of(objective, x0, one)
     except Exception as error:  # whatever a function of the user's raises
         raise ValueError(f"objective cannot read samples of shape {shape} and this target: {error}") from error
-    if getattr(out, "shape", None) != ():
-        raise ValueError(
-            f"objective must return a scalar for one sample, got shape {getattr(out, 'shape', None)}; sum it"
-        )
+    if getattr(out, "shape", None) is None:
+        raise ValueError(f"objective must return a scalar for one sample, it returns a {type(out).__name__}; take one")
+    if out.shape != ():
+        raise ValueError(f"objective must return a scalar for one sample, got shape {out.shape}; sum it")
     if not jnp.issubdtype(out.dtype, jnp.floating):
+        is_complex = jnp.issubdtype(out.dtype, jnp.complexfloating)
+        fix = "of complex numbers r take jnp.sum(jnp.abs(r) ** 2)" if is_complex else "make it smooth"
         raise ValueError(
-            f"objective must return a real floating number, got dtype {out.dtype}; it has no gradient to follow: of "
-            "complex numbers r take jnp.sum(jnp.abs(r) ** 2)"
+            f"objective must return a real floating number, got dtype {out.dtype}; it has no gradient to follow: {fix}"
         )

@@ -15,6 +15,7 @@ from test_cost import CLEAN
 from test_cost import MODEL as COUNTED
 
 import tfg_jax as tfg
+from tfg_jax import struct
 from tfg_jax.cli.main import main
 from tfg_jax.declare import describe, flags_of, told, with_flags
 from tfg_jax.runs.run import Run
@@ -57,6 +58,40 @@ def test_costs_are_read_off_what_it_needs():
     out = tfg.sample(jax.random.key(0), COUNTED, num_samples=1, guidance=BoundedSteps(n_recur=2), objective=CLEAN,
                      sampler=Damped(4))  # fmt: skip
     assert [int(np.sum(calls)) for calls in jax.tree.leaves(out.cost)] == [8, 8, 8]
+
+
+@struct.dataclass
+class Baseless:
+    """A method without any base, as they were written before there was one."""
+
+    strength: float = 1.0
+    n_recur = 1
+
+    def check(self):
+        if self.strength < 0:
+            raise ValueError(f"strength={self.strength} is below 0")
+
+    def cost(self, look):
+        return tfg.Cost(forwards=look.forwards, objective=1)
+
+    def prepare(self, levels):
+        return levels.alpha[1:], jnp.zeros(())
+
+    def step(self, ctx, per_step, state):
+        x0, _ = ctx.lookahead()
+        shift = self.strength * per_step * jax.grad(ctx.objective)(x0)
+        return ctx.advance(ctx.denoised).shifted(shift), state + 1.0
+
+
+def test_a_class_without_the_base_is_as_good():
+    draw = lambda strength: tfg.sample(  # noqa: E731
+        jax.random.key(0), COUNTED, num_samples=1, guidance=Baseless(strength), objective=CLEAN, sampler=Damped(4)
+    )
+    out = draw(0.5)
+    assert out.status.ok.all() and np.sum(out.cost.pullbacks) == 0
+    with pytest.raises(ValueError, match="strength=-1.0 is below 0"):
+        draw(-1.0)
+    assert tfg.from_json(tfg.to_json(Baseless(0.3)), allow=(__name__,)) == Baseless(0.3)
 
 
 def test_json_there_and_back():

@@ -1,5 +1,6 @@
 """Source and control optimization: exact discrete gradients, the right regularizer, stops that stop, honest costs."""
 
+import inspect
 from collections import Counter
 from typing import Any
 
@@ -174,6 +175,21 @@ def test_what_a_run_will_take_is_known_before():
     assert found.memory is not None and found.memory > 64 * (4 + 1) * D * 4  # the controls and the sample
     with pytest.raises(ValueError, match="weight=-1.0? must be"):
         tfg.preview_end_to_end(KEY, MODEL, tfg.Controls(weight=-1.0), **given)
+
+
+def test_a_run_and_its_preview_take_the_same_arguments_and_count_samples_as_sample_does():
+    same = [list(inspect.signature(each).parameters.values()) for each in (tfg.end_to_end, tfg.preview_end_to_end)]
+    assert same[0] == same[1]
+    method = tfg.Controls(2, iterations=1, optimizer=SGD)
+    given: Any = {"objective": near, "target": jnp.asarray(GOAL)}
+    unpaired = tfg.CFGPlusPlus(MODEL.replace(num_classes=2, null_cond=1), 0.5)  # type: ignore[attr-defined]
+    two = tfg.end_to_end(KEY, MODEL, method, **given)
+    np.testing.assert_array_equal(two.x, run(method).x)
+    for call in (lambda **o: tfg.end_to_end(KEY, MODEL, method, **o), lambda **o: tfg.sample(KEY, MODEL)):
+        with pytest.raises(ValueError, match="num_samples is missing; pass it, or a target, cond or start"):
+            call(objective=near)
+    with pytest.raises(ValueError, match="has no probability flow for method=Controls"):
+        tfg.preview_end_to_end(KEY, unpaired, method, **given, cond=jnp.zeros(2, jnp.int32))
 
 
 def test_both_networks_of_a_transform_are_counted():

@@ -27,12 +27,13 @@ from tfg_jax import arguments
 from tfg_jax.batch import Batching, under_trace
 from tfg_jax.checks import check_choice, check_count, check_number, is_concrete
 from tfg_jax.denoiser import Model
+from tfg_jax.domains.base import domain_of
 from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance, noise_std_of
 from tfg_jax.kinds import public
 from tfg_jax.locks import FolderLock
 from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.noise import root_key
-from tfg_jax.objectives.base import Objective, as_objective
+from tfg_jax.objectives.base import Objective, as_objective, uses_cond
 from tfg_jax.objectives.linear import linear
 from tfg_jax.optimize import folder as disk
 from tfg_jax.optimize.black_box import Autodiff, Gradient
@@ -267,6 +268,10 @@ def _check(run: _Run) -> None:
     check_number("goal", goal)
     if not isinstance(guidance, GradientGuidance | NaiveGradientGuidance):
         raise ValueError(f"guidance={type(guidance).__name__} has no (g, y); use GradientGuidance")
+    domain, sees = domain_of(problem.model), uses_cond(problem.objective)
+    if sees or not (domain is None or domain.spec.is_array):
+        what = "objective sees the condition" if sees else "model's samples are several arrays"
+        raise ValueError(f"{what}, which rounds do not know; give one of a single array, of x0 and target alone")
     problem.check(run.batching.num_samples)
     run.gradient.check(problem.objective)
     if run.adapt is not None:
