@@ -125,15 +125,15 @@ class Batching(NamedTuple):
 
 def bound_programs(fn: Any) -> None:
     """Forget the programs of a jitted function, or of a `partial` of one, once there are `MOST_PROGRAMS` of them."""
-    held = fn.func if isinstance(fn, partial) else fn
-    if held._cache_size() >= MOST_PROGRAMS:
+    jitted = fn.func if isinstance(fn, partial) else fn
+    if jitted._cache_size() >= MOST_PROGRAMS:
         warnings.warn(
-            f"{MOST_PROGRAMS} programs were compiled for {held.__name__} and are dropped, which bounds their memory; "
+            f"{MOST_PROGRAMS} programs were compiled for {jitted.__name__} and are dropped, which bounds their memory; "
             "if a function (objective, network, summary) is defined anew for each call, each is a program of its own: "
             "define it once and hand its data over as target=, or as params of tfg_jax.objectives.from_fn(fn, params)",
             stacklevel=4,
         )
-        held.clear_cache()
+        jitted.clear_cache()
 
 
 def check_sharding(sharding: Any, **counts: int | None) -> None:

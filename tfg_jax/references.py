@@ -32,11 +32,11 @@ def resolve(argument: str, text: str, default: str = "") -> Any:
     Raises:
         ValueError: no reference, no such file, module or name, or code that fails when it is imported.
     """
-    found = REFERENCE.fullmatch(text)
-    if found is None:
+    match = REFERENCE.fullmatch(text)
+    if match is None:
         raise ValueError(f"{argument}={text!r:.60} names no code; give module:name or file.py:name")
-    name = found["in_file"] or found["name"] or default
-    module = _load(argument, text, found)
+    name = match["in_file"] or match["name"] or default
+    module = _load(argument, text, match)
     if not hasattr(module, name):
         raise ValueError(
             f"{argument}={text} has no {name!r}; define it, or name another as {text.partition(':')[0]}:NAME"
@@ -54,13 +54,13 @@ def called(argument: str, text: str, function: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _load(argument: str, text: str, found: re.Match[str]) -> ModuleType:
+def _load(argument: str, text: str, match: re.Match[str]) -> ModuleType:
     try:
-        if not found["file"]:
+        if not match["file"]:
             if "" not in sys.path:
                 sys.path.insert(0, "")
-            return importlib.import_module(found["module"])
-        file = Path(found["file"]).resolve()
+            return importlib.import_module(match["module"])
+        file = Path(match["file"]).resolve()
         if not file.is_file():
             raise FileNotFoundError(f"{argument}={text} does not exist; check the path")
         own = f"_tfg_jax_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}_{file.stem}"

@@ -97,7 +97,7 @@ def sample(
     x, time = (None, None) if start is None else (packed(model, start[0]), start[1])
     if noise is not None:
         noise = arguments.entered_noise(noise, model, (batching.num_samples, plan.sampler.steps, plan.method.n_recur))
-    dtype = _dtype(x, noise)
+    dtype = dtype_of(x, noise)
     shared, data = problem.split(dtype)
     arrays = (root_key(key), shared, plan.filled(dtype), number(time, dtype))
     return problem.result(batching.run(_sample, arrays, {**data, "start": x, "noise": noise}))
@@ -165,7 +165,7 @@ def _sample(
             f"schedule={type(model.schedule).__name__} gives levels of shape {levels.alpha.shape} for times of shape "
             f"{times.shape}; its parameters are one number each, map over several with jax.vmap"
         )
-    dtype = _dtype(start, noise)
+    dtype = dtype_of(start, noise)
     first = jax.tree.map(lambda a: a[0].astype(dtype), levels)
 
     def one(own: dict[str, Any]) -> Samples:
@@ -186,7 +186,8 @@ def _initial(source: KeyNoise | NoiseTape, shape: tuple[int, ...], dtype: Any) -
     return source.initial(shape, dtype)
 
 
-def _dtype(start: Array | None, noise: NoiseTape | None) -> Any:
+def dtype_of(start: Array | None, noise: NoiseTape | None = None) -> Any:
+    """Precision of a run: that of the states or noise it is given, at least float32."""
     if start is None and noise is None:
         return jnp.float32
     given = start.dtype if start is not None else noise.initial.dtype if noise is not None else jnp.float32

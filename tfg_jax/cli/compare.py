@@ -56,10 +56,10 @@ def run(options: Any) -> int:
     from tfg_jax.tasks.find import find_task
 
     subject = find_task(options.task)
-    asked = [methods.named(name, subject.LABEL_PRESETS, methods.PLAIN) for name in options.methods]
-    task = label_run_task(subject, options, asked, sampler_of(options))
+    choices = [methods.named(name, subject.LABEL_PRESETS, methods.PLAIN) for name in options.methods]
+    task = label_run_task(subject, options, choices, sampler_of(options))
     n, same = label_size(task, options), {"seed": options.seed, "chunk": options.chunk}
-    runs = [Run(task, ask.method, n, **same, conditional=ask.conditional, name=ask.name) for ask in asked]
+    runs = [Run(task, choice.method, n, **same, conditional=choice.conditional, name=choice.name) for choice in choices]
     if options.dry_run:
         print(drive.describe(runs))
         return OK

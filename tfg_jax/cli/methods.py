@@ -14,7 +14,7 @@ PLAIN = ("none", "conditional")
 INSIDE = ("solve", "grid", "schedule")  # configurations inside a configuration have flags of their own
 
 
-class Asked(NamedTuple):
+class Choice(NamedTuple):
     """A method by the name that was typed."""
 
     name: str
@@ -33,32 +33,32 @@ class Asked(NamedTuple):
         from tfg_jax.guidance.classifier import ClassifierGuidance
 
         kinds = ((DFlow, "source"), (Controls, "controls"), (ClassifierGuidance, "noisy"))
-        found = next((kind for cls, kind in kinds if isinstance(self.method, cls)), "guided")
-        return "unguided" if self.method is None else found
+        kind = next((kind for cls, kind in kinds if isinstance(self.method, cls)), "guided")
+        return "unguided" if self.method is None else kind
 
 
-def asked(typed: Typed, presets: Mapping[str, Any], plain: Sequence[str], default: str) -> Asked:
+def chosen(typed: Typed, presets: Mapping[str, Any], plain: Sequence[str], default: str) -> Choice:
     """The method that was typed, at its tuned settings. ValueError for an unknown one."""
     name = typed.last("--guidance", "--method") or default
     return named(name, presets, plain)
 
 
-def named(name: str, presets: Mapping[str, Any], plain: Sequence[str]) -> Asked:
+def named(name: str, presets: Mapping[str, Any], plain: Sequence[str]) -> Choice:
     """The method of a name: none, a preset, or a class or object of the user's. ValueError for an unknown one."""
     if name in plain:
-        return Asked(name, None)
+        return Choice(name, None)
     if name in presets:
-        return Asked(name, presets[name])
+        return Choice(name, presets[name])
     if not is_reference(name):
         known = ", ".join([*plain, *presets])
         raise ValueError(
             f"guidance={name!r:.60} is unknown; choose one of {known}, or a class of yours as module:Class"
         )
-    found = resolve("guidance", name)
-    found = called("guidance", name, found) if isinstance(found, type) else found
-    if not hasattr(found, "step") and not hasattr(found, "descend"):
-        raise ValueError(f"guidance={name} is a {type(found).__name__}; give a guidance method")
-    return Asked(name, found)
+    method = resolve("guidance", name)
+    method = called("guidance", name, method) if isinstance(method, type) else method
+    if not hasattr(method, "step") and not hasattr(method, "descend"):
+        raise ValueError(f"guidance={name} is a {type(method).__name__}; give a guidance method")
+    return Choice(name, method)
 
 
 def settings(config: Any, without: Sequence[str] = INSIDE, name: str = "Method") -> Part:
@@ -73,34 +73,34 @@ def settings(config: Any, without: Sequence[str] = INSIDE, name: str = "Method")
     return Part(cls, tuned=True)
 
 
-def parts_of(ask: Asked, typed: Typed, sampler: Part, presets: Mapping[str, Any]) -> list[Part]:
+def parts_of(choice: Choice, typed: Typed, sampler: Part, presets: Mapping[str, Any]) -> list[Part]:
     """The groups of options that a method takes.
 
     Raises:
         ValueError: an option was typed that it does not take, though other methods do.
     """
-    own = [] if ask.method is None else [settings(ask.method, _reserved(ask.kind))]
+    own = [] if choice.method is None else [settings(choice.method, _reserved(choice.kind))]
     shared = {
         "unguided": [sampler],
         "noisy": [Part(WindowOptions), sampler],
         "guided": [Part(LookaheadOptions), Part(WindowOptions), sampler],
         "source": [Part(LookaheadOptions)],
         "controls": [Part(StepsOptions)],
-    }[ask.kind]
+    }[choice.kind]
     taken = [*own, *shared]
     takes = {name for part in taken for name in part.names()}
     mine = [name for part in own for name in part.names()]
     others = [f.name for each in presets.values() for f in dataclasses.fields(each)]
     general = [*Part(LookaheadOptions).names(), "window", *sampler.names()]
-    general += ["clip"] if ask.kind in ("source", "controls") else []
+    general += ["clip"] if choice.kind in ("source", "controls") else []
     refused = [name for name in dict.fromkeys([*others, *general]) if name not in takes]
     if flag := typed.given(refused):
         of_methods = flag.removeprefix("--").replace("-", "_") not in general
         words = ", ".join("--" + name.replace("_", "-") for name in mine) or "no settings"
-        hint = f", which takes {words}; drop it" if of_methods else HINTS[ask.kind]
-        if ask.kind == "noisy":
+        hint = f", which takes {words}; drop it" if of_methods else HINTS[choice.kind]
+        if choice.kind == "noisy":
             hint = ", which looks at no denoised estimate; drop it"
-        raise ValueError(f"{flag} has no effect on --method {ask.name}{hint}")
+        raise ValueError(f"{flag} has no effect on --method {choice.name}{hint}")
     return taken
 
 
@@ -117,7 +117,7 @@ def _reserved(kind: str) -> tuple[str, ...]:
     return (*INSIDE, "steps", "solver") if kind == "controls" else INSIDE
 
 
-def build(ask: Asked, options: Any) -> Any:
+def build(choice: Choice, options: Any) -> Any:
     """The method with the settings that the options give: 0 leaves a term of TFG out, end-to-end methods take a solve.
 
     Raises:
@@ -125,28 +125,28 @@ def build(ask: Asked, options: Any) -> Any:
     """
     from tfg_jax.declare import with_flags
 
-    method = ask.method
+    method = choice.method
     if method is None:
         return None
-    given = options.given(settings(method, _reserved(ask.kind)).names())
+    given = options.given(settings(method, _reserved(choice.kind)).names())
     if hasattr(method, "smoothing") and hasattr(method, "rho"):
         given = without_zero_terms(given)
     if given.get("line_search") is not None:
         given = {"rate": None, **given}  # asks for L-BFGS in the place of Adam
     method = with_flags(method, given) if given else method
     solve = {"horizon": getattr(options, "horizon", None), "steps": getattr(options, "lookahead_steps", None)}
-    if ask.kind == "source":
-        chosen = {k: v for k, v in {**solve, "solver": options.solver}.items() if v is not None}
-        method = method.replace(solve=method.solve.replace(**chosen)) if chosen else method
-    if ask.kind == "controls":
-        chosen = {k: v for k, v in {"steps": options.steps, "solver": options.solver}.items() if v is not None}
-        method = method.replace(**chosen) if chosen else method
+    if choice.kind == "source":
+        changes = {k: v for k, v in {**solve, "solver": options.solver}.items() if v is not None}
+        method = method.replace(solve=method.solve.replace(**changes)) if changes else method
+    if choice.kind == "controls":
+        changes = {k: v for k, v in {"steps": options.steps, "solver": options.solver}.items() if v is not None}
+        method = method.replace(**changes) if changes else method
     return method
 
 
-def look_ahead(ask: Asked, options: Any) -> Any:
+def look_ahead(choice: Choice, options: Any) -> Any:
     """The lookahead of a guided method, or None for Tweedie. ValueError for steps or a solver without horizon."""
-    if ask.kind != "guided":
+    if choice.kind != "guided":
         return None
     if options.horizon is None:
         for flag, value in (("--lookahead-steps", options.lookahead_steps), ("--solver", options.solver)):
@@ -156,8 +156,7 @@ def look_ahead(ask: Asked, options: Any) -> Any:
     from tfg_jax.truncated import TruncatedSolve
 
     steps = 4 if options.lookahead_steps is None else options.lookahead_steps
-    found = TruncatedSolve(options.horizon, steps, options.solver or "midpoint")
-    return found
+    return TruncatedSolve(options.horizon, steps, options.solver or "midpoint")
 
 
 def window_of(options: Any) -> tuple[float, float] | None:

@@ -27,12 +27,12 @@ def parts(typed: Typed) -> list[Part]:
     presets = subject.LABEL_PRESETS if labels else subject.presets
     plain = methods.PLAIN if labels else ("none",)
     default = "tfg" if "tfg" in presets or not presets else next(iter(presets))
-    ask = methods.asked(typed, presets, plain, default)
+    choice = methods.chosen(typed, presets, plain, default)
     request = Part(RequestOptions, {"guidance": default})
     sampler = sampler_part(typed, None if labels else subject.sampler)
     asked_for = [Part(LabelOptions, label_defaults(subject))] if labels else [Part(NumberOptions)]
     common = Part(CommonOptions, {"model": subject.networks["model"] if labels else ""})
-    return [request, *methods.parts_of(ask, typed, sampler, presets), *asked_for, common]
+    return [request, *methods.parts_of(choice, typed, sampler, presets), *asked_for, common]
 
 
 def run(options: Any) -> int:
@@ -43,15 +43,15 @@ def run(options: Any) -> int:
     subject = find_task(options.task)
     labels = isinstance(subject, DataSet)
     presets = subject.LABEL_PRESETS if labels else subject.presets
-    ask = methods.named(options.guidance, presets, methods.PLAIN if labels else ("none",))
-    method = methods.build(ask, options)
-    lookahead, window = methods.look_ahead(ask, options), methods.window_of(options)
+    choice = methods.named(options.guidance, presets, methods.PLAIN if labels else ("none",))
+    method = methods.build(choice, options)
+    lookahead, window = methods.look_ahead(choice, options), methods.window_of(options)
     sampler = sampler_of(options, None if labels else subject.sampler)
 
     from tfg_jax.cli.drive import drive
     from tfg_jax.runs.run import Run
 
-    task = label_run_task(subject, options, [ask], sampler) if labels else own_run_task(subject, options, sampler)
+    task = label_run_task(subject, options, [choice], sampler) if labels else own_run_task(subject, options, sampler)
     changes: dict[str, Any] = {"lookahead": lookahead} if lookahead is not None else {}
     changes |= {"window": window} if window is not None else {}
     if options.objective is not None:
@@ -60,7 +60,5 @@ def run(options: Any) -> int:
     n = label_size(task, options) if labels else options.num_samples
     title = f"{'Label guidance' if labels else Path(options.task).stem} by {options.guidance}"
     again = f"try `tfg-jax evaluate {options.out}`" if labels else "the same command tries again"
-    return drive(
-        "sample", options,
-        Run(task, method, n, options.seed, options.chunk, conditional=ask.conditional, name=ask.name), title, again,
-    )  # fmt: skip
+    own = {"conditional": choice.conditional, "name": choice.name}
+    return drive("sample", options, Run(task, method, n, options.seed, options.chunk, **own), title, again)

@@ -20,21 +20,21 @@ def sampler_part(typed: Typed, own: Any = None) -> Part:
     name = typed.last("--sampler")
     if name in (None, "ddim") and (own is None or type(own) is DDIM):
         return Part(SamplerOptions, {} if own is None else {"steps": own.steps, "eta": float(np.asarray(own.eta))})
-    return _part(own if name is None else _rule(name), name or "own")
+    return _part(own if name is None else _named(name), name or "own")
 
 
-def _part(rule: Any, name: str) -> Part:
+def _part(sampler: Any, name: str) -> Part:
     from tfg_jax.cli.methods import INSIDE, settings
 
-    flags = settings(rule, INSIDE).cls
+    flags = settings(sampler, INSIDE).cls
     fields = [("sampler", SAMPLER, dataclasses.field(default=name))]
     fields += [(f.name, f.type, f) for f in dataclasses.fields(flags)]
     cls = dataclasses.make_dataclass("SamplerOptions", fields, frozen=True, kw_only=True)
-    cls.__doc__ = f"Settings of {type(rule).__name__}."
+    cls.__doc__ = f"Settings of {type(sampler).__name__}."
     return Part(cls)
 
 
-def _rule(name: str) -> Any:
+def _named(name: str) -> Any:
     if name not in SAMPLERS and not is_reference(name):
         raise ValueError(
             f"sampler={name!r:.60} is unknown; choose one of {', '.join(SAMPLERS)}, or a class as module:Class"
@@ -57,9 +57,9 @@ def sampler_of(options: Any, own: Any = None) -> Any:
             raise ValueError(
                 f"eta={options.eta} has no effect with v={options.v}, which takes its place; drop one of them"
             )
-        rule: Any = DDIM(options.steps, options.eta) if options.v is None else DDPM(options.steps, options.v)
+        sampler: Any = DDIM(options.steps, options.eta) if options.v is None else DDPM(options.steps, options.v)
     else:
-        rule = own if name == "own" else _rule(name)
-        names = [field.name for field in dataclasses.fields(_part(rule, name).cls) if field.name != "sampler"]
-        rule = with_flags(rule, {each: getattr(options, each) for each in names})
-    return rule
+        sampler = own if name == "own" else _named(name)
+        names = [field.name for field in dataclasses.fields(_part(sampler, name).cls) if field.name != "sampler"]
+        sampler = with_flags(sampler, {each: getattr(options, each) for each in names})
+    return sampler

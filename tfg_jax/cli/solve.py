@@ -18,10 +18,10 @@ def parts(typed: Typed) -> list[Part]:
     """The groups of options of the method and sampler that are named."""
     subject = data_set(typed)
     presets = subject.INVERSE_PRESETS
-    ask = methods.asked(typed, presets, ("none",), "dps")
+    choice = methods.chosen(typed, presets, ("none",), "dps")
     images = Part(ImageOptions, {"evaluator": subject.networks["evaluator"]})
     common = Part(CommonOptions, {"model": subject.networks["model"]})
-    return [Part(RestoreOptions), *methods.parts_of(ask, typed, sampler_part(typed), presets), images, common]
+    return [Part(RestoreOptions), *methods.parts_of(choice, typed, sampler_part(typed), presets), images, common]
 
 
 def run(options: Any) -> int:
@@ -33,8 +33,8 @@ def run(options: Any) -> int:
     from tfg_jax.tasks.find import find_task
 
     subject = find_task(options.task)
-    ask = methods.named(options.guidance, subject.INVERSE_PRESETS, ("none",))
-    method, lookahead = methods.build(ask, options), methods.look_ahead(ask, options)
+    choice = methods.named(options.guidance, subject.INVERSE_PRESETS, ("none",))
+    method, lookahead = methods.build(choice, options), methods.look_ahead(choice, options)
     window, sampler = methods.window_of(options), sampler_of(options)
 
     from tfg_jax.checks import check_count
@@ -57,6 +57,6 @@ def run(options: Any) -> int:
         shipped=subject.shipped_images, clip=options.clip, evaluator=options.evaluator,
         optional_evaluator=options.evaluator == default, sampler=sampler, lookahead=lookahead, window=window,
     )  # fmt: skip
-    run = Run(task, method, len(task.measurements) * options.draws, options.seed, options.chunk, name=ask.name)
+    run = Run(task, method, len(task.measurements) * options.draws, options.seed, options.chunk, name=choice.name)
     title = f"{options.problem} restored by {options.guidance}"
     return drive("solve", options, run, title, "the same command tries again")

@@ -27,7 +27,7 @@ from tfg_jax.numbers import number, one_form
 from tfg_jax.objectives.base import Objective
 from tfg_jax.problem import Problem
 from tfg_jax.result import UNGUIDED, Cost, Samples, Status, status_code
-from tfg_jax.sample import sampling_times
+from tfg_jax.sample import dtype_of, sampling_times
 from tfg_jax.samplers.ode import Euler
 
 
@@ -147,7 +147,7 @@ def _checked(
         raise ValueError("blend has no effect without start; pass start=, e.g. tfg.invert(model, x).x, or drop blend")
     check_number("blend", blend, low=0.0, high=1.0)
     check_leaves(method=method)
-    dtype = _dtype(start)
+    dtype = dtype_of(start)
     shared, data = problem.split(dtype)
     return (root_key(key), shared, one_form(method, dtype), number(blend, dtype)), {**data, "start": start}
 
@@ -179,7 +179,7 @@ def _optimized(
         optimizer = lbfgs(method.line_search or 20)
     else:
         optimizer = optax.adam(1.0) if method.optimizer is None else method.optimizer
-    dtype = _dtype(start)
+    dtype = dtype_of(start)
 
     def one(own: dict[str, Any]) -> Samples:
         this = problem.of_sample(own)
@@ -215,7 +215,3 @@ def _optimized(
         return Samples(x, status.if_valid(usable), cost, info)
 
     return map_samples(one, per_sample, shared=problem.objective)
-
-
-def _dtype(start: Array | None) -> Any:
-    return jnp.float32 if start is None else jnp.promote_types(start.dtype, jnp.float32)

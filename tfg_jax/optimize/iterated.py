@@ -122,7 +122,7 @@ def iterate(
         sampler, cond, lookahead, clip, chunk: as in `tfg_jax.sample`, the same in every round.
         initial: (B, *shape) standard normal starting noise used again in every round; None draws it anew.
         basis: (D, d) orthonormal columns; records how far samples are off their span.
-        folder: home of the run's state: the same call goes on where it stopped; another configuration is refused.
+        folder: where the run's state is kept: the same call goes on where it stopped; another configuration is refused.
         config: further JSON values that describe the run, for that comparison.
         save_every: rounds between saves (default 10), >= 1; the end is always saved.
         overwrite: forget what the folder holds.
@@ -148,8 +148,8 @@ def iterate(
         return _raise(run, root_key(key), None, 1, on_round)
     check_count("save_every", 1 if save_every is None else save_every)
     described = {**disk.describe(run, key), **(config or {})}
-    with disk.claim(Path(folder), described, overwrite=overwrite) as held:
-        return _raise(run, root_key(key), held, save_every or 10, on_round)
+    with disk.claim(Path(folder), described, overwrite=overwrite) as lock:
+        return _raise(run, root_key(key), lock, save_every or 10, on_round)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,23 +202,23 @@ class _Run:
 
 
 def _raise(
-    run: _Run, key: PRNGKeyArray, held: FolderLock | None, save_every: int, on_round: Callable | None
+    run: _Run, key: PRNGKeyArray, lock: FolderLock | None, save_every: int, on_round: Callable | None
 ) -> Optimized:
-    state = None if held is None else disk.restore(held.folder, run, key)
+    state = None if lock is None else disk.restore(lock.folder, run, key)
     stop, stopped = False, None
     since = time.monotonic()
 
     def note_down(state: disk.State, numbers: dict[str, Array]) -> disk.State:
         nonlocal since, stop
         now = time.monotonic()
-        found = {name: float(value) for name, value in jax.device_get(numbers).items()} | {"seconds": now - since}
+        noted = {name: float(value) for name, value in jax.device_get(numbers).items()} | {"seconds": now - since}
         std = noise_std_of(run.plan.guidance)
         if std is not None:
-            found["gradient_over_noise"] = found["gradient_norm"] / float(np.asarray(std))
+            noted["gradient_over_noise"] = noted["gradient_norm"] / float(np.asarray(std))
         since = now
-        state = state.noted(found)
+        state = state.noted(noted)
         if on_round is not None:
-            stop = bool(on_round(int(state.round), state.batch, found))
+            stop = bool(on_round(int(state.round), state.batch, noted))
         return state
 
     if state is None:
@@ -238,11 +238,11 @@ def _raise(
             stopped = number
             break
         state = note_down(state.after(run, batch, model, adapted), numbers)
-        if held is not None and number % save_every == 0:
-            disk.save(held, state)
+        if lock is not None and number % save_every == 0:
+            disk.save(lock, state)
             saved = number
-    if held is not None and saved != int(state.round):
-        disk.save(held, state)
+    if lock is not None and saved != int(state.round):
+        disk.save(lock, state)
     done = int(state.round)
     history = {name: np.asarray(values)[: done + 1] for name, values in state.history.items()}
     return Optimized(state.batch.z, disk.model_of(run, state), done, history, _lambda(run), stopped)

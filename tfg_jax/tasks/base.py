@@ -166,19 +166,19 @@ class Task(abc.ABC):
             ValueError: as `tfg_jax.sample` and `tfg_jax.end_to_end`.
         """
         target, objective = jnp.asarray(targets), self.objective(method)
-        asked: Any = {
+        request: Any = {
             "objective": objective, "num_samples": len(target), "target": target,
             "cond": targets if conditional else None, "index_offset": index_offset,
         }  # fmt: skip
         if isinstance(method, EndToEnd):
             if self.window is not None:
                 raise ValueError(f"window={self.window} has no effect on {type(method).__name__}; leave it out")
-            out = end_to_end(key, self.model, method, **asked)
+            out = end_to_end(key, self.model, method, **request)
             reached = jax.vmap(lambda x, target: self.reached(objective, x, target))(out.x, target)
             return Samples(out.x, out.status, out.cost, {"summary": reached[:, None]})
         return sample(
             key, self.model, guidance=method, lookahead=self.lookahead, sampler=self.sampler, clip=self.clip,
-            window=self.window, record=Record(summary=self.value(method)), **asked,
+            window=self.window, record=Record(summary=self.value(method)), **request,
         )  # fmt: skip
 
 

@@ -30,8 +30,10 @@ def find_task(text: str) -> Any:
         raise ValueError(f"task={text!r:.60} is unknown; choose one of {', '.join(task_names())}, or name a file.py")
     from tfg_jax.tasks.base import Task
 
-    found = resolve("task", text, default="task")
-    found = called("task", text, found) if callable(found) and not isinstance(found, Task | DataSet) else found
-    if not isinstance(found, Task | DataSet):
-        raise ValueError(f"task={text} is a {type(found).__name__}; make a task by tfg_jax.tasks.own_task")
-    return found
+    subject = resolve("task", text, default="task")
+    subject = (
+        called("task", text, subject) if callable(subject) and not isinstance(subject, Task | DataSet) else subject
+    )
+    if not isinstance(subject, Task | DataSet):
+        raise ValueError(f"task={text} is a {type(subject).__name__}; make a task by tfg_jax.tasks.own_task")
+    return subject
