@@ -105,7 +105,10 @@ class Study:
 
     def stored(self) -> dict[str, Result]:
         """Results by the names of rows, whatever they depend on."""
-        return read_json(self.folder / RESULTS) or {}
+        stored = read_json(self.folder / RESULTS)
+        return (
+            {name: each for name, each in stored.items() if isinstance(each, dict)} if isinstance(stored, dict) else {}
+        )
 
     def known(self, inputs: Mapping[str, Any] | None = None) -> dict[str, Result]:
         """Results that the rows have, by name; of other ``inputs`` too where they are not given."""

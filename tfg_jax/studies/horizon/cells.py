@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tfg_jax.files import slug
 from tfg_jax.runs.run import Run, seconds_of
@@ -35,8 +35,7 @@ def images_study(
     Raises:
         ValueError: unknown problems, or budgets below what a row needs.
     """
-    problems, budgets, load = list(problems), sorted(set(budgets)), cache(load)
-    weights = cache(lambda: _weights(load()))
+    problems, budgets, loaded = list(problems), sorted(set(budgets)), _Loaded(load)
     for name in problems:
         if name not in PROBLEMS and name != LABEL:
             raise ValueError(f"problems={name!r} is unknown; choose of {', '.join(PROBLEMS)}, {LABEL}")
@@ -44,37 +43,57 @@ def images_study(
     for budget in budgets:
         for problem in problems:
             label, first = problem == LABEL, budget == budgets[0]
-            reported = sizes.label_samples if label else sizes.images if first else sizes.costly_images
-            tried, chunk = (sizes.trial_samples, sizes.label_chunk) if label else (sizes.trial_images, sizes.chunk)
+            reported = sizes.images if first else sizes.costly_images
+            size = _Size(reported, sizes.trial_images, sizes.chunk)
+            size = _Size(sizes.label_samples, sizes.trial_samples, sizes.label_chunk) if label else size
             for name, row in image_rows(budget, problem, first=first).items():
                 known_by = {"problem": problem, "budget": budget, "row": name}
-                rows.append(_row(folder, known_by, row, reported, tried, chunk, load, weights))
-    return Study(folder, rows, weights)
+                rows.append(_row(folder, known_by, row, size, loaded))
+    return Study(folder, rows, lambda: loaded.weights)
 
 
-def _weights(networks: Networks) -> dict[str, str]:
-    label = networks.label
-    each = {"model": networks.model, "guide": label.guide, "evaluator": label.judge.evaluator}
-    return {name: fingerprint(network.params) for name, network in each.items()}
+class _Size(NamedTuple):
+    """Samples of a row's report and of each of its trials, and how many are computed together."""
+
+    reported: int
+    tried: int
+    chunk: int
 
 
-def _row(
-    folder: Path, known_by: Mapping[str, Any], row: ImageRow, reported: int, tried: int, chunk: int,
-    load: Callable[[], Networks], weights: Callable[[], Mapping[str, str]],
-) -> Row:  # fmt: skip
-    problem, budget, name = known_by.values()
+class _Loaded:
+    """The networks, loaded when they are first asked for."""
+
+    def __init__(self, load: Callable[[], Networks]) -> None:
+        self.load = load
+
+    @cached_property
+    def networks(self) -> Networks:
+        """All of them."""
+        return self.load()
+
+    @cached_property
+    def weights(self) -> dict[str, str]:
+        """Their hashes."""
+        label = self.networks.label
+        each = {"model": self.networks.model, "guide": label.guide, "evaluator": label.judge.evaluator}
+        return {name: fingerprint(network.params) for name, network in each.items()}
+
+
+def _row(folder: Path, known_by: Mapping[str, Any], row: ImageRow, size: _Size, loaded: _Loaded) -> Row:
+    (problem, budget, name), (reported, tried, chunk) = known_by.values(), size
 
     def measure(method: Any, trial: bool) -> dict[str, Any]:
         n, seed = (tried, TRIAL) if trial else (reported, REPORT)
-        own = {**known_by, "what": row.what, "noise_std": NOISE_STD, "weights_sha256": weights(),
+        own = {**known_by, "what": row.what, "noise_std": NOISE_STD, "weights_sha256": loaded.weights,
                "setting": setting(method), "seed": seed}  # fmt: skip
         # Named by its strength, so that other trials of a row keep what they share.
         words = re.sub(r"[^\w.]+", "-", f"{'trial' if trial else 'report'} {setting(method)}").strip("-")
         path = folder / problem / str(budget) / slug(name) / words
-        asked = load().problem(problem, seed, n)
+        asked = loaded.networks.problem(problem, seed, n)
         title = f"{problem} {budget} {name}, {words}"
-        run = Run(row_task(asked, row), method, n, seed, min(chunk, n), row.conditional, title, own)
-        numbers = score(load(), asked, run.samples(path))
+        task, options = row_task(asked, row), {"conditional": row.conditional, "name": title, "own": own}
+        run = Run(task, method, n, seed, min(chunk, n), **options)
+        numbers = score(loaded.networks, asked, run.samples(path))
         return {**numbers, "setting": setting(method), "seconds": seconds_of(path)}
 
     config = {
@@ -85,8 +104,8 @@ def _row(
     trials = len(row.trials) if len(row.trials) > 1 else 0
     samples = trials * whole(tried) + whole(reported)
     return Row(
-        f"{problem}/{budget}/{name}", "images", config, measure, row.trials, samples, row.evaluations,
-        row.evaluations * samples / RATE, known_by, {"what": row.what},
+        f"{problem}/{budget}/{name}", "images", config, measure, row.trials, samples, evaluations=row.evaluations,
+        seconds=row.evaluations * samples / RATE, labels=known_by, shown={"what": row.what},
     )  # fmt: skip
 
 

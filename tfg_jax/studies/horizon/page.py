@@ -15,7 +15,7 @@ from tfg_jax.runs.page import write_details
 from tfg_jax.studies.horizon.mixtures_page import mixture_sections
 from tfg_jax.studies.panels import panels
 
-COMMAND = "python scripts/reproduce_horizon.py"
+COMMAND = "tfg-jax study horizon"
 LABEL = "label"
 SHOWN = {
     **{key: key for key in ("psnr", "ssim", "residual_per_noise_std", "feature_distance")},
