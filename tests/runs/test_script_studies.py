@@ -8,7 +8,7 @@ import pytest
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
-@pytest.mark.parametrize(("name", "rows"), [("cfg", 64), ("label_guidance", 34)])
+@pytest.mark.parametrize(("name", "rows"), [("cfg", 68), ("label_guidance", 34)])
 def test_rows_of_a_script_are_planned_without_a_network(name, rows, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
     module = importlib.import_module(f"{name}.study")
