@@ -30,7 +30,7 @@ from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.network import EGNN
 from tfg_jax.models.egnn.sample import OneMolecule
 from tfg_jax.sample import sample
-from tfg_jax.samplers.rules import DDPM
+from tfg_jax.samplers.ddpm import DDPM
 from tfg_jax.training.loop import fit
 from tfg_jax.training.molecules import bucketed, molecule_loss, types_of
 from tfg_jax.weights import manifest, released, store

@@ -3,6 +3,7 @@
 The suite's own type checker would answer some of these calls first, so they go to the function that users have.
 """
 
+import functools
 import inspect
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
+from tfg_jax import struct
 from tfg_jax.kinds import public
 
 sample, invert = (public(inspect.unwrap(function)) for function in (tfg.sample, tfg.invert))
@@ -51,8 +53,14 @@ TABLE = np.linspace(0.99, 0.01, 50)
 
 
 def refuse(message, model=MODEL, **options):
+    """A configuration that cannot be meant is given as a function that makes it: it is refused where it is written."""
     with pytest.raises(ValueError, match=message):
-        sample(KEY, model, **{"num_samples": N, "sampler": STEPS, **options})
+        options = {name: made(value) for name, value in options.items()}
+        sample(KEY, made(model), **{"num_samples": N, "sampler": STEPS, **options})
+
+
+def made(value):
+    return value() if isinstance(value, functools.partial) or getattr(value, "__name__", "") == "<lambda>" else value
 
 
 @pytest.mark.parametrize(
@@ -153,33 +161,33 @@ def test_strengths_are_one_real_number():
         (1j, "=.*j must be a real number"),
     ):
         for name, build in STRENGTHS:
-            refuse(f"{name} ?{message}", **{**GUIDED, "guidance": build(value)})
+            refuse(f"{name} ?{message}", **{**GUIDED, "guidance": functools.partial(build, value)})
 
 
 @pytest.mark.parametrize("value", BAD, ids=str)
 def test_strengths(value):
     for name, build in STRENGTHS:
-        refuse(rf"{name}=.* must be a finite number >= 0", **{**GUIDED, "guidance": build(value)})
+        refuse(rf"{name}=.* must be a finite number >= 0", **{**GUIDED, "guidance": functools.partial(build, value)})
     refuse(
         "strength=.* must be a finite number >= 0",
         objective=NOISY,
         target=LABELS,
-        guidance=tfg.ClassifierGuidance(value),
+        guidance=lambda: tfg.ClassifierGuidance(value),
     )
 
 
 @pytest.mark.parametrize(
     ("sampler", "message"),
     [
-        (tfg.DDIM(steps=0), "steps=0 must be an integer >= 1"),
-        (tfg.DDPM(steps=-1), "steps=-1 must be an integer >= 1"),
-        (tfg.Euler(steps=2.5), "steps=2.5 must be an integer >= 1"),  # type: ignore[arg-type]
-        (tfg.Heun(steps=True), "steps=True must be an integer >= 1"),
-        (tfg.DPMSolverPP2M(steps=0), "steps=0 must be an integer >= 1"),
-        (tfg.DDIM(eta=1.5), "eta=1.5 must be a finite number >= 0 and <= 1"),
-        (tfg.DDIM(eta=float("nan")), "eta=nan must be"),
-        (tfg.DDPM(v=-0.1), "v=-0.1 must be a finite number >= 0 and <= 1"),
-        (tfg.Euler(churn=tfg.Churn(amount=-1.0)), "churn.amount=-1. must be a finite number >= 0"),
+        (lambda: tfg.DDIM(steps=0), "steps=0 must be an integer >= 1"),
+        (lambda: tfg.DDPM(steps=-1), "steps=-1 must be an integer >= 1"),
+        (lambda: tfg.Euler(steps=2.5), "steps=2.5 must be an integer >= 1"),  # type: ignore[arg-type]
+        (lambda: tfg.Heun(steps=True), "steps=True must be an integer >= 1"),
+        (lambda: tfg.DPMSolverPP2M(steps=0), "steps=0 must be an integer >= 1"),
+        (lambda: tfg.DDIM(eta=1.5), "eta=1.5 must be a finite number >= 0 and <= 1"),
+        (lambda: tfg.DDIM(eta=float("nan")), "eta=nan must be"),
+        (lambda: tfg.DDPM(v=-0.1), "v=-0.1 must be a finite number >= 0 and <= 1"),
+        (lambda: tfg.Euler(churn=tfg.Churn(amount=-1.0)), "churn.amount=-1. must be a finite number >= 0"),
         (
             tfg.DDIM(steps=11, grid=tfg.Leading(num_nodes=10)),
             "steps=11 does not fit a table of num_nodes=10; use fewer",
@@ -202,8 +210,8 @@ def test_samplers(sampler, message):
         (tfg.Explicit(jnp.array([1.5, 0.8, 0.0])), tfg.VPLinear(), "decrease from at most 1"),
         (tfg.Explicit(jnp.array([0.5, 0.0, 0.0])), tfg.VPLinear(), "only the last may be 0"),
         (tfg.Explicit(jnp.array([0.5, jnp.nan, 0.0])), tfg.VPLinear(), "grid=Explicit gives the times"),
-        (tfg.Karras(sigma_min=0.0), tfg.EDM(), "grid=Karras gives the times"),
-        (tfg.Karras(sigma_min=-1.0), tfg.EDM(), "grid=Karras gives the times"),
+        (lambda: tfg.Karras(sigma_min=0.0), tfg.EDM(), "sigma_min=0.0? must be a finite number > 0"),
+        (lambda: tfg.Karras(sigma_min=-1.0), tfg.EDM(), "sigma_min=-1.0? must be a finite number > 0"),
         (tfg.UniformLogSNR(log_snr_max=-3.0, log_snr_min=3.0), tfg.VPLinear(), "grid=UniformLogSNR gives the times"),
         (
             tfg.Trailing(),
@@ -219,30 +227,36 @@ def test_samplers(sampler, message):
 )
 def test_grids(grid, schedule, message):
     model = tfg.from_fn(eps, None, schedule, prediction="eps", shape=SHAPE)
-    refuse(message, model, sampler=tfg.DDIM(steps=2, grid=grid))
+    refuse(message, model, sampler=lambda: tfg.DDIM(steps=2, grid=made(grid)))
     with pytest.raises(ValueError, match=message):
-        invert(model, X, steps=2, grid=grid)
+        invert(model, X, steps=2, grid=made(grid))
 
 
 @pytest.mark.parametrize(
     ("guidance", "message"),
     [
-        (tfg.TFG(mu=None, n_iter=2), "n_iter=2 has no effect with mu=None; give mu or drop n_iter"),
-        (tfg.TFG(n_mc=2), "n_mc=2 has no effect with smoothing=None; give smoothing or drop n_mc"),
-        (tfg.TFG(rho=None, rho_structure="constant"), "rho_structure='constant' has no effect with rho=None"),
-        (tfg.TFG(mu=None, mu_structure="constant"), "mu_structure='constant' has no effect with mu=None"),
-        (tfg.TFG(smoothing_structure="constant"), "smoothing_structure='constant' has no effect with smoothing=None"),
-        (tfg.TFG(rho=None, mu=None, smoothing=0.1), "smoothing has no effect with rho=None and mu=None"),
-        (tfg.TFG(n_iter=0), "n_iter=0 must be an integer >= 1"),
-        (tfg.TFG(n_recur=0), "n_recur=0 must be an integer >= 1"),
-        (tfg.TFG(smoothing=0.1, n_mc=0), "n_mc=0 must be an integer >= 1"),
-        (tfg.TFG(rho_structure="up"), "rho_structure='up' is unknown; choose one of increase, decrease, constant"),  # type: ignore[arg-type]
-        (tfg.DPS(normalize="norm"), "normalize='norm' is unknown; choose one of value, residual"),  # type: ignore[arg-type]
+        (lambda: tfg.TFG(mu=None, n_iter=2), "n_iter=2 has no effect with mu=None; give mu or drop n_iter"),
+        (lambda: tfg.TFG(n_mc=2), "n_mc=2 has no effect with smoothing=None; give smoothing or drop n_mc"),
+        (lambda: tfg.TFG(rho=None, rho_structure="constant"), "rho_structure='constant' has no effect with rho=None"),
+        (lambda: tfg.TFG(mu=None, mu_structure="constant"), "mu_structure='constant' has no effect with mu=None"),
+        (
+            lambda: tfg.TFG(smoothing_structure="constant"),
+            "smoothing_structure='constant' has no effect with smoothing=None",
+        ),
+        (lambda: tfg.TFG(rho=None, mu=None, smoothing=0.1), "smoothing has no effect with rho=None and mu=None"),
+        (lambda: tfg.TFG(n_iter=0), "n_iter=0 must be an integer >= 1"),
+        (lambda: tfg.TFG(n_recur=0), "n_recur=0 must be an integer >= 1"),
+        (lambda: tfg.TFG(smoothing=0.1, n_mc=0), "n_mc=0 must be an integer >= 1"),
+        (
+            lambda: tfg.TFG(rho_structure="up"),  # type: ignore[arg-type]
+            "rho_structure='up' is unknown; choose one of increase, decrease, constant",
+        ),
+        (lambda: tfg.DPS(normalize="norm"), "normalize='norm' is unknown; choose one of value, residual"),  # type: ignore[arg-type]
         (tfg.DPS(normalize="residual"), 'normalize="residual" needs an objective with a measurement residual'),
-        (tfg.LGD(n_mc=0), "n_mc=0 must be an integer >= 1"),
-        (tfg.FreeDoM(n_recur=0), "n_recur=0 must be an integer >= 1"),
-        (tfg.FreeDoM(structure="up"), "structure='up' is unknown"),  # type: ignore[arg-type]
-        (tfg.UGD(n_iter=0), "n_iter=0 must be an integer >= 1"),
+        (lambda: tfg.LGD(n_mc=0), "n_mc=0 must be an integer >= 1"),
+        (lambda: tfg.FreeDoM(n_recur=0), "n_recur=0 must be an integer >= 1"),
+        (lambda: tfg.FreeDoM(structure="up"), "structure='up' is unknown"),  # type: ignore[arg-type]
+        (lambda: tfg.UGD(n_iter=0), "n_iter=0 must be an integer >= 1"),
         (
             tfg.ClassifierGuidance(),
             "guidance=ClassifierGuidance needs an objective of noisy samples, e.g. noisy_class_log_prob",
@@ -281,8 +295,8 @@ def test_options_without_effect():
         ({"index_offset": -1}, "index_offset=-1 must be an integer >= 0"),
         ({"index_offset": 0.5}, "index_offset=0.5 must be an integer >= 0"),
         ({"index_offset": jnp.array([0, 1])}, r"index_offset has shape \(2,\) and dtype int32; give one integer"),
-        ({"clip": tfg.Clip(1.0, -1.0)}, "clip.low=1.0 must be below clip.high=-1.0"),
-        ({"clip": tfg.Clip(float("nan"), 1.0)}, "clip.low=nan must be a finite number"),
+        ({"clip": lambda: tfg.Clip(1.0, -1.0)}, "clip.low=1.0 must be below clip.high=-1.0"),
+        ({"clip": lambda: tfg.Clip(float("nan"), 1.0)}, "clip.low=nan must be a number, or infinite"),
         ({**GUIDED, "window": (1.0, -1.0)}, r"window=\(1.0, -1.0\) must be \(low, high\) with low < high"),
         ({**GUIDED, "window": 3.0}, "window=3.0 must be .low, high."),
         ({"record": tfg.Record(steps=(2,))}, r"record.steps holds 2, outside 0..1; name steps of this run"),
@@ -290,8 +304,11 @@ def test_options_without_effect():
         ({"record": tfg.Record(steps=(0.5,))}, "record.steps holds 0.5"),  # type: ignore[arg-type]
         ({"record": tfg.Record(steps=(1, 1))}, r"record.steps=\(1, 1\) names a step twice; name each once"),
         ({"record": "all"}, "record='all' is no record of tfg_jax; pass Record"),
-        ({"clip": tfg.Clip(gradient="outisde")}, "clip.gradient='outisde' is unknown; choose one of inside, outside"),  # type: ignore[arg-type]
-        ({"clip": tfg.Clip(jnp.zeros(2), 1.0)}, r"clip.low has shape \(2,\), one number is needed"),
+        (
+            {"clip": lambda: tfg.Clip(gradient="outisde")},  # type: ignore[arg-type]
+            "clip.gradient='outisde' is unknown; choose one of inside, outside",
+        ),
+        ({"clip": lambda: tfg.Clip(jnp.zeros(2), 1.0)}, r"clip.low has shape \(2,\), one number is needed"),
         ({"clip": (-1.0, 1.0)}, r"clip=\(-1.0, 1.0\) is no clip of tfg_jax; pass Clip\(low, high\)"),
         ({**GUIDED, "window": ("a", "b")}, "window's low='a' must be a real number"),
         ({"index_offset": jnp.array(-1)}, "index_offset=-1 must lie in 0..2147483646"),
@@ -301,11 +318,17 @@ def test_options_without_effect():
         ({**GUIDED, "guidance": tfg.TFG}, "guidance=TFG is no guidance"),
         ({**GUIDED, "lookahead": "tweedie"}, "lookahead='tweedie' is no lookahead of tfg_jax"),
         ({"sampler": "ddim"}, r"sampler='ddim' is no sampler of tfg_jax; pass a rule such as DDIM\(steps=50\)"),
-        ({"sampler": tfg.DDIM(2, grid="karras")}, "grid='karras' is no grid of tfg_jax; pass one such as Uniform"),  # type: ignore[arg-type]
-        ({"sampler": tfg.DDIM(2, eta=jnp.ones(2))}, r"eta has shape \(2,\), one number is needed; map over several"),
-        ({"sampler": tfg.DDIM(2, eta="1")}, "eta='1' must be a real number"),  # type: ignore[arg-type]
-        ({"sampler": tfg.DDPM(2, v=None)}, "v=None must be a real number"),  # type: ignore[arg-type]
-        ({"sampler": tfg.Euler(2, churn=3)}, "churn=3 is no churn of tfg_jax; pass Churn"),  # type: ignore[arg-type]
+        (
+            {"sampler": lambda: tfg.DDIM(2, grid="karras")},  # type: ignore[arg-type]
+            "grid='karras' is no grid of tfg_jax; pass one such as Uniform",
+        ),
+        (
+            {"sampler": lambda: tfg.DDIM(2, eta=jnp.ones(2))},
+            r"eta has shape \(2,\), one number is needed; map over several",
+        ),
+        ({"sampler": lambda: tfg.DDIM(2, eta="1")}, "eta='1' must be a real number"),  # type: ignore[arg-type]
+        ({"sampler": lambda: tfg.DDPM(2, v=None)}, "v=None must be a real number"),  # type: ignore[arg-type]
+        ({"sampler": lambda: tfg.Euler(2, churn=3)}, "churn=3 is no churn of tfg_jax; pass Churn"),  # type: ignore[arg-type]
         (
             {"noise": tfg.NoiseTape(X, step=jnp.zeros((N, 3, 1, *SHAPE)))},
             r"noise.step has leading axes \(2, 3, 1\), the run needs",
@@ -351,6 +374,12 @@ def test_networks_that_cannot_be_meant():
         tfg.from_fn(eps, None, tfg.VPLinear(), prediction="eps", shape=SHAPE, null_cond=10)
 
 
+@struct.dataclass
+class Rising(tfg.RectifiedFlow):
+    def level(self, t):
+        return tfg.RectifiedFlow.level(self, 1.0 - 0.5 * t)
+
+
 def test_keys_models_and_schedules_that_cannot_be_meant():
     for key, model, message in (
         (0, MODEL, r"key=0 is no key of tfg_jax; pass jax.random.key\(seed\)"),
@@ -358,9 +387,15 @@ def test_keys_models_and_schedules_that_cannot_be_meant():
     ):
         with pytest.raises(ValueError, match=message):
             sample(key, model, num_samples=N, sampler=STEPS)
-    for schedule in (tfg.VE(50.0, 0.01), tfg.VPLinear(-1.0, -5.0)):
-        model = tfg.from_fn(eps, None, schedule, prediction="eps", shape=SHAPE)
-        refuse("has no signal-to-noise ratio that falls with time; mend its numbers", model)
+    for schedule, message in (
+        (lambda: tfg.VE(50.0, 0.01), "sigma_min=50.0 must be below sigma_max=0.01"),
+        (lambda: tfg.VPLinear(5.0, 1.0), "beta_min=5.0 must be at most beta_max=1.0"),
+        (lambda: tfg.VPLinear(-1.0, -5.0), "beta_min=-1.* must be a finite number > 0"),
+        (Rising, "schedule=Rising.* has no signal-to-noise ratio that falls with time; mend its numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model = tfg.from_fn(eps, None, schedule(), prediction="eps", shape=SHAPE)
+            sample(KEY, model, num_samples=N, sampler=STEPS)
 
 
 def flat(params, x, *_):

@@ -66,7 +66,7 @@ def test_a_manifest_of_more_files_than_a_folder_holds(tmp_path):
 
 def test_steps_without_bound(capsys):
     with pytest.raises(ValueError, match="steps=3000000000 must be at most 1000000"):
-        DDIM(steps=3_000_000_000).check()
+        DDIM(steps=3_000_000_000)
     assert main(["sample", "--steps", "3000000000", "--dry-run"]) == 2
     assert "steps=3000000000 must be at most 1000000" in capsys.readouterr().err
 

@@ -54,7 +54,8 @@ def test_the_wheel_carries_the_package_and_the_weights(wheel):
     with zipfile.ZipFile(wheel) as archive:
         inside = {name: archive.getinfo(name).file_size for name in archive.namelist()}
     expected = {f"tfg_jax/{p.relative_to(REPO / 'tfg_jax').as_posix()}" for p in (REPO / "tfg_jax").rglob("*.py")}
-    assert expected | {"tfg_jax/py.typed", "tfg_jax/checkpoints/manifest.json"} <= set(inside)
+    expected |= {f"tfg_jax/{name}" for name in ("py.typed", "checkpoints/manifest.json", "report/page.html.jinja")}
+    assert expected <= set(inside)
     weights = {name: size for name, size in inside.items() if name.endswith("model.safetensors")}
     assert "tfg_jax/checkpoints/fashion-mnist/model.safetensors" in weights
     for name, size in weights.items():

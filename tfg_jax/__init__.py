@@ -1,6 +1,11 @@
 """tfg_jax: training-free guidance of diffusion and flow models in JAX.
 
 Names load on first use, so importing the package imports nothing heavy and touches no device.
+
+@software{tfg_jax,
+  title = {{tfg\\_jax}: Training-Free Guidance of Diffusion and Flow Models in {JAX}},
+  author = {{The tfg\\_jax authors}},
+}
 """
 
 from __future__ import annotations
@@ -13,7 +18,39 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+# In the order in which `tfg-jax cite` names their papers.
 _HOMES = {
+    "guidance.base": ("StepContext", "Unguided"),
+    "guidance.tfg": ("TFG",),
+    "guidance.dps": ("DPS",),
+    "guidance.lgd": ("LGD",),
+    "guidance.pigdm": ("PiGDM",),
+    "guidance.freedom": ("FreeDoM",),
+    "guidance.mpgd": ("MPGD",),
+    "guidance.ugd": ("UGD",),
+    "guidance.classifier": ("ClassifierGuidance",),
+    "guidance.gradient": ("GradientGuidance", "NaiveGradientGuidance"),
+    "guidance.inner": ("InnerSteps",),
+    "guidance.classifier_free.cfg": ("CFG",),
+    "guidance.classifier_free.apg": ("APG",),
+    "guidance.classifier_free.autoguidance": ("Autoguidance",),
+    "guidance.classifier_free.base": ("w_from_scale",),
+    "guidance.classifier_free.cfgpp": ("CFGPlusPlus",),
+    "guidance.classifier_free.composed": ("ComposedCFG",),
+    "guidance.classifier_free.implicit": ("implicit_classifier_score",),
+    "guidance.classifier_free.interval": ("GuidanceInterval",),
+    "guidance.classifier_free.marginal": ("Marginalized",),
+    "guidance.classifier_free.perp_neg": ("PerpNeg",),
+    "guidance.classifier_free.rescale": ("RescaledCFG",),
+    "guidance.classifier_free.temperature": ("LowTemperature",),
+    "guidance.classifier_free.thresholding": ("DynamicThresholding",),
+    "guidance.classifier_free.zero_star": ("CFGZeroStar",),
+    "samplers.ddim": ("DDIM",),
+    "samplers.ddpm": ("DDPM",),
+    "samplers.ode": ("Churn", "Euler", "Heun"),
+    "samplers.multistep": ("DPMSolverPP2M",),
+    "samplers.loop": ("Record",),
+    "timesteps": ("CosineLogSNR", "Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
     "schedules": (
         "EDM",
         "VE",
@@ -27,49 +64,19 @@ _HOMES = {
         "cosine_table",
         "from_alphas_cumprod",
     ),
-    "timesteps": ("CosineLogSNR", "Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
-    "per_sample": ("PerSample",),
     "denoiser": ("Denoised", "Denoiser", "Model", "from_fn"),
     "flax_models": ("from_linen", "from_nnx"),
+    "per_sample": ("PerSample",),
     "lookahead": ("Clip", "Tweedie"),
     "truncated": ("FlowMap", "Reach", "TruncatedSolve"),
-    "noise": ("NoiseTape",),
-    "result": ("Cost", "Samples", "Status"),
-    "guidance.base": ("StepContext", "Unguided"),
-    "guidance.classifier": ("ClassifierGuidance",),
-    "guidance.classifier_free.apg": ("APG",),
-    "guidance.classifier_free.autoguidance": ("Autoguidance",),
-    "guidance.classifier_free.base": ("w_from_scale",),
-    "guidance.classifier_free.cfg": ("CFG",),
-    "guidance.classifier_free.cfgpp": ("CFGPlusPlus",),
-    "guidance.classifier_free.composed": ("ComposedCFG",),
-    "guidance.classifier_free.implicit": ("implicit_classifier_score",),
-    "guidance.classifier_free.interval": ("GuidanceInterval",),
-    "guidance.classifier_free.marginal": ("Marginalized",),
-    "guidance.classifier_free.perp_neg": ("PerpNeg",),
-    "guidance.classifier_free.rescale": ("RescaledCFG",),
-    "guidance.classifier_free.temperature": ("LowTemperature",),
-    "guidance.classifier_free.thresholding": ("DynamicThresholding",),
-    "guidance.classifier_free.zero_star": ("CFGZeroStar",),
-    "guidance.dps": ("DPS",),
-    "guidance.freedom": ("FreeDoM",),
-    "guidance.gradient": ("GradientGuidance", "NaiveGradientGuidance"),
-    "guidance.inner": ("InnerSteps",),
-    "guidance.lgd": ("LGD",),
-    "guidance.mpgd": ("MPGD",),
-    "guidance.pigdm": ("PiGDM",),
-    "guidance.tfg": ("TFG",),
-    "guidance.ugd": ("UGD",),
-    "samplers.rules": ("DDIM", "DDPM"),
-    "samplers.ode": ("Churn", "Euler", "Heun"),
-    "samplers.multistep": ("DPMSolverPP2M",),
-    "samplers.loop": ("Record",),
-    "sample": ("sample", "sampling_times", "upper_cost"),
-    "invert": ("invert",),
-    "diagnose": ("HorizonCurve", "diagnose_horizon"),
     "endtoend.source": ("DFlow",),
     "endtoend.controls": ("Controls",),
     "endtoend.run": ("end_to_end", "preview_end_to_end", "upper_end_to_end_cost"),
+    "noise": ("NoiseTape",),
+    "result": ("Cost", "Samples", "Status"),
+    "sample": ("sample", "sampling_times", "upper_cost"),
+    "invert": ("invert",),
+    "diagnose": ("HorizonCurve", "diagnose_horizon"),
     "best": ("best_of_n",),
     "config": ("from_json", "to_json"),
     "weights.released": ("load",),
@@ -151,13 +158,13 @@ if TYPE_CHECKING:
     from tfg_jax.sample import sample as sample
     from tfg_jax.sample import sampling_times as sampling_times
     from tfg_jax.sample import upper_cost as upper_cost
+    from tfg_jax.samplers.ddim import DDIM as DDIM
+    from tfg_jax.samplers.ddpm import DDPM as DDPM
     from tfg_jax.samplers.loop import Record as Record
     from tfg_jax.samplers.multistep import DPMSolverPP2M as DPMSolverPP2M
     from tfg_jax.samplers.ode import Churn as Churn
     from tfg_jax.samplers.ode import Euler as Euler
     from tfg_jax.samplers.ode import Heun as Heun
-    from tfg_jax.samplers.rules import DDIM as DDIM
-    from tfg_jax.samplers.rules import DDPM as DDPM
     from tfg_jax.schedules import EDM as EDM
     from tfg_jax.schedules import VE as VE
     from tfg_jax.schedules import Discrete as Discrete

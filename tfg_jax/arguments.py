@@ -9,24 +9,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
 from tfg_jax.checks import (
-    check_choice,
+    check_annotated,
     check_count,
-    check_declared,
     check_number,
     check_one,
     is_concrete,
     show,
 )
-from tfg_jax.denoiser import Model
-from tfg_jax.guidance.base import Unguided
-from tfg_jax.guidance.pigdm import PiGDM
-from tfg_jax.guidance.ugd import UGD
-from tfg_jax.kinds import check_kind, kind_of
-from tfg_jax.lookahead import Clip
+from tfg_jax.denoiser import Model, needs_signal
+from tfg_jax.guidance.base import Unguided, needs_of
+from tfg_jax.lookahead import Estimate
 from tfg_jax.noise import NoiseTape
 from tfg_jax.objectives.base import check_leading, output_of
 from tfg_jax.objectives.classifier import check_classes
@@ -42,16 +37,15 @@ def check_guidance(
     guidance: Any, objective: Any, target: PyTree, lookahead: Any, window: Any, record: Any, shape: tuple, n: int
 ) -> None:
     """The method, its objective and its options belong together."""
-    if guidance is not None:
-        guidance.check()
-    if lookahead is not None and hasattr(lookahead, "check"):
-        lookahead.check()
     guided = guidance is not None and not isinstance(guidance, Unguided)
     if guided and objective is None:
         raise ValueError(
             f"guidance={type(guidance).__name__} needs an objective; pass objective=, e.g. class_log_prob(classifier)"
         )
-    if not guided or _absent(guidance):
+    if isinstance(lookahead, Estimate):
+        lookahead.check_run()
+    needs = needs_of(guidance)
+    if not guided or not needs.acts:
         for name, value in (("lookahead", lookahead), ("window", window)):
             if value is not None:
                 raise ValueError(f"{name} has no effect without guidance; pass guidance= or drop {name}")
@@ -63,35 +57,29 @@ def check_guidance(
         raise ValueError("target has no effect without an objective; pass objective= or drop target")
     if objective is None:
         return
-    noisy_method = getattr(guidance, "noisy", False)
+    noisy_method = needs.objective == "noisy"
     if guided and noisy_method != bool(objective.noisy):
         wanted = "noisy samples, e.g. noisy_class_log_prob" if noisy_method else "clean samples, e.g. class_log_prob"
         raise ValueError(f"guidance={type(guidance).__name__} needs an objective of {wanted}")
     if noisy_method and lookahead is not None:
         raise ValueError(f"lookahead has no effect on {type(guidance).__name__}, which sees x_t itself; drop lookahead")
-    if getattr(guidance, "normalize", None) == "residual" and not hasattr(objective, "residual_norm"):
+    if needs.objective == "residual" and not hasattr(objective, "residual_norm"):
         raise ValueError(
             'normalize="residual" needs an objective with a measurement residual; use normalize="value" with one of '
             "one sign, or FreeDoM"
         )
-    if getattr(guidance, "normalize", None) == "value" and getattr(objective, "crosses_zero", False):
+    if needs.objective == "one sign" and getattr(objective, "crosses_zero", False):
         raise ValueError(
             f'normalize="value" divides by the objective, and {type(objective).__name__} crosses 0; give one of one '
             "sign such as a log-probability, or use FreeDoM"
         )
-    if getattr(guidance, "gaussian_measurement", False) and not hasattr(objective, "measurement_gradient"):
+    if needs.objective == "gaussian" and not hasattr(objective, "measurement_gradient"):
         raise ValueError(
             f"guidance={type(guidance).__name__} needs the objective of a Gaussian measurement itself, not "
             f"{type(objective).__name__}; use gaussian_log_likelihood(operator, noise_std)"
         )
     objective.check(target, n, shape)
     check_scalar(objective, target, shape)
-
-
-def _absent(guidance: Any) -> bool:
-    """Whether all terms of a method are left out with None."""
-    terms = [name for name in ("rho", "mu") if hasattr(guidance, name)]
-    return bool(terms) and all(getattr(guidance, name) is None for name in terms)
 
 
 def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
@@ -135,8 +123,7 @@ def check_model(model: Model, guidance: Any, sampler: Any, cond: Any, num_sample
     if model.paired:
         return
     name = type(model).__name__
-    from_eps = isinstance(guidance, PiGDM) and guidance.weighting == "score"
-    if isinstance(guidance, UGD) or from_eps or getattr(guidance, "noisy", False):
+    if (needs := needs_of(guidance)).eps or needs.objective == "noisy":
         raise ValueError(
             f"model={name} re-noises with another eps than that of x0, which guidance={type(guidance).__name__} would "
             "undo; use CFG, or guidance that moves x0 or the sample, e.g. TFG"
@@ -189,21 +176,18 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> tuple[str, Any]:
 
     Returns its name and its first time, None if that cannot be read now; for `check_signal`.
     """
-    check_declared(schedule)
+    check_annotated(schedule)
     if grid is None:
         return "schedule's t_start", schedule.t_start if _check_schedule(schedule) else None
     usable: bool = callable(grid) and not isinstance(grid, type)
     if not usable:
         raise ValueError(f"grid={show(grid)} is no time grid; pass one such as Uniform()")
-    check_declared(grid)
+    check_annotated(grid)
     nodes = getattr(schedule, "num_nodes", None)
     if nodes is not None and getattr(grid, "num_nodes", nodes) != nodes:
         raise ValueError(
             f"grid has num_nodes={grid.num_nodes}, the schedule's table has {nodes}; pass num_nodes={nodes}"
         )
-    for name, low in (("num_nodes", 1), ("offset", 0)):
-        if hasattr(grid, name):
-            check_count(name, getattr(grid, name), low)
     name = f"grid={type(grid).__name__}"
     # A grid of numbers is checked under a trace as well; a function may close over what is traced.
     known = hasattr(grid, "__dataclass_fields__") and all(
@@ -240,9 +224,9 @@ def check_signal(model: Model, guidance: Any, name: str, first: Any) -> None:
         name: what says when the run starts.
         first: the time it starts at; None, or traced, if that cannot be read now.
     """
-    if getattr(model, "needs_signal", True):
+    if needs_signal(model):
         who, fix = "this network's prediction", "use one of v, x0 or velocity"
-    elif getattr(guidance, "needs_signal", False):
+    elif (needs := needs_of(guidance)).eps or needs.signal:
         who, fix = f"the eps that guidance={type(guidance).__name__} edits", "use guidance of x0 or x_t such as TFG"
     else:
         return
@@ -304,18 +288,6 @@ def check_counts(num_samples: Any, chunk: Any, index_offset: Any) -> None:
         )
     if is_concrete(index_offset) and not 0 <= int(index_offset) <= LAST_INDEX - num_samples:
         raise ValueError(f"index_offset={int(index_offset)} must lie in 0..{LAST_INDEX - num_samples}")
-
-
-def check_clip(clip: Clip | None) -> None:
-    """A range with low < high."""
-    if clip is None:
-        return
-    check_choice("clip.gradient", clip.gradient, ("inside", "outside"))
-    for name in ("low", "high"):
-        check_kind(f"clip.{name}", getattr(clip, name), kind_of(ArrayLike))
-        check_number(f"clip.{name}", getattr(clip, name))
-    if is_concrete(clip.low) and is_concrete(clip.high) and not np.asarray(clip.low) < np.asarray(clip.high):
-        raise ValueError(f"clip.low={clip.low} must be below clip.high={clip.high}")
 
 
 def check_window(window: Any) -> None:

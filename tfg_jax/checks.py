@@ -22,15 +22,12 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, Tracer)
 
 
-def check_number(
-    name: str, value: Any, *, low: float | None = None, high: float | None = None, strict: bool = False
-) -> None:
-    """Raise ValueError unless ``value`` is one real number, and if concrete finite and in [low, high]
-    (``strict``: > low); None passes."""
+def check_number(name: str, value: Any, **bounds: Any) -> None:
+    """Raise ValueError unless ``value`` is one real number, within ``bounds`` as of `check_numbers`; None passes."""
     if value is None:
         return
     check_one(name, value)
-    check_numbers(name, value, low=low, high=high, strict=strict)
+    check_numbers(name, value, **bounds)
 
 
 def check_one(name: str, value: Any, several: str = "map over several with jax.vmap") -> None:
@@ -40,8 +37,8 @@ def check_one(name: str, value: Any, several: str = "map over several with jax.v
         raise ValueError(f"{name} has shape {np.shape(value)}, one number is needed; {several}")
 
 
-def check_declared(config: Any) -> None:
-    """Raise ValueError unless each field that a configuration declares as a number, or None, holds one real number."""
+def check_annotated(config: Any) -> None:
+    """Raise ValueError unless each field that a configuration annotates as a number, or None, holds one real number."""
     for field in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
         value = getattr(config, field.name)
         if value is not None and field.type in ("ArrayLike", "ArrayLike | None"):
@@ -56,24 +53,39 @@ def check_real(name: str, value: Any) -> None:
 
 
 def check_numbers(
-    name: str, value: Any, *, low: float | None = None, high: float | None = None, strict: bool = False
-) -> None:
-    """Raise ValueError unless all concrete entries of ``value`` are finite and in [low, high] (``strict``: > low)."""
+    name: str, value: Any, *, low: float | None = None, high: float | None = None, strict: bool = False,
+    infinite: bool = False,
+) -> None:  # fmt: skip
+    """Raise ValueError unless all concrete entries of ``value`` are finite and in [low, high] (``strict``: > low).
+
+    ``infinite`` allows infinities within the bounds.
+    """
     if value is None:
         return
     check_real(name, value)
     if not is_concrete(value):
         return
     numbers = np.asarray(value, np.float64)
-    bound = "a finite number" if low is None else f"a finite number {'>' if strict else '>='} {low:g}"
+    word = "a number, or infinite" if infinite else "a finite number"
+    bound = word if low is None else f"{word} {'>' if strict else '>='} {low:g}"
     bound += "" if high is None else f" and <= {high:g}"
-    bad = ~np.isfinite(numbers)
+    bad = np.isnan(numbers) if infinite else ~np.isfinite(numbers)
     if low is not None:
         bad |= (numbers <= low) if strict else (numbers < low)
     if high is not None:
         bad |= numbers > high
     if np.any(bad):
         raise ValueError(f"{name}={show(value)} must be {bound}")
+
+
+def check_order(low_name: str, low: Any, high_name: str, high: Any, *, equal: bool = False) -> None:
+    """Raise ValueError unless low < high (``equal``: <=), where both can be read now."""
+    if not (is_concrete(low) and is_concrete(high)):
+        return
+    below, above = np.asarray(low), np.asarray(high)
+    if not np.all(below <= above if equal else below < above):
+        low, high = (value if isinstance(value, int | float) else show(value) for value in (low, high))
+        raise ValueError(f"{low_name}={low} must be {'at most' if equal else 'below'} {high_name}={high}")
 
 
 def readable(name: str, value: Any) -> np.ndarray:

@@ -50,8 +50,8 @@ class Model(Protocol):
     """What the library asks of a model of one sample: a `Denoiser`, or a transform of one such as `CFG`.
 
     A model with memory (momentum, a step counter) gives the first memory in ``begin``, is told the present one by
-    ``at``, and says in ``Clean.memory`` what it would be after this evaluation; the loop moves it once a sampler step.
-    A model that can be asked where alpha = 0 says so by ``needs_signal = False``.
+    ``at``, and says in ``Denoised.memory`` what it would be after this evaluation; the loop moves it once a sampler
+    step. A model that can be asked where alpha = 0 says so by ``needs_signal = False``.
     """
 
     @property
@@ -121,6 +121,14 @@ class Denoiser:
         num_classes: conditions are integers below this; None for a network without classes.
         null_cond: the class that stands for "no condition", None if the network has none.
         dtype: precision of the network alone (``jnp.bfloat16`` casts weights and input); None keeps what is given.
+
+    @inproceedings{salimans2022distillation,
+      title = {Progressive Distillation for Fast Sampling of Diffusion Models},
+      author = {Salimans, Tim and Ho, Jonathan},
+      booktitle = {International Conference on Learning Representations},
+      year = {2022},
+      eprint = {2202.00512}, archiveprefix = {arXiv},
+    }
     """
 
     params: PyTree
@@ -237,6 +245,11 @@ def _advice(error: Exception, apply: Any) -> str:
     if hasattr(apply, "call"):
         return "flags such as train are given by call={'train': False}"
     return "from_fn takes a function of one sample; give a batched one x[None] and take its [0]"
+
+
+def needs_signal(model: Any) -> bool:
+    """Whether a model cannot be asked where alpha = 0; one of the user's own that does not say so cannot."""
+    return getattr(model, "needs_signal", True)
 
 
 def path_velocity(schedule: Schedule, t: Array) -> tuple[Array, Array]:

@@ -87,7 +87,6 @@ def diagnose_horizon(
     if solve.horizon is None:
         raise ValueError("lookahead=TruncatedSolve.whole(...) has no horizon to vary; pass TruncatedSolve(steps=...)")
     solve = dataclasses.replace(solve, horizon=0.0)
-    solve.check(forward_mode=True)
     objective = as_objective(objective)
     if objective.noisy:
         raise ValueError("objective must be one of clean samples: a noisy one is not seen through a lookahead")

@@ -129,9 +129,15 @@ def check_kind(name: str, value: Any, kind: Kind) -> None:
 def check_fields(config: Any) -> None:
     """Raise ValueError unless every field of a configuration is of its kind; its numbers are its own to check.
 
-    What the annotations of a user's own class mean is the user's. A frozen configuration that was found right once is
-    marked, and not looked at again.
+    A declared one checks itself, if it was not made by its constructor, which does. What the annotations of a user's
+    own class mean is the user's: its ``check()`` is called. A frozen configuration that was found right once is marked,
+    and not looked at again.
     """
+    if hasattr(type(config), "is_declared"):
+        config.verify()
+        return
+    if _checks_alone(type(config)):
+        config.check()
     ours = dataclasses.is_dataclass(config) and type(config).__module__.partition(".")[0] == "tfg_jax"
     if not ours or isinstance(config, type) or "_of_its_kinds" in vars(config):
         return
@@ -141,6 +147,13 @@ def check_fields(config: Any) -> None:
             check_kind(field.name, value, kind)
     if type(config).__dataclass_params__.frozen:  # type: ignore[attr-defined]
         object.__setattr__(config, "_of_its_kinds", True)
+
+
+@functools.cache
+def _checks_alone(cls: type) -> bool:
+    """Whether a class has a ``check`` that needs nothing of the run."""
+    check = getattr(cls, "check", None)
+    return inspect.isfunction(check) and len(inspect.signature(check).parameters) == 1
 
 
 def _is_count(value: Any, kind: Kind) -> bool:

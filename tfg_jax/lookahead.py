@@ -7,7 +7,7 @@ objective sees, with the pullback from that estimate to x. `Tweedie` is the post
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
+from tfg_jax.checks import check_order
+from tfg_jax.declare import Declared, choice, number
 from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level, Schedule
@@ -66,14 +68,25 @@ class Lookahead(Protocol):
         ...
 
 
-@struct.dataclass
-class Tweedie:
-    """``x0 = E[x0 | x_t]``, the posterior mean: greedy guidance. Cost: 1 forward, 1 pullback."""
+class Estimate(Declared):
+    """Base of lookaheads: one network forward an evaluation, one network pullback a pullback, none repeated."""
 
-    @property
-    def cost(self) -> Cost:
-        """One network forward an evaluation, one network pullback a pullback."""
-        return Cost(forwards=1, pullbacks=1)
+    table = "lookaheads"
+    cost: Any = Cost(forwards=1, pullbacks=1)
+    recomputed: Any = 0
+
+    def check_run(self) -> None:
+        """Raise ValueError for what has no gradient to guide by."""
+
+
+@struct.dataclass
+class Tweedie(Estimate):
+    """The posterior mean: greedy guidance.
+
+        x0 = E[x_0 | x_t]
+
+    Cost an evaluation: 1 forward, 1 pullback.
+    """
 
     def __call__(self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level) -> Evaluation:
         def estimate(x: Array) -> tuple[Array, tuple]:
@@ -85,13 +98,10 @@ class Tweedie:
 
 
 @struct.dataclass
-class ForwardOnly:
+class ForwardOnly(Estimate):
     """The denoiser's output with nothing prepared for a gradient: what unguided steps use. Cost: 1 forward."""
 
-    @property
-    def cost(self) -> Cost:
-        """One network forward an evaluation."""
-        return Cost(forwards=1)
+    cost = Cost(forwards=1)
 
     def __call__(self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level) -> Evaluation:
         denoised = denoise(x, level.t)
@@ -103,18 +113,20 @@ def _no_pullback(cotangent: Array) -> Array:
 
 
 @struct.dataclass
-class Clip:
-    """Clips denoised estimates to the data's range.
+class Clip(Declared):
+    """Clips denoised estimates to the data's range, low < high."""
 
-    Attributes:
-        low, high: the range; low < high, in units of the data.
-        gradient: "inside" differentiates through the clip (saturated entries get no gradient, as the TFG reference code
-            does); "outside" ignores it in the gradient.
-    """
+    low: ArrayLike = number(default=-1.0, infinite=True, help="lower end, in units of the data")
+    high: ArrayLike = number(default=1.0, infinite=True, help="upper end, in units of the data")
+    gradient: Literal["inside", "outside"] = choice(
+        default="inside",
+        help="inside differentiates through the clip, so that saturated entries get none; outside ignores it there",
+    )
+    _prefix = "clip."
 
-    low: ArrayLike = -1.0
-    high: ArrayLike = 1.0
-    gradient: Literal["inside", "outside"] = struct.field(pytree_node=False, default="inside")
+    def check(self) -> None:
+        """Raise ValueError unless low < high."""
+        check_order("clip.low", self.low, "clip.high", self.high)
 
     def _bounds(self, x0: Array) -> tuple[Array, Array]:
         """The range in the precision of the estimate, which a bound of another one must not change."""

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from tfg_jax import struct
 from tfg_jax.checks import is_concrete
 from tfg_jax.per_sample import PerSample
 
@@ -46,7 +47,7 @@ def one_form(config: T, dtype: DTypeLike) -> T:
         new = form(value, dtype)
         if new is not value:
             changed[field.name] = new
-    return config.replace(**changed) if changed else config  # type: ignore[attr-defined]
+    return struct.with_fields(config, **changed) if changed else config
 
 
 def _is_whole(value: Any) -> bool:

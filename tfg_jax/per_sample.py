@@ -28,26 +28,29 @@ class Own:
     """Where a model's `PerSample` number was, until `with_own` fills it."""
 
 
-def check_model_number(name: str, value: Any, num_samples: int, *, each: tuple[int, ...] = (), **bounds: Any) -> None:
+def check_model_number(
+    name: str, value: Any, num_samples: int | None, *, each: tuple[int, ...] = (), **bounds: Any
+) -> None:
     """Raise ValueError unless a number inside a model, or one a sample as `PerSample`, is real and within its bounds.
 
     Args:
         name: what it is called.
-        value: the number; None passes.
-        num_samples: how many samples there are.
+        value: the number; None passes, and so does the place of one that `split_per_sample` took out.
+        num_samples: how many samples there are; None where that is not known yet.
         each: its shape for one sample, where it is several numbers.
         **bounds: as `tfg_jax.checks.check_numbers`.
     """
-    if value is None:
+    if value is None or isinstance(value, Own):
         return
     if isinstance(value, PerSample):
         if not hasattr(value.values, "shape"):
             raise ValueError(f"{name}=PerSample({show(value.values)}) needs an array; pass jnp.asarray(values)")
         value, shape = value.values, np.shape(value.values)
-        if shape[:1] != (num_samples,):
+        if num_samples is not None and shape[:1] != (num_samples,):
             raise ValueError(f"{name}=PerSample(shape {shape}) needs one entry for {num_samples} samples")
         if shape[1:] != each:
-            raise ValueError(f"{name}=PerSample(shape {shape}) needs entries of shape {each} for {num_samples} samples")
+            samples = "the samples" if num_samples is None else f"{num_samples} samples"
+            raise ValueError(f"{name}=PerSample(shape {shape}) needs entries of shape {each} for {samples}")
     elif not each:
         check_one(name, value, "give PerSample(values) for one a sample, or map over several with jax.vmap")
     elif np.shape(value) != each:

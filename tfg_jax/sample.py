@@ -27,8 +27,9 @@ from tfg_jax.objectives.compose import Sum, Through, Weighted
 from tfg_jax.objectives.inverse import GaussianLogLikelihood, PhotonResidual, PoissonLogLikelihood, ResidualNorm
 from tfg_jax.per_sample import split_per_sample, with_own
 from tfg_jax.result import INVALID_INPUT, Cost, Samples, Status
+from tfg_jax.samplers.base import Sampler
+from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.samplers.loop import Plan, Record, sample_one
-from tfg_jax.samplers.rules import DDIM, Sampler
 from tfg_jax.timesteps import Uniform
 
 
@@ -245,11 +246,9 @@ def _check(
     clip: Any, start: Any, noise: Any, window: Any, index_offset: Any, chunk: Any, record: Record | None,
 ) -> None:  # fmt: skip
     arguments.check_counts(n, chunk, index_offset)
-    sampler.check()
     if record is not None:
         record.check(sampler.steps)
     begins = arguments.check_grid(sampler.grid, model.schedule, sampler.steps)
-    arguments.check_clip(clip)
     arguments.check_window(window)
     arguments.check_cond(model, cond, n)
     arguments.check_model(model, guidance, sampler, cond, n, lookahead)

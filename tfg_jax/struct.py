@@ -11,7 +11,7 @@ import dataclasses
 import math
 import types
 from collections.abc import Mapping
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,67 @@ def field(*, pytree_node: bool = True, **options: Any) -> Any:
     return dataclasses.field(metadata={"pytree_node": pytree_node}, **options)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+class Spec(NamedTuple):
+    """What a declared field says of itself; `tfg_jax.declare` reads checks, JSON, flags and tables off it."""
+
+    kind: Literal["number", "count", "choice", "static", "child"]
+    help: str = ""
+    low: float | None = None
+    high: float | None = None
+    strict: bool = False
+    infinite: bool = False
+    per_sample: bool = False
+    flag: Any = None
+
+
+def number(
+    *, default: Any = dataclasses.MISSING, low: float | None = None, high: float | None = None, strict: bool = False,
+    infinite: bool = False, per_sample: bool = False, help: str = "",
+) -> Any:  # fmt: skip
+    """A real number, traced; None is allowed where the annotation says so.
+
+    Args:
+        default: the value it has if none is given.
+        low, high: its range, ends included; ``strict`` leaves ``low`` out.
+        strict: see low.
+        infinite: whether infinities are meant as well.
+        per_sample: whether it may be a `tfg_jax.PerSample`, one number a sample.
+        help: what it is, with its unit, in one sentence.
+    """
+    return _declared(default, True, Spec("number", help, low, high, strict, infinite, per_sample))
+
+
+def count(*, default: Any = dataclasses.MISSING, low: int = 1, high: int | None = None, help: str = "") -> Any:
+    """An integer in a range, static; None is allowed where the annotation says so. Arguments as of `number`."""
+    return _declared(default, False, Spec("count", help, low, high))
+
+
+def choice(*, default: Any = dataclasses.MISSING, help: str = "") -> Any:
+    """One of the options of its ``Literal`` annotation, static. Arguments as of `number`."""
+    return _declared(default, False, Spec("choice", help))
+
+
+def static(*, default: Any = dataclasses.MISSING, help: str = "", flag: Any = None) -> Any:
+    """Anything hashable of the kind that its annotation says, static.
+
+    Args:
+        default: the value it has if none is given.
+        help: what it is, in one sentence.
+        flag: the type it is given as on the command line; None leaves it out there, but for numbers, texts and truths.
+    """
+    return _declared(default, False, Spec("static", help, flag=flag))
+
+
+def child(*, default: Any = dataclasses.MISSING, help: str = "") -> Any:
+    """A pytree of the kind that its annotation says: another configuration, a model. Arguments as of `number`."""
+    return _declared(default, True, Spec("child", help))
+
+
+def _declared(default: Any, pytree_node: bool, spec: Spec) -> Any:
+    return dataclasses.field(default=default, metadata={"pytree_node": pytree_node, "spec": spec})
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field, number, count, choice, static, child))
 def dataclass(cls: type[T]) -> type[T]:
     """``cls`` as a frozen dataclass and pytree node, with ``replace(**fields)`` and a `short_repr` of its own."""
     cls = dataclasses.dataclass(frozen=True, repr=False)(cls)
@@ -49,12 +109,32 @@ def dataclass(cls: type[T]) -> type[T]:
         leaves, aux = flatten(node)
         return tuple(zip(keys, leaves, strict=True)), aux
 
-    def unflatten(aux: tuple, leaves: Any) -> Any:
-        return cls(**dict(zip(data, leaves, strict=True)), **dict(zip(static, aux, strict=True)))
+    # What a transformation carries (batches, shapes, placeholders) is checked where it was written, not here; only a
+    # `__post_init__` of the user's own, which may do other work, is run as well.
+    bare = not hasattr(cls, "__post_init__") or hasattr(cls, "is_declared")
 
-    cls.replace, cls.is_struct = dataclasses.replace, True  # type: ignore[attr-defined]
+    def unflatten(aux: tuple, leaves: Any) -> Any:
+        if not bare:
+            return cls(**dict(zip(data, leaves, strict=True)), **dict(zip(static, aux, strict=True)))
+        node = object.__new__(cls)
+        vars(node).update(zip(data, leaves, strict=True))
+        vars(node).update(zip(static, aux, strict=True))
+        return node
+
+    if not hasattr(cls, "replace"):
+        cls.replace = dataclasses.replace  # type: ignore[attr-defined]
+    cls.is_struct = True  # type: ignore[attr-defined]
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     return cls
+
+
+def with_fields(node: T, **fields: Any) -> T:
+    """``node`` with other fields, which are known to be right: nothing is checked again."""
+    if not hasattr(type(node), "is_declared"):
+        return dataclasses.replace(node, **fields)  # type: ignore[type-var]
+    other = object.__new__(type(node))
+    vars(other).update({each.name: getattr(node, each.name) for each in dataclasses.fields(node)}, **fields)  # type: ignore
+    return other
 
 
 def short_repr(node: Any) -> str:

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from tfg_jax import struct
+from tfg_jax.declare import Declared, child, count, number, static
 from tfg_jax.schedules import Schedule
 
 
@@ -27,8 +28,17 @@ class Grid(Protocol):
         ...
 
 
+class TimeGrid(Declared):
+    """Base of time grids, which gives them their table in the documentation."""
+
+    table = "grids"
+
+
+NODES = "length T of the checkpoint's table"
+
+
 @struct.dataclass
-class Uniform:
+class Uniform(TimeGrid):
     """Equally spaced times from the schedule's ``t_start`` to 0."""
 
     def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " {steps}+1"]:
@@ -36,18 +46,14 @@ class Uniform:
 
 
 @struct.dataclass
-class Leading:
-    """Nodes 0, r, 2r, ... with r = num_nodes // steps, noisy to clean ("leading" spacing), then t = 0.
+class Leading(TimeGrid):
+    """Nodes 0, r, 2r, ... with r = num_nodes // steps, noisy to clean ("leading" spacing), then t = 0."""
 
-    Attributes:
-        num_nodes: length T of the checkpoint's table.
-        offset: added to every node (Stable Diffusion's ``steps_offset`` is 1).
-        end_at_data: False ends at node 0 (t = 1/T) instead of t = 0, as checkpoints with ``set_alpha_to_one=False`` do.
-    """
-
-    num_nodes: int = struct.field(pytree_node=False, default=1000)
-    offset: int = struct.field(pytree_node=False, default=0)
-    end_at_data: bool = struct.field(pytree_node=False, default=True)
+    num_nodes: int = count(default=1000, help=NODES)
+    offset: int = count(default=0, low=0, help="added to every node; Stable Diffusion's steps_offset is 1")
+    end_at_data: bool = static(
+        default=True, help="False ends at t = 1/T instead of 0, as checkpoints with set_alpha_to_one=False do"
+    )
 
     def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " {steps}+1"]:
         nodes = np.arange(steps)[::-1] * (self.num_nodes // steps) + self.offset
@@ -55,10 +61,19 @@ class Leading:
 
 
 @struct.dataclass
-class Trailing:
-    """Nodes T - 1, T - 1 - T/steps, ... rounded ("trailing" spacing, Lin et al., arXiv 2305.08891), then t = 0."""
+class Trailing(TimeGrid):
+    """Nodes T - 1, T - 1 - T/steps, ... rounded ("trailing" spacing, Lin et al., arXiv 2305.08891), then t = 0.
 
-    num_nodes: int = struct.field(pytree_node=False, default=1000)
+    @inproceedings{lin2024common,
+      title = {Common Diffusion Noise Schedules and Sample Steps are Flawed},
+      author = {Lin, Shanchuan and Liu, Bingchen and Li, Jiashi and Yang, Xiao},
+      booktitle = {IEEE/CVF Winter Conference on Applications of Computer Vision},
+      year = {2024},
+      eprint = {2305.08891}, archiveprefix = {arXiv},
+    }
+    """
+
+    num_nodes: int = count(default=1000, help=NODES)
 
     def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " {steps}+1"]:
         nodes = np.round(np.arange(self.num_nodes, 0, -self.num_nodes / steps))[:steps] - 1
@@ -66,13 +81,13 @@ class Trailing:
 
 
 @struct.dataclass
-class Linspace:
+class Linspace(TimeGrid):
     """Nodes round(linspace(0, T - 1, steps)), noisy to clean, then t = 0.
 
     The even spacing of the ADM code (Dhariwal & Nichol, arXiv 2105.05233) is the same grid: both ends included.
     """
 
-    num_nodes: int = struct.field(pytree_node=False, default=1000)
+    num_nodes: int = count(default=1000, help=NODES)
 
     def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " {steps}+1"]:
         nodes = np.round(np.linspace(0, self.num_nodes - 1, steps))[::-1]
@@ -80,18 +95,23 @@ class Linspace:
 
 
 @struct.dataclass
-class Karras:
+class Karras(TimeGrid):
     """``(sigma/alpha)^(1/exponent)`` equally spaced from the noisy end to ``sigma_min``, then t = 0 (arXiv 2206.00364).
 
-    Attributes:
-        sigma_min: smallest nonzero noise-to-signal ratio, > 0.
-        sigma_max: largest; None is that of the schedule's ``t_start``.
-        exponent: 7 in the paper (its rho).
+    @inproceedings{karras2022edm,
+      title = {Elucidating the Design Space of Diffusion-Based Generative Models},
+      author = {Karras, Tero and Aittala, Miika and Aila, Timo and Laine, Samuli},
+      booktitle = {Advances in Neural Information Processing Systems},
+      year = {2022},
+      eprint = {2206.00364}, archiveprefix = {arXiv},
+    }
     """
 
-    sigma_min: ArrayLike = 0.002
-    sigma_max: ArrayLike | None = None
-    exponent: ArrayLike = 7.0
+    sigma_min: ArrayLike = number(default=0.002, low=0.0, strict=True, help="smallest sigma / alpha that is not 0")
+    sigma_max: ArrayLike | None = number(
+        default=None, low=0.0, strict=True, help="largest sigma / alpha; None is that of the schedule's t_start"
+    )
+    exponent: ArrayLike = number(default=7.0, help="the paper's rho")
 
     def __call__(self, schedule: Any, steps: int) -> Float[Array, " {steps}+1"]:
         top = (
@@ -105,16 +125,11 @@ class Karras:
 
 
 @struct.dataclass
-class UniformLogSNR:
-    """Equally spaced log-SNR from that of ``t_start`` up to ``log_snr_max``, then t = 0.
+class UniformLogSNR(TimeGrid):
+    """Equally spaced log-SNR ``log(alpha^2 / sigma^2)`` from that of ``t_start`` up to ``log_snr_max``, then t = 0."""
 
-    Attributes:
-        log_snr_max: log(alpha^2/sigma^2) of the last noisy time.
-        log_snr_min: of the first; None is that of the schedule's ``t_start``.
-    """
-
-    log_snr_max: ArrayLike = 12.0
-    log_snr_min: ArrayLike | None = None
+    log_snr_max: ArrayLike = number(default=12.0, help="log-SNR of the last noisy time")
+    log_snr_min: ArrayLike | None = number(default=None, help="log-SNR of the first time; None is that of t_start")
 
     def __call__(self, schedule: Any, steps: int) -> Float[Array, " {steps}+1"]:
         low = schedule.log_snr(schedule.t_start) if self.log_snr_min is None else self.log_snr_min
@@ -122,18 +137,18 @@ class UniformLogSNR:
 
 
 @struct.dataclass
-class CosineLogSNR:
+class CosineLogSNR(TimeGrid):
     """``log-SNR = -2 log tan(a u + b)`` with u equally spaced, then t = 0 (Ho & Salimans, arXiv 2207.12598).
 
     As a distribution of training times (u uniform) it is the paper's truncated hyperbolic secant.
 
-    Attributes:
-        log_snr_min: log(alpha^2/sigma^2) of the first time, u = 1; None is that of the schedule's ``t_start``.
-        log_snr_max: of the last noisy time, u = 0.
+    Cite: CFG
     """
 
-    log_snr_min: ArrayLike | None = -20.0
-    log_snr_max: ArrayLike = 20.0
+    log_snr_min: ArrayLike | None = number(
+        default=-20.0, help="log-SNR of the first time, u = 1; None is that of the schedule's t_start"
+    )
+    log_snr_max: ArrayLike = number(default=20.0, help="log-SNR of the last noisy time, u = 0")
 
     def __call__(self, schedule: Any, steps: int) -> Float[Array, " {steps}+1"]:
         return jnp.append(self.times(schedule, jnp.linspace(1.0, 0.0, steps)), 0.0)
@@ -155,10 +170,10 @@ class CosineLogSNR:
 
 
 @struct.dataclass
-class Explicit:
+class Explicit(TimeGrid):
     """Times given by the user: (steps + 1,) decreasing values in [0, 1]."""
 
-    times: Float[Array, " steps+1"] | Sequence[float]
+    times: Float[Array, " steps+1"] | Sequence[float] = child(help="(steps + 1,) decreasing times in [0, 1]")
 
     def __call__(self, schedule: Schedule, steps: int) -> Float[Array, " {steps}+1"]:
         times = jnp.asarray(self.times)

@@ -1,12 +1,4 @@
-"""Denoised estimates that look further than one Tweedie step: part or all of the ODE solve, or a learned map.
-
-    s_tau = s + horizon (1 - s),        x0 = D(Psi_{s -> s_tau}(x), s_tau),        gradients through Psi and D
-
-in the straight-line time s of `tfg_jax.ode`: the solve goes a share ``horizon`` of what is left, and Tweedie's
-estimate, one long Euler step, goes the rest. A horizon of 0 is Tweedie (greedy guidance, DPS), 1 the whole solve
-(end-to-end guidance), 1/2 with one Euler step the "2-step Euler" of Blasingame and Liu (NeurIPS 2025, arXiv
-2502.08006). The horizon itself is this library's own parametrization of what lies between.
-"""
+"""Denoised estimates that look further than one Tweedie step: part or all of the ODE solve, or a learned map."""
 
 from __future__ import annotations
 
@@ -20,9 +12,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
 from tfg_jax import ode_diffrax, struct
-from tfg_jax.checks import check_choice, check_number, check_numbers, check_steps, is_concrete
+from tfg_jax.checks import MAX_STEPS, check_numbers, is_concrete
+from tfg_jax.declare import Declared, child, choice, count, number, static
 from tfg_jax.denoiser import Denoised
-from tfg_jax.lookahead import Evaluation, Tweedie
+from tfg_jax.lookahead import Estimate, Evaluation, Tweedie
 from tfg_jax.ode import (
     Remat,
     by_scan,
@@ -35,20 +28,18 @@ from tfg_jax.result import Cost
 from tfg_jax.schedules import Level
 
 Jacobian = Literal["full", "denoiser", "identity"]
-JACOBIANS = ("full", "denoiser", "identity")
 
 
 @struct.dataclass
-class Reach:
+class Reach(Declared):
     """A horizon that varies over the steps: looks as far as the straight-line time ``s``, not a share of what is left.
 
     The bias of the gradient depends on where the solve ends alone, so a fixed end spreads it evenly over the steps.
 
-    Attributes:
-        s: where the solve ends, in [0, 1] (traced); from cleaner levels it is Tweedie.
+    Cite: TruncatedSolve
     """
 
-    s: ArrayLike
+    s: ArrayLike = number(low=0.0, high=1.0, help="where the solve ends; from cleaner levels it is Tweedie")
 
     def __call__(self, s: Array) -> Array:
         """The horizon at straight-line time ``s``."""
@@ -57,35 +48,53 @@ class Reach:
 
 
 @struct.dataclass
-class TruncatedSolve:
-    """The denoised estimate by an ODE solve over part of the way, then Tweedie.
+class TruncatedSolve(Estimate):
+    """The denoised estimate by an ODE solve over part of what is left, then Tweedie (arXiv 2502.08006).
 
-    Every horizon makes the same number of network calls, 0 as well: for greedy guidance `Tweedie` is the cheap one.
-    Cost of an evaluation with a scan solver: stages * steps + 1 forwards (one of them the sampler's own), as many
+        s_tau = s + horizon (1 - s)
+        x0    = D(Psi_{s -> s_tau}(x), s_tau)
+
+    in the straight-line time s of `tfg_jax.ode`: the solve Psi goes a share ``horizon`` of what is left, and Tweedie's
+    estimate, one long Euler step, goes the rest; gradients go through both. A horizon of 0 is Tweedie (greedy guidance,
+    DPS), 1 the whole solve (end-to-end guidance), 1/2 with one Euler step the "2-step Euler" of Blasingame and Liu. The
+    horizon itself is this library's own parametrization of what lies between. Every horizon makes the same number of
+    network calls, 0 as well: for greedy guidance `Tweedie` is the cheap one.
+    Cost an evaluation: with a scan solver stages * steps + 1 forwards (one of them the sampler's own), as many
     pullbacks.
+    Reduces to: `Tweedie` at horizon = 0.
 
-    Attributes:
-        horizon: in [0, 1] (traced), or a pytree called as ``s -> horizon`` such as `Reach`; None solves the whole way
-            without a Tweedie step at its end, see `whole`.
-        steps: steps of the solve, >= 1, equal in s.
-        solver: "euler", "midpoint", "heun", "ralston", a `tfg_jax.ode.Tableau`, or a diffrax solver instance (Euler or
-            an explicit Runge-Kutta), which costs one forward more.
-        adjoint: for diffrax solvers: RecursiveCheckpointAdjoint (None), DirectAdjoint or BacksolveAdjoint.
-        remat: for scan solvers, what the gradient keeps: "none" everything, "step" the states alone, which repeats
-            the forwards of the solve once.
-        jacobian: "full" pulls back through the whole estimate; "denoiser" through D at (x, t) alone, "identity" through
-            nothing, as if the estimate were x itself.
-        margin: how close to data the network is called, in 1 - s (traced); None is 1e-3 in float32, 1e-5 in float64,
-            or the first node of a discrete table.
+    @inproceedings{blasingame2025greed,
+      title = {Greed is Good: A Unifying Perspective on Guided Generation},
+      author = {Blasingame, Zander W. and Liu, Chen},
+      booktitle = {Advances in Neural Information Processing Systems},
+      year = {2025},
+      eprint = {2502.08006}, archiveprefix = {arXiv},
+    }
     """
 
-    horizon: ArrayLike | Callable[[Array], Array] | None = 1.0
-    steps: int = struct.field(pytree_node=False, default=4)
-    solver: Any = struct.field(pytree_node=False, default="midpoint")
-    adjoint: Any = struct.field(pytree_node=False, default=None)
-    remat: Remat = struct.field(pytree_node=False, default="none")
-    jacobian: Jacobian = struct.field(pytree_node=False, default="full")
-    margin: ArrayLike | None = None
+    horizon: ArrayLike | Callable[[Array], Array] | None = number(
+        default=1.0, low=0.0, high=1.0,
+        help="share of what is left, or a pytree s -> horizon such as Reach; None: all without a Tweedie step, `whole`",
+    )  # fmt: skip
+    steps: int = count(default=4, high=MAX_STEPS, help="steps of the solve, equal in s")
+    solver: Any = static(
+        default="midpoint", flag=str,
+        help="euler, midpoint, heun, ralston, a Tableau, or an explicit one of diffrax, which costs one forward more",
+    )  # fmt: skip
+    adjoint: Any = static(
+        default=None, help="of diffrax solvers: RecursiveCheckpointAdjoint (None), DirectAdjoint or BacksolveAdjoint"
+    )
+    remat: Remat = choice(
+        default="none",
+        help="what a scan keeps for the gradient: all, or the states alone, which repeats the forwards",
+    )
+    jacobian: Jacobian = choice(
+        default="full", help="the pullback: through all, through D at (x, t) alone, or as if the estimate were x"
+    )
+    margin: ArrayLike | None = number(
+        default=None, low=0.0, high=1.0,
+        help="how close to data the network is called, in 1 - s; None is 1e-3 in float32, 1e-5 in float64, or a node",
+    )  # fmt: skip
 
     @classmethod
     def whole(cls, steps: int = 1, solver: Any = "midpoint", **options: Any) -> TruncatedSolve:
@@ -103,21 +112,23 @@ class TruncatedSolve:
         """Whether the solve is our own scan, not diffrax."""
         return by_scan(self.solver)
 
-    def check(self, *, forward_mode: bool = False) -> None:
-        """Raise ValueError for a horizon outside [0, 1], bad counts, and solvers or adjoints that cannot serve."""
+    def check(self) -> None:
+        """Raise ValueError for a horizon(s) outside [0, 1], and for solvers or adjoints that cannot serve."""
         if callable(self.horizon):
             sampled = self._sampled_horizon()
             if np.shape(sampled)[1:] != ():
                 raise ValueError(f"horizon(s) has shape {np.shape(sampled)[1:]} at one s, one number is needed")
             check_numbers("horizon", sampled, low=0.0, high=1.0)
-        else:
-            check_number("horizon", self.horizon, low=0.0, high=1.0)
-        check_steps(self.steps)
-        check_number("margin", self.margin, low=0.0, high=1.0)
-        check_choice("jacobian", self.jacobian, JACOBIANS)
         for name, value, none in (("remat", self.remat, "none"), ("adjoint", self.adjoint, None)):
             if self.jacobian != "full" and value != none:
                 raise ValueError(f"{name} has no effect with jacobian={self.jacobian!r}; drop it, or use 'full'")
+        self._check_solver(forward_mode=True)
+
+    def check_run(self) -> None:
+        """Raise ValueError for an adjoint without a pullback, which `tfg_jax.diagnose_horizon` alone can use."""
+        self._check_solver(forward_mode=False)
+
+    def _check_solver(self, *, forward_mode: bool) -> None:
         remat = None if self.remat == "none" else self.remat
         ode_diffrax.check_solver(self.solver, self.adjoint, remat, self.steps, forward_mode=forward_mode)
 
@@ -205,23 +216,18 @@ class TruncatedSolve:
 
 
 @struct.dataclass
-class FlowMap:
+class FlowMap(Estimate):
     """A learned map from noisy to clean in one call, such as a consistency model or a distilled flow map.
 
-    Cost: 2 forwards (the denoiser's, which the sampler advances with, and the map's) and 1 pullback, the map's.
-
-    Attributes:
-        fn: ``(params, x, level, cond) -> x0`` of one sample; define it once, at module level.
-        params: its weights, any pytree (traced).
+    Cost an evaluation: 2 forwards (the denoiser's, which the sampler advances with, and the map's) and 1 pullback, the
+    map's.
     """
 
-    fn: Callable[[PyTree, Array, Level, Any], Array] = struct.field(pytree_node=False)
-    params: PyTree = None
-
-    @property
-    def cost(self) -> Cost:
-        """Calls of one evaluation and of one pullback."""
-        return Cost(forwards=2, pullbacks=1)
+    fn: Callable[[PyTree, Array, Level, Any], Array] = static(
+        help="(params, x, level, cond) -> x0 of one sample; define it once, at module level"
+    )
+    params: PyTree = child(default=None, help="its weights, any pytree")
+    cost = Cost(forwards=2, pullbacks=1)
 
     def __call__(self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level) -> Evaluation:
         """Look from one sample ``x`` at ``level``."""

@@ -17,7 +17,7 @@ from tfg_jax.files import slug
 from tfg_jax.metrics import LabelRun, label_metrics
 from tfg_jax.objectives.classifier import Classifier
 from tfg_jax.runs.store import open_folder
-from tfg_jax.samplers.rules import DDPM
+from tfg_jax.samplers.ddpm import DDPM
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
 from tfg_jax.tasks.scoring import load_as
 

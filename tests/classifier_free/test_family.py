@@ -1,7 +1,7 @@
 """Every transform against its equation and its corners, at one point of the path."""
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import pytest
 from gaussian_classes import T, close, network, point, posterior, triangle
 
 import tfg_jax as tfg
-from tfg_jax.guidance.classifier_free.spaces import SPACES, read, write
+from tfg_jax.guidance.classifier_free.spaces import Space, read, write
 
 COND = jnp.int32(1)
 
@@ -60,7 +60,7 @@ def test_weight_and_scale_are_one_apart(x64):
     np.testing.assert_array_equal(each.values, [0.0, 2.0])
 
 
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", get_args(Space))
 def test_spaces_are_inverse_to_each_other(space, x64):
     for schedule in (tfg.VPLinear(), tfg.EDM(5.0), tfg.RectifiedFlow()):
         x, level = point(), schedule.level(0.6)

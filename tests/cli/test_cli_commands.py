@@ -17,13 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import tfg_jax
 from tfg_jax.cli import main as front
 from tfg_jax.cli import runs
-from tfg_jax.cli.bibliography import ENTRIES, SOURCES
 from tfg_jax.cli.main import main
 from tfg_jax.cli.methods import SETTINGS, MethodName, build
-from tfg_jax.config import CLASSES
+from tfg_jax.config import library_classes
 from tfg_jax.data.fashion_mnist import _FILES
+from tfg_jax.declare import bibtex, bibtex_of_text
 from tfg_jax.endtoend.run import memory_of
 from tfg_jax.runs.store import SampleFolder
 from tfg_jax.tasks.presets import INVERSE_PRESETS, LABEL_PRESETS
@@ -323,17 +324,22 @@ def test_cite_finds_what_a_configuration_uses(finished, compared, tmp_path, caps
     assert main(["cite", str(compared)]) == 0
     found = capsys.readouterr().out
     assert "he2024mpgd" in found and "ye2024tfg" not in found
-    assert main(["cite", "--all"]) == 0 and capsys.readouterr().out.count("\n@") + 1 == len(ENTRIES)
+    assert main(["cite", "--all"]) == 0
+    every = capsys.readouterr().out
+    assert all(entry in every for cls in library_classes() for entry in bibtex(cls).values())
     assert main(["cite", str(finished), "--all"]) == 2
     assert main(["cite", str(tmp_path / "nothing")]) == 2
 
 
 def test_every_configuration_class_is_credited_or_plain():
-    plain = {"Unguided", "Clip", "Tweedie", "Discrete", "Explicit", "Leading", "Linspace", "Uniform", "UniformLogSNR"}
-    assert {cls.__name__ for cls in CLASSES} - plain <= set(SOURCES)
-    assert {key for keys in SOURCES.values() for key in keys} | {"tfg_jax"} == set(ENTRIES)
-    for key, entry in ENTRIES.items():
-        assert entry.startswith("@") and f"{{{key}," in entry and entry.count("{") == entry.count("}")
+    plain = {"Unguided", "Clip", "Tweedie", "Discrete", "Explicit", "FlowMap", "Leading", "Linspace", "Uniform",
+             "UniformLogSNR", "PerSample"}  # fmt: skip
+    entries = {cls.__name__: bibtex(cls) for cls in library_classes()}
+    assert {name for name, found in entries.items() if not found} == plain
+    for found in (*entries.values(), bibtex_of_text(tfg_jax.__doc__), bibtex_of_text(tfg_jax.Denoiser.__doc__)):
+        for key, entry in found.items():
+            assert entry.startswith("@") and f"{{{key}," in entry and entry.count("{") == entry.count("}")
+            assert len(found) < 3 and entry.endswith("\n}")
 
 
 def test_train_hands_over_to_the_scripts(tmp_path, monkeypatch, capsys):

@@ -10,8 +10,8 @@ import pytest
 from tfg_jax.cli import runs, study_images
 from tfg_jax.cli.main import main
 from tfg_jax.cli.options import SizeOptions
-from tfg_jax.report.horizon_report import write_page
 from tfg_jax.runs.store import SampleFolder
+from tfg_jax.studies.horizon_page import write_page
 
 
 @pytest.fixture(scope="module")

@@ -275,18 +275,18 @@ def test_its_bias_halves_with_twice_the_steps(one_round):
 @pytest.mark.parametrize(
     ("guidance", "said"),
     [
-        (tfg.GradientGuidance(noise_std=0.0), "noise_std=0. must be a finite number > 0"),
-        (tfg.NaiveGradientGuidance(noise_std=-1.0), "noise_std=-1. must"),
-        (tfg.GradientGuidance(beta_coef=-0.5), "beta_coef=-0.5"),
-        (tfg.GradientGuidance(beta_coef=float("nan")), "beta_coef=nan"),
-        (tfg.GradientGuidance(beta="paepr"), "beta='paepr' is unknown; choose one of paper, exact, constant"),  # type: ignore[arg-type]
-        (tfg.NaiveGradientGuidance(beta="exact"), "beta='exact' is unknown; choose one of paper, constant"),  # type: ignore[arg-type]
-        (tfg.GradientGuidance(noise_std=0.1, beta="constant"), "noise_std=0.1 has no effect"),
+        (lambda: tfg.GradientGuidance(noise_std=0.0), "noise_std=0. must be a finite number > 0"),
+        (lambda: tfg.NaiveGradientGuidance(noise_std=-1.0), "noise_std=-1. must"),
+        (lambda: tfg.GradientGuidance(beta_coef=-0.5), "beta_coef=-0.5"),
+        (lambda: tfg.GradientGuidance(beta_coef=float("nan")), "beta_coef=nan"),
+        (lambda: tfg.GradientGuidance(beta="paepr"), "beta='paepr' is unknown; choose one of paper, exact, constant"),  # type: ignore[arg-type]
+        (lambda: tfg.NaiveGradientGuidance(beta="exact"), "beta='exact' is unknown; choose one of paper, constant"),  # type: ignore[arg-type]
+        (lambda: tfg.GradientGuidance(noise_std=0.1, beta="constant"), "noise_std=0.1 has no effect"),
     ],
 )
 def test_bad_arguments(guidance, said):
     with pytest.raises(ValueError, match=said):
-        draw(guidance, asked())
+        draw(guidance(), asked())
 
 
 @pytest.mark.parametrize(

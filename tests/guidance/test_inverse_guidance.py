@@ -168,11 +168,11 @@ def test_smoothing_averages_without_another_factor():
 @pytest.mark.parametrize(
     ("guidance", "objective", "message"),
     [
-        (tfg.PiGDM(strength=-1.0), "gaussian", "strength=-1"),
-        (tfg.PiGDM(data_std=0.0), "gaussian", "data_std=0"),
-        (tfg.PiGDM(weighting="paper"), "gaussian", "weighting='paper' is unknown"),  # type: ignore[arg-type]
-        (tfg.PiGDM(), "norm", "PiGDM needs the objective of a Gaussian measurement itself, not ResidualNorm"),
-        (tfg.PiGDM(), "weighted", "not Weighted; use gaussian_log_likelihood"),
+        (lambda: tfg.PiGDM(strength=-1.0), "gaussian", "strength=-1"),
+        (lambda: tfg.PiGDM(data_std=0.0), "gaussian", "data_std=0"),
+        (lambda: tfg.PiGDM(weighting="paper"), "gaussian", "weighting='paper' is unknown"),  # type: ignore[arg-type]
+        (lambda: tfg.PiGDM(), "norm", "PiGDM needs the objective of a Gaussian measurement itself, not ResidualNorm"),
+        (lambda: tfg.PiGDM(), "weighted", "not Weighted; use gaussian_log_likelihood"),
     ],
 )
 def test_what_pigdm_cannot_use_is_refused(guidance, objective, message):
@@ -183,4 +183,4 @@ def test_what_pigdm_cannot_use_is_refused(guidance, objective, message):
         "weighted": objectives.weighted(gaussian, 2.0),
     }
     with pytest.raises(ValueError, match=message):
-        sampled(analytic.gaussian(MEAN, COV), tfg.VPLinear(), guidance, made[objective])
+        sampled(analytic.gaussian(MEAN, COV), tfg.VPLinear(), guidance(), made[objective])

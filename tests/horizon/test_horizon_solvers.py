@@ -94,7 +94,9 @@ def test_every_solver_is_finite_from_noise_to_data(solver, wide):
     with jax.enable_x64(wide):
         dtype = jnp.float64 if wide else jnp.float32
         x = jnp.asarray([0.4, -1.0, 0.3], dtype)
-        solve = tfg.TruncatedSolve(jnp.asarray([0.0, 1.0], dtype), 8, DIFFRAX.get(solver, solver))
+        solve = jax.vmap(lambda h: tfg.TruncatedSolve(h, 8, DIFFRAX.get(solver, solver)))(
+            jnp.asarray([0.0, 1.0], dtype)
+        )
         model, at = centred(LAMS), jax.vmap(lookaheads, (None, None, 0, None))
         values, gradients, denoised = at(model, solve, jnp.asarray([0.0, 1e-4, S, 0.9995, 1 - 1e-7], dtype), x)
         assert values.dtype == gradients.dtype == dtype
@@ -171,43 +173,49 @@ def test_memory_policies_trade_an_eighth_of_the_memory_for_one_more_forward():
 
 def test_what_is_refused():
     for lookahead, message in (
-        (tfg.TruncatedSolve(1.5), "horizon=1.5 must be a finite number >= 0 and <= 1"),
-        (tfg.TruncatedSolve(-0.1), "horizon=-0.1 must be"),
-        (tfg.TruncatedSolve(float("nan")), "horizon=nan must be"),
-        (tfg.TruncatedSolve(jax.tree_util.Partial(jnp.add, 0.5)), "horizon=.* must be"),
-        (tfg.TruncatedSolve(0.5, 0), "steps=0 must be an integer >= 1"),
-        (tfg.TruncatedSolve(0.5, 2, "rk4"), "solver='rk4' is unknown; choose one of euler, midpoint"),
-        (tfg.TruncatedSolve(0.5, 2, diffrax.Heun), "solver=.* is unknown; give 'euler'"),
-        (tfg.TruncatedSolve(0.5, 2, diffrax.Kvaerno3()), "Kvaerno3 is implicit"),
-        (tfg.TruncatedSolve(0.5, 2, diffrax.SemiImplicitEuler()), "SemiImplicitEuler does not step dy/ds"),
+        (lambda: tfg.TruncatedSolve(1.5), "horizon=1.5 must be a finite number >= 0 and <= 1"),
+        (lambda: tfg.TruncatedSolve(-0.1), "horizon=-0.1 must be"),
+        (lambda: tfg.TruncatedSolve(float("nan")), "horizon=nan must be"),
+        (lambda: tfg.TruncatedSolve(jax.tree_util.Partial(jnp.add, 0.5)), "horizon=.* must be"),
+        (lambda: tfg.TruncatedSolve(0.5, 0), "steps=0 must be an integer >= 1"),
+        (lambda: tfg.TruncatedSolve(0.5, 2, "rk4"), "solver='rk4' is unknown; choose one of euler, midpoint"),
+        (lambda: tfg.TruncatedSolve(0.5, 2, diffrax.Heun), "solver=.* is unknown; give 'euler'"),
+        (lambda: tfg.TruncatedSolve(0.5, 2, diffrax.Kvaerno3()), "Kvaerno3 is implicit"),
+        (lambda: tfg.TruncatedSolve(0.5, 2, diffrax.SemiImplicitEuler()), "SemiImplicitEuler does not step dy/ds"),
         (
-            tfg.TruncatedSolve(0.5, 2, adjoint=diffrax.DirectAdjoint()),
+            lambda: tfg.TruncatedSolve(0.5, 2, adjoint=diffrax.DirectAdjoint()),
             "adjoint=DirectAdjoint has no effect on solver='midpoint', which is a scan; pass remat=",
         ),
         (
-            tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), diffrax.ImplicitAdjoint()),
+            lambda: tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), diffrax.ImplicitAdjoint()),
             "adjoint=ImplicitAdjoint differentiates a steady state and drops the gradient",
         ),
         (
-            tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), diffrax.ForwardMode()),
+            lambda: tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), diffrax.ForwardMode()),
             "adjoint=ForwardMode has no pullback, which guidance needs",
         ),
-        (tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), "direct"), "adjoint='direct' is not a diffrax adjoint instance"),
         (
-            tfg.TruncatedSolve(0.5, 20, diffrax.Heun(), diffrax.RecursiveCheckpointAdjoint(2)),
+            lambda: tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), "direct"),
+            "adjoint='direct' is not a diffrax adjoint instance",
+        ),
+        (
+            lambda: tfg.TruncatedSolve(0.5, 20, diffrax.Heun(), diffrax.RecursiveCheckpointAdjoint(2)),
             "adjoint.checkpoints=2 would repeat steps more than twice; give more for steps=20",
         ),
-        (tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), remat="step"), "remat='step' has no effect on diffrax"),
-        (tfg.TruncatedSolve(0.5, 6, remat=4), "remat=4 is unknown"),  # type: ignore[arg-type]
-        (tfg.TruncatedSolve(0.5, 6, remat="all"), "remat='all' is unknown"),  # type: ignore[arg-type]
-        (tfg.TruncatedSolve(0.5, jacobian="none"), "jacobian='none' is unknown"),  # type: ignore[arg-type]
-        (tfg.TruncatedSolve(0.5, jacobian="identity", remat="step"), "remat has no effect with jacobian='identity'"),
-        (tfg.TruncatedSolve(0.5, margin=-1.0), "margin=-1.0? must be"),
+        (lambda: tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), remat="step"), "remat='step' has no effect on diffrax"),
+        (lambda: tfg.TruncatedSolve(0.5, 6, remat=4), "remat=4 is unknown"),  # type: ignore[arg-type]
+        (lambda: tfg.TruncatedSolve(0.5, 6, remat="all"), "remat='all' is unknown"),  # type: ignore[arg-type]
+        (lambda: tfg.TruncatedSolve(0.5, jacobian="none"), "jacobian='none' is unknown"),  # type: ignore[arg-type]
+        (
+            lambda: tfg.TruncatedSolve(0.5, jacobian="identity", remat="step"),
+            "remat has no effect with jacobian='identity'",
+        ),
+        (lambda: tfg.TruncatedSolve(0.5, margin=-1.0), "margin=-1.0? must be"),
     ):
         with pytest.raises(ValueError, match=message):
-            lookahead.check()
-    tfg.TruncatedSolve(tfg.Reach(0.8)).check()
-    tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), diffrax.ForwardMode()).check(forward_mode=True)
+            lookahead().check_run()
+    tfg.TruncatedSolve(tfg.Reach(0.8)).check_run()
+    tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), diffrax.ForwardMode())
     with pytest.raises(ValueError, match="needs the denoiser's schedule"):
         tfg.TruncatedSolve()(lambda x, t: tfg.Denoised(x, x), jnp.zeros(1), FLOW.level(0.5))
     assert ode_diffrax.calls(diffrax.Dopri8(), 4) == (13, 1)

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tfg_jax import report
+from tfg_jax.files import to_builtins, write_bytes
 from tfg_jax.metrics import Estimate
-from tfg_jax.report.files import plain, write_bytes
 
 
 def test_pixels_map_the_range_and_repeat():
@@ -90,7 +90,7 @@ def test_json_is_sorted_and_strict(tmp_path):
     )
     assert found["d"] == {"value": 1.0, "low": 0.0, "high": None, "n": 3}
     with pytest.raises(ValueError, match="function"):
-        plain({"f": plain})
+        to_builtins({"f": to_builtins})
 
 
 @pytest.mark.parametrize(

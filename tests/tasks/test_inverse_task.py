@@ -67,7 +67,6 @@ def test_one_kind_of_noise_is_needed(noise, task):
 
 def test_every_preset_is_usable_and_has_its_objective(task):
     for name, guidance in INVERSE_PRESETS.items():
-        guidance.check()
         assert inverse_preset(name) is guidance
     assert isinstance(task.objective(inverse_preset("tfg")), objectives.ResidualNorm)
     assert isinstance(task.objective(None), objectives.ResidualNorm)

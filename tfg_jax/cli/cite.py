@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from tfg_jax.cli.bibliography import ENTRIES, SOURCES
 from tfg_jax.cli.main import OK
 from tfg_jax.readers import load_json
 
@@ -19,16 +19,21 @@ DEFAULT = {
     "schedule": {"type": "VPCosine"},
     "prediction": "v",
 }
+PREDICTIONS = {"v": "Denoiser", "edm": "EDM"}
+"""Prediction -> class whose docstring holds its paper."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Print the BibTeX entries of this library and of the papers behind a configuration."""
 
-    source: Annotated[Path | None, tyro.conf.Positional] = None
-    """Sample folder, comparison folder, or JSON configuration; default: what `tfg-jax sample` uses by default."""
+    source: Annotated[str | None, tyro.conf.Positional] = None
+    """Sample folder, comparison folder, JSON configuration, or a class of your own, module:Class; default: what
+    `tfg-jax sample` uses by default."""
     all: bool = False
     """Every method of the library instead."""
+    allow: tuple[str, ...] = ()
+    """Modules of your own that may be imported for the classes that a configuration names as module:Class."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["--output"])] = None
     """Also write it to this file."""
     dry_run: bool = False
@@ -36,18 +41,50 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Find the names in the configuration and print their entries."""
+    """Find the classes in the configuration and print the entries of their docstrings."""
     if options.all and options.source is not None:
         raise ValueError(f"source={options.source} has no effect with --all; drop one of them")
-    names = set(SOURCES) if options.all else set(_names(DEFAULT if options.source is None else _read(options.source)))
-    keys = {"tfg_jax", *(key for name in names for key in SOURCES.get(name, ()))}
-    text = "\n\n".join(entry for key, entry in ENTRIES.items() if key in keys)
+    from tfg_jax.config import public_classes
+
+    sys.path.insert(0, "")  # modules of the user's own lie where the command is given
+    try:
+        used = public_classes() if options.all else list(_used(options))
+    finally:
+        sys.path.remove("")
+    text = "\n\n".join(_entries(used).values())
     print(text)
     if options.out is not None and not options.dry_run:
-        from tfg_jax.report.files import write_bytes
+        from tfg_jax.files import write_bytes
 
         write_bytes(options.out, (text + "\n").encode())
     return OK
+
+
+def _entries(used: list[type]) -> dict[str, str]:
+    """The library's own entry and those of classes, in the library's order, then those of the user's own."""
+    from tfg_jax.config import library, public_classes
+    from tfg_jax.declare import bibtex, bibtex_of_text
+
+    found = {key: entry for cls in used for key, entry in bibtex(cls).items()}
+    known = [key for cls in public_classes() for key in bibtex_of_text(cls.__doc__)]
+    order = {key: rank for rank, key in enumerate(dict.fromkeys(known))}
+    chosen = sorted(found, key=lambda key: order.get(key, len(order)))
+    return {**bibtex_of_text(library().__doc__), **{key: found[key] for key in chosen}}
+
+
+def _used(options: Options) -> Iterator[type]:
+    from tfg_jax.config import class_named, library, own_class
+
+    source = options.source
+    if source is not None and ":" in source and not Path(source).exists():
+        yield own_class(source)
+        return
+    for name in dict.fromkeys(_names(DEFAULT if source is None else _read(Path(source)))):
+        try:
+            yield library().Denoiser if name == "Denoiser" else class_named(name, options.allow)
+        except ValueError:
+            if ":" in name:
+                print(f"{name} is left out; give --allow {name.partition(':')[0]}", file=sys.stderr)
 
 
 def _read(source: Path) -> Any:
@@ -62,15 +99,17 @@ def _read(source: Path) -> Any:
 
 
 def _names(value: Any) -> Iterator[str]:
-    """Types and kinds named anywhere in a configuration, its prediction, and "conditional" if it says so."""
+    """Classes named anywhere in a configuration, that of its prediction, and CFG if it says "conditional"."""
     if isinstance(value, list):
         for item in value:
             yield from _names(item)
     if not isinstance(value, dict):
         return
     for key, item in value.items():
-        if key in ("type", "kind", "prediction") and isinstance(item, str):
+        if key in ("type", "kind") and isinstance(item, str):
             yield item
+        if key == "prediction" and item in PREDICTIONS:
+            yield PREDICTIONS[item]
         if key == "conditional" and item is True:
-            yield key
+            yield "CFG"
         yield from _names(item)

@@ -92,8 +92,8 @@ def _compare(options: Options, task: LabelTask, methods: Mapping[str, Method], t
 
 def _report(out: Path, scored: Mapping[str, LabelRun], configs: Mapping[str, Any], notes: list[str]) -> None:
     from tfg_jax import report
+    from tfg_jax.files import write_bytes
     from tfg_jax.metrics import titled
-    from tfg_jax.report.files import write_bytes
     from tfg_jax.report.images import save_png
 
     found = _numbers(scored)

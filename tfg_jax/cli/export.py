@@ -102,7 +102,7 @@ def _write_pictures(folder: SampleFolder, out: Path) -> int:
     import jax.numpy as jnp
     import numpy as np
 
-    from tfg_jax.report.files import write_bytes
+    from tfg_jax.files import write_bytes
     from tfg_jax.report.images import png_bytes, to_pixels
     from tfg_jax.result import Status
 

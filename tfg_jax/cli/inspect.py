@@ -26,7 +26,7 @@ class Options:
 
 def run(options: Options) -> int:
     """Read and print."""
-    from tfg_jax.report.files import to_json, write_json
+    from tfg_jax.files import to_json, write_json
     from tfg_jax.runs.store import MANIFEST
 
     table = None

@@ -59,7 +59,6 @@ def build(name: str, settings: Mapping[str, Any], preset: Callable[[str], Any] |
         if "line_search" in given:
             given = {"rate": None, **given}  # asks for L-BFGS in the place of Adam
         guidance = guidance.replace(**given)  # type: ignore[attr-defined]
-        guidance.check()
     return Method(guidance, name == "conditional")
 
 
@@ -79,7 +78,6 @@ def look_ahead(name: str, horizon: float | None, steps: int | None, solver: str 
     from tfg_jax.truncated import TruncatedSolve
 
     found = TruncatedSolve(horizon, 4 if steps is None else steps, solver or "midpoint")
-    found.check()
     return found
 
 
@@ -113,7 +111,6 @@ def end_to_end_method(method: Method, options: Any) -> Method:
             raise ValueError(f"{flag} has no effect on --method {name}; drop it ({hint})")
     given = {field: value for field, value in asked.items() if value is not None}
     found = found.replace(solve=found.solve.replace(**given)) if name == "dflow" else found.replace(**given)
-    found.check()
     return Method(found, False)
 
 

@@ -13,7 +13,6 @@ from tfg_jax.cli.options import as_json
 def run(options: Options) -> int:
     """Optimize, store every round, report."""
     from tfg_jax.cli.optimize_setup import describe, settings
-    from tfg_jax.report.optimize_report import write_optimize_report
     from tfg_jax.runs.store import open_folder
 
     setup = settings(options)
@@ -27,7 +26,7 @@ def run(options: Options) -> int:
         write_config(options.out, "optimize", as_json(options), setup.config)
         found = _drive(options, setup, folder)
         rounds = [folder.read(indices) for indices in folder.ranges()[: found.rounds + 1]]
-        write_optimize_report(options.out, found, rounds, setup.reward_name, setup.config)
+        _report(options, setup, found, rounds)
     if found.stopped is not None:
         print(
             f"tfg-jax optimize: every image of round {found.stopped} failed; round {found.rounds} is the last good "
@@ -41,6 +40,22 @@ def run(options: Options) -> int:
 
         print(f"tfg-jax optimize: {counted(failed, 'image')} failed and kept the last good state", file=sys.stderr)
     return FAILED_SAMPLES if failed else OK
+
+
+def _report(options: Options, setup: Any, found: Any, rounds: list) -> None:
+    """metrics.json, grid.png and report.html, and the rounds on the terminal."""
+    from tfg_jax.report import text_table
+    from tfg_jax.report.optimize import optimize_report, shown_rounds
+
+    out, history = options.out, found.history
+    optimize_report(found, rounds, setup.reward_name, setup.config).write(out)
+    rows = [
+        {"round": k, "reward": float(history["reward"][k]), "best": float(history["reward_best"][k]),
+         "failed": int(history["failed"][k])}
+        for k in shown_rounds(found)
+    ]  # fmt: skip
+    print(text_table(rows))
+    print(f"\npicture  {out / 'grid.png'}\nreport   {out / 'report.html'}\nnumbers  {out / 'metrics.json'}")
 
 
 def _drive(options: Options, setup: Any, folder: Any) -> Any:

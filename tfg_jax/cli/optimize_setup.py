@@ -23,7 +23,7 @@ from tfg_jax.optimize import FineTune
 from tfg_jax.report import text_table
 from tfg_jax.runs.store import fingerprint
 from tfg_jax.sample import sample, upper_cost
-from tfg_jax.samplers.rules import DDIM
+from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.tasks.rewards import brightness, class_log_odds
 from tfg_jax.tasks.scoring import check_reads, load_as
 
@@ -46,9 +46,7 @@ def settings(options: Options) -> Setup:
         check_count(name, getattr(options, name))
     check_count("seed", options.seed, low=0)
     sampler = DDIM(steps=options.steps, eta=options.eta)
-    sampler.check()
     guidance = _guidance(options, UNITS[options.reward][2])
-    guidance.check()
     delta, goal = options.delta, options.goal
     if delta is not None and goal is not None:
         raise ValueError(f"delta={delta} has no effect with goal={goal}; drop one")

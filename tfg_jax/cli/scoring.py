@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from tfg_jax.files import write_json
 from tfg_jax.locks import FolderLock
 from tfg_jax.metrics import LabelRun
 from tfg_jax.metrics.titles import LABEL, titled
 from tfg_jax.report import label_guidance_report, text_table, with_failed
-from tfg_jax.report.files import write_json
 from tfg_jax.runs.claim import RESULTS, claim
 from tfg_jax.runs.store import versions
 from tfg_jax.tasks.scoring import Judge

@@ -191,14 +191,13 @@ def _setting(options: Options, lookahead: Any) -> Setting:
     from tfg_jax.lookahead import Clip
     from tfg_jax.operators.noise import check_counts_photons
     from tfg_jax.runs.store import fingerprint
-    from tfg_jax.samplers.rules import DDIM
+    from tfg_jax.samplers.ddim import DDIM
     from tfg_jax.tasks.inverse import InverseTask, measure_images, poisson_noise_std, problem_operator
     from tfg_jax.tasks.scoring import load_as
 
     sampler = DDIM(
         steps=50 if options.steps is None else options.steps, eta=1.0 if options.eta is None else options.eta
     )
-    sampler.check()
     model = load_as(options.model, Denoiser)
     shape, key = _image_shape(model.shape), jax.random.key(options.seed)
     operator = problem_operator(options.problem, shape, key)
@@ -315,7 +314,7 @@ def _scored(
 
     from tfg_jax import metrics
     from tfg_jax.report import InverseRun
-    from tfg_jax.report.inverse_report import as_picture
+    from tfg_jax.report.inverse import as_picture
 
     task, x, truth = setting.task, arrays["x"], setting.truth
     finite = np.asarray(np.isfinite(x)).all(axis=(1, 2, 3), keepdims=True)

@@ -151,7 +151,7 @@ def _time(seconds: float) -> str:
 
 def _page(options: Options, cells: list) -> Path:
     from tfg_jax.cli.study_images import read_result
-    from tfg_jax.report.horizon_report import write_page
+    from tfg_jax.studies.horizon_page import write_page
     from tfg_jax.tasks.horizon_mixtures import read_mixtures
 
     found = [read_result(options.out / "images" / cell.slug) for cell in cells]

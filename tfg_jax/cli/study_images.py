@@ -12,9 +12,8 @@ from typing import Any
 from tfg_jax.cli import runs
 from tfg_jax.cli.methods import Method
 from tfg_jax.cli.options import SizeOptions
-from tfg_jax.files import read_json, slug
+from tfg_jax.files import read_json, slug, write_json
 from tfg_jax.locks import lock
-from tfg_jax.report.files import write_json
 from tfg_jax.runs.store import fingerprint, open_folder
 from tfg_jax.tasks.horizon_images import NOISE_STD, REPORT, TRIAL, Networks, row_task, score
 from tfg_jax.tasks.horizon_rows import LABEL, Row, image_rows

@@ -1,15 +1,4 @@
-"""Control optimization: FlowGrad (Liu et al., CVPR 2023) and OC-Flow (Wang et al., arXiv 2410.18070).
-
-    "additive"   y' = y + h (v(y, s) + z_i)                       penalty  (weight / 2) sum_i h_i ||z_i||^2
-    "kick"       y~ = y + d_i,   y' = y~ + h v(y~, s)             penalty  (weight / 2) sum_i ||d_i||^2
-
-in the straight-line coordinates of `tfg_jax.ode`, on the sampler's own time grid, h_i its steps in s. Gradients are
-those of the discrete solve: with a_i the costate of state i, dL/dz_i = h_i a_{i+1} + weight h_i z_i (Euler), and
-dL/dd_i = a_i + weight d_i: derivatives in each control, not the response to a constant shift of the field.
-With a diffrax solver the same discrete solve, its slope made to jump between the steps.
-Cost an evaluation: stages * steps forwards and pullbacks, 1 objective gradient; one solve more for the result.
-Reduces to: `Euler` (DDIM at eta = 0) from the same noise at controls of 0.
-"""
+"""Control optimization."""
 
 from __future__ import annotations
 
@@ -22,8 +11,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from tfg_jax import ode_diffrax, struct
-from tfg_jax.checks import check_choice, check_number, check_steps
-from tfg_jax.endtoend.source import check_descent
+from tfg_jax.checks import MAX_STEPS
+from tfg_jax.declare import child, choice, count, number, static
+from tfg_jax.endtoend.source import ITERATIONS, LINE_SEARCH, OPTIMIZER, RATE, TOLERANCE, EndToEnd
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.ode import (
     Points,
@@ -44,40 +34,54 @@ Kind = Literal["additive", "kick"]
 
 
 @struct.dataclass
-class Controls:
-    """Controls along the way, one a step.
+class Controls(EndToEnd):
+    """Control optimization: OC-Flow (Wang et al., arXiv 2410.18070) and FlowGrad (Liu et al., CVPR 2023).
 
-    Attributes:
-        steps: steps of the solve, >= 1.
-        kind: "additive" to the slope (OC-Flow) or a "kick" of the state (FlowGrad).
-        weight: of the control cost, >= 0 (traced).
-        iterations, tolerance, optimizer, line_search, rate: as in `DFlow`.
-        solver: "euler" (the sampler's own), "midpoint", "heun", "ralston", a `tfg_jax.ode.Tableau`, or a diffrax solver
-            instance (Euler or an explicit Runge-Kutta).
-        grid: where the steps are placed; None is `Uniform`.
-        remat: for scan solvers, what the gradient keeps, as in `TruncatedSolve`; None is "step".
-        adjoint: for diffrax solvers: RecursiveCheckpointAdjoint (None) or DirectAdjoint.
+        additive  y' = y + h (v(y, s) + z_i),             penalty (weight / 2) sum_i h_i ||z_i||^2
+        kick      y~ = y + d_i, y' = y~ + h v(y~, s),     penalty (weight / 2) sum_i ||d_i||^2
+
+    in the straight-line coordinates of `tfg_jax.ode`, on the sampler's own time grid, h_i its steps in s. Gradients are
+    those of the discrete solve: with a_i the costate of state i, dL/dz_i = h_i a_{i+1} + weight h_i z_i (Euler), and
+    dL/dd_i = a_i + weight d_i: derivatives in each control, not the response to a constant shift of the field.
+    With a diffrax solver the same discrete solve, its slope made to jump between the steps.
+    Cost an evaluation: stages * steps forwards and pullbacks, 1 objective gradient; one solve more for the result.
+    Reduces to: `Euler` (DDIM at eta = 0) from the same noise at controls of 0.
+
+    @inproceedings{liu2023flowgrad,
+      title = {{FlowGrad}: Controlling the Output of Generative {ODEs} with Gradients},
+      author = {Liu, Xingchao and Wu, Lemeng and Zhang, Shujian and Gong, Chengyue and Ping, Wei and Liu, Qiang},
+      booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+      year = {2023},
+    }
+
+    @article{wang2024ocflow,
+      title = {Training Free Guided Flow Matching with Optimal Control},
+      author = {Wang, Luran and Cheng, Chaoran and Liao, Yizhen and Qu, Yanru and Liu, Ge},
+      journal = {arXiv:2410.18070},
+      year = {2024},
+    }
     """
 
-    steps: int = struct.field(pytree_node=False, default=20)
-    kind: Kind = struct.field(pytree_node=False, default="additive")
-    weight: ArrayLike = 0.0
-    iterations: int = struct.field(pytree_node=False, default=10)
-    tolerance: ArrayLike = 1e-6
-    optimizer: Any = struct.field(pytree_node=False, default=None)
-    line_search: int | None = struct.field(pytree_node=False, default=None)
-    solver: Any = struct.field(pytree_node=False, default="euler")
-    grid: Any = None
-    remat: Remat | None = struct.field(pytree_node=False, default=None)
-    adjoint: Any = struct.field(pytree_node=False, default=None)
-    rate: ArrayLike | None = None
+    steps: int = count(default=20, high=MAX_STEPS, help="steps of the solve")
+    kind: Kind = choice(
+        default="additive", help="additive to the flow's velocity (OC-Flow), or a kick of the state (FlowGrad)"
+    )
+    weight: ArrayLike = number(default=0.0, low=0.0, help="weight of the control cost")
+    iterations: int = count(default=10, help=ITERATIONS)
+    tolerance: ArrayLike = number(default=1e-6, low=0.0, help=TOLERANCE)
+    optimizer: Any = static(default=None, help=OPTIMIZER)
+    line_search: int | None = count(default=None, help=LINE_SEARCH)
+    solver: Any = static(
+        default="euler", flag=str, help="euler (the sampler's own), midpoint, heun, ralston, a Tableau, or of diffrax"
+    )
+    grid: Any = child(default=None, help="where the steps are placed; None is Uniform")
+    remat: Remat | None = choice(default=None, help="what the gradient of a scan keeps, as in TruncatedSolve; step")
+    adjoint: Any = static(default=None, help="of diffrax solvers: RecursiveCheckpointAdjoint (None) or DirectAdjoint")
+    rate: ArrayLike | None = number(default=None, low=0.0, help=RATE)
 
     def check(self) -> None:
-        """Raise ValueError for bad counts, kinds or weights, and for solvers or adjoints that cannot serve."""
-        check_steps(self.steps)
-        check_choice("kind", self.kind, ("additive", "kick"))
-        check_number("weight", self.weight, low=0.0)
-        check_descent(self)
+        """Raise ValueError for solvers or adjoints that cannot serve; see `EndToEnd.check`."""
+        EndToEnd.check(self)
         ode_diffrax.check_solver(self.solver, self.adjoint, self.remat, self.steps)
         if not by_scan(self.solver):
             ode_diffrax.check_jumps(self.adjoint)

@@ -19,7 +19,7 @@ from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Model
 from tfg_jax.endtoend.controls import Controls
 from tfg_jax.endtoend.descend import lbfgs, minimize
-from tfg_jax.endtoend.source import DFlow, searches
+from tfg_jax.endtoend.source import DFlow
 from tfg_jax.kinds import check_leaves, public
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.loops import as_varying, varying_over
@@ -139,7 +139,6 @@ def _checked(
 ) -> tuple[Objective, dict]:  # fmt: skip
     """The objective and the samples' own data, once all arguments are found to fit each other."""
     objective = as_objective(objective)
-    method.check()
     arguments.check_counts(num_samples, chunk, index_offset)
     arguments.check_cond(model, cond, num_samples)
     if objective.noisy:
@@ -170,7 +169,7 @@ def upper_end_to_end_cost(method: DFlow | Controls, model: Model | None = None, 
         model: a transform such as `CFG`, whose evaluations take several network forwards; None counts one each.
         conditional: whether the run has a ``cond``; read with a model only.
     """
-    each = 2 * (method.line_search or 20) if searches(method) else 1
+    each = 2 * (method.line_search or 20) if method.searches else 1
     calls = 1 if model is None else model.calls(None, conditional)
     return (method.closure * (1 + method.iterations * each) + method.final).networks(calls)
 
@@ -182,7 +181,7 @@ def _run(
     controls = isinstance(method, Controls)
     sampler = Euler(method.steps, method.grid) if controls else Euler(1)
     levels = model.schedule.level(sampling_times(model, sampler))
-    if searches(method):
+    if method.searches:
         optimizer = lbfgs(method.line_search or 20)
     else:
         optimizer = optax.adam(1.0) if method.optimizer is None else method.optimizer
@@ -196,7 +195,7 @@ def _run(
             z = jnp.sqrt(kept) * own["start"] / levels.scale[0].astype(dtype) + jnp.sqrt(1.0 - kept) * z
         first, solve = method.problem(Conditioned(model, own["cond"]), levels, z)
         first = as_varying(first, axes := varying_over(z))
-        if axes and searches(method):
+        if axes and method.searches:
             raise ValueError(
                 "method descends by optax's L-BFGS, which is not typed for jax.shard_map; give it a rate or an "
                 "optimizer, or pass check_vma=False to shard_map"

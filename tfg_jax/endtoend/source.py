@@ -1,12 +1,4 @@
-"""Source optimization (D-Flow, Ben-Hamu et al., ICML 2024, arXiv 2402.14017): the noise a solve starts from.
-
-    minimize over z   -f(x0(scale z)) + regularizer R(z),       R(z) = ||z||^2 / 2 - (d - 1) log ||z||
-
-z is the first state in units of its standard deviation, R the negative log-density of its norm (chi with d degrees of
-freedom): least at ||z|| = sqrt(d - 1). The sign of its log term is printed wrongly in places and copied from there.
-Cost an evaluation: the lookahead's forwards and pullbacks, 1 objective gradient; one evaluation more for the result.
-Reduces to: the unguided flow from the same noise at ``iterations`` of nothing.
-"""
+"""Source optimization, and what end-to-end methods share."""
 
 from __future__ import annotations
 
@@ -19,44 +11,81 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count, check_number
+from tfg_jax.declare import Declared, child, count, number, static
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level
 from tfg_jax.truncated import TruncatedSolve
 
+ITERATIONS = "updates of the optimizer at most"
+TOLERANCE = "stops where the gradient's root mean square is not above it"
+OPTIMIZER = "any optax optimizer, made once; None is Adam where rate is given, else L-BFGS"
+LINE_SEARCH = "evaluations that an L-BFGS iteration may take; 20"
+RATE = "learning rate of Adam, or what scales the updates of your own optimizer"
 
-@struct.dataclass
-class DFlow:
-    """Source optimization.
 
-    Attributes:
-        solve: the way from noise to data; its horizon is 1 for the whole way.
-        iterations: updates of the optimizer at most, >= 1.
-        regularizer: weight of R, >= 0 (traced); None leaves it out.
-        tolerance: stops where the gradient's root mean square is not above it, >= 0 (traced).
-        optimizer: any optax optimizer, made once (a fresh one compiles anew); None is Adam where rate is given, else
-            L-BFGS.
-        line_search: evaluations an L-BFGS iteration may take, >= 1; default 20.
-        rate: learning rate of Adam, or what scales the updates of your own optimizer, >= 0 (traced): a sweep of step
-            sizes compiles once.
-    """
+class EndToEnd(Declared):
+    """Base of methods that optimize through the whole solve: how they descend."""
 
-    solve: TruncatedSolve = TruncatedSolve(1.0, steps=8, remat="step")
-    iterations: int = struct.field(pytree_node=False, default=10)
-    regularizer: ArrayLike | None = None
-    tolerance: ArrayLike = 1e-6
-    optimizer: Any = struct.field(pytree_node=False, default=None)
-    line_search: int | None = struct.field(pytree_node=False, default=None)
-    rate: ArrayLike | None = None
+    table = "end to end"
+    optimizer: Any
+    rate: Any
+    line_search: Any
+
+    @property
+    def searches(self) -> bool:
+        """Whether it descends by L-BFGS, whose line search finds each step."""
+        return self.optimizer is None and self.rate is None
 
     def check(self) -> None:
-        """Raise ValueError for bad counts or weights, and for a solve that cannot serve."""
-        self.solve.check()
+        """Raise ValueError for a line search that nothing makes, and an optimizer that is none of optax."""
+        if self.line_search is not None and not self.searches:
+            owner = "rate" if self.optimizer is None else "optimizer"
+            raise ValueError(
+                f"line_search={self.line_search} is of L-BFGS, which {owner} replaces; drop it, or drop {owner}"
+            )
+        if self.optimizer is not None and not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):
+            raise ValueError(f"optimizer={self.optimizer!r} is not an optax optimizer; pass e.g. optax.adam(1e-2)")
+
+
+@struct.dataclass
+class DFlow(EndToEnd):
+    """Source optimization: the noise that a solve starts from (Ben-Hamu et al., ICML 2024, arXiv 2402.14017).
+
+        minimize over z  -f(x0(scale z)) + regularizer R(z)
+        R(z) = ||z||^2 / 2 - (d - 1) log ||z||
+
+    z is the first state in units of its standard deviation, R the negative log-density of its norm (chi with d degrees
+    of freedom): least at ||z|| = sqrt(d - 1). The sign of its log term is printed wrongly in places and copied from
+    there.
+    Cost an evaluation: the lookahead's forwards and pullbacks, 1 objective gradient; one evaluation more for the
+    result.
+    Reduces to: the unguided flow from the same noise at a step size of 0.
+
+    @inproceedings{benhamu2024dflow,
+      title = {{D-Flow}: Differentiating through Flows for Controlled Generation},
+      author = {Ben-Hamu, Heli and Puny, Omri and Gat, Itai and Karrer, Brian and Singer, Uriel and Lipman, Yaron},
+      booktitle = {International Conference on Machine Learning},
+      year = {2024},
+    }
+    """
+
+    solve: TruncatedSolve = child(
+        default=TruncatedSolve(1.0, steps=8, remat="step"), help="the way from noise to data, all of it at horizon 1"
+    )
+    iterations: int = count(default=10, help=ITERATIONS)
+    regularizer: ArrayLike | None = number(default=None, low=0.0, help="weight of R; None leaves it out")
+    tolerance: ArrayLike = number(default=1e-6, low=0.0, help=TOLERANCE)
+    optimizer: Any = static(default=None, help=OPTIMIZER)
+    line_search: int | None = count(default=None, help=LINE_SEARCH)
+    rate: ArrayLike | None = number(default=None, low=0.0, help=RATE)
+
+    def check(self) -> None:
+        """Raise ValueError for a solve that does not reach the source; see `EndToEnd.check`."""
         if self.solve.jacobian != "full":
             raise ValueError(f"solve.jacobian={self.solve.jacobian!r} does not reach the source; use 'full'")
-        check_number("regularizer", self.regularizer, low=0.0)
-        check_descent(self)
+        self.solve.check_run()
+        EndToEnd.check(self)
 
     @property
     def closure(self) -> Cost:
@@ -87,24 +116,3 @@ def chi_energy(z: Float[Array, "*shape"]) -> Float[Array, ""]:
     """``R(z) = ||z||^2 / 2 - (d - 1) log ||z||``, d the number of entries; least at ``||z|| = sqrt(d - 1)``."""
     square = jnp.sum(z**2)
     return 0.5 * square - 0.5 * (z.size - 1) * jnp.log(square)
-
-
-def searches(method: Any) -> bool:
-    """Whether an end-to-end method descends by L-BFGS, whose line search finds each step."""
-    return method.optimizer is None and method.rate is None
-
-
-def check_descent(method: Any) -> None:
-    """The arguments of the descent that all end-to-end methods share."""
-    check_count("iterations", method.iterations)
-    check_number("tolerance", method.tolerance, low=0.0)
-    check_number("rate", method.rate, low=0.0)
-    if method.line_search is not None:
-        check_count("line_search", method.line_search)
-        owner = "rate" if method.optimizer is None else "optimizer"
-        if not searches(method):
-            raise ValueError(
-                f"line_search={method.line_search} is of L-BFGS, which {owner} replaces; drop it, or drop {owner}"
-            )
-    if method.optimizer is not None and not (hasattr(method.optimizer, "init") and hasattr(method.optimizer, "update")):
-        raise ValueError(f"optimizer={method.optimizer!r} is not an optax optimizer; pass e.g. optax.adam(1e-2)")

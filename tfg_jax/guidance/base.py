@@ -1,20 +1,23 @@
 """What a guidance method is, and what it sees of a step.
 
-A method is a frozen pytree with
+A method is a frozen pytree, declared on top of `Method`:
 
-    check()                                   eager errors for its own arguments
-    cost(look)                                calls of one step and recurrence, given the lookahead's cost
-    prepare(levels) -> (per_step, state)      per-step arrays (leading axis steps) and the state it carries
+    needs                                     calls of one step, and what objective and model must offer
+    step(ctx) -> Next                         the step, of a method without state
+
+and where they are not the inherited ones
+
+    n_recur                                   recurrences of each step; 1
+    prepare(levels) -> (per_step, state)      per-step arrays (leading axis steps) and the state it carries; nothing
     step(ctx, per_step, state) -> (Next, state)
 
-and static ``n_recur``; a method of noisy samples also says ``noisy = True``, and one whose step divides by alpha
-``needs_signal = True``. Strengths act in variance-preserving
-coordinates ``x / sqrt(alpha^2 + sigma^2)``, so that one setting means the same on every schedule;
-`StepContext.vp_shift` converts.
+A class of your own with the members of `Guidance` needs no base. Strengths act in variance-preserving coordinates
+``x / sqrt(alpha^2 + sigma^2)``, so that one setting means the same on every schedule; `StepContext.vp_shift` converts.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -25,7 +28,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count
+from tfg_jax.declare import Declared, Needs, count
 from tfg_jax.denoiser import Denoised
 from tfg_jax.lookahead import Clip, Evaluation, Lookahead
 from tfg_jax.noise import StepNoise
@@ -167,10 +170,6 @@ class Guidance(Protocol):
         """Recurrences of each step, >= 1; static."""
         ...
 
-    def check(self) -> None:
-        """Raise ValueError for arguments that cannot be meant."""
-        ...
-
     def cost(self, evaluation: Cost) -> Cost:
         """Calls per step and recurrence."""
         ...
@@ -179,38 +178,56 @@ class Guidance(Protocol):
         """Per-step arrays over the whole grid (``levels`` holds steps + 1 entries) and the initial state."""
         ...
 
-    def step(self, ctx: StepContext, per_step: Any, state: Any) -> tuple[Next, Any]:
-        """One guided step of one sample."""
+    @property
+    def step(self) -> Callable[..., Any]:
+        """One guided step of one sample: ``step(ctx) -> Next``, or ``step(ctx, per_step, state) -> (Next, state)``."""
         ...
 
 
-@struct.dataclass
-class Unguided:
-    """No guidance. Cost a step: 1 network forward. ``n_recur`` > 1 repeats each step after re-noising."""
+class Method(Declared):
+    """Base of guidance methods: one gradient through the network, no recurrence, no state, nothing per step."""
 
-    n_recur: int = struct.field(pytree_node=False, default=1)
-
-    def check(self) -> None:
-        """Raise ValueError unless n_recur is an integer >= 1."""
-        check_count("n_recur", self.n_recur)
+    table = "guidance"
+    n_recur: Any = 1
+    needs: Any = Needs(pullbacks=1, gradients=1)
 
     def cost(self, evaluation: Cost) -> Cost:
-        """The lookahead's forwards alone: nothing is differentiated."""
-        return Cost(forwards=evaluation.forwards)
+        """Calls per step and recurrence, as `needs` says."""
+        return self.needs.cost(self, evaluation)
 
-    def prepare(self, levels: Level) -> tuple[PyTree, PyTree]:
+    def prepare(self, levels: Level) -> tuple[Any, Any]:
         """Nothing per step, no state."""
         return None, None
 
-    # Outside a window it stands in for any method, whose state it hands on.
-    def step(self, ctx: StepContext, per_step: PyTree, state: PyTree) -> tuple[Next, PyTree]:
-        """The sampler's own step; ``state`` is handed on as it came."""
-        return ctx.advance(ctx.denoised), state
+
+def needs_of(method: Any) -> Needs:
+    """What a method needs; one of the user's own class may say it by ``noisy = True`` and ``needs_signal = True``."""
+    if isinstance(needs := getattr(method, "needs", None), Needs):
+        return needs
+    noisy = getattr(method, "noisy", False)
+    return Needs(objective="noisy" if noisy else "clean", signal=getattr(method, "needs_signal", False))
 
 
-def value_and_gradient(f: Callable[[Array], Array], x0: Array) -> tuple[Array, Array]:
-    """The objective and its gradient at a denoised estimate: one objective gradient."""
-    return jax.value_and_grad(f)(x0)
+def stepped(method: Guidance, ctx: StepContext, per_step: PyTree, state: PyTree) -> Any:
+    """What a method's step gives, with the state it was given where it keeps none."""
+    if len(inspect.signature(method.step).parameters) == 1:
+        return method.step(ctx), state
+    return method.step(ctx, per_step, state)
+
+
+@struct.dataclass
+class Unguided(Method):
+    """No guidance: ``x_next = rule(x0, eps)``, repeated n_recur times with re-noising in between.
+
+    Cost a step and recurrence: 1 network forward.
+    """
+
+    n_recur: int = count(default=1, help="recurrences of each step")
+    needs = Needs()
+
+    def step(self, ctx: StepContext) -> Next:
+        """The sampler's own step."""
+        return ctx.advance(ctx.denoised)
 
 
 def smoothed(f: Callable[[Array], Array], deltas: Array | None) -> Callable[[Array], Array]:

@@ -1,129 +1,130 @@
-"""Gradient guidance for optimization (Guo et al., NeurIPS 2024, arXiv 2404.14743): naive G and look-ahead G_loss.
-
-With the objective's value f and gradient g at the denoised estimate, r = -f(x0) and v = grad_{x_t}(g^T x0) (one
-pullback):
-
-    score <- score + G       that is  eps' = eps - sigma G,  x0' = x0 + sigma^2 / alpha G,  x_next = rule(x0', eps')
-    G      = beta r g             paper:     beta = alpha / (noise^2 + sigma^2 |g|^2)                         naive
-    G_loss = 2 beta r v           paper:   2 beta = alpha^2 / (alpha^2 noise^2 + sigma^2 |v|^2)               look-ahead
-                                  exact:   2 beta = 1 / (noise^2 + sigma^2 / alpha g^T v)
-
-in VP coordinates. "paper" assumes that the data's covariance is the identity (naive) or a projection (look-ahead);
-"exact" makes G_loss the score of ``y = g^T x_0 + noise z`` given x_t for every Gaussian. The objective is a gap, of
-which 0 is wanted: `tfg_jax.objectives.linear` is ``g^T x0 - y`` with target (g, y), the paper's linearized reward.
-The guidance fades where |g| (naive) or |v| / alpha (look-ahead) is of the order of noise or smaller.
-Cost a step: 1 network forward, 1 pullback (naive: none), 1 objective gradient.
-Reduces to: TFG's variance guidance with energy -f^2 and strength beta, which enters through the score.
-"""
+"""Gradient guidance for optimization: the naive gradient G and the look-ahead G_loss."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from tfg_jax import struct
-from tfg_jax.checks import check_choice, check_number
+from tfg_jax.declare import Needs, choice, number
 from tfg_jax.denoiser import Denoised
-from tfg_jax.guidance.base import Next, StepContext, value_and_gradient
-from tfg_jax.result import Cost
-from tfg_jax.schedules import Level
+from tfg_jax.guidance.base import Method, Next, StepContext
 
 NOISE_STD = 0.1
 """The published standard deviation of the reward's noise."""
+NOISE = "standard deviation of the reward's noise, in units of the reward; None is 0.1"
+
+
+class _Formula(Method):
+    """What both methods share."""
+
+    beta: str
+    noise_std: ArrayLike | None
+
+    def check(self) -> None:
+        """Raise ValueError for a noise_std that a constant beta would not use."""
+        if self.beta == "constant" and self.noise_std is not None:
+            raise ValueError(
+                f'noise_std={self.noise_std} has no effect with beta="constant"; drop it and set beta_coef'
+            )
+
+    @property
+    def _variance(self) -> Array:
+        std = jnp.asarray(NOISE_STD if self.noise_std is None else self.noise_std)
+        return std * std
 
 
 @struct.dataclass
-class NaiveGradientGuidance:
-    """The gradient itself as guidance; with a learned network samples leave the data's support. See the module.
+class NaiveGradientGuidance(_Formula):
+    """The gradient itself as guidance (Guo et al., NeurIPS 2024, arXiv 2404.14743).
 
-    Attributes:
-        noise_std: standard deviation of the reward's noise, > 0 (traced), in units of the reward; None is 0.1.
-        beta: "paper" is the formula, "constant" the number ``beta_coef`` at every level.
-        beta_coef: multiplies the formula, >= 0 (traced); 0 is no guidance.
+        eps' = eps - sigma' G,  x_next = rule(x0(eps'), eps')
+        G    = -beta f g,  g = grad f(x0)
+        beta = beta_coef sqrt(abar) / (noise_std^2 + (1 - abar) |g|^2)
+
+    in VP coordinates; f is a gap, of which 0 is wanted: `tfg_jax.objectives.linear` is ``g^T x0 - y`` with target
+    (g, y). "paper" assumes that the data's covariance is the identity; with a learned network samples leave the data's
+    support. The guidance fades where |g| is of the order of the noise or smaller.
+    Cost a step: 1 network forward, no pullback, 1 objective gradient.
+    Reduces to: the exact conditional score of data N(mu, I).
+
+    Cite: GradientGuidance
     """
 
-    noise_std: ArrayLike | None = None
-    beta: Literal["paper", "constant"] = struct.field(pytree_node=False, default="paper")
-    beta_coef: ArrayLike = 1.0
-    n_recur = 1
-    needs_signal = True
+    noise_std: ArrayLike | None = number(default=None, low=0.0, strict=True, help=NOISE)
+    beta: Literal["paper", "constant"] = choice(
+        default="paper", help='"paper" is the formula, "constant" the number beta_coef at every level'
+    )
+    beta_coef: ArrayLike = number(default=1.0, low=0.0, help="multiplies the formula; 0 is no guidance")
+    needs = Needs(gradients=1, signal=True)
 
-    def check(self) -> None:
-        """Raise ValueError for a bad strength, and for a noise_std that a constant beta would not use."""
-        check_choice("beta", self.beta, ("paper", "constant"))
-        _check_strength(self)
-
-    def cost(self, evaluation: Cost) -> Cost:
-        """Calls per step."""
-        return Cost(forwards=evaluation.forwards, objective=1)
-
-    def prepare(self, levels: Level) -> tuple[None, None]:
-        """Nothing varies over the steps."""
-        return None, None
-
-    def step(self, ctx: StepContext, per_step: None, state: None) -> tuple[Next, None]:
+    def step(self, ctx: StepContext) -> Next:
         """One guided step of one sample."""
         x0, _ = ctx.lookahead()
-        value, g = value_and_gradient(ctx.objective, x0)
+        value, g = jax.value_and_grad(ctx.objective)(x0)
         beta = self.beta_coef
         if self.beta == "paper":
             root = jnp.sqrt(ctx.now.abar)
-            beta = beta * root / (_variance(self) + ctx.now.noise_share * _squared(g))
+            beta = beta * root / (self._variance + ctx.now.noise_share * _squared(g))
         # sigma' G with sigma' = sigma / scale: what is taken from eps.
         shift = -jnp.asarray(beta * value * jnp.sqrt(ctx.now.noise_share), g.dtype) * g
-        return _advance(ctx, shift), state
+        return _advance(ctx, shift)
 
 
 @struct.dataclass
-class GradientGuidance:
-    """Look-ahead gradient guidance G_loss, which stays in a linear subspace that holds the data. See the module.
+class GradientGuidance(_Formula):
+    """Look-ahead gradient guidance, which stays in a linear data subspace (Guo et al., NeurIPS 2024, arXiv 2404.14743).
 
-    Attributes:
-        noise_std: standard deviation of the reward's noise, > 0 (traced), in units of the reward; None is 0.1.
-        beta: "paper" or "exact" is the formula, "constant" the number ``beta_coef`` at every level.
-        beta_coef: multiplies the formula, >= 0 (traced); 0 is no guidance.
+        eps' = eps - sigma' G,  x_next = rule(x0(eps'), eps')
+        G    = -2 beta f v,  v = grad_{x_t} (g^T x0)
+        2 beta = beta_coef abar / (abar noise_std^2 + (1 - abar) |v|^2)
+
+    in VP coordinates; f is a gap, of which 0 is wanted: `tfg_jax.objectives.linear` is ``g^T x0 - y`` with target
+    (g, y), the paper's linearized reward. "paper" assumes that the data's covariance is a projection; "exact",
+    ``2 beta = 1 / (noise_std^2 + (1 - abar) / sqrt(abar) g^T v)``, makes G the score of ``y = g^T x_0 + noise z`` given
+    x_t for every Gaussian. The guidance fades where |v| / alpha is of the order of the noise or smaller.
+    Cost a step: 1 network forward, 1 pullback, 1 objective gradient.
+    Reduces to: TFG's variance guidance with energy -f^2 and strength beta, which enters through the score; "exact" is
+    the exact conditional score of Gaussian data.
+
+    @inproceedings{guo2024gradient,
+      title = {Gradient Guidance for Diffusion Models: An Optimization Perspective},
+      author = {Guo, Yingqing and Yuan, Hui and Yang, Yukang and Chen, Minshuo and Wang, Mengdi},
+      booktitle = {Advances in Neural Information Processing Systems},
+      year = {2024},
+      eprint = {2404.14743}, archiveprefix = {arXiv},
+    }
     """
 
-    noise_std: ArrayLike | None = None
-    beta: Literal["paper", "exact", "constant"] = struct.field(pytree_node=False, default="paper")
-    beta_coef: ArrayLike = 1.0
-    n_recur = 1
-    needs_signal = True
+    noise_std: ArrayLike | None = number(default=None, low=0.0, strict=True, help=NOISE)
+    beta: Literal["paper", "exact", "constant"] = choice(
+        default="paper", help='"paper" and "exact" are formulas, "constant" is the number beta_coef at every level'
+    )
+    beta_coef: ArrayLike = number(default=1.0, low=0.0, help="multiplies the formula; 0 is no guidance")
+    needs = Needs(pullbacks=1, gradients=1, signal=True)
 
-    def check(self) -> None:
-        """Raise ValueError for a bad strength, and for a noise_std that a constant beta would not use."""
-        check_choice("beta", self.beta, ("paper", "exact", "constant"))
-        _check_strength(self)
-
-    def cost(self, evaluation: Cost) -> Cost:
-        """Calls per step."""
-        return Cost(forwards=evaluation.forwards, pullbacks=evaluation.pullbacks, objective=1)
-
-    def prepare(self, levels: Level) -> tuple[None, None]:
-        """Nothing varies over the steps."""
-        return None, None
-
-    def step(self, ctx: StepContext, per_step: None, state: None) -> tuple[Next, None]:
+    def step(self, ctx: StepContext) -> Next:
         """One guided step of one sample."""
         now = ctx.now
         x0, pullback = ctx.lookahead()
-        value, g = value_and_gradient(ctx.objective, x0)
+        value, g = jax.value_and_grad(ctx.objective)(x0)
         v = now.scale * pullback(g)  # the gradient in VP coordinates
         match self.beta:
             case "paper":
                 # Numerator and denominator over alpha^2, which is tiny at the noisy end.
-                beta = 1.0 / (_variance(self) + now.noise_share * _squared(v / jnp.sqrt(now.abar)))
+                beta = 1.0 / (self._variance + now.noise_share * _squared(v / jnp.sqrt(now.abar)))
             case "exact":
                 # A network's Jacobian need not be positive; the variance g^T V g it stands for is.
                 spread = jnp.maximum(jnp.sum(g * v), 0.0)
-                beta = 1.0 / (_variance(self) + now.noise_share / jnp.sqrt(now.abar) * spread)
+                beta = 1.0 / (self._variance + now.noise_share / jnp.sqrt(now.abar) * spread)
             case _:
                 beta = 2.0
         shift = -jnp.asarray(self.beta_coef * beta * value * jnp.sqrt(now.noise_share), v.dtype) * v
-        return _advance(ctx, shift), state
+        return _advance(ctx, shift)
 
 
 def noise_std_of(guidance: NaiveGradientGuidance | GradientGuidance) -> ArrayLike | None:
@@ -131,20 +132,6 @@ def noise_std_of(guidance: NaiveGradientGuidance | GradientGuidance) -> ArrayLik
     if guidance.beta == "constant":
         return None
     return NOISE_STD if guidance.noise_std is None else guidance.noise_std
-
-
-def _check_strength(guidance: NaiveGradientGuidance | GradientGuidance) -> None:
-    check_number("noise_std", guidance.noise_std, low=0.0, strict=True)
-    check_number("beta_coef", guidance.beta_coef, low=0.0)
-    if guidance.beta == "constant" and guidance.noise_std is not None:
-        raise ValueError(
-            f'noise_std={guidance.noise_std} has no effect with beta="constant"; drop it and set beta_coef'
-        )
-
-
-def _variance(guidance: NaiveGradientGuidance | GradientGuidance) -> Array:
-    std = jnp.asarray(NOISE_STD if guidance.noise_std is None else guidance.noise_std)
-    return std * std
 
 
 def _squared(x: Array) -> Array:

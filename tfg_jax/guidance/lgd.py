@@ -1,11 +1,4 @@
-"""Loss-guided diffusion with Monte-Carlo smoothing (LGD-MC, Song et al., ICML 2023).
-
-    x_next = rule(x_t, x0) + (strength / n_mc) grad_{x_t} log sum_j exp f(x0(x_t) + sqrt(1 - abar_t) z_j)
-
-The 1 / n_mc is the TFG benchmark's: an extra shrink, since the gradient of log-sum-exp is already a weighted mean.
-Cost a step: 1 network forward, 1 pullback, n_mc objective gradients.
-Reduces to: TFG with rho_t = strength sqrt(a_t / a_next) / n_mc, mu = None, smoothing = 1.
-"""
+"""Loss-guided diffusion with Monte-Carlo smoothing."""
 
 from __future__ import annotations
 
@@ -15,33 +8,33 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count, check_number
-from tfg_jax.guidance.base import Next, StepContext, smoothed
-from tfg_jax.result import Cost
+from tfg_jax.declare import Needs, count, number
+from tfg_jax.guidance.base import Method, Next, StepContext, smoothed
 from tfg_jax.schedules import Level
 
 
 @struct.dataclass
-class LGD:
-    """LGD-MC.
+class LGD(Method):
+    """Loss-guided diffusion with Monte-Carlo smoothing (LGD-MC, Song et al., ICML 2023).
 
-    Attributes:
-        strength: step size, >= 0, dimensionless (traced).
-        n_mc: Monte-Carlo draws, >= 1.
+        x_next = rule(x0, eps) + strength / n_mc grad_{x_t} log sum_j exp f(x0 + sqrt(1 - abar_t) z_j)
+
+    The 1 / n_mc is the TFG benchmark's: an extra shrink, since the gradient of log-sum-exp is already a weighted mean.
+    Cost a step: 1 network forward, 1 pullback, n_mc objective gradients.
+    Reduces to: TFG with rho_t = strength sqrt(a_t / a_next) / n_mc, mu = None, smoothing = 1.
+
+    @inproceedings{song2023lgd,
+      title = {Loss-Guided Diffusion Models for Plug-and-Play Controllable Generation},
+      author = {Song, Jiaming and Zhang, Qinsheng and Yin, Hongxu and Mardani, Morteza and Liu, Ming-Yu and
+                Kautz, Jan and Chen, Yongxin and Vahdat, Arash},
+      booktitle = {International Conference on Machine Learning},
+      year = {2023},
+    }
     """
 
-    strength: ArrayLike = 1.0
-    n_mc: int = struct.field(pytree_node=False, default=10)
-    n_recur = 1
-
-    def check(self) -> None:
-        """Raise ValueError for a bad strength or count."""
-        check_number("strength", self.strength, low=0.0)
-        check_count("n_mc", self.n_mc)
-
-    def cost(self, evaluation: Cost) -> Cost:
-        """Calls per step."""
-        return Cost(forwards=evaluation.forwards, pullbacks=evaluation.pullbacks, objective=self.n_mc)
+    strength: ArrayLike = number(default=1.0, low=0.0, help="step size, dimensionless")
+    n_mc: int = count(default=10, help="Monte-Carlo draws")
+    needs = Needs(pullbacks=1, gradients="n_mc")
 
     def prepare(self, levels: Level) -> tuple[Array, None]:
         """The radius of each step, ``sqrt(1 - abar)``."""

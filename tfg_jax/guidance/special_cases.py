@@ -28,35 +28,28 @@ __all__ = [
 @public
 def dps(rho: ArrayLike, structure: Structure = "constant") -> TFG:
     """DPS: variance guidance alone."""
-    return _checked(TFG(rho=rho, mu=None, rho_structure=structure))
+    return TFG(rho=rho, mu=None, rho_structure=structure)
 
 
 @public
 def lgd(rho: ArrayLike, n_mc: int = 10, smoothing: ArrayLike = 1.0, structure: Structure = "constant") -> TFG:
     """LGD-MC: variance guidance of the smoothed objective."""
-    return _checked(TFG(rho=rho, mu=None, smoothing=smoothing, n_mc=n_mc, rho_structure=structure))
+    return TFG(rho=rho, mu=None, smoothing=smoothing, n_mc=n_mc, rho_structure=structure)
 
 
 @public
 def mpgd(mu: ArrayLike, structure: Structure = "constant") -> TFG:
     """MPGD: one step of mean guidance alone."""
-    return _checked(TFG(rho=None, mu=mu, n_iter=1, mu_structure=structure))
+    return TFG(rho=None, mu=mu, n_iter=1, mu_structure=structure)
 
 
 @public
 def freedom(rho: ArrayLike, n_recur: int = 1, structure: Structure = "increase") -> TFG:
     """FreeDoM: variance guidance with recurrence."""
-    return _checked(TFG(rho=rho, mu=None, n_recur=n_recur, rho_structure=structure))
+    return TFG(rho=rho, mu=None, n_recur=n_recur, rho_structure=structure)
 
 
 @public
 def ugd(rho: ArrayLike, mu: ArrayLike, n_iter: int = 3, n_recur: int = 1, structure: Structure = "constant") -> TFG:
     """UGD: both guidances without smoothing; n_iter counts the iterations at the denoised estimate."""
-    return _checked(
-        TFG(rho=rho, mu=mu, n_iter=n_iter, n_recur=n_recur, rho_structure=structure, mu_structure=structure)
-    )
-
-
-def _checked(method: TFG) -> TFG:
-    method.check()
-    return method
+    return TFG(rho=rho, mu=mu, n_iter=n_iter, n_recur=n_recur, rho_structure=structure, mu_structure=structure)

@@ -17,7 +17,6 @@ from jaxtyping import Array, Float
 from tfg_jax.schedules import Level
 
 Structure = Literal["increase", "decrease", "constant"]
-STRUCTURES = ("increase", "decrease", "constant")
 
 
 def spread(strength: ArrayLike, structure: Structure, levels: Level) -> Float[Array, " steps"]:

@@ -1,15 +1,4 @@
-"""The TFG design space: variance and mean guidance, smoothing, recurrence (Ye et al., NeurIPS 2024, arXiv 2409.15761).
-
-    f~(y)    = log mean_j exp f(y + delta_j),   delta_j = smoothing sqrt(1 - a_t) z_j     drawn once per recurrence
-    Delta_t  = rho_t grad_{x_t} f~(x0(x_t))                                               variance guidance
-    Delta_0  : n_iter times  Delta_0 <- Delta_0 + mu_t grad f~(x0 + Delta_0)              mean guidance
-    x_next   = rule(x_t, x0) + Delta_t / sqrt(a_t / a_next) + sqrt(a_next) Delta_0        (a = abar, VP coordinates)
-
-repeated n_recur times with re-noising in between. rho_t and mu_t are spread over the steps by their structure.
-Cost a step and recurrence: 1 network forward, 1 pullback (0 if rho is None), n_mc max(n_iter, 1) objective gradients,
-since the gradient at x0 serves as the cotangent of Delta_t and as the first step of Delta_0.
-Reduces to: no guidance at rho = mu = None; the published methods as in `tfg_jax.guidance.special_cases`.
-"""
+"""The TFG design space: variance and mean guidance, smoothing, recurrence."""
 
 from __future__ import annotations
 
@@ -21,10 +10,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_choice, check_count, check_number
-from tfg_jax.guidance.base import Next, StepContext, smoothed
-from tfg_jax.guidance.strengths import STRUCTURES, Structure, spread, step_alpha
-from tfg_jax.result import Cost
+from tfg_jax.declare import Needs, choice, count, number
+from tfg_jax.guidance.base import Method, Next, StepContext, smoothed
+from tfg_jax.guidance.strengths import Structure, spread, step_alpha
 from tfg_jax.schedules import Level
 
 
@@ -37,65 +25,75 @@ class PerStep:
     smoothing: Array | None
 
 
-@struct.dataclass
-class TFG:
-    """Training-free guidance with all its parts; a part that is None is not computed.
+OWNERS = {
+    "n_iter": "mu", "n_mc": "smoothing",
+    "rho_structure": "rho", "mu_structure": "mu", "smoothing_structure": "smoothing",
+}  # fmt: skip
+"""Settings of TFG and the term that each belongs to."""
 
-    Attributes:
-        rho: mean variance-guidance strength, >= 0 (traced); None compiles no network pullback.
-        mu: mean mean-guidance strength, >= 0 (traced); None leaves it out.
-        smoothing: the paper's gamma-bar, >= 0 (traced), in units of the data; None leaves it out.
-        n_iter: mean-guidance iterations, >= 1; default 4 when mu is given.
-        n_mc: smoothing draws, >= 1; default 1 when smoothing is given.
-        n_recur: recurrences, >= 1.
-        rho_structure, mu_structure: "increase" (default), "decrease" or "constant" over the steps.
-        smoothing_structure: "decrease" (default) scales smoothing by sqrt(1 - abar), "constant" does not.
+
+@struct.dataclass
+class TFG(Method):
+    """Training-free guidance with all its parts (Ye et al., NeurIPS 2024, arXiv 2409.15761).
+
+        f~(y)    = log mean_j exp f(y + smoothing sqrt(1 - abar_t) z_j)
+        Delta_t  = rho_t grad_{x_t} f~(x0)
+        Delta_0  = from 0, n_iter times  Delta_0 + mu_t grad f~(x0 + Delta_0)
+        x_next   = rule(x0, eps) + Delta_t / sqrt(a) + sqrt(abar_next) Delta_0
+
+    in VP coordinates, a = abar_t / abar_next, repeated n_recur times with re-noising in between. The n_mc draws z_j are
+    drawn once per recurrence; rho_t and mu_t are spread over the steps by their structure. A part that is None is not
+    computed. The gradient at x0 serves as the cotangent of Delta_t and as the first step of Delta_0.
+    Cost a step and recurrence: 1 network forward, 1 pullback (0 if rho is None), n_mc max(n_iter, 1) objective
+    gradients.
+    Reduces to: no guidance at rho = mu = None; the published methods as in `tfg_jax.guidance.special_cases`.
+
+    @inproceedings{ye2024tfg,
+      title = {{TFG}: Unified Training-Free Guidance for Diffusion Models},
+      author = {Ye, Haotian and Lin, Haowei and Han, Jiaqi and Xu, Minkai and Liu, Sheng and Liang, Yitao and
+                Ma, Jianzhu and Zou, James and Ermon, Stefano},
+      booktitle = {Advances in Neural Information Processing Systems},
+      year = {2024},
+      eprint = {2409.15761}, archiveprefix = {arXiv},
+    }
     """
 
-    rho: ArrayLike | None = 1.0
-    mu: ArrayLike | None = 0.25
-    smoothing: ArrayLike | None = None
-    n_iter: int | None = struct.field(pytree_node=False, default=None)
-    n_mc: int | None = struct.field(pytree_node=False, default=None)
-    n_recur: int = struct.field(pytree_node=False, default=1)
-    rho_structure: Structure | None = struct.field(pytree_node=False, default=None)
-    mu_structure: Structure | None = struct.field(pytree_node=False, default=None)
-    smoothing_structure: Literal["decrease", "constant"] | None = struct.field(pytree_node=False, default=None)
+    rho: ArrayLike | None = number(
+        default=1.0, low=0.0, help="mean strength of variance guidance; None compiles no network pullback"
+    )
+    mu: ArrayLike | None = number(default=0.25, low=0.0, help="mean strength of mean guidance; None leaves it out")
+    smoothing: ArrayLike | None = number(
+        default=None, low=0.0, help="the paper's gamma-bar, in units of the data; None leaves it out"
+    )
+    n_iter: int | None = count(default=None, help="iterations of mean guidance; 4 when mu is given")
+    n_mc: int | None = count(default=None, help="draws of the smoothing; 1 when smoothing is given")
+    n_recur: int = count(default=1, help="recurrences of each step")
+    rho_structure: Structure | None = choice(default=None, help="how rho is spread over the steps; increase")
+    mu_structure: Structure | None = choice(default=None, help="how mu is spread over the steps; increase")
+    smoothing_structure: Literal["decrease", "constant"] | None = choice(
+        default=None, help="decrease scales smoothing by sqrt(1 - abar), constant does not; decrease"
+    )
 
     def check(self) -> None:
-        """Raise ValueError for negative or NaN strengths, bad counts, and options that cannot have an effect."""
-        for name, value in (("rho", self.rho), ("mu", self.mu), ("smoothing", self.smoothing)):
-            check_number(name, value, low=0.0)
-        check_count("n_recur", self.n_recur)
-        for name, owner, value in (
-            ("n_iter", "mu", self.n_iter),
-            ("n_mc", "smoothing", self.n_mc),
-            ("rho_structure", "rho", self.rho_structure),
-            ("mu_structure", "mu", self.mu_structure),
-            ("smoothing_structure", "smoothing", self.smoothing_structure),
-        ):
+        """Raise ValueError for options that cannot have an effect."""
+        for name, owner in OWNERS.items():
+            value = getattr(self, name)
             if value is not None and getattr(self, owner) is None:
                 raise ValueError(f"{name}={value!r} has no effect with {owner}=None; give {owner} or drop {name}")
         if self.smoothing is not None and self.rho is None and self.mu is None:
             raise ValueError("smoothing has no effect with rho=None and mu=None; give one of them or drop smoothing")
-        for name, count in (("n_iter", self.n_iter), ("n_mc", self.n_mc)):
-            if count is not None:
-                check_count(name, count)
-        check_choice("rho_structure", self.rho_structure or "increase", STRUCTURES)
-        check_choice("mu_structure", self.mu_structure or "increase", STRUCTURES)
-        check_choice("smoothing_structure", self.smoothing_structure or "decrease", ("decrease", "constant"))
 
     @property
     def _iterations(self) -> int:
         return 0 if self.mu is None else (self.n_iter or 4)
 
-    def cost(self, evaluation: Cost) -> Cost:
-        """Calls per step and recurrence."""
+    @property
+    def needs(self) -> Needs:
+        """What the parts that are there need."""
         if self.rho is None and self.mu is None:
-            return Cost(forwards=evaluation.forwards)
+            return Needs(acts=False)
         draws = 1 if self.smoothing is None else (self.n_mc or 1)
-        pullbacks = 0 if self.rho is None else evaluation.pullbacks
-        return Cost(forwards=evaluation.forwards, pullbacks=pullbacks, objective=draws * max(self._iterations, 1))
+        return Needs(pullbacks=int(self.rho is not None), gradients=draws * max(self._iterations, 1))
 
     def prepare(self, levels: Level) -> tuple[PerStep, None]:
         """Strengths spread over the whole grid."""

@@ -40,7 +40,8 @@ from tfg_jax.optimize.finetune import Adapt
 from tfg_jax.optimize.rounds import Ask, Batch, Linearize, assess, off_support
 from tfg_jax.result import Samples
 from tfg_jax.sample import sample, sampling_times
-from tfg_jax.samplers.rules import DDIM, Sampler
+from tfg_jax.samplers.base import Sampler
+from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.struct import short_repr
 
 Notes = dict[str, float]
@@ -270,8 +271,6 @@ def _check(plan: _Plan) -> None:
     check_number("goal", goal)
     if not isinstance(plan.guidance, GradientGuidance | NaiveGradientGuidance):
         raise ValueError(f"guidance={type(plan.guidance).__name__} has no (g, y); use GradientGuidance")
-    plan.guidance.check()
-    plan.sampler.check()
     if plan.objective.noisy:
         raise ValueError("objective is one of noisy samples; the reward is judged on clean ones")
     plan.objective.check(plan.target, plan.batch, plan.model.shape)

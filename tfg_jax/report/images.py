@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from tfg_jax.checks import check_count
+from tfg_jax.files import write_bytes
 from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray
-from tfg_jax.report.files import write_bytes
 
 Pixels = UInt8[np.ndarray, "_ _ 3"]
 
@@ -69,24 +69,23 @@ def grid(
                          f"{len(row_labels)} and {len(captions)}.")  # fmt: skip
     tiles = [[to_pixels(image, scale) for image in row] for row in rows]
     height, width = tiles[0][0].shape[:2]
-    text = _Text(max(10, min(16, height // 6))) if row_labels or captions else None
-    left = 2 * gap + max(text.width(label) for label in row_labels) if text and row_labels else gap
-    step_y = height + gap + (text.line if text and captions else 0)
+    size = max(10, min(16, height // 6))
+    line = size + 5 if row_labels or captions else 0
+    left = 2 * gap + max(_widths(size, row_labels)) if row_labels else gap
+    step_y = height + gap + (line if captions else 0)
     shape = (gap + step_y * len(rows), left + (width + gap) * max(map(len, rows)), 3)
     paper = np.full(shape, PAPER, np.uint8)
     for r, row in enumerate(tiles):
         for c, tile in enumerate(row):
             y, x = gap + r * step_y, left + c * (width + gap)
             paper[y : y + height, x : x + width] = tile
-    if text is None:
-        return paper
-    notes = [(gap, gap + r * step_y + (height - text.line) // 2, label, left) for r, label in enumerate(row_labels)]
+    notes = [(gap, gap + r * step_y + (height - line) // 2, label, left) for r, label in enumerate(row_labels)]
     notes += [
         (left + c * (width + gap), gap + r * step_y + height, caption, width)
         for r, row in enumerate(captions)
         for c, caption in enumerate(row)
     ]
-    return text.draw(paper, notes)
+    return _written(paper, notes, size) if line else paper
 
 
 @public
@@ -128,28 +127,22 @@ def _rows(images: AnyArray | Sequence[AnyArray], columns: int | None) -> list[np
     return rows
 
 
-class _Text:
-    """Pillow's built-in font at one size, and drawing with it."""
+def _widths(size: int, texts: Sequence[str]) -> list[int]:
+    """Pixels that texts take in Pillow's built-in font."""
+    from PIL import ImageFont
 
-    def __init__(self, size: int):
-        from PIL import ImageFont
+    font = ImageFont.load_default(size)
+    return [round(font.getlength(text)) for text in texts]
 
-        self.font = ImageFont.load_default(size)
-        self.line = size + 5
 
-    def width(self, text: str) -> int:
-        return round(self.font.getlength(text))
+def _written(paper: np.ndarray, notes: Sequence[tuple[int, int, str, int]], size: int) -> np.ndarray:
+    """Paper with notes (x, y, text, width), each cut to its width."""
+    from PIL import Image, ImageDraw, ImageFont
 
-    def fit(self, text: str, width: int) -> str:
-        while len(text) > 1 and self.width(text) > width:
+    image, font = Image.fromarray(paper), ImageFont.load_default(size)
+    canvas = ImageDraw.Draw(image)
+    for x, y, text, width in notes:
+        while len(text) > 1 and round(font.getlength(text)) > width:
             text = text[:-1]
-        return text
-
-    def draw(self, pixels: np.ndarray, notes: list[tuple[int, int, str, int]]) -> np.ndarray:
-        from PIL import Image, ImageDraw
-
-        image = Image.fromarray(pixels)
-        canvas = ImageDraw.Draw(image)
-        for x, y, text, width in notes:
-            canvas.text((x, y), self.fit(text, width), fill=INK, font=self.font)
-        return np.asarray(image)
+        canvas.text((x, y), text, fill=INK, font=font)
+    return np.asarray(image)

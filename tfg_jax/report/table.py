@@ -1,4 +1,4 @@
-"""Tables from rows of plain dicts: text for a terminal, Markdown for a page; html.py lays out the same cells."""
+"""Tables from rows of plain dicts: text for a terminal, Markdown for a page; pages lay out the same cells."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -18,12 +18,12 @@ from jaxtyping import Array, Float, PyTree
 from tfg_jax import hoist, loops, struct
 from tfg_jax.checks import is_batched, show
 from tfg_jax.denoiser import Model
-from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, step_cost
+from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, step_cost, stepped
 from tfg_jax.kinds import check_leaves
 from tfg_jax.lookahead import Clip, Conditioned, ForwardOnly, Lookahead
 from tfg_jax.noise import NoiseSource, NoiseTape
 from tfg_jax.result import OK, UNGUIDED, Cost, Status, judged
-from tfg_jax.samplers.rules import Sampler, Step, renoise
+from tfg_jax.samplers.base import Sampler, Step, renoise
 from tfg_jax.schedules import Level
 
 
@@ -208,7 +208,7 @@ def _prepared(method: Guidance, levels: Level) -> tuple[PyTree, PyTree]:
 
 def _stepped(method: Guidance, ctx: StepContext, per_step: PyTree, state: PyTree) -> tuple[Next, PyTree]:
     """A method's step, which must give the proposal and a state like the one it was given."""
-    result = method.step(ctx, per_step, state)
+    result = stepped(method, ctx, per_step, state)
     name = type(method).__name__
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Next):
         raise ValueError(

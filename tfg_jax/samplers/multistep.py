@@ -1,10 +1,4 @@
-"""DPM-Solver++(2M) (Lu et al., arXiv 2211.01095): second order from the estimate of the previous node.
-
-    x_next = sigma_next/sigma x - alpha_next (exp(-h) - 1) D,       lambda = log(alpha/sigma), h = lambda_next - lambda
-    D      = x0 + h / (2 h_prev) (x0 - x0_prev)
-
-First order on the first step, and on the last one or from alpha = 0, where h is infinite. Cost a step: 1 forward.
-"""
+"""DPM-Solver++(2M)."""
 
 from __future__ import annotations
 
@@ -13,11 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tfg_jax import struct
-from tfg_jax.checks import check_steps
+from tfg_jax.checks import MAX_STEPS
+from tfg_jax.declare import child, count
 from tfg_jax.denoiser import Denoised
 from tfg_jax.guidance.base import Next
 from tfg_jax.result import Cost
-from tfg_jax.samplers.rules import SingleEvaluation, Step, guided_shift, straight
+from tfg_jax.samplers.base import SingleEvaluation, Step, guided_shift, straight
 from tfg_jax.timesteps import Grid
 
 
@@ -31,19 +26,25 @@ class Memory:
 
 @struct.dataclass
 class DPMSolverPP2M(SingleEvaluation):
-    """DPM-Solver++(2M); guidance is added after the rule.
+    """DPM-Solver++(2M), second order from the estimate of the previous node (Lu et al., arXiv 2211.01095).
 
-    Attributes:
-        steps: number of steps, >= 1.
-        grid: where they are placed; None is `Uniform`.
+        x_next = sigma_next / sigma x - alpha_next (exp(-h) - 1) D
+        D      = x0 + h / (2 h_prev) (x0 - x0_prev)
+
+    with lambda = log(alpha / sigma), h = lambda_next - lambda. First order on the first step, and on the last one or
+    from alpha = 0, where h is infinite. Guidance is added after the rule.
+    Cost a step: 1 forward.
+
+    @misc{lu2022dpmsolverpp,
+      title = {{DPM-Solver++}: Fast Solver for Guided Sampling of Diffusion Probabilistic Models},
+      author = {Lu, Cheng and Zhou, Yuhao and Bao, Fan and Chen, Jianfei and Li, Chongxuan and Zhu, Jun},
+      year = {2022},
+      eprint = {2211.01095}, archiveprefix = {arXiv},
+    }
     """
 
-    steps: int = struct.field(pytree_node=False, default=20)
-    grid: Grid | None = None
-
-    def check(self) -> None:
-        """Raise ValueError for bad steps."""
-        check_steps(self.steps)
+    steps: int = count(default=20, high=MAX_STEPS, help="number of steps")
+    grid: Grid | None = child(default=None, help="where the steps are placed; None is Uniform")
 
     def init(self, x: Array) -> Memory:
         """Nothing behind the first node."""

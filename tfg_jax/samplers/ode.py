@@ -1,4 +1,4 @@
-"""Euler and Heun on the probability-flow ODE (Karras et al., NeurIPS 2022, arXiv 2206.00364), with optional churn.
+"""Euler and Heun on the probability-flow ODE, with optional churn.
 
 In y = x / alpha, tau = sigma / alpha the flow is ``dy/dtau = eps``; Euler there is DDIM at eta = 0.
 """
@@ -11,35 +11,31 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from tfg_jax import struct
-from tfg_jax.checks import check_number, check_steps, safe_sqrt
+from tfg_jax.checks import MAX_STEPS, safe_sqrt
+from tfg_jax.declare import Declared, child, count, number
 from tfg_jax.denoiser import Denoised
 from tfg_jax.guidance.base import Next
 from tfg_jax.noise import StepNoise
 from tfg_jax.result import Cost
-from tfg_jax.samplers.rules import SingleEvaluation, Step, guided_shift, straight
+from tfg_jax.samplers.base import SingleEvaluation, Step, guided_shift, straight
 from tfg_jax.schedules import Level, Schedule
 from tfg_jax.timesteps import Grid
 
 
 @struct.dataclass
-class Churn:
-    """Raises the noise before a step by a factor ``1 + gamma``, ``gamma = min(amount / steps, sqrt(2) - 1)``.
+class Churn(Declared):
+    """Raises the noise before a step, by a factor ``1 + gamma`` (Karras et al., NeurIPS 2022, arXiv 2206.00364).
 
-    Attributes:
-        amount: the paper's S_churn, >= 0 (traced).
-        low, high: noise-to-signal ratios sigma/alpha between which it acts (S_tmin, S_tmax).
-        noise_scale: standard deviation of the fresh noise (S_noise), > 0.
+        gamma = min(amount / steps, sqrt(2) - 1)
+
+    Cite: Karras
     """
 
-    amount: ArrayLike = 40.0
-    low: ArrayLike = 0.05
-    high: ArrayLike = 50.0
-    noise_scale: ArrayLike = 1.003
-
-    def check(self) -> None:
-        """Raise ValueError for negative amounts or bounds."""
-        for name in ("amount", "low", "high", "noise_scale"):
-            check_number(f"churn.{name}", getattr(self, name), low=0.0)
+    amount: ArrayLike = number(default=40.0, low=0.0, help="the paper's S_churn")
+    low: ArrayLike = number(default=0.05, low=0.0, help="smallest sigma / alpha at which it acts, S_tmin")
+    high: ArrayLike = number(default=50.0, low=0.0, help="largest sigma / alpha at which it acts, S_tmax")
+    noise_scale: ArrayLike = number(default=1.003, low=0.0, help="standard deviation of the fresh noise, S_noise")
+    _prefix = "churn."
 
     def perturb(self, x: Array, now: Level, schedule: Schedule, noise: StepNoise, steps: int) -> tuple[Array, Level]:
         """The sample and level after the raise."""
@@ -59,23 +55,18 @@ class Churn:
 
 @struct.dataclass
 class Euler(SingleEvaluation):
-    """First order. Cost a step: 1 forward.
+    """First order on the probability-flow ODE; without churn DDIM at eta = 0 (Karras et al., arXiv 2206.00364).
 
-    Attributes:
-        steps: number of steps, >= 1.
-        grid: where they are placed; None is `Uniform`, `Karras` is the paper's.
-        churn: None is the ODE, a `Churn` the paper's stochastic sampler.
+        x_next = alpha_next x0 + sigma_next eps
+
+    Cost a step: 1 forward.
+
+    Cite: Karras
     """
 
-    steps: int = struct.field(pytree_node=False, default=50)
-    grid: Grid | None = None
-    churn: Churn | None = None
-
-    def check(self) -> None:
-        """Raise ValueError for bad steps or churn."""
-        check_steps(self.steps)
-        if self.churn is not None:
-            self.churn.check()
+    steps: int = count(default=50, high=MAX_STEPS, help="number of steps")
+    grid: Grid | None = child(default=None, help="where the steps are placed; None is Uniform, Karras is the paper's")
+    churn: Churn | None = child(default=None, help="None is the ODE, a Churn the paper's stochastic sampler")
 
     def perturb(self, x: Array, now: Level, schedule: Schedule, noise: StepNoise) -> tuple[Array, Level]:
         """Churn, if any."""
@@ -88,10 +79,14 @@ class Euler(SingleEvaluation):
 
 @struct.dataclass
 class Heun(Euler):
-    """Second order: the mean of the gradients at both ends; the last step, to sigma = 0, is Euler's, and so is one from
-    alpha = 0.
+    """Second order on the probability-flow ODE, the mean of both ends' gradients (Karras et al., arXiv 2206.00364).
 
-    Guidance acts at the first evaluation. Cost a step: 2 forwards (1 on the last).
+        x_next = alpha_next (x / alpha + (tau_next - tau) (eps + eps_next) / 2),  tau = sigma / alpha
+
+    The last step, to sigma = 0, is Euler's, and so is one from alpha = 0. Guidance acts at the first evaluation.
+    Cost a step: 2 forwards, 1 on the last.
+
+    Cite: Karras
     """
 
     @property

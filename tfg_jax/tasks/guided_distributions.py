@@ -23,7 +23,7 @@ from tfg_jax.denoiser import Denoiser, from_fn, unit_time
 from tfg_jax.guidance.classifier_free.cfg import CFG
 from tfg_jax.noise import NoiseTape
 from tfg_jax.sample import sample
-from tfg_jax.samplers.rules import Sampler
+from tfg_jax.samplers.base import Sampler
 from tfg_jax.schedules import EDM
 
 

@@ -28,7 +28,7 @@ from tfg_jax.guidance.tfg import TFG
 from tfg_jax.objectives.inverse import gaussian_log_likelihood
 from tfg_jax.operators import matrix
 from tfg_jax.sample import sample
-from tfg_jax.samplers.rules import DDIM
+from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.schedules import RectifiedFlow
 from tfg_jax.truncated import TruncatedSolve
 

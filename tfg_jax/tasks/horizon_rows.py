@@ -20,7 +20,7 @@ from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.guidance.tfg import TFG
 from tfg_jax.result import Cost
 from tfg_jax.sample import upper_cost
-from tfg_jax.samplers.rules import DDIM
+from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.truncated import TruncatedSolve
 
 LABEL = "label"

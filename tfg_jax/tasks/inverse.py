@@ -31,7 +31,7 @@ from tfg_jax.objectives.inverse import (
     residual_norm,
 )
 from tfg_jax.result import Cost, Samples
-from tfg_jax.samplers.rules import DDIM
+from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.tasks.methods import EndToEnd, Method, sample_task, upper_task_cost
 
 Shape = tuple[int, int, int]

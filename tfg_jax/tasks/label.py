@@ -29,7 +29,9 @@ from tfg_jax.objectives.classifier import (
     noisy_class_log_prob,
 )
 from tfg_jax.result import Cost, Samples
-from tfg_jax.samplers.rules import DDIM, DDPM, Sampler
+from tfg_jax.samplers.base import Sampler
+from tfg_jax.samplers.ddim import DDIM
+from tfg_jax.samplers.ddpm import DDPM
 from tfg_jax.tasks.methods import Method, sample_task, upper_task_cost
 from tfg_jax.tasks.scoring import Judge, check_reads, load_as, load_judge
 
@@ -153,7 +155,6 @@ def load_label_task(
     if v is not None and eta != 1.0:
         raise ValueError(f"eta={eta} has no effect with v={v}, which takes its place; drop one of them")
     sampler = DDIM(steps, eta) if v is None else DDPM(steps, v)
-    sampler.check()
     good = load_as(model, Denoiser)
     guiding = load_as(guide, Classifier)
     judge = load_judge(evaluator, guide=guiding, data=data)

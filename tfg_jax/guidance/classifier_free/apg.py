@@ -1,12 +1,4 @@
-"""Adaptive projected guidance (Sadat et al., ICLR 2025, arXiv 2410.02416), in the paper's form.
-
-    d    = cond - uncond + momentum d_before            d <- d min(1, radius / |d|)
-    out  = cond + w (d_across + eta d_along)            d_along = <d, cond> / |cond|^2 cond,  d_across = d - d_along
-
-d_before is the d of the sampler step before, carried from step to step. Norms and products are over one sample. Acts on
-x0, as the paper does, unless told. Cost an evaluation: 2 network forwards, in one batched call.
-Reduces to: `CFG` at eta = 1, momentum = None, radius = None; the conditional model at w = 0.
-"""
+"""Adaptive projected guidance."""
 
 from __future__ import annotations
 
@@ -17,45 +9,59 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_choice, safe_norm
+from tfg_jax.checks import safe_norm
+from tfg_jax.declare import child, choice, number, static
 from tfg_jax.denoiser import Denoised, Model
-from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of, level_of, weight_at
-from tfg_jax.guidance.classifier_free.spaces import SPACES, Space, read, write
-from tfg_jax.per_sample import check_model_number
+from tfg_jax.guidance.classifier_free.base import (
+    BATCHED,
+    MEMORY,
+    MODEL,
+    Transform,
+    W,
+    Weight,
+    branches_of,
+    level_of,
+    weight_at,
+)
+from tfg_jax.guidance.classifier_free.spaces import Space, read, write
 
 
 @struct.dataclass
 class APG(Transform):
-    """Adaptive projected guidance of ``model``.
+    """Adaptive projected guidance (Sadat et al., ICLR 2025, arXiv 2410.02416), in the paper's form.
 
-    Attributes:
-        model: a conditional model with a null condition.
-        w: as in `CFG`.
-        eta: share of the part along the conditional prediction, which saturates; 0 in the paper (traced).
-        momentum: usually negative, -0.5 in the paper (traced); None leaves it out and needs no memory.
-        radius: largest norm of d, > 0 (traced), in units of the data and growing with the root of the number of
-            entries; None does not bound it.
-        space: where it acts.
-        batched: both branches in one call of the network.
-        memory: d of the step before and the inner model's memory, set by the sampling loop.
+        d    = cond - uncond + momentum d_before            d <- d min(1, radius / |d|)
+        out  = cond + w (d_across + eta d_along)            d_along = <d, cond> / |cond|^2 cond,  d_across = d - d_along
+
+    d_before is the d of the sampler step before, carried from step to step. Norms and products are over one sample.
+    Acts on x0, as the paper does, unless told.
+    Cost an evaluation: 2 network forwards, in one batched call.
+    Reduces to: `CFG` at eta = 1, momentum = None, radius = None; the conditional model at w = 0.
+
+    @inproceedings{sadat2025apg,
+      title = {Eliminating Oversaturation and Artifacts of High Guidance Scales in Diffusion Models},
+      author = {Sadat, Seyedmorteza and Hilliges, Otmar and Weber, Romann M.},
+      booktitle = {International Conference on Learning Representations},
+      year = {2025},
+      eprint = {2410.02416}, archiveprefix = {arXiv},
+    }
     """
 
-    model: Model
-    w: Weight = 1.0
-    eta: ArrayLike = 0.0
-    momentum: ArrayLike | None = -0.5
-    radius: ArrayLike | None = None
-    space: Space = struct.field(pytree_node=False, default="x0")
-    batched: bool = struct.field(pytree_node=False, default=True)
-    memory: PyTree = None
-
-    def check(self, conditional: bool, num_samples: int) -> None:
-        """Raise ValueError for numbers that are not finite, a radius <= 0, or an unknown space."""
-        Transform.check(self, conditional, num_samples)
-        check_model_number("eta", self.eta, num_samples)
-        check_model_number("momentum", self.momentum, num_samples)
-        check_model_number("radius", self.radius, num_samples, low=0.0, strict=True)
-        check_choice("space", self.space, SPACES)
+    model: Model = child(help=MODEL)
+    w: Weight = number(default=1.0, per_sample=True, help=W)
+    eta: ArrayLike = number(
+        default=0.0, per_sample=True, help="share of the part along the conditional prediction, which saturates"
+    )
+    momentum: ArrayLike | None = number(
+        default=-0.5, per_sample=True, help="usually negative; None leaves it out and needs no memory"
+    )
+    radius: ArrayLike | None = number(
+        default=None, low=0.0, strict=True, per_sample=True,
+        help="largest norm of d, in units of the data, growing with the root of the number of entries; None: no bound",
+    )  # fmt: skip
+    space: Space = choice(default="x0", help="where it acts")
+    batched: bool = static(default=True, help=BATCHED)
+    memory: PyTree = child(default=None, help=MEMORY)
 
     @property
     def _remembers(self) -> bool:

@@ -12,20 +12,29 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
 from tfg_jax.checks import is_concrete
-from tfg_jax.denoiser import Denoised, Denoiser, Model
+from tfg_jax.declare import Declared, describe
+from tfg_jax.denoiser import Denoised, Denoiser, Model, needs_signal
 from tfg_jax.kinds import public
-from tfg_jax.per_sample import PerSample, check_model_number
+from tfg_jax.per_sample import PerSample
 from tfg_jax.schedules import Level
 
 Weight = ArrayLike | PerSample | Callable[[Array], Array] | None
 """A number, one a sample, a function of the log-SNR (a pytree, e.g. ``jax.tree_util.Partial(fn)``), or None for off."""
 
 
-class Transform:
-    """The members of a `Model`, taken from the model inside; a transform overrides what it changes."""
+MODEL = "a conditional model with a null condition"
+BATCHED = "all branches in one call of the network; False calls it for each, which agrees to round-off"
+W = "weight of (1 + w) cond - w uncond, any finite number, PerSample, or a function of the log-SNR; None is off"
+MEMORY = "what the sampling loop carries from step to step; not a setting"
 
+
+class Transform(Declared):
+    """Base of transforms: the members of a `Model`, taken from the model inside; one overrides what it changes."""
+
+    table = "classifier-free"
     model: Any
-    w: Any
+    w: Any = None
+    space: Any = None
 
     @property
     def schedule(self) -> Any:
@@ -65,7 +74,7 @@ class Transform:
     @property
     def needs_signal(self) -> bool:
         """That of the model inside; True for a transform that acts on eps."""
-        return getattr(self, "space", None) == "eps" or getattr(self.model, "needs_signal", True)
+        return self.space == "eps" or needs_signal(self.model)
 
     @property
     def plain(self) -> Model:
@@ -90,10 +99,25 @@ class Transform:
         """The transform around the model that remembers ``memory``."""
         return self if memory is None else self.replace(model=self.model.at(memory))  # type: ignore[attr-defined]
 
+    def _shape_of(self, name: str) -> tuple[int, ...]:
+        return self.weight_shape if name == "w" else ()
+
+    def check_settings(self) -> None:
+        """Raise ValueError for fields that do not fit each other; asked where the transform is written."""
+
+    def _check_together(self) -> None:
+        self.check_settings()
+
+    def check_per_sample(self, num_samples: int) -> None:
+        """Raise ValueError unless every number that is one a sample has as many."""
+        for field in describe(type(self)):
+            if isinstance(getattr(self, field.name), PerSample):
+                self._check_field(field, num_samples)
+
     def check(self, conditional: bool, num_samples: int) -> None:
-        """Raise ValueError for a weight that is not finite, and for a guided model without condition or null."""
+        """Raise ValueError for what does not fit the run: numbers of samples, a missing condition or null condition."""
         self.model.check(conditional, num_samples)
-        check_weight("w", self.w, num_samples, self.weight_shape)
+        self.check_per_sample(num_samples)
         if self.w is None:
             return
         name = type(self).__name__
@@ -130,12 +154,6 @@ def w_from_scale(scale: Weight) -> Weight:
 
 def _one_less(scale: Callable[[Array], Array], log_snr: Array) -> Array:
     return scale(log_snr) - 1.0
-
-
-def check_weight(name: str, w: Any, num_samples: int, each: tuple[int, ...] = ()) -> None:
-    """Raise ValueError unless the weight is one finite number (or several, of the shape ``each``), or one a sample."""
-    if not callable(w):
-        check_model_number(name, w, num_samples, each=each)
 
 
 def check_class(name: str, value: Any, model: Model) -> None:

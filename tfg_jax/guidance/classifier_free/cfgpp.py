@@ -1,14 +1,4 @@
-"""CFG++ (Chung et al., ICLR 2025, arXiv 2406.08070): guide the denoised estimate, re-noise with the unconditional
-noise.
-
-    x0' = x0 of  eps(x_t) + strength (eps(x_t, c) - eps(x_t)),        x_next = alpha_next x0' + sigma_next eps(x_t)
-
-Written as the pair (x0', eps(x_t)), which DDIM, DDPM and Euler advance with as the paper does. The pair is no point of
-the path, so there is no probability flow: Heun, inversion, and guidance that edits eps are refused.
-Acts alike in every space. Cost an evaluation: 2 network forwards, in one batched call.
-Reduces to: on one deterministic step between S = sigma / alpha and S' at the next level, `CFG` with the scale
-1 + w = strength S / (S - S'); so it depends on the grid.
-"""
+"""CFG++."""
 
 from __future__ import annotations
 
@@ -16,12 +6,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
+from tfg_jax.declare import child, number, static
 from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.guidance.classifier_free.base import (
+    BATCHED,
+    MODEL,
     Transform,
     Weight,
     branches_of,
-    check_weight,
     extrapolate,
     level_of,
     weight_at,
@@ -30,17 +22,39 @@ from tfg_jax.guidance.classifier_free.base import (
 
 @struct.dataclass
 class CFGPlusPlus(Transform):
-    """CFG++ of ``model``.
+    """CFG++ (Chung et al., ICLR 2025, arXiv 2406.08070): guide the denoised estimate, re-noise with the unconditional
+    noise.
 
-    Attributes:
-        model: a conditional model with a null condition.
-        strength: the paper's lambda, usually in [0, 1] (traced), `PerSample`, or a function of the log-SNR.
-        batched: both branches in one call of the network.
+        x0' = x0 of  eps(x_t) + strength (eps(x_t, c) - eps(x_t)),        x_next = alpha_next x0' + sigma_next eps(x_t)
+
+    Written as the pair (x0', eps(x_t)), which DDIM, DDPM and Euler advance with as the paper does. The pair is no point
+    of the path, so there is no probability flow: Heun, inversion, and guidance that edits eps are refused. Acts alike
+    in every space.
+    Cost an evaluation: 2 network forwards, in one batched call.
+    Reduces to: on one deterministic step between S = sigma / alpha and S' at the next level, `CFG` with the scale 1 + w
+    = strength S / (S - S'); so it depends on the grid.
+
+    @inproceedings{chung2025cfgpp,
+      title = {{CFG++}: Manifold-Constrained Classifier Free Guidance for Diffusion Models},
+      author = {Chung, Hyungjin and Kim, Jeongsol and Park, Geon Yeong and Nam, Hyelin and Ye, Jong Chul},
+      booktitle = {International Conference on Learning Representations},
+      year = {2025},
+      eprint = {2406.08070}, archiveprefix = {arXiv},
+    }
     """
 
-    model: Model
-    strength: Weight = 0.6
-    batched: bool = struct.field(pytree_node=False, default=True)
+    model: Model = child(help=MODEL)
+    strength: Weight = number(
+        default=0.6,
+        per_sample=True,
+        help="the paper's lambda, usually in [0, 1], PerSample, or a function of the log-SNR",
+    )
+    batched: bool = static(default=True, help=BATCHED)
+
+    def check_settings(self) -> None:
+        """Raise ValueError for a strength that is None."""
+        if self.strength is None:
+            raise ValueError("strength=None leaves nothing of CFG++; use the model itself")
 
     @property
     def paired(self) -> bool:
@@ -51,13 +65,6 @@ class CFGPlusPlus(Transform):
     def w(self) -> Weight:
         """The strength: None is off."""
         return self.strength
-
-    def check(self, conditional: bool, num_samples: int) -> None:
-        """Raise ValueError for a strength that is not finite; see `Transform.check`."""
-        check_weight("strength", self.strength, num_samples)
-        if self.strength is None:
-            raise ValueError("strength=None leaves nothing of CFG++; use the model itself")
-        Transform.check(self, conditional, num_samples)
 
     def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The guided denoised estimate with the unconditional noise."""

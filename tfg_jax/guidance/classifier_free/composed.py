@@ -1,11 +1,4 @@
-"""Several conditions, each with its own weight (Liu et al., ECCV 2022, arXiv 2206.01714).
-
-    eps' = eps(x_t) + sum_k (1 + w_k) (eps(x_t, c_k) - eps(x_t))
-
-for p(x) prod_k p(c_k | x)^(1 + w_k): w_k = 0 asks for c_k, -1 ignores it, below -1 moves away from it.
-Acts alike in every space. Cost an evaluation: K + 1 network forwards, in one batched call.
-Reduces to: `CFG` for one condition.
-"""
+"""Several conditions, each with its own weight."""
 
 from __future__ import annotations
 
@@ -14,26 +7,42 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count
+from tfg_jax.declare import child, count, number, static
 from tfg_jax.denoiser import Denoised, Model
-from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of, level_of, mix, weight_at
+from tfg_jax.guidance.classifier_free.base import BATCHED, Transform, Weight, branches_of, level_of, mix, weight_at
 
 
 @struct.dataclass
 class ComposedCFG(Transform):
-    """Guidance towards K conditions at once; ``cond`` is (n, K), K classes a sample.
+    """Several conditions, each with its own weight (Liu et al., ECCV 2022, arXiv 2206.01714).
 
-    Attributes:
-        model: a class-conditional model with a null condition.
-        w: (K,) weights (traced), (n, K) as `PerSample`, or a function of the log-SNR that gives (K,).
-        num_conds: K, >= 1.
-        batched: all branches in one call of the network.
+        eps' = eps(x_t) + sum_k (1 + w_k) (eps(x_t, c_k) - eps(x_t))
+
+    for p(x) prod_k p(c_k | x)^(1 + w_k): w_k = 0 asks for c_k, -1 ignores it, below -1 moves away from it. Acts alike
+    in every space.
+    Cost an evaluation: K + 1 network forwards, in one batched call.
+    Reduces to: `CFG` for one condition.
+
+    @inproceedings{liu2022composable,
+      title = {Compositional Visual Generation with Composable Diffusion Models},
+      author = {Liu, Nan and Li, Shuang and Du, Yilun and Torralba, Antonio and Tenenbaum, Joshua B.},
+      booktitle = {European Conference on Computer Vision},
+      year = {2022},
+      eprint = {2206.01714}, archiveprefix = {arXiv},
+    }
     """
 
-    model: Model
-    w: Weight
-    num_conds: int = struct.field(pytree_node=False)
-    batched: bool = struct.field(pytree_node=False, default=True)
+    model: Model = child(help="a class-conditional model with a null condition; cond is (n, K), K classes a sample")
+    w: Weight = number(
+        per_sample=True, help="(K,) weights, (n, K) as PerSample, or a function of the log-SNR that gives (K,)"
+    )
+    num_conds: int = count(help="K")
+    batched: bool = static(default=True, help=BATCHED)
+
+    def check_settings(self) -> None:
+        """Raise ValueError for no weights."""
+        if self.w is None:
+            raise ValueError(f"w=None must hold {self.num_conds} weights, one for each condition")
 
     @property
     def cond_shape(self) -> tuple[int, ...]:
@@ -47,13 +56,6 @@ class ComposedCFG(Transform):
     def weight_shape(self) -> tuple[int, ...]:
         """(K,)."""
         return (self.num_conds,)
-
-    def check(self, conditional: bool, num_samples: int) -> None:
-        """Raise ValueError for weights that are not one a condition; see `Transform.check`."""
-        check_count("num_conds", self.num_conds)
-        if self.w is None:
-            raise ValueError(f"w=None must hold {self.num_conds} weights, one for each condition")
-        Transform.check(self, conditional, num_samples)
 
     def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The guided estimate of one sample; ``cond`` is (K,)."""

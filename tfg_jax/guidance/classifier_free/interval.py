@@ -1,14 +1,4 @@
-"""Guidance in an interval of noise levels alone (Kynkäänniemi et al., NeurIPS 2024, arXiv 2404.07724).
-
-    guided(x_t)  where low <= log-SNR <= high,      the plain conditional model outside
-
-The level is shared by all samples, so outside the other branches are not computed; with bounds mapped by vmap they are.
-The level of each evaluation decides, so at a bound the two evaluations of a Heun step may differ; the paper switches by
-step.
-With alpha = 1, log-SNR = -2 log(sigma): the sigma in [0.283, 1.609] of the paper is (-0.95, 2.52).
-Cost an evaluation: the guided one's inside, the plain one's outside.
-Reduces to: the guided model for (-inf, inf), the conditional one for an empty interval.
-"""
+"""Guidance in an interval of noise levels alone."""
 
 from __future__ import annotations
 
@@ -16,43 +6,54 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import is_batched, is_concrete
+from tfg_jax.checks import is_batched
+from tfg_jax.declare import child, number
 from tfg_jax.denoiser import Denoised
-from tfg_jax.guidance.classifier_free.base import Transform
+from tfg_jax.guidance.classifier_free.base import MEMORY, Transform
 
 
 @struct.dataclass
 class GuidanceInterval(Transform):
-    """``model``'s guidance between two log-SNRs.
+    """Guidance in an interval of noise levels alone (Kynkäänniemi et al., NeurIPS 2024, arXiv 2404.07724).
 
-    Attributes:
-        model: a transform such as `CFG`; outside, the model that it guides.
-        low, high: bounds of ``log(alpha^2 / sigma^2)``, ends included; infinite ones are allowed (traced).
-        memory: that of ``model``, set by the sampling loop.
+        guided(x_t)  where low <= log-SNR <= high,      the plain conditional model outside
+
+    The level is shared by all samples, so outside the other branches are not computed; with bounds mapped by vmap they
+    are. The level of each evaluation decides, so at a bound the two evaluations of a Heun step may differ; the paper
+    switches by step. With alpha = 1, log-SNR = -2 log(sigma): the sigma in [0.283, 1.609] of the paper is (-0.95,
+    2.52).
+    Cost an evaluation: the guided one's inside, the plain one's outside.
+    Reduces to: the guided model for (-inf, inf), the conditional one for an empty interval.
+
+    @inproceedings{kynkaanniemi2024interval,
+      title = {Applying Guidance in a Limited Interval Improves Sample and Distribution Quality in Diffusion Models},
+      author = {Kynk{\\"a}{\\"a}nniemi, Tuomas and Aittala, Miika and Karras, Tero and Laine, Samuli and Aila, Timo and
+                Lehtinen, Jaakko},
+      booktitle = {Advances in Neural Information Processing Systems},
+      year = {2024},
+      eprint = {2404.07724}, archiveprefix = {arXiv},
+    }
     """
 
-    model: Any
-    low: ArrayLike = -jnp.inf
-    high: ArrayLike = jnp.inf
-    memory: PyTree = None
+    model: Any = child(help="a transform such as CFG; outside, the model that it guides")
+    low: ArrayLike = number(default=-jnp.inf, infinite=True, help="least log(alpha^2 / sigma^2) at which it guides")
+    high: ArrayLike = number(default=jnp.inf, infinite=True, help="largest log(alpha^2 / sigma^2) at which it guides")
+    memory: PyTree = child(default=None, help=MEMORY)
 
-    def check(self, conditional: bool, num_samples: int) -> None:
-        """Raise ValueError for bounds that are NaN, and for a model that has no guidance."""
+    def check_settings(self) -> None:
+        """Raise ValueError for a model that has no guidance."""
         if not isinstance(self.model, Transform):
             raise ValueError(f"model={type(self.model).__name__} has no guidance to bound; wrap it, e.g. in CFG")
         if not self.model.paired:
             raise ValueError(f"model={type(self.model).__name__} re-noises in its own way; give its weight by log-SNR")
+
+    def check(self, conditional: bool, num_samples: int) -> None:
+        """Raise ValueError for what does not fit the run; see `Transform.check`."""
         self.model.check(conditional, num_samples)
-        for name, bound in (("low", self.low), ("high", self.high)):
-            if np.shape(getattr(bound, "values", bound)) != ():
-                raise ValueError(f"{name} must be one log-SNR for all samples, which share their level")
-            if is_concrete(bound) and np.any(np.isnan(np.asarray(bound))):
-                raise ValueError(f"{name}={bound} must be a log-SNR")
 
     @property
     def plain(self) -> Any:

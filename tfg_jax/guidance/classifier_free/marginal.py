@@ -1,12 +1,4 @@
-"""The unconditional prediction of a model that knows only conditions: the mean over its classes.
-
-    score(x_t) = sum_k p(k | x_t) score(x_t | k),       from p(x_t) = sum_k p(k) p(x_t | k)
-
-The posterior p(k | x_t) is what the conditional scores do not tell; give a classifier of noisy samples (as
-`tfg_jax.objectives.NoisyClassifier`), which is not counted as a network. Acts alike in every space.
-Cost of an unconditional evaluation, and of a guided one: 1 network forward a class, in one batched call.
-Source: Ho & Salimans 2022 (arXiv 2207.12598), section 5.
-"""
+"""The unconditional prediction of a model that knows only conditions."""
 
 from __future__ import annotations
 
@@ -18,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
+from tfg_jax.declare import child
 from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.guidance.classifier_free.base import Transform, level_of
 from tfg_jax.schedules import Level
@@ -25,27 +18,36 @@ from tfg_jax.schedules import Level
 
 @struct.dataclass
 class Marginalized(Transform):
-    """``model`` with a null condition made of its classes, e.g. for `CFG`.
+    """The unconditional prediction of a model that knows only conditions: the mean over its classes.
 
-    Attributes:
-        model: a model of K classes; it needs no null condition.
-        log_posterior: ``(x, level) -> (K,)``, log p(k | x_t) up to a constant, such as logits; a pytree.
+        score(x_t) = sum_k p(k | x_t) score(x_t | k),       from p(x_t) = sum_k p(k) p(x_t | k)
+
+    The posterior p(k | x_t) is what the conditional scores do not tell; give a classifier of noisy samples (as
+    `tfg_jax.objectives.NoisyClassifier`), which is not counted as a network. Acts alike in every space.
+    Cost of an unconditional evaluation, and of a guided one: 1 network forward a class, in one batched call.
+    Source: Ho & Salimans 2022 (arXiv 2207.12598), section 5.
+
+    Cite: CFG
     """
 
-    model: Model
-    log_posterior: Callable[[Array, Level], Array]
-    w = None
+    model: Model = child(help="a model of K classes; it needs no null condition")
+    log_posterior: Callable[[Array, Level], Array] = child(
+        help="(x, level) -> (K,), log p(k | x_t) up to a constant, such as logits; a pytree"
+    )
+
+    def check_settings(self) -> None:
+        """Raise ValueError for a model without classes."""
+        if self.num_classes is None or self.cond_shape != ():
+            raise ValueError("model has no classes to marginalize; give a class-conditional model")
+
+    def check(self, conditional: bool, num_samples: int) -> None:
+        """Raise ValueError for what does not fit the run; the model inside always has a condition."""
+        self.model.check(True, num_samples)
 
     @property
     def null_cond(self) -> int | None:
         """One past the classes; it stands for their mean."""
         return self.model.num_classes
-
-    def check(self, conditional: bool, num_samples: int) -> None:
-        """Raise ValueError for a model without classes."""
-        self.model.check(True, num_samples)
-        if self.num_classes is None or self.cond_shape != ():
-            raise ValueError("model has no classes to marginalize; give a class-conditional model")
 
     def calls(self, t: ArrayLike | None, conditional: bool) -> int | Array:
         """One class, or all of them."""

@@ -1,12 +1,4 @@
-"""Perp-Neg (Armandpour et al. 2023, arXiv 2304.04968): further conditions act across the main one alone.
-
-    d_k = eps(x_t, c_k) - eps(x_t)              perp(d; y) = d - <d, y> / |y|^2 y
-    out = eps(x_t) + (1 + w) (d_main + sum_k weight_k perp(d_k; d_main))
-
-weight_k < 0 moves away from c_k, > 0 towards it. Products are over one sample. Acts on eps; as the d_k of every space
-are multiples of one another by one number, the result is the same in all.
-Cost an evaluation: K + 2 network forwards, in one batched call. Reduces to: `CFG` at weights 0.
-"""
+"""Perp-Neg: further conditions act across the main one alone."""
 
 from __future__ import annotations
 
@@ -16,57 +8,73 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count
+from tfg_jax.declare import child, count, number, static
 from tfg_jax.denoiser import Denoised, Model
 from tfg_jax.guidance.classifier_free.base import (
+    BATCHED,
     Transform,
+    W,
     Weight,
     branches_of,
     check_class,
-    check_weight,
     level_of,
     weight_at,
 )
 from tfg_jax.guidance.classifier_free.spaces import write
-from tfg_jax.per_sample import PerSample
+from tfg_jax.per_sample import PerSample, check_model_number
 
 
 @struct.dataclass
 class PerpNeg(Transform):
-    """Classifier-free guidance with further conditions kept perpendicular to the main one.
+    """Perp-Neg (Armandpour et al. 2023, arXiv 2304.04968): further conditions act across the main one alone.
 
-    Attributes:
-        model: a class-conditional model with a null condition; ``cond`` is the main condition.
-        others: (K,) further classes for all samples, or (n, K) as `PerSample`.
-        weights: (K,) their weights, or (n, K) as `PerSample`; negative moves away (traced).
-        w: as in `CFG`.
-        num_others: K, >= 1.
-        batched: all branches in one call of the network.
+        d_k = eps(x_t, c_k) - eps(x_t)              perp(d; y) = d - <d, y> / |y|^2 y
+        out = eps(x_t) + (1 + w) (d_main + sum_k weight_k perp(d_k; d_main))
+
+    weight_k < 0 moves away from c_k, > 0 towards it. Products are over one sample. Acts on eps; as the d_k of every
+    space are multiples of one another by one number, the result is the same in all.
+    Cost an evaluation: K + 2 network forwards, in one batched call.
+    Reduces to: `CFG` at weights 0.
+
+    @misc{armandpour2023perpneg,
+      title = {Re-imagine the Negative Prompt Algorithm: Transform {2D} Diffusion into {3D}, Alleviate {Janus}
+               Problem and Beyond},
+      author = {Armandpour, Mohammadreza and Sadeghian, Ali and Zheng, Huangjie and Sadeghian, Amir and Zhou, Mingyuan},
+      year = {2023},
+      eprint = {2304.04968}, archiveprefix = {arXiv},
+    }
     """
 
-    model: Model
-    others: PyTree
-    weights: ArrayLike | PerSample
-    w: Weight = 1.0
-    num_others: int = struct.field(pytree_node=False, default=1)
-    batched: bool = struct.field(pytree_node=False, default=True)
+    model: Model = child(help="a class-conditional model with a null condition; cond is the main condition")
+    others: PyTree = child(help="(K,) further classes for all samples, or (n, K) as PerSample")
+    weights: ArrayLike | PerSample = number(
+        per_sample=True, help="(K,) their weights, or (n, K) as PerSample; negative moves away"
+    )
+    w: Weight = number(default=1.0, per_sample=True, help=W)
+    num_others: int = count(default=1, help="K")
+    batched: bool = static(default=True, help=BATCHED)
     space = "eps"
 
-    def _given(self) -> tuple[bool, ...]:
-        return (True, False, *[True] * self.num_others)
+    def _shape_of(self, name: str) -> tuple[int, ...]:
+        return (self.num_others,) if name == "weights" else ()
 
-    def check(self, conditional: bool, num_samples: int) -> None:
-        """Raise ValueError for classes out of range and weights that are not one a class; see `Transform.check`."""
-        check_count("num_others", self.num_others)
-        Transform.check(self, conditional, num_samples)
+    def check_settings(self) -> None:
+        """Raise ValueError for classes out of range and others that are not as many as said."""
         if self.w is None:
             raise ValueError("others have no effect with w=None; give w or use the model itself")
         check_class("others", self.others, self.model)
-        for name, value in (("others", self.others), ("weights", self.weights)):
-            shape = np.shape(value.values)[1:] if isinstance(value, PerSample) else np.shape(value)  # type: ignore
-            if shape != (self.num_others,):
-                raise ValueError(f"{name} has shape {shape} a sample, num_others={self.num_others} needs that many")
-            check_weight(name, value, num_samples, (self.num_others,))
+        given = self.others.values if isinstance(self.others, PerSample) else self.others
+        shape = np.shape(given)[isinstance(self.others, PerSample) :]  # type: ignore[arg-type]
+        if shape != (self.num_others,):
+            raise ValueError(f"others has shape {shape} a sample, num_others={self.num_others} needs that many")
+
+    def check(self, conditional: bool, num_samples: int) -> None:
+        """Raise ValueError for what does not fit the run; see `Transform.check`."""
+        Transform.check(self, conditional, num_samples)
+        check_model_number("others", self.others, num_samples, each=(self.num_others,))
+
+    def _given(self) -> tuple[bool, ...]:
+        return (True, False, *[True] * self.num_others)
 
     def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The guided estimate; without a condition the model's own."""

@@ -1,10 +1,4 @@
-"""Rescaled classifier-free guidance (Lin et al., WACV 2024, arXiv 2305.08891).
-
-    g = (1 + w) cond - w uncond,        out = phi g std(cond) / std(g) + (1 - phi) g
-
-with standard deviations over the entries of one sample. Acts on v, the prediction of the paper's models, unless told.
-Cost an evaluation: 2 network forwards, in one batched call. Reduces to: `CFG` at phi = 0.
-"""
+"""Rescaled classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -13,36 +7,42 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_choice, safe_norm
+from tfg_jax.checks import safe_norm
+from tfg_jax.declare import child, choice, number, static
 from tfg_jax.denoiser import Denoised, Model
-from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of, extrapolate, level_of, weight_at
-from tfg_jax.guidance.classifier_free.spaces import SPACES, Space, read, write
-from tfg_jax.per_sample import check_model_number
+from tfg_jax.guidance.classifier_free.base import (
+    BATCHED,
+    MODEL,
+    Transform,
+    W,
+    Weight,
+    branches_of,
+    extrapolate,
+    level_of,
+    weight_at,
+)
+from tfg_jax.guidance.classifier_free.spaces import Space, read, write
 
 
 @struct.dataclass
 class RescaledCFG(Transform):
-    """Classifier-free guidance whose spread is brought back to the conditional prediction's.
+    """Rescaled classifier-free guidance (Lin et al., WACV 2024, arXiv 2305.08891).
 
-    Attributes:
-        model: a conditional model with a null condition.
-        w: as in `CFG`.
-        phi: share of the rescaled prediction, in [0, 1] (traced).
-        space: where it acts.
-        batched: both branches in one call of the network.
+        g = (1 + w) cond - w uncond,        out = phi g std(cond) / std(g) + (1 - phi) g
+
+    with standard deviations over the entries of one sample. Acts on v, the prediction of the paper's models, unless
+    told.
+    Cost an evaluation: 2 network forwards, in one batched call.
+    Reduces to: `CFG` at phi = 0.
+
+    Cite: Trailing
     """
 
-    model: Model
-    w: Weight = 1.0
-    phi: ArrayLike = 0.7
-    space: Space = struct.field(pytree_node=False, default="v")
-    batched: bool = struct.field(pytree_node=False, default=True)
-
-    def check(self, conditional: bool, num_samples: int) -> None:
-        """Raise ValueError for a phi outside [0, 1] or an unknown space; see `Transform.check`."""
-        Transform.check(self, conditional, num_samples)
-        check_model_number("phi", self.phi, num_samples, low=0.0, high=1.0)
-        check_choice("space", self.space, SPACES)
+    model: Model = child(help=MODEL)
+    w: Weight = number(default=1.0, per_sample=True, help=W)
+    phi: ArrayLike = number(default=0.7, low=0.0, high=1.0, per_sample=True, help="share of the rescaled prediction")
+    space: Space = choice(default="v", help="where it acts")
+    batched: bool = static(default=True, help=BATCHED)
 
     def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The guided estimate; without a condition the model's own."""

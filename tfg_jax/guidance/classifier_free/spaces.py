@@ -17,7 +17,6 @@ from tfg_jax.denoiser import Denoised
 from tfg_jax.schedules import Level
 
 Space = Literal["x0", "eps", "v", "velocity"]
-SPACES = ("x0", "eps", "v", "velocity")
 
 
 def read(denoised: Denoised, level: Level, space: Space) -> Float[Array, "*shape"]:

@@ -1,12 +1,4 @@
-"""CFG-Zero* (Fan et al. 2025, arXiv 2503.18886): an optimal scale of the unconditional velocity, and a zero start.
-
-    s = <cond, uncond> / |uncond|^2,        out = (1 + w) cond - w s uncond,        0 in the first steps
-
-for velocities x0 - eps, which on the rectified flow is -dx/dt; products are over one sample. In the first
-``zero_steps`` sampler steps nothing moves and no network is called.
-Cost an evaluation: 2 network forwards, in one batched call; 0 in the first steps.
-Reduces to: the conditional model at w = 0, zero_steps = 0.
-"""
+"""CFG-Zero*: an optimal scale of the unconditional velocity, and a zero start."""
 
 from __future__ import annotations
 
@@ -18,36 +10,47 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count
+from tfg_jax.declare import child, count, number, static
 from tfg_jax.denoiser import Denoised, Model
-from tfg_jax.guidance.classifier_free.base import Transform, Weight, branches_of, level_of, weight_at
+from tfg_jax.guidance.classifier_free.base import (
+    BATCHED,
+    MEMORY,
+    MODEL,
+    Transform,
+    W,
+    Weight,
+    branches_of,
+    level_of,
+    weight_at,
+)
 from tfg_jax.guidance.classifier_free.spaces import read, write
 
 
 @struct.dataclass
 class CFGZeroStar(Transform):
-    """CFG-Zero* of ``model``.
+    """CFG-Zero* (Fan et al. 2025, arXiv 2503.18886): an optimal scale of the unconditional velocity, and a zero start.
 
-    Attributes:
-        model: a conditional model with a null condition.
-        w: as in `CFG`.
-        zero_steps: sampler steps at the noisy end in which nothing moves, >= 0.
-        batched: both branches in one call of the network.
-        memory: steps made so far and the inner model's memory, set by the sampling loop; without it none is at the
-            start.
+        s = <cond, uncond> / |uncond|^2,        out = (1 + w) cond - w s uncond,        0 in the first steps
+
+    for velocities x0 - eps, which on the rectified flow is -dx/dt; products are over one sample. In the first
+    ``zero_steps`` sampler steps nothing moves and no network is called.
+    Cost an evaluation: 2 network forwards, in one batched call; 0 in the first steps.
+    Reduces to: the conditional model at w = 0, zero_steps = 0.
+
+    @misc{fan2025cfgzero,
+      title = {{CFG-Zero*}: Improved Classifier-Free Guidance for Flow Matching Models},
+      author = {Fan, Weichen and Zheng, Amber Yijia and Yeh, Raymond A. and Liu, Ziwei},
+      year = {2025},
+      eprint = {2503.18886}, archiveprefix = {arXiv},
+    }
     """
 
-    model: Model
-    w: Weight = 1.0
-    zero_steps: int = struct.field(pytree_node=False, default=1)
-    batched: bool = struct.field(pytree_node=False, default=True)
-    memory: PyTree = None
+    model: Model = child(help=MODEL)
+    w: Weight = number(default=1.0, per_sample=True, help=W)
+    zero_steps: int = count(default=1, low=0, help="sampler steps at the noisy end in which nothing moves")
+    batched: bool = static(default=True, help=BATCHED)
+    memory: PyTree = child(default=None, help=MEMORY)
     space = "velocity"
-
-    def check(self, conditional: bool, num_samples: int) -> None:
-        """Raise ValueError for a bad count of steps; see `Transform.check`."""
-        Transform.check(self, conditional, num_samples)
-        check_count("zero_steps", self.zero_steps, low=0)
 
     @property
     def _counts(self) -> bool:

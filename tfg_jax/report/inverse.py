@@ -1,0 +1,120 @@
+"""The report of a restoration run: metrics.json, grid.png and report.html from plain arrays."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Inexact
+
+from tfg_jax.kinds import public
+from tfg_jax.metrics import spread_map
+from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.metrics.inverse_run import InverseRun, inverse_metrics, per_draw
+from tfg_jax.metrics.titles import INVERSE, METRICS
+from tfg_jax.report.images import Pixels, grid
+from tfg_jax.report.page import Figure, Report, Section, Table
+from tfg_jax.report.run import run_report, step_chart
+from tfg_jax.report.table import counted, with_failed
+
+MOST_ROWS, MOST_DRAWS = 20, 4
+
+
+@public
+def inverse_report(folder: str | os.PathLike[str], run: InverseRun, title: str = "Restoration") -> dict[str, Any]:
+    """Write metrics.json, grid.png and report.html into a folder, each atomically, and return the metrics.
+
+    folder: created if missing. run: see `InverseRun`. Raises ValueError if its arrays do not fit each other.
+    """
+    numbers = inverse_metrics(run)
+    restoration_report(run, numbers, title).write(folder)
+    return numbers
+
+
+def restoration_report(run: InverseRun, numbers: Mapping[str, Any], title: str) -> Report:
+    """The report of a run with these `inverse_metrics`."""
+    values = per_draw(run)
+    values["residual_per_noise_std"] = values.pop("residual") / run.noise_std
+    known = run.truth is not None
+    single = ("psnr", "ssim") if known else ("residual_per_noise_std",)
+    shown = "truth, measurement, draws with their PSNR" if known else "measurement, draws with their residual / noise"
+    caption = (
+        f"One row an image (at most {MOST_ROWS}): {shown}, their mean, and the "
+        "standard deviation of every pixel (black 0, white 1 or more). Red tiles failed."
+    )
+    picture = restoration_grid(run, values)
+    sections = [
+        Section("Images", [Figure(picture, "Grid of measurements and draws", caption)]),
+        Section("By image", [Table(_rows(run, values), caption="Means over the draws of an image")]),
+    ]
+    if run.path is not None:
+        chart = step_chart(run.path, "norm of the residual")
+        note = "At the denoised estimate, over the draws that stayed finite; the band holds the middle 80 % of them."
+        sections.append(Section("Residual", [Figure(chart, "Residual against sampling step", note)]))
+
+    def card(i: int) -> tuple[str, dict[str, Any], str]:
+        facts = {METRICS[key].title: f"{values[key][i]:{METRICS[key].digits}}" for key in single}
+        return f"#{i} {run.names[i // run.draws]}", facts, ""
+
+    text = (
+        f"{counted(numbers['images'], 'image')}, {counted(run.draws, 'draw')} each: "
+        f"{with_failed(numbers['samples'], numbers['failed_samples'])}; intervals of 95 % are "
+        "over images. A residual / noise of 1 fits the measurement as well as the truth does."
+    )
+    return run_report(
+        title, run, numbers, picture, text=text, shown=INVERSE, sections=sections, card=card, noun="draw"
+    )  # fmt: skip
+
+
+def as_picture(y: Inexact[AnyArray, "n *measurement"], shape: tuple[int, ...]) -> Float[np.ndarray, "n H W C"]:
+    """Measurements as pictures of the images' size: small ones enlarged, Fourier magnitudes on a logarithmic scale.
+
+    y: (n, h, w, C). shape: (H, W, C).
+    """
+    frequencies = np.iscomplexobj(y) or y.shape[1] > shape[0]
+    shown, (height, width) = np.asarray(np.abs(y) if np.iscomplexobj(y) else y, np.float64), shape[:2]
+    if shown.shape[1:] == tuple(shape) and not frequencies:
+        return shown
+    tall, wide = shown.shape[1:3]
+    if frequencies:  # Fourier magnitudes: the constant in the middle, as usual
+        shown = np.log10(np.maximum(np.roll(shown, (tall // 2, wide // 2), (1, 2)), 1e-3))
+        shown = 2.0 * (shown - shown.min()) / max(float(np.ptp(shown)), 1e-12) - 1.0
+    rows, columns = np.arange(height) * tall // height, np.arange(width) * wide // width
+    return shown[:, rows][:, :, columns]
+
+
+def restoration_grid(run: InverseRun, values: Mapping[str, np.ndarray], scale: int = 3) -> Pixels:
+    """One row an image: truth (if known), measurement, draws, their mean and the standard deviation of every pixel."""
+    with warnings.catch_warnings():
+        # An image without a finished draw has a mean of NaN: a red tile.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        draws = run.by_image(run.x)
+        mean = np.nanmean(draws, axis=1)
+    shown = min(run.draws, MOST_DRAWS)
+    under_draws = run.by_image(values["psnr"] if run.truth is not None else values["residual_per_noise_std"])
+    unit = "{:.1f} dB" if run.truth is not None else "{:.2f} noise"
+    # 0 is black, and white a standard deviation of half the range.
+    spread = 2.0 * np.minimum(spread_map(draws), 1.0) - 1.0 if run.draws > 1 else None
+    rows, captions = [], []
+    for i in range(min(len(run.pictures), MOST_ROWS)):
+        tiles = [np.asarray(run.pictures[i]), *draws[i, :shown]]
+        under = ["measured", *(unit.format(d) if np.isfinite(d) else "failed" for d in under_draws[i, :shown])]
+        if run.truth is not None:
+            tiles, under = [np.asarray(run.truth[i]), *tiles], ["truth", *under]
+        if spread is not None:
+            tiles, under = [*tiles, mean[i], spread[i]], [*under, "mean", "std"]
+        rows.append(np.stack([np.asarray(tile, np.float64) for tile in tiles]))
+        captions.append(under)
+    labels = [str(name)[:16] for name in run.names[: len(rows)]]
+    return grid(rows, row_labels=labels, captions=captions, scale=scale, gap=4)
+
+
+def _rows(run: InverseRun, values: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """One line an image: the means over its finished draws."""
+    by_image = {METRICS[key].header(): run.by_image(each) for key, each in values.items()}
+    finite = {title: [each[np.isfinite(each)] for each in rows] for title, rows in by_image.items()}
+    return [
+        {"image": name, **{title: float(rows[i].mean()) if len(rows[i]) else None for title, rows in finite.items()}}
+        for i, name in enumerate(run.names)
+    ]
