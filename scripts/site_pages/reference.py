@@ -8,6 +8,8 @@ from collections import defaultdict
 from types import ModuleType
 
 import tfg_jax
+from tfg_jax.declare import Declared, describe
+from tfg_jax.tables import settings_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +72,9 @@ def _entry(symbol: Symbol) -> str:
         options["show_root_heading"] = "false"
         call = f"## {symbol.shown}\n\n{call}\n"
     lines = "".join(f"      {name}: {text}\n" for name, text in options.items())
-    return f"{call}::: {symbol.path}\n    options:\n{lines}"
+    entry = f"{call}::: {symbol.path}\n    options:\n{lines}"
+    settings = isinstance(value, type) and issubclass(value, Declared) and describe(value)
+    return f"{entry}\n{settings_table(value)}\n" if settings else entry
 
 
 def _default(field: dataclasses.Field) -> str:
