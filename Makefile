@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 PYTEST ?= -q -n 2 --dist loadfile
 OUT ?= runs/demo
 
-.PHONY: demo docs fuzz stress versions test bench format wheel clean
+.PHONY: demo docs tables fuzz stress versions test bench format wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tfg-jax sample --output $(OUT)
@@ -41,6 +41,10 @@ stress: $(VENV)/.installed
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What the docs tell of methods and settings, from their classes.
+tables: $(VENV)/.installed
+	$(BIN)/python -m tfg_jax.tables README.md docs/*.md
 
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --wheel

@@ -199,7 +199,9 @@ def _weights(damaged: str) -> Callable[[Path], Path]:
     def write(home: Path) -> Path:
         from tfg_jax.weights.store import save_weights
 
-        save_weights(home, {"kind": "classifier", "name": "mine"}, {"a": np.zeros((2, 3), np.float32), "b": np.ones(4)})
+        save_weights(
+            home, {"architecture": "classifiers.GuideNet"}, {"a": np.zeros((2, 3), np.float32), "b": np.ones(4)}
+        )
         return home / damaged
 
     return write
@@ -214,7 +216,11 @@ def _text(name: str, value: Any) -> Callable[[Path], Path]:
 
 
 def _manifest() -> dict[str, Any]:
-    entry = {"name": "mine", "kind": "classifier", "files": {"config.json": {"sha256": "0", "bytes": 1}}}
+    entry = {
+        "name": "mine",
+        "architecture": "classifiers.GuideNet",
+        "files": {"config.json": {"sha256": "0", "bytes": 1}},
+    }
     return {"format": 1, "weights": [entry]}
 
 

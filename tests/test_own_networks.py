@@ -70,8 +70,20 @@ def test_networks_in_training_mode_are_refused_with_the_layer(build, layer):
     def closed_over(x0, target):
         return network(x0[None]).sum()
 
+    graph, state = nnx.split(network)
+
+    def merged(params, x, t, cond):
+        return nnx.merge(graph, params, copy=True)(x[None])[0]
+
+    def set_to_evaluation(params, x, t, cond):
+        layers = nnx.merge(graph, params, copy=True)
+        layers.eval()
+        return layers(x[None])[0]
+
+    assert tfg.from_fn(set_to_evaluation, nnx.to_pure_dict(state), SCHEDULE, **OPTIONS)(jnp.ones(3), 0.5).eps.ndim
     objectives = tfg.objectives
     for make in (
+        lambda: tfg.from_fn(merged, nnx.to_pure_dict(state), SCHEDULE, **OPTIONS),
         lambda: tfg.from_nnx(network, SCHEDULE, **OPTIONS),
         lambda: tfg.from_fn(apply, network, SCHEDULE, **OPTIONS),
         lambda: tfg.from_fn(apply, {"deep": [network]}, SCHEDULE, **OPTIONS),
@@ -105,9 +117,13 @@ def test_evaluation_mode_reads_the_running_statistics():
     np.testing.assert_allclose(model(x, 0.5).eps, network(x[None])[0], rtol=1e-6)
 
 
-def test_dropout_without_a_rate_is_no_training_mode():
-    network = Block(nnx.Dropout(0.0, rngs=nnx.Rngs(0)))
-    assert tfg.from_nnx(network, SCHEDULE, **OPTIONS)(jnp.ones(3), 0.5).eps.shape == SHAPE
+class Deterministic(nnx.Linear):
+    deterministic = False  # its own affair
+
+
+def test_what_does_not_train_is_no_training_mode():
+    for layer in (nnx.Dropout(0.0, rngs=nnx.Rngs(0)), Deterministic(3, 3, rngs=nnx.Rngs(0))):
+        assert tfg.from_nnx(Block(layer), SCHEDULE, **OPTIONS)(jnp.ones(3), 0.5).eps.shape == SHAPE
 
 
 def test_diffusers_networks_come_in_evaluation_mode():
@@ -153,7 +169,7 @@ def test_equinox_modules_and_text_among_the_weights():
     out = draw(model, objective=tfg.objectives.from_fn(lambda net, x0, y: net(x0).sum(), net), guidance=tfg.DPS(0.1))
     assert out.status.ok.all()
     trains = equinox.tree_at(lambda net: net.dropout.inference, net, False)
-    refused("the network cannot read one sample .* Dropout requires a key", draw,
+    refused("the network cannot read one sample .* Dropout requires a key.*pass equinox.nn.inference_mode", draw,
             tfg.from_fn(call, trains, SCHEDULE, **OPTIONS))  # fmt: skip
     named = {"w": jnp.eye(3), "kind": "linear"}
     model = tfg.from_fn(lambda p, x, t, c: p["w"] @ x if p["kind"] == "linear" else x, named, SCHEDULE, **OPTIONS)
@@ -176,6 +192,11 @@ def test_flags_are_passed_through():
     refused("the network cannot read .*'train'; flags such as train are given by call=", draw,
             tfg.from_linen(net, variables, SCHEDULE, **OPTIONS))  # fmt: skip
     refused("the network cannot read", draw, tfg.from_linen(net, variables, SCHEDULE, call={"train": True}, **OPTIONS))
+    refused("variables has no collection 'params' but Dense_0; pass all that init gave, or {'params': ...}",
+            tfg.from_linen, net, variables["params"], SCHEDULE, **OPTIONS)  # fmt: skip
+    attention = nnx.MultiHeadAttention(1, 3, dropout_rate=0.5, rngs=nnx.Rngs(0), decode=False)
+    refused("No `deterministic` argument.*; call its .eval.. first", draw,
+            tfg.from_nnx(Block(attention), SCHEDULE, **OPTIONS))  # fmt: skip
     refused("module=.* is no Flax Linen module", tfg.from_linen, WithFlag, variables, SCHEDULE, **OPTIONS)
     refused("module=.* is no Flax NNX module", tfg.from_nnx, net, SCHEDULE, **OPTIONS)
     refused("variables=None must be collections", tfg.from_linen, net, None, SCHEDULE, **OPTIONS)

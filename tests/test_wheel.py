@@ -88,4 +88,6 @@ def test_the_wheel_samples_away_from_the_repository(installed, tmp_path):
 def test_the_wheel_brings_the_command(installed, tmp_path):
     said = run(installed / "tfg-jax", *DRY_RUN, cwd=tmp_path)
     assert "28 x 28 x 1" in said and "Nothing was sampled or written" in said
+    said = run(installed / "tfg-jax", "train", "molecules", "--init", "qm9", "--dry-run", cwd=tmp_path)
+    assert "899,714 parameters" in said and "Nothing was trained or written" in said
     assert not list(tmp_path.iterdir())

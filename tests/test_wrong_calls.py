@@ -91,7 +91,7 @@ VALID: dict[str, Any] = {
     "lookahead": tfg.Tweedie(), "loss_fn": one, "mask": np.ones((4, 4, 1)), "mean": [0.0], "means": [[0.0]],
     "method": tfg.DFlow(), "model": MODEL, "module": NET, "mu": 1.0, "n": 2, "name": "x",
     "name_or_path": "fashion-mnist", "network_time": "unit", "noise_std": 0.1, "noun": "image", "num_nodes": 10,
-    "num_samples": 2, "numbers": {},
+    "num_atoms": 5, "num_features": 5, "num_samples": 2, "numbers": {},
     "objective": mean_is, "objectives": mean_is, "operator": one,
     "optimizer": optax.sgd(0.1), "params": None, "path": NOWHERE, "peak": 9.0,
     "pixels": np.zeros((4, 4, 3), np.uint8), "points": {}, "prediction": "eps", "real": ROWS, "reference": ROWS,
@@ -104,7 +104,9 @@ VALID: dict[str, Any] = {
     "weights": [1.0], "x": IMAGES, "x0": IMAGES[0], "xlabel": "x", "y": IMAGES, "ylabel": "y",
 }  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
+    "tfg.best_of_n": {"num_samples": 2},
     "tfg.end_to_end": {"start": IMAGES[:2]},
+    "tfg.preview_end_to_end": {"start": IMAGES[:2]},
     "tfg.sample": {"num_samples": 2},
     "optimize.iterate": {"delta": 1.0, "folder": NOWHERE},
     "metrics.beyond_real": {"distance": np.ones(4), "real": np.ones(3)},
@@ -123,7 +125,7 @@ OWN: dict[str, dict[str, Any]] = {
     "tasks.run_chunked": {"task": AnyTask()},
     "training.diffusion_loss": {"apply": eps, "num_classes": 2},
     "training.random_flip": {"allowed": np.ones(4, bool)},
-    "weights.diffusion_config": {"unet": UNet2DConfig()},
+    "weights.diffusion_config": {"network": UNet2DConfig()},
     "weights.load_diffusers_state": {"unet": object.__new__(UNet2D)},
 }
 

@@ -49,7 +49,7 @@ _HOMES = {
     "samplers.ddpm": ("DDPM",),
     "samplers.ode": ("Churn", "Euler", "Heun"),
     "samplers.multistep": ("DPMSolverPP2M",),
-    "samplers.loop": ("Record",),
+    "problem": ("Record",),
     "timesteps": ("CosineLogSNR", "Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
     "schedules": (
         "EDM",
@@ -64,8 +64,8 @@ _HOMES = {
         "cosine_table",
         "from_alphas_cumprod",
     ),
-    "denoiser": ("Denoised", "Denoiser", "Model", "from_fn"),
-    "flax_models": ("from_linen", "from_nnx"),
+    "denoiser": ("Denoised", "Denoiser", "Model"),
+    "constructors": ("from_batched", "from_fn", "from_linen", "from_nnx"),
     "per_sample": ("PerSample",),
     "lookahead": ("Clip", "Tweedie"),
     "truncated": ("FlowMap", "Reach", "TruncatedSolve"),
@@ -82,7 +82,9 @@ _HOMES = {
     "weights.released": ("load",),
     "runs.store": ("read_folder",),
 }
-_ROOMS = "analytic data metrics models objectives ode operators optimize report struct tasks training weights".split()
+_ROOMS = (
+    "analytic data domains metrics models objectives ode operators optimize report struct tasks training weights"
+).split()
 _MODULES = {**{name: name for name in _ROOMS}, "special_cases": "guidance.special_cases"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -91,6 +93,7 @@ __all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDun
 if TYPE_CHECKING:
     from tfg_jax import analytic as analytic
     from tfg_jax import data as data
+    from tfg_jax import domains as domains
     from tfg_jax import metrics as metrics
     from tfg_jax import models as models
     from tfg_jax import objectives as objectives
@@ -105,10 +108,13 @@ if TYPE_CHECKING:
     from tfg_jax.best import best_of_n as best_of_n
     from tfg_jax.config import from_json as from_json
     from tfg_jax.config import to_json as to_json
+    from tfg_jax.constructors import from_batched as from_batched
+    from tfg_jax.constructors import from_fn as from_fn
+    from tfg_jax.constructors import from_linen as from_linen
+    from tfg_jax.constructors import from_nnx as from_nnx
     from tfg_jax.denoiser import Denoised as Denoised
     from tfg_jax.denoiser import Denoiser as Denoiser
     from tfg_jax.denoiser import Model as Model
-    from tfg_jax.denoiser import from_fn as from_fn
     from tfg_jax.diagnose import HorizonCurve as HorizonCurve
     from tfg_jax.diagnose import diagnose_horizon as diagnose_horizon
     from tfg_jax.endtoend.controls import Controls as Controls
@@ -116,8 +122,6 @@ if TYPE_CHECKING:
     from tfg_jax.endtoend.run import preview_end_to_end as preview_end_to_end
     from tfg_jax.endtoend.run import upper_end_to_end_cost as upper_end_to_end_cost
     from tfg_jax.endtoend.source import DFlow as DFlow
-    from tfg_jax.flax_models import from_linen as from_linen
-    from tfg_jax.flax_models import from_nnx as from_nnx
     from tfg_jax.guidance import special_cases as special_cases
     from tfg_jax.guidance.base import StepContext as StepContext
     from tfg_jax.guidance.base import Unguided as Unguided
@@ -151,6 +155,7 @@ if TYPE_CHECKING:
     from tfg_jax.lookahead import Tweedie as Tweedie
     from tfg_jax.noise import NoiseTape as NoiseTape
     from tfg_jax.per_sample import PerSample as PerSample
+    from tfg_jax.problem import Record as Record
     from tfg_jax.result import Cost as Cost
     from tfg_jax.result import Samples as Samples
     from tfg_jax.result import Status as Status
@@ -160,7 +165,6 @@ if TYPE_CHECKING:
     from tfg_jax.sample import upper_cost as upper_cost
     from tfg_jax.samplers.ddim import DDIM as DDIM
     from tfg_jax.samplers.ddpm import DDPM as DDPM
-    from tfg_jax.samplers.loop import Record as Record
     from tfg_jax.samplers.multistep import DPMSolverPP2M as DPMSolverPP2M
     from tfg_jax.samplers.ode import Churn as Churn
     from tfg_jax.samplers.ode import Euler as Euler

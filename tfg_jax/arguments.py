@@ -13,94 +13,30 @@ from jaxtyping import PyTree
 
 from tfg_jax.checks import (
     check_annotated,
-    check_count,
     check_number,
     check_one,
     is_concrete,
     show,
 )
 from tfg_jax.denoiser import Model, needs_signal
-from tfg_jax.guidance.base import Unguided, needs_of
-from tfg_jax.lookahead import Estimate
+from tfg_jax.guidance.base import needs_of
 from tfg_jax.noise import NoiseTape
-from tfg_jax.objectives.base import check_leading, output_of
+from tfg_jax.objectives.base import check_leading
 from tfg_jax.objectives.classifier import check_classes
 from tfg_jax.schedules import Schedule
 from tfg_jax.timesteps import Uniform
-from tfg_jax.truncated import TruncatedSolve
 
 SCHEDULE_NODES = 1000  # where a schedule is looked at, whatever the steps of a run
-LAST_INDEX = 2**31  # indices of samples are int32
 
 
-def check_guidance(
-    guidance: Any, objective: Any, target: PyTree, lookahead: Any, window: Any, record: Any, shape: tuple, n: int
-) -> None:
-    """The method, its objective and its options belong together."""
-    guided = guidance is not None and not isinstance(guidance, Unguided)
-    if guided and objective is None:
-        raise ValueError(
-            f"guidance={type(guidance).__name__} needs an objective; pass objective=, e.g. class_log_prob(classifier)"
-        )
-    if isinstance(lookahead, Estimate):
-        lookahead.check_run()
-    needs = needs_of(guidance)
-    if not guided or not needs.acts:
-        for name, value in (("lookahead", lookahead), ("window", window)):
-            if value is not None:
-                raise ValueError(f"{name} has no effect without guidance; pass guidance= or drop {name}")
-    if guidance is None and objective is not None and (record is None or record.summary is None):
-        raise ValueError(
-            "objective has no effect without guidance; pass guidance=, e.g. TFG(), or a record= with a summary of it"
-        )
-    if target is not None and objective is None:
-        raise ValueError("target has no effect without an objective; pass objective= or drop target")
-    if objective is None:
-        return
-    noisy_method = needs.objective == "noisy"
-    if guided and noisy_method != bool(objective.noisy):
-        wanted = "noisy samples, e.g. noisy_class_log_prob" if noisy_method else "clean samples, e.g. class_log_prob"
-        raise ValueError(f"guidance={type(guidance).__name__} needs an objective of {wanted}")
-    if noisy_method and lookahead is not None:
-        raise ValueError(f"lookahead has no effect on {type(guidance).__name__}, which sees x_t itself; drop lookahead")
-    if needs.objective == "residual" and not hasattr(objective, "residual_norm"):
-        raise ValueError(
-            'normalize="residual" needs an objective with a measurement residual; use normalize="value" with one of '
-            "one sign, or FreeDoM"
-        )
-    if needs.objective == "one sign" and getattr(objective, "crosses_zero", False):
-        raise ValueError(
-            f'normalize="value" divides by the objective, and {type(objective).__name__} crosses 0; give one of one '
-            "sign such as a log-probability, or use FreeDoM"
-        )
-    if needs.objective == "gaussian" and not hasattr(objective, "measurement_gradient"):
-        raise ValueError(
-            f"guidance={type(guidance).__name__} needs the objective of a Gaussian measurement itself, not "
-            f"{type(objective).__name__}; use gaussian_log_likelihood(operator, noise_std)"
-        )
-    objective.check(target, n, shape)
-    check_scalar(objective, target, shape)
-
-
-def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
-    """The objective reads one clean sample of the model and returns a real number."""
-    if objective.noisy:
-        return
-    x0 = jax.ShapeDtypeStruct(shape, jnp.float32)
-    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), target)
-    try:
-        out = output_of(objective, x0, one)
-    except Exception as error:  # whatever a function of the user's raises
-        raise ValueError(f"objective cannot read samples of shape {shape} and this target: {error}") from error
-    if getattr(out, "shape", None) != ():
-        raise ValueError(
-            f"objective must return a scalar for one sample, got shape {getattr(out, 'shape', None)}; sum it"
-        )
-    if not jnp.issubdtype(out.dtype, jnp.floating):
-        raise ValueError(
-            f"objective must return a real floating number, got dtype {out.dtype}; it has no gradient to follow: of "
-            "complex numbers r take jnp.sum(jnp.abs(r) ** 2)"
-        )
+def count_of(num_samples: int | None, *per_sample: PyTree) -> int:
+    """How many samples there are: ``num_samples``, or else what the first of the samples' data says."""
+    if num_samples is not None:
+        return num_samples
+    for leaf in jax.tree.leaves(per_sample):
+        if getattr(leaf, "ndim", 0):
+            return leaf.shape[0]
+    raise ValueError("num_samples is missing; pass it, or a target, cond or start with one entry a sample")
 
 
 def check_cond(model: Model, cond: Any, num_samples: int) -> None:
@@ -115,26 +51,6 @@ def check_cond(model: Model, cond: Any, num_samples: int) -> None:
         check_leading(cond, num_samples, "cond")
         return
     check_classes("cond", cond, num_samples, model.num_classes, each=model.cond_shape)
-
-
-def check_model(model: Model, guidance: Any, sampler: Any, cond: Any, num_samples: int, lookahead: Any = None) -> None:
-    """The model's own arguments, and whether what it returns is what guidance and sampler read."""
-    model.check(cond is not None, num_samples)
-    if model.paired:
-        return
-    name = type(model).__name__
-    if (needs := needs_of(guidance)).eps or needs.objective == "noisy":
-        raise ValueError(
-            f"model={name} re-noises with another eps than that of x0, which guidance={type(guidance).__name__} would "
-            "undo; use CFG, or guidance that moves x0 or the sample, e.g. TFG"
-        )
-    what = None
-    if isinstance(lookahead, TruncatedSolve):
-        what = f"lookahead={type(lookahead).__name__}"
-    elif sampler is None or sampler.extra_cost.forwards:
-        what = "inversion" if sampler is None else f"sampler={type(sampler).__name__}"
-    if what is not None:
-        raise ValueError(f"model={name} has no probability flow for {what} to follow; use CFG, or Tweedie and DDIM")
 
 
 def check_start(start: Any, shape: tuple[int, ...], num_samples: int) -> None:
@@ -158,9 +74,8 @@ def check_samples(name: str, x: Any, expected: tuple[int, ...]) -> None:
         raise ValueError(f"{name} holds NaN or infinity; clean it first")
 
 
-def check_noise(noise: NoiseTape, shape: tuple[int, ...], steps: int, n_recur: int, num_samples: int) -> None:
-    """A tape has (num_samples, steps, n_recur, ...) draws, and initial noise of (num_samples, *shape)."""
-    lead = (num_samples, steps, n_recur)
+def check_noise(noise: NoiseTape, shape: tuple[int, ...], lead: tuple[int, int, int]) -> None:
+    """A tape has (samples, steps, n_recur, ...) draws, ``lead`` of them, and initial noise of (samples, *shape)."""
     for name in ("step", "renoise", "mc", "churn"):
         record = getattr(noise, name)
         if record is not None and tuple(record.shape[:3]) != lead:
@@ -168,7 +83,7 @@ def check_noise(noise: NoiseTape, shape: tuple[int, ...], steps: int, n_recur: i
                 f"noise.{name} has leading axes {record.shape[:3]}, the run needs {lead} (samples, steps, n_recur)"
             )
     if noise.initial is not None:
-        check_samples("noise.initial", noise.initial, (num_samples, *shape))
+        check_samples("noise.initial", noise.initial, (lead[0], *shape))
 
 
 def check_grid(grid: Any, schedule: Schedule, steps: int) -> tuple[str, Any]:
@@ -271,23 +186,6 @@ def _falls(schedule: Schedule) -> bool:
         levels = schedule.level(Uniform()(schedule, SCHEDULE_NODES))
     alpha, sigma = (np.asarray(value, np.float64) for value in (levels.alpha, levels.sigma))
     return bool(np.all(alpha >= 0) and np.all(sigma >= 0) and np.all(np.diff(alpha / (alpha + sigma)) >= 0))
-
-
-def check_counts(num_samples: Any, chunk: Any, index_offset: Any) -> None:
-    """Whole numbers in range."""
-    check_count("num_samples", num_samples)
-    if num_samples > LAST_INDEX:
-        raise ValueError(f"num_samples={show(num_samples)} must be at most {LAST_INDEX}, the indices there are")
-    if chunk is not None:
-        check_count("chunk", chunk)
-    if not isinstance(index_offset, jax.Array):
-        check_count("index_offset", index_offset, low=0)
-    elif index_offset.shape != () or not jnp.issubdtype(index_offset.dtype, jnp.integer):
-        raise ValueError(
-            f"index_offset has shape {index_offset.shape} and dtype {index_offset.dtype}; give one integer >= 0"
-        )
-    if is_concrete(index_offset) and not 0 <= int(index_offset) <= LAST_INDEX - num_samples:
-        raise ValueError(f"index_offset={int(index_offset)} must lie in 0..{LAST_INDEX - num_samples}")
 
 
 def check_window(window: Any) -> None:

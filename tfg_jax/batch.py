@@ -11,19 +11,23 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 from jax.typing import ArrayLike
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, PyTree
 
-from tfg_jax.checks import is_concrete
+from tfg_jax.checks import check_count, is_concrete, show
 from tfg_jax.loops import as_varying, varying_over
 
 MOST_PROGRAMS = 64
 """Each takes 6 to 15 MB."""
+
+LAST_INDEX = 2**31
+"""Indices of samples are int32."""
 
 
 def map_samples(fn: Callable[[PyTree], PyTree], per_sample: PyTree, shared: PyTree = None) -> PyTree:
@@ -72,6 +76,49 @@ def in_chunks(fn: Callable[..., PyTree], shared: tuple, per_sample: PyTree, chun
     return on_any_mesh(partial(_together, n=n), results)(results)
 
 
+class Batching(NamedTuple):
+    """Which samples there are, how many are computed together, and where.
+
+    ``index_offset`` is the global index of the first; ``chunk`` and ``sharding`` as in `tfg_jax.sample`.
+    """
+
+    num_samples: int
+    index_offset: ArrayLike = 0
+    chunk: int | None = None
+    sharding: NamedSharding | None = None
+
+    def check(self) -> None:
+        """Raise ValueError for counts that are no whole numbers in range, and for a sharding that splits no samples."""
+        n: int = self.num_samples
+        offset: Any = self.index_offset
+        check_count("num_samples", n)
+        if n > LAST_INDEX:
+            raise ValueError(f"num_samples={show(n)} must be at most {LAST_INDEX}, the indices there are")
+        if self.chunk is not None:
+            check_count("chunk", self.chunk)
+        if not isinstance(offset, jax.Array):
+            check_count("index_offset", offset, low=0)
+        elif offset.shape != () or not jnp.issubdtype(offset.dtype, jnp.integer):
+            raise ValueError(f"index_offset has shape {offset.shape} and dtype {offset.dtype}; give one integer >= 0")
+        if is_concrete(offset) and not 0 <= int(offset) <= LAST_INDEX - n:
+            raise ValueError(f"index_offset={int(offset)} must lie in 0..{LAST_INDEX - n}")
+        check_sharding(self.sharding, num_samples=n, chunk=self.chunk)
+
+    def run(self, fn: Callable[..., PyTree], shared: tuple, data: dict[str, Any]) -> PyTree:
+        """``fn(*shared, per_sample)`` of all samples, ``per_sample`` being ``data`` and each one's global "index"."""
+        indices = jnp.arange(self.num_samples, dtype=jnp.int32) + self.index_offset
+        return in_chunks(fn, shared, placed({"index": indices, **data}, self.sharding), self.chunk)
+
+    def compiled(self, fn: Any, shared: tuple, data: dict[str, Any]) -> Any:
+        """The program that `run` takes, compiled and not run."""
+        size = self.chunk or self.num_samples
+        together = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype),
+            {"index": np.zeros(self.num_samples, np.int32), **data},
+        )
+        return fn.lower(*shared, together).compile()
+
+
 def bound_programs(fn: Any) -> None:
     """Forget the programs of a jitted function, or of a `partial` of one, once there are `MOST_PROGRAMS` of them."""
     held = fn.func if isinstance(fn, partial) else fn
@@ -83,11 +130,6 @@ def bound_programs(fn: Any) -> None:
             stacklevel=4,
         )
         held.clear_cache()
-
-
-def indices(num_samples: int, offset: ArrayLike, sharding: NamedSharding | None) -> Int[Array, " {num_samples}"]:
-    """The samples' global indices, split over the devices as ``sharding`` splits its first axis."""
-    return placed(jnp.arange(num_samples, dtype=jnp.int32) + offset, sharding)
 
 
 def check_sharding(sharding: Any, **counts: int | None) -> None:

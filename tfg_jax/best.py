@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from tfg_jax.arguments import count_of
 from tfg_jax.batch import in_chunks, map_samples, on_any_mesh
 from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Model
@@ -29,7 +30,7 @@ def best_of_n(
     model: Model,
     *,
     n: int,
-    num_samples: int,
+    num_samples: int | None = None,
     score: Objective | Callable[..., Array],
     target: PyTree = None,
     cond: PyTree = None,
@@ -46,7 +47,7 @@ def best_of_n(
         key: root key.
         model: the diffusion or flow model.
         n: candidates a sample, >= 1.
-        num_samples: samples kept.
+        num_samples: samples kept; may be left out if target or cond say it.
         score: objective of clean samples by which candidates are judged; called with ``target``.
         target: leaves (num_samples, ...), given to the score and to the objective, if any.
         cond: (num_samples,) class of each sample, for conditional models.
@@ -61,6 +62,7 @@ def best_of_n(
         ValueError: bad counts, or an option that best-of-n cannot take.
     """
     check_count("n", n)
+    num_samples = count_of(num_samples, cond, target)
     check_count("num_samples", num_samples)
     for name in ("start", "noise"):
         if options.get(name) is not None:
@@ -91,8 +93,8 @@ def _scored(score: Objective, candidates: dict) -> Float[Array, " candidates"]:
 
 
 @partial(jax.jit, static_argnames="n")
-def _choose(found: tuple[Samples, Float[Array, " candidates"]], *, n: int) -> Samples:
-    drawn, values = found
+def _choose(scored: tuple[Samples, Float[Array, " candidates"]], *, n: int) -> Samples:
+    drawn, values = scored
     values = jnp.where(drawn.status.ok & jnp.isfinite(values), values, -jnp.inf).reshape(-1, n)
     winner = jnp.argmax(values, axis=1)
 

@@ -19,14 +19,14 @@ LOOPS = ("scan", "while", "cond")
 
 
 def check_class_table(
-    fn: Callable[..., Any], params: PyTree, shape: tuple[int, ...], num_classes: int | None, null_cond: int | None
+    fn: Callable[..., Any], params: PyTree, sample: PyTree, num_classes: int | None, null_cond: int | None
 ) -> None:
     """Raise ValueError for a null condition out of range, and for a class that the network's table has no row for.
 
     Args:
         fn: ``(params, x, t_network, cond) -> raw`` of one sample, hashable.
         params: its weights.
-        shape: shape of one sample.
+        sample: shapes and dtypes of one sample.
         num_classes: number of classes; None for a network without, where there is nothing to check.
         null_cond: the class meaning "no condition", if there is one.
     """
@@ -38,7 +38,7 @@ def check_class_table(
             raise ValueError(f"null_cond={null_cond} must lie in 0..{num_classes}: a class, or one row more than all")
     null = null_cond is not None and null_cond >= num_classes
     last = null_cond if null else num_classes - 1
-    inputs = Structs((params, jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct((), "float32")))
+    inputs = Structs((params, sample, jax.ShapeDtypeStruct((), "float32")))
     try:
         rows = rows_without(fn, inputs, last)
     except Exception:  # whatever else is wrong with a network is told when it runs

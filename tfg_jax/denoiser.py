@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +23,10 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_choice, check_count, check_number
-from tfg_jax.class_table import check_class_table
-from tfg_jax.kinds import check_fields, check_kind, check_leaves, kind_of, public
-from tfg_jax.networks import check_function, is_array, partition
-from tfg_jax.per_sample import PerSample, check_model_number
+from tfg_jax.domains.base import Domain
+from tfg_jax.kinds import check_kind, kind_of
+from tfg_jax.networks import NoGradient, is_array
+from tfg_jax.per_sample import check_model_number
 from tfg_jax.schedules import Level, Schedule, table_position
 
 Prediction = Literal["eps", "x0", "v", "score", "velocity", "edm"]
@@ -37,12 +36,15 @@ Prediction = Literal["eps", "x0", "v", "score", "velocity", "edm"]
 class Denoised:
     """What a network says of one noisy sample: the denoised estimate and the noise, ``x = alpha x0 + sigma eps``.
 
-    ``memory`` is what a model with memory would carry to the next sampler step, None for all others.
+    ``memory`` is what a model with memory would carry to the next sampler step, None for all others. ``v`` is where a
+    learned variance lies between the two of Nichol & Dhariwal (arXiv 2102.09672): -1 the posterior's, 1 the forward
+    one; None of a network that learned none.
     """
 
     x0: Float[Array, "*shape"]
     eps: Float[Array, "*shape"]
     memory: PyTree = None
+    v: Float[Array, "*shape"] | None = None
 
 
 @runtime_checkable
@@ -51,7 +53,8 @@ class Model(Protocol):
 
     A model with memory (momentum, a step counter) gives the first memory in ``begin``, is told the present one by
     ``at``, and says in ``Denoised.memory`` what it would be after this evaluation; the loop moves it once a sampler
-    step. A model that can be asked where alpha = 0 says so by ``needs_signal = False``.
+    step. A model that can be asked where alpha = 0 says so by ``needs_signal = False``; one whose samples are more than
+    one array, or live in a subspace, has a ``domain``; one with a null condition that is no class has it as ``null``.
     """
 
     @property
@@ -61,7 +64,7 @@ class Model(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one sample."""
+        """Shape of one sample inside the core: of the raveled array, where a sample is several."""
         ...
 
     @property
@@ -117,10 +120,13 @@ class Denoiser:
         apply: ``(params, x, t_network, cond) -> raw output`` for one sample.
         prediction: what the network returns (table above).
         network_time: ``(schedule, t) -> t_network``, the number the network expects for time t in [0, 1].
-        shape: shape of one sample.
+        shape: shape of one sample inside the core: of the raveled array, where a sample is several.
         num_classes: conditions are integers below this; None for a network without classes.
         null_cond: the class that stands for "no condition", None if the network has none.
         dtype: precision of the network alone (``jnp.bfloat16`` casts weights and input); None keeps what is given.
+        domain: what a sample is, None for one array of any values.
+        null: what stands for "no condition" where conditions are no classes; None inside it keeps a sample's own.
+        learned_variance: the network's last axis is twice the sample's, its second half ``Denoised.v``; None finds out.
 
     @inproceedings{salimans2022distillation,
       title = {Progressive Distillation for Fast Sampling of Diffusion Models},
@@ -141,6 +147,9 @@ class Denoiser:
     num_classes: int | None = struct.field(pytree_node=False, default=None)
     null_cond: int | None = struct.field(pytree_node=False, default=None)
     dtype: DTypeLike | None = struct.field(pytree_node=False, default=None)
+    domain: Domain | None = None
+    null: PyTree = None
+    learned_variance: bool | None = struct.field(pytree_node=False, default=False)
 
     cond_shape = ()
     paired = True
@@ -173,34 +182,76 @@ class Denoiser:
         A network with a null condition takes it when ``cond`` is None.
         """
         level = self.schedule.level(t)
-        if cond is None and self.null_cond is not None:
-            cond = jnp.asarray(self.null_cond, jnp.int32)
+        cond = self._null() if cond is None else cond
         scale_in = 1.0
         if self.prediction == "edm":
             scale_in = 1.0 / jnp.sqrt(level.alpha**2 * self.sigma_data**2 + level.sigma**2)
         raw = self._network(x * scale_in, self.network_time(self.schedule, level.t), cond)
         if jnp.iscomplexobj(raw):
             raise ValueError(f"the network returns {raw.dtype}; give real and imaginary parts as two channels")
-        raw = raw.astype(x.dtype)
+        raw, v = self._split(raw.astype(x.dtype), x.shape)
         if raw.shape != x.shape:
-            raise ValueError(f"the network returns shape {raw.shape} for a sample of shape {x.shape}; they must agree")
-        return self._read(raw, x, level)
+            hint = "they must agree"
+            if x.shape and raw.shape == (*x.shape[:-1], 2 * x.shape[-1]):
+                hint = "pass learned_variance=True if its second half is a variance"
+            raise ValueError(f"the network returns shape {raw.shape} for a sample of shape {x.shape}; {hint}")
+        denoised = self._read(raw, x, level)
+        return denoised if v is None else denoised.replace(v=v)  # type: ignore[attr-defined]
+
+    def _null(self) -> PyTree:
+        """What stands for "no condition", None if nothing does."""
+        if self.null is None:
+            return None if self.null_cond is None else jnp.asarray(self.null_cond, jnp.int32)
+        if any(leaf is None for leaf in jax.tree.leaves(self.null, is_leaf=lambda leaf: leaf is None)):
+            raise ValueError("cond=None, but null_cond keeps a part of each sample's own; pass cond=")
+        return jax.tree.map(jnp.asarray, self.null)
+
+    def _split(self, raw: Array, shape: tuple[int, ...]) -> tuple[Array, Array | None]:
+        """What the network predicts, and its variance if it learned one."""
+        twice = bool(shape) and raw.shape == (*shape[:-1], 2 * shape[-1])
+        if self.learned_variance is False or not (self.learned_variance or twice):
+            return raw, None
+        if not twice:
+            raise ValueError(
+                f"the network returns shape {raw.shape}; with learned_variance=True a sample of shape {shape} needs "
+                f"{(*shape[:-1], 2 * shape[-1])}"
+            )
+        return raw[..., : shape[-1]], raw[..., shape[-1] :]
 
     def _network(self, x: Array, t_network: Array, cond: PyTree) -> Array:
         params = self.params
         if self.dtype is not None:
             x, params = x.astype(self.dtype), jax.tree.map(self._cast, params)
-        given = f"one sample of shape {x.shape}, a time of shape () and {'no cond' if cond is None else 'a cond'}"
+        sample = x if self.domain is None else self.domain.unpack(x)
         try:
-            raw = self.apply(params, x, t_network, cond)
+            raw = self.apply(params, sample, t_network, cond)
+        except NoGradient:
+            raise
         except Exception as error:  # whatever a network of the user's own may raise
-            why = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+            why = (str(error).strip() or type(error).__name__).splitlines()[0][:110]
+            if _reads(self.apply, params, sample, t_network, cond):
+                raise NoGradient(f"the network cannot be differentiated ({why[:90]})") from error
+            shapes = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(sample))
+            given = f"one sample of shape {shapes}, a time of shape () and {'no cond' if cond is None else 'a cond'}"
             raise ValueError(f"the network cannot read {given}: {why}; {_advice(error, self.apply)}") from error
+        if self.domain is not None and not self.domain.spec.is_array:
+            return self._packed(raw)
         if not is_array(raw):
             raise ValueError(
                 f"the network returns a {type(raw).__name__}, not an array; wrap it to return its prediction"
             )
         return raw
+
+    def _packed(self, raw: PyTree) -> Array:
+        """The network's several arrays as one."""
+        spec = self.domain.spec  # type: ignore[union-attr]
+        shapes = [getattr(leaf, "shape", None) for leaf in jax.tree.leaves(raw)]
+        if jax.tree.structure(raw) != spec.structure or shapes != list(spec.shapes):
+            raise ValueError(
+                f"the network returns {jax.tree.structure(raw)} of shapes {shapes} for samples of {spec.structure} "
+                f"of shapes {list(spec.shapes)}; they must agree"[:300]
+            )
+        return self.domain.pack(raw)  # type: ignore[union-attr]
 
     def _cast(self, leaf: Array) -> Array:
         return leaf.astype(self.dtype) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
@@ -238,11 +289,49 @@ class Denoiser:
         return self.replace(dtype=dtype)  # type: ignore[attr-defined]
 
 
+def null_beside(null: PyTree, cond: PyTree) -> PyTree:
+    """The null condition beside a sample's own, leaf by leaf in its shape and precision; None in it keeps the own part.
+
+    Raises:
+        ValueError: a condition of another structure.
+    """
+
+    def fill(null: Any, own: PyTree) -> PyTree:
+        return own if null is None else jnp.broadcast_to(jnp.asarray(null, own.dtype), own.shape)
+
+    try:
+        return jax.tree.map(fill, null, jax.tree.map(jnp.asarray, cond), is_leaf=lambda leaf: leaf is None)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"cond={jax.tree.structure(cond)} does not fit null_cond={jax.tree.structure(null)}; give both the same "
+            "structure"[:300]
+        ) from error
+
+
+def _reads(apply: Any, *inputs: Any) -> bool:
+    """Whether a network that failed reads the same inputs where nothing is differentiated."""
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), inputs)
+    try:
+        jax.eval_shape(apply, *like)
+    except Exception:  # the same error, or another
+        return False
+    return True
+
+
 def _advice(error: Exception, apply: Any) -> str:
     """What to do about an error of the user's network."""
+    text = str(error)
+    if "requires a key" in text:
+        return "pass equinox.nn.inference_mode(network)"
+    if "No `decode`" in text:
+        return "build its attention with decode=False"
+    if "No `deterministic`" in text:
+        return "call its .eval() first"
+    if "Could not find parameter" in text or type(error).__name__ == "ScopeCollectionNotFound":
+        return "pass all variables that init gave, {'params': ...}"
     if isinstance(error, jax.errors.JAXTypeError):
         return "write it in jax.numpy, without NumPy and Python's if on traced values"
-    if hasattr(apply, "call"):
+    if hasattr(getattr(apply, "batched", None), "call"):
         return "flags such as train are given by call={'train': False}"
     return "from_fn takes a function of one sample; give a batched one x[None] and take its [0]"
 
@@ -277,69 +366,6 @@ def index_time(schedule: Schedule, t: Array) -> Array:
 def log_sigma_time(schedule: Schedule, t: Array) -> Array:
     """EDM networks: ``c_noise = log(sigma / alpha) / 4``."""
     return -0.125 * schedule.level(t).log_snr
-
-
-@public
-def from_fn(
-    fn: Callable[[PyTree, Array, Array, Any], Array],
-    params: Any,
-    schedule: Schedule,
-    *,
-    prediction: Prediction,
-    shape: tuple[int, ...],
-    network_time: Callable[[Schedule, Array], Array] | None = None,
-    num_classes: int | None = None,
-    null_cond: int | None = None,
-    sigma_data: ArrayLike | PerSample = 0.5,
-    dtype: DTypeLike | None = None,
-) -> Denoiser:
-    """A denoiser from any callable of one sample.
-
-    Args:
-        fn: ``(params, x, t_network, cond) -> raw``, all of one sample; cond is None for an unconditional call.
-        params: its weights, any pytree (``None`` if it has none), an Equinox module too; what is neither number nor
-            array is held static.
-        schedule: the schedule it was trained on.
-        prediction: "eps", "x0", "v", "score", "velocity" or "edm".
-        shape: shape of one sample, e.g. (28, 28, 1).
-        network_time: how the network counts time; default: table index for a discrete schedule, ``log(sigma)/4`` for
-            "edm", else t itself.
-        num_classes: number of classes, for networks conditioned on an integer.
-        null_cond: the class meaning "no condition": one of 0..num_classes - 1, or num_classes itself where the network
-            has one row more.
-        sigma_data: data standard deviation, > 0, one number or `PerSample`, read by "edm" only.
-        dtype: precision of the network alone, a floating one.
-
-    Raises:
-        ValueError: an argument of another kind or out of range, a function of other arguments, a network in training
-            mode, a null condition without classes or beyond them, classes beyond the table that the network looks them
-            up in, or a sigma_data that is not one number > 0.
-    """
-    check_choice("prediction", prediction, get_args(Prediction))
-    check_function("fn", fn, "(params, x, t_network, cond)")
-    if network_time is not None:
-        check_function("network_time", network_time, "(schedule, t)")
-    for size in shape:
-        check_count("shape's entry", size)
-    if num_classes is not None:
-        check_count("num_classes", num_classes)
-    check_floating(dtype)
-    check_fields(schedule)
-    check_leaves(schedule=schedule)
-    fn, params = partition("params", fn, params)
-    if null_cond is not None and num_classes is None:
-        raise ValueError(f"null_cond={null_cond} needs num_classes; pass the number of classes of the network")
-    check_class_table(fn, params, shape, num_classes, null_cond)
-    if not isinstance(sigma_data, PerSample):
-        check_number("sigma_data", sigma_data, low=0.0, strict=True)
-    if network_time is None:
-        discrete = hasattr(schedule, "num_nodes")
-        network_time = log_sigma_time if prediction == "edm" else index_time if discrete else unit_time
-    return Denoiser(
-        params=params, schedule=schedule, sigma_data=sigma_data, apply=fn, prediction=prediction,
-        network_time=network_time, shape=tuple(map(int, shape)), num_classes=num_classes, null_cond=null_cond,
-        dtype=dtype,
-    )  # fmt: skip
 
 
 def check_floating(dtype: DTypeLike | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -19,13 +18,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import arguments, struct
-from tfg_jax.batch import in_chunks, map_samples
+from tfg_jax.batch import Batching, map_samples
 from tfg_jax.checks import check_numbers, safe_norm
 from tfg_jax.denoiser import Model
 from tfg_jax.kinds import check_leaves, public
 from tfg_jax.lookahead import Conditioned
 from tfg_jax.numbers import number, one_form
 from tfg_jax.objectives.base import Objective, as_objective
+from tfg_jax.problem import Problem
 from tfg_jax.result import Cost
 from tfg_jax.truncated import TruncatedSolve
 
@@ -87,51 +87,51 @@ def diagnose_horizon(
     if solve.horizon is None:
         raise ValueError("lookahead=TruncatedSolve.whole(...) has no horizon to vary; pass TruncatedSolve(steps=...)")
     solve = dataclasses.replace(solve, horizon=0.0)
-    objective = as_objective(objective)
-    if objective.noisy:
-        raise ValueError("objective must be one of clean samples: a noisy one is not seen through a lookahead")
+    problem, batching = Problem(model, cond, as_objective(objective), target), Batching(len(x), chunk=chunk)
     check_numbers("horizons", horizons, low=0.0, high=1.0)
     if np.ndim(horizons) != 1:
         raise ValueError(f"horizons has shape {np.shape(horizons)}; give a list of numbers in [0, 1]")
-    arguments.check_start((x, t), model.shape, len(x))
+    arguments.check_start((x, t), model.shape, batching.num_samples)
     arguments.check_signal(model, None, "t", t)
-    arguments.check_cond(model, cond, len(x))
-    arguments.check_counts(len(x), chunk, 0)
-    objective.check(target, len(x), model.shape)
-    arguments.check_scalar(objective, target, model.shape)
-    check_leaves(model=model, objective=objective, cond=cond, target=target, lookahead=solve)
-    form = partial(one_form, dtype=x.dtype)
-    shared = (form(model), number(t, x.dtype), form(objective), jnp.asarray(horizons, x.dtype), form(solve))
-    found = in_chunks(_diagnose, shared, {"x": x, "cond": cond, "target": target}, chunk)
-    return HorizonCurve(shared[3], *found)
+    batching.check()
+    problem.check_flow(f"lookahead={type(solve).__name__}")
+    problem.check(batching.num_samples)
+    check_leaves(lookahead=solve)
+    shared, data = problem.split(x.dtype)
+    horizons = jnp.asarray(horizons, x.dtype)
+    arrays = batching.run(
+        _diagnose, (shared, number(t, x.dtype), horizons, one_form(solve, x.dtype)), {**data, "x": x}
+    )  # fmt: skip
+    return HorizonCurve(horizons=horizons, **arrays)
 
 
 @jax.jit
 def _diagnose(
-    model: Model, t: ArrayLike, objective: Any, horizons: Array, lookahead: TruncatedSolve, data: dict[str, Any]
-) -> tuple:
-    level = model.schedule.level(t)
+    problem: Problem, t: ArrayLike, horizons: Array, lookahead: TruncatedSolve, per_sample: dict[str, Any]
+) -> dict[str, Any]:
+    level = problem.model.schedule.level(t)
     every = jnp.append(horizons, 1.0)
     forward = type(lookahead.adjoint).__name__ == "ForwardMode"
 
     def one(data: dict) -> tuple[Array, Array, Array]:
-        denoise = Conditioned(model, data["cond"])
+        own, x = problem.of_sample(data), data["x"]
+        denoise, objective = Conditioned(own.model, own.cond), own.objective
 
         def at(horizon: Array) -> tuple[Array, Array, Array]:
             evaluation = dataclasses.replace(lookahead, horizon=horizon)
             if forward:
                 estimate = lambda x: evaluation.estimate(denoise, x, level)[0]  # noqa: E731
-                value_of = lambda x: (objective(x0 := estimate(x), data["target"]), x0)  # noqa: E731
-                (value, x0), gradient = (value_of(data["x"]), jax.jacfwd(lambda x: value_of(x)[0])(data["x"]))
+                value_of = lambda x: (objective(x0 := estimate(x), own.target), x0)  # noqa: E731
+                (value, x0), gradient = (value_of(x), jax.jacfwd(lambda x: value_of(x)[0])(x))
                 return x0, value, gradient
-            seen = evaluation(denoise, data["x"], level)
-            value, gradient = jax.value_and_grad(objective)(seen.x0, data["target"])
+            seen = evaluation(denoise, x, level)
+            value, gradient = jax.value_and_grad(objective)(seen.x0, own.target)
             return seen.x0, value, seen.pullback(gradient)
 
         return jax.vmap(at)(every)
 
-    x0, value, gradient = map_samples(one, data)
-    x = data["x"]
+    x0, value, gradient = map_samples(one, per_sample)
+    x = per_sample["x"]
     # Everything below is per state and horizon: norms run over the sample's own axes alone.
     norm = jax.vmap(jax.vmap(safe_norm))
     dot = jnp.sum((gradient * gradient[:, -1:]).reshape(*gradient.shape[:2], -1), axis=-1)
@@ -142,8 +142,8 @@ def _diagnose(
     passes = x.size // x.shape[0]
     if forward:
         calls = Cost(forwards=lookahead.cost.forwards * (1 + passes), objective=1 + passes) * every.shape[0]
-    return (
-        x0[:, :-1], value[:, :-1], norm(x0 - x0[:, -1:])[:, :-1],
-        (level.scale.astype(x.dtype) * lengths)[:, :-1], cosine[:, :-1],
-        jax.tree.map(lambda a: jnp.full(x.shape[0], a, jnp.int32), calls),
-    )  # fmt: skip
+    return {
+        "x0": x0[:, :-1], "value": value[:, :-1], "distance": norm(x0 - x0[:, -1:])[:, :-1],
+        "norm": (level.scale.astype(x.dtype) * lengths)[:, :-1], "cosine": cosine[:, :-1],
+        "cost": jax.tree.map(lambda a: jnp.full(x.shape[0], a, jnp.int32), calls),
+    }  # fmt: skip

@@ -16,13 +16,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import arguments, loops
-from tfg_jax.batch import in_chunks, map_samples
+from tfg_jax.batch import Batching, map_samples
 from tfg_jax.checks import check_choice, check_steps
 from tfg_jax.denoiser import Model
 from tfg_jax.kinds import check_leaves, public
+from tfg_jax.lookahead import Conditioned
 from tfg_jax.numbers import one_form
-from tfg_jax.per_sample import split_per_sample, with_own
-from tfg_jax.result import OK, Cost, Samples, Status, judged
+from tfg_jax.problem import Problem
+from tfg_jax.result import Cost, Samples, Status, status_code
 from tfg_jax.timesteps import Grid, Uniform
 
 FIRST_SHARE = 1e-2
@@ -59,26 +60,25 @@ def invert(
     Raises:
         ValueError: samples of another shape than the model's, bad counts or order.
     """
-    n = x.shape[0] if getattr(x, "ndim", 0) else 0
-    arguments.check_samples("x", x, (n, *model.shape))
-    arguments.check_cond(model, cond, n)
-    arguments.check_model(model, None, None, cond, n)
+    problem, batching = Problem(model, cond), Batching(len(x) if getattr(x, "ndim", 0) else 0, chunk=chunk)
+    arguments.check_samples("x", x, (batching.num_samples, *model.shape))
+    batching.check()
+    problem.check_flow("inversion")
+    problem.check(batching.num_samples)
     if jax.eval_shape(model.begin, jax.ShapeDtypeStruct(x.shape[1:], x.dtype)) is not None:
         raise ValueError(f"model={type(model).__name__} has memory, so it has no flow to invert; drop its memory")
-    arguments.check_counts(n, chunk, 0)
     check_steps(steps)
     arguments.check_signal(model, None, *arguments.check_grid(grid, model.schedule, steps))
     check_choice("order", order, (1, 2))  # type: ignore[arg-type]
-    check_leaves(model=model, cond=cond, grid=grid)
-    bare, own = split_per_sample(one_form(model, x.dtype))
-    per_sample = {"x": x, "cond": cond, "model": own}
-    return in_chunks(
-        partial(_invert, steps=steps, order=order), (bare, one_form(grid or Uniform(), x.dtype)), per_sample, chunk
-    )
+    check_leaves(grid=grid)
+    shared, data = problem.split(x.dtype)
+    program = partial(_invert, steps=steps, order=order)
+    return batching.run(program, (shared, one_form(grid or Uniform(), x.dtype)), {**data, "x": x})
 
 
 @partial(jax.jit, static_argnames=("steps", "order"))
-def _invert(model: Model, grid: Grid, per_sample: dict[str, Any], *, steps: int, order: int) -> Samples:
+def _invert(problem: Problem, grid: Grid, per_sample: dict[str, Any], *, steps: int, order: int) -> Samples:
+    model = problem.model
     times = grid(model.schedule, steps)[::-1]
     levels = model.schedule.level(times)
     seen = jnp.maximum(times, FIRST_SHARE * times[1])
@@ -89,11 +89,12 @@ def _invert(model: Model, grid: Grid, per_sample: dict[str, Any], *, steps: int,
     )
 
     def one(data: dict) -> Samples:
-        denoise = with_own(model, data["model"])
+        own = problem.of_sample(data)
+        denoise = Conditioned(own.model, own.cond)
 
         def gradient(xbar: Array, t: Array) -> Array:
             level = model.schedule.level(jnp.maximum(t, FIRST_SHARE * times[1]))
-            denoised = denoise((level.alpha + level.sigma).astype(xbar.dtype) * xbar, level.t, data["cond"])
+            denoised = denoise((level.alpha + level.sigma).astype(xbar.dtype) * xbar, level.t)
             return denoised.x0 - denoised.eps
 
         def step(carry: tuple[Array, Status], ends: tuple) -> tuple[tuple[Array, Status], None]:
@@ -103,14 +104,13 @@ def _invert(model: Model, grid: Grid, per_sample: dict[str, Any], *, steps: int,
             moved = xbar + gap * first
             if order == 2:
                 moved = xbar + 0.5 * gap * (first + gradient(moved, t_next))
-            status = status.after(judged(moved, jnp.hypot(s_next, 1.0 - s_next)), index)  # scale / (alpha + sigma)
+            status = status.after(status_code(moved, jnp.hypot(s_next, 1.0 - s_next)), index)  # scale / (alpha + sigma)
             return (jnp.where(status.ok, moved, xbar), status), None
 
-        status = Status(jnp.asarray(OK, jnp.int32), jnp.asarray(-1, jnp.int32))
         s = levels.s
         ends = (jnp.arange(steps, dtype=jnp.int32), times[:-1], times[1:], s[:-1], s[1:])
         start = levels.alpha[0] + levels.sigma[0]
-        (xbar, status), _ = loops.scan(step, (data["x"] / start.astype(data["x"].dtype), status), ends)
+        (xbar, status), _ = loops.scan(step, (data["x"] / start.astype(data["x"].dtype), Status.begun()), ends)
         last = (levels.alpha[-1] + levels.sigma[-1]).astype(xbar.dtype)
         return Samples(last * xbar, status, Cost(forwards=jnp.sum(calls)).as_arrays(), {})
 

@@ -6,6 +6,7 @@ objective sees, with the pullback from that estimate to x. `Tweedie` is the post
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -18,6 +19,7 @@ from tfg_jax import struct
 from tfg_jax.checks import check_order
 from tfg_jax.declare import Declared, choice, number
 from tfg_jax.denoiser import Denoised, Model
+from tfg_jax.domains.base import domain_of
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level, Schedule
 
@@ -36,7 +38,12 @@ class Evaluation(NamedTuple):
 
 @struct.dataclass
 class Conditioned:
-    """A denoiser with its condition, ``(x, t) -> Denoised``; longer lookaheads also need its schedule."""
+    """A denoiser with its condition, ``(x, t) -> Denoised``, in the subspace where samples of the condition live.
+
+    Attributes:
+        denoiser: the model.
+        cond: the condition of one sample.
+    """
 
     denoiser: Model
     cond: PyTree = None
@@ -46,15 +53,31 @@ class Conditioned:
         """The schedule of the denoiser."""
         return self.denoiser.schedule
 
+    def project(self, x: Array) -> Array:
+        """The nearest array of the samples' subspace, with any leading axes; ``x`` itself where there is none."""
+        domain = domain_of(self.denoiser)
+        return x if domain is None else domain.projected(x, self.cond)
+
+    @property
+    def dimension(self) -> Any:
+        """Dimension of the subspace where samples live."""
+        domain = domain_of(self.denoiser)
+        return math.prod(self.denoiser.shape) if domain is None else domain.dimension(self.cond)
+
     def __call__(self, x: Array, t: ArrayLike) -> Denoised:
-        return self.denoiser(x, t, self.cond)
+        domain = domain_of(self.denoiser)
+        if domain is None or not domain.projects:
+            return self.denoiser(x, t, self.cond)
+        denoised = self.denoiser(self.project(x), t, self.cond)
+        return denoised.replace(x0=self.project(denoised.x0), eps=self.project(denoised.eps))  # type: ignore
 
 
 @runtime_checkable
 class Lookahead(Protocol):
     """A differentiable denoised estimate.
 
-    Its ``check()``, if it has one, raises ValueError for arguments that cannot be meant; ``recomputed``, if it has one,
+    Its ``estimate(denoise, x, level) -> (x0, denoised)``, if it has one, is used where no gradient is asked for;
+    ``check()``, if it has one, raises ValueError for arguments that cannot be meant; ``recomputed``, if it has one,
     counts the network forwards that one pullback repeats to save memory.
     """
 
@@ -88,28 +111,45 @@ class Tweedie(Estimate):
     Cost an evaluation: 1 forward, 1 pullback.
     """
 
+    def estimate(self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level) -> tuple[Array, Any]:
+        """The denoised estimate, and the denoiser's own output."""
+        denoised = denoise(x, level.t)
+        return denoised.x0, denoised
+
     def __call__(self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level) -> Evaluation:
-        def estimate(x: Array) -> tuple[Array, tuple]:
-            denoised = denoise(x, level.t)
-            return denoised.x0, (denoised.eps, denoised.memory)
+        def estimate(x: Array) -> tuple[Array, Any]:
+            x0, denoised = self.estimate(denoise, x, level)
+            return x0, denoised.replace(x0=None)
 
         x0, vjp, rest = jax.vjp(estimate, x, has_aux=True)
-        return Evaluation(Denoised(x0, *rest), x0, lambda cotangent: vjp(cotangent)[0])
+        return Evaluation(rest.replace(x0=x0), x0, lambda cotangent: vjp(cotangent)[0])
 
 
 @struct.dataclass
 class ForwardOnly(Estimate):
-    """The denoiser's output with nothing prepared for a gradient: what unguided steps use. Cost: 1 forward."""
+    """A lookahead with nothing prepared for a gradient, so that the network is not differentiated: for unguided steps
+    and methods without a network gradient.
 
-    cost = Cost(forwards=1)
+    Attributes:
+        lookahead: the estimate; by default the denoiser's own output.
+    """
+
+    lookahead: Any = Tweedie()
+
+    @property
+    def cost(self) -> Cost:
+        """The network forwards of an evaluation."""
+        return Cost(forwards=self.lookahead.cost.forwards)
 
     def __call__(self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level) -> Evaluation:
-        denoised = denoise(x, level.t)
-        return Evaluation(denoised, denoised.x0, _no_pullback)
+        if not hasattr(self.lookahead, "estimate"):
+            return self.lookahead(denoise, x, level)
+        x0, denoised = self.lookahead.estimate(denoise, x, level)
+        return Evaluation(denoised, x0, _no_pullback)
 
 
 def _no_pullback(cotangent: Array) -> Array:
-    raise TypeError("an unguided step has no pullback")
+    raise ValueError("guidance pulls back through the network, but its cost counts no pullbacks; count them in cost()")
 
 
 @struct.dataclass
@@ -135,7 +175,7 @@ class Clip(Declared):
     def denoised(self, denoised: Denoised, x: Array, level: Level) -> Denoised:
         """The clipped estimate with the noise recomputed from it, so that ``x = alpha x0 + sigma eps`` still holds."""
         x0 = jnp.clip(denoised.x0, *self._bounds(denoised.x0))
-        return Denoised(x0, ((x - level.alpha * x0) / level.sigma).astype(x.dtype))
+        return Denoised(x0, ((x - level.alpha * x0) / level.sigma).astype(x.dtype), v=denoised.v)
 
     def evaluation(self, evaluation: Evaluation) -> tuple[Float[Array, "*shape"], Callable[[Array], Array]]:
         """The clipped estimate for the objective and its pullback."""

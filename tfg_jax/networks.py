@@ -1,4 +1,4 @@
-"""Networks of the user's own: in evaluation mode, of the right arity, with weights that can be traced."""
+"""Networks of the user's own: in evaluation mode, and functions of the right arity."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import functools
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
-from tfg_jax import struct
 from tfg_jax.checks import show
 
-HOLE = type("Hole", (), {"__repr__": lambda self: "array"})()
-"""Stands in the fixed part of partitioned weights for a leaf that is traced."""
+
+class NoGradient(ValueError):
+    """A network was differentiated that cannot be."""
 
 
 def is_array(leaf: Any) -> bool:
@@ -34,22 +33,52 @@ def is_traceable(leaf: Any) -> bool:
     return isinstance(leaf, int | float | complex | np.number | np.bool_) or is_array(leaf)
 
 
-def check_evaluation(name: str, value: Any) -> None:
+def check_evaluation(name: str, value: Any, *, split: bool = False) -> None:
     """Raise ValueError for a Flax NNX network in training mode anywhere in a pytree, or closed over by a function.
 
     There a batch normalization sees a batch of one sample and ignores it, and dropout stays on.
+
+    Args:
+        name: what it is called.
+        value: the pytree or function.
+        split: whether a graph definition counts, too, from which a function merges the network itself.
     """
-    nnx = sys.modules.get("flax.nnx")
-    if nnx is None or not _may_train(value):  # then nothing is of it
+    nnx: Any = sys.modules.get("flax.nnx")
+    if nnx is None or not (split or _may_train(value)):  # then nothing is of it
         return
-    for network in _networks(value, nnx.Module):
-        for path, layer in nnx.iter_modules(network):
+    for network in _networks(value, (nnx.Module, nnx.GraphDef) if split else (nnx.Module,)):
+        layers: list[tuple[tuple, str, Any]] = list(_layers(network, nnx))
+        for path, kind, layer in layers:
             if _trains(layer):
                 where = ".".join(map(str, path)) or "itself"
                 raise ValueError(
-                    f"{name} holds a {type(network).__name__} in training mode, seen in its layer {where} "
-                    f"({type(layer).__name__}); call its .eval() first"
+                    f"{name} holds a {layers[-1][1]} in training mode, seen in its layer {where} ({kind}); call its "
+                    ".eval() first"
                 )
+
+
+def _layers(network: Any, nnx: Any) -> Iterator[tuple[tuple, str, Any]]:
+    """Path, class name and attributes of the layers of a network or of its graph definition; of the whole last."""
+    if not isinstance(network, nnx.GraphDef):
+        layers: Any = nnx.iter_modules(network)
+        yield from ((path, type(layer).__name__, layer) for path, layer in layers if path)
+        yield (), type(network).__name__, network
+        return
+    nodes: Iterator[Any] = iter(network.nodes)
+    attributes: Iterator[Any] = iter(network.attributes or ())
+
+    def read(path: tuple) -> Iterator[tuple[tuple, str, Any]]:
+        node: Any = next(nodes)
+        fixed: dict[str, Any] = {}
+        for _ in range(getattr(node, "num_attributes", 0)):
+            key, value = next(attributes)
+            if type(value).__name__ == "NodeAttr":
+                yield from read((*path, key))
+            elif hasattr(value, "value"):
+                fixed[str(key)] = value.value
+        yield path, getattr(getattr(node, "type", None), "__name__", ""), types.SimpleNamespace(**fixed)
+
+    yield from read(())
 
 
 def _may_train(value: Any) -> bool:
@@ -66,17 +95,22 @@ def _may_train(value: Any) -> bool:
 @functools.lru_cache(maxsize=256)
 def _structure_may_train(structure: Any) -> bool:
     nnx = sys.modules["flax.nnx"]
-    return any(True for _ in _networks(structure.unflatten([0.0] * structure.num_leaves), nnx.Module))
+    return any(True for _ in _networks(structure.unflatten([0.0] * structure.num_leaves), (nnx.Module,)))
 
 
 def _trains(layer: Any) -> bool:
     if getattr(layer, "use_running_average", None) is False:
         return True
+    # Without a rate the attribute is the layer's own affair.
     rate = getattr(layer, "rate", getattr(layer, "dropout_rate", None))
-    return getattr(layer, "deterministic", None) is False and rate != 0.0
+    return getattr(layer, "deterministic", None) is False and rate not in (None, 0.0)
 
 
-def _networks(value: Any, kind: type, depth: int = 3) -> Iterator[Any]:
+MODE_SETTERS = {"eval", "set_attributes", "view"}
+"""A function that calls one of these sets the mode of what it merges itself."""
+
+
+def _networks(value: Any, kind: tuple[type, ...], depth: int = 3) -> Iterator[Any]:
     """The networks that a pytree holds, or a function reaches by its closure, defaults, arguments or global names."""
     if depth == 0:
         return
@@ -91,10 +125,12 @@ def _networks(value: Any, kind: type, depth: int = 3) -> Iterator[Any]:
             inside += [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
             named = (value.__globals__.get(name) for name in value.__code__.co_names)
             inside += [each for each in named if isinstance(each, kind)]
+            if MODE_SETTERS & set(value.__code__.co_names):
+                inside = [each for each in inside if not hasattr(each, "nodes")]
         case _:
             leaves = jax.tree.leaves(value, is_leaf=lambda node: isinstance(node, kind))
             yield from (leaf for leaf in leaves if isinstance(leaf, kind))
-            opaque = [leaf for leaf in leaves if callable(leaf) and not isinstance(leaf, type | kind)]
+            opaque = [leaf for leaf in leaves if callable(leaf) and not isinstance(leaf, (type, *kind))]
             known = functools.partial | types.MethodType | types.FunctionType
             inside = [leaf for leaf in opaque if isinstance(leaf, known) and leaf is not value]
             # What jax.jit and its like make of a function, and objects that hold a network.
@@ -116,7 +152,7 @@ def check_function(name: str, fn: Any, arguments: str, *, static: bool = True) -
     """Raise ValueError unless ``fn`` is a function of these arguments, "(x0, target)", and hashable if it is static."""
     if not callable(fn) or isinstance(fn, type):
         raise ValueError(f"{name}={show(fn)} is no function; pass one of {arguments}")
-    check_evaluation(name, fn)
+    check_evaluation(name, fn, split=True)
     try:
         hash(fn if static else None)
     except TypeError:
@@ -131,43 +167,3 @@ def check_function(name: str, fn: Any, arguments: str, *, static: bool = True) -
         signature.bind(*arguments.strip("()").split(","))
     except TypeError:
         raise ValueError(f"{name}={show(fn)} takes {signature}; it must take {arguments}"[:300]) from None
-
-
-@struct.dataclass
-class Partitioned:
-    """A function of weights with leaves that no compiled function takes: they are static, the arrays are traced."""
-
-    fn: Callable[..., Any] = struct.field(pytree_node=False)
-    structure: Any = struct.field(pytree_node=False)
-    fixed: tuple[Any, ...] = struct.field(pytree_node=False)
-
-    def __call__(self, params: PyTree, *rest: Any) -> Any:
-        arrays = iter(params)
-        leaves = [next(arrays) if leaf is HOLE else leaf for leaf in self.fixed]
-        return self.fn(self.structure.unflatten(leaves), *rest)
-
-
-def partition(name: str, fn: Callable[..., Any], params: PyTree) -> tuple[Callable[..., Any], PyTree]:
-    """``fn`` and ``params`` with traceable leaves alone: text, functions and other constants move into the function.
-
-    Of an Equinox module only arrays are traced, as its own transformations have it: its numbers steer Python.
-
-    Raises:
-        ValueError: a leaf that is neither traceable nor hashable, or a network in training mode.
-    """
-    check_evaluation(name, params)
-    equinox = sys.modules.get("equinox")
-    is_module = (lambda node: isinstance(node, equinox.Module)) if equinox else (lambda node: False)
-    own = any(is_module(node) for node in jax.tree.leaves(params, is_leaf=is_module))
-    traced = is_array if own else is_traceable
-    leaves, structure = jax.tree.flatten(params)
-    if all(traced(leaf) for leaf in leaves):
-        return fn, params
-    fixed = tuple(HOLE if traced(leaf) else leaf for leaf in leaves)
-    for path, leaf in jax.tree.leaves_with_path(params):
-        try:
-            hash(None if traced(leaf) else leaf)
-        except TypeError:
-            where = f"{name}{jax.tree_util.keystr(path)}"
-            raise ValueError(f"{where}={show(leaf)} is neither an array nor hashable; keep it out of {name}") from None
-    return Partitioned(fn, structure, fixed), [leaf for leaf in leaves if traced(leaf)]

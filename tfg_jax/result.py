@@ -35,7 +35,7 @@ def finished(code: Any) -> Any:
     return (code == OK) | (code == UNGUIDED)
 
 
-def judged(x: Float[Array, "*shape"], scale: ArrayLike = 1.0) -> Int[Array, ""]:
+def status_code(x: Float[Array, "*shape"], scale: ArrayLike = 1.0) -> Int[Array, ""]:
     """The code of one sample's state at a level of a scale: OK, NON_FINITE, or DIVERGED beyond `LARGEST`."""
     peak = jnp.max(jnp.abs(jax.lax.stop_gradient(x)))
     bad = jnp.where(jnp.isfinite(peak), DIVERGED, NON_FINITE)
@@ -73,11 +73,20 @@ class Status:
         """True where the sample finished, guided or not: codes `OK` and `UNGUIDED`."""
         return finished(self.code)
 
+    @classmethod
+    def begun(cls, code: int = OK) -> Status:
+        """The status of one sample before its first step."""
+        return cls(jnp.asarray(code, jnp.int32), jnp.asarray(-1, jnp.int32))
+
     def after(self, code: Array, step: Array, guided: Any = None) -> Status:
         """The status after a step that ended with ``code``; the first failure stays, and one step's guidance counts."""
         failed = self.ok & (code != OK)
         ended = self.code if guided is None else jnp.where(guided & (self.code == UNGUIDED), OK, self.code)
         return Status(jnp.where(failed, code, ended), jnp.where(failed, step, self.step))
+
+    def if_valid(self, usable: Array) -> Status:
+        """The status of a sample whose input is ``usable``, `INVALID_INPUT` otherwise."""
+        return Status(jnp.where(usable, self.code, INVALID_INPUT), jnp.where(usable, self.step, -1))
 
 
 @struct.dataclass

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,24 +12,21 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
-from tfg_jax.batch import check_sharding, in_chunks, indices, map_samples, placed
+from tfg_jax.batch import Batching, map_samples
 from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Model
 from tfg_jax.guidance.base import Guidance, Unguided, step_cost
-from tfg_jax.kinds import check_leaves, public
+from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip, Lookahead, Tweedie
 from tfg_jax.noise import KeyNoise, NoiseTape, root_key, sample_key
-from tfg_jax.numbers import number, one_form
+from tfg_jax.numbers import number
 from tfg_jax.objectives.base import Objective, as_objective
-from tfg_jax.objectives.classifier import ClassLogProb
-from tfg_jax.objectives.compose import Sum, Through, Weighted
-from tfg_jax.objectives.inverse import GaussianLogLikelihood, PhotonResidual, PoissonLogLikelihood, ResidualNorm
-from tfg_jax.per_sample import split_per_sample, with_own
-from tfg_jax.result import INVALID_INPUT, Cost, Samples, Status
+from tfg_jax.problem import Plan, Problem, Record
+from tfg_jax.result import Cost, Samples
 from tfg_jax.samplers.base import Sampler
 from tfg_jax.samplers.ddim import DDIM
-from tfg_jax.samplers.loop import Plan, Record, sample_one
 from tfg_jax.timesteps import Uniform
+from tfg_jax.trajectory import follow
 
 
 @public
@@ -88,29 +84,33 @@ def sample(
     Raises:
         ValueError: an argument of wrong shape, dtype or range, or one that cannot have an effect; the message names it.
     """
-    sampler = DDIM() if sampler is None else sampler
-    objective = None if objective is None else as_objective(objective)
-    n = _count(num_samples, cond, target, start, noise)
-    _check(
-        model, n, cond, objective, target, guidance, lookahead, sampler, clip, start, noise, window, index_offset,
-        chunk, record,
-    )  # fmt: skip
-    check_leaves(
-        model=model, objective=objective, guidance=guidance, lookahead=lookahead, sampler=sampler, cond=cond,
-        target=target,
-    )  # fmt: skip
-    check_sharding(sharding, num_samples=n, chunk=chunk)
-    dtype = _dtype(None if start is None else start[0], noise)
-    run = _Run(model, objective, guidance or Unguided(), lookahead or Tweedie(), sampler, clip)
-    run = _Run._make(one_form(part, dtype) for part in run)
-    bare, own = split_per_sample(run.model)
-    window = None if window is None else (number(window[0], dtype), number(window[1], dtype))
-    state, time = (None, None) if start is None else (start[0], number(start[1], dtype))
-    data = {"cond": cond, "target": target, "noise": noise, "start": state, "model": own}
-    per_sample = {"index": indices(n, index_offset, sharding), **placed(data, sharding)}
-    return in_chunks(
-        partial(_sample, record=record), (root_key(key), run._replace(model=bare), window, time), per_sample, chunk
+    problem = Problem(model, cond, as_objective(objective), target)
+    plan = Plan(guidance, DDIM() if sampler is None else sampler, lookahead, clip, window, record)
+    batching = Batching(arguments.count_of(num_samples, start, cond, target, noise), index_offset, chunk, sharding)
+    batching.check()
+    plan.check(problem)
+    problem.check(batching.num_samples, clean=False)
+    _check_states(problem, plan, batching.num_samples, start, noise)
+    x, time = (None, None) if start is None else start
+    dtype = _dtype(x, noise)
+    shared, data = problem.split(dtype)
+    return batching.run(
+        _sample, (root_key(key), shared, plan.filled(dtype), number(time, dtype)), {**data, "start": x, "noise": noise}
     )
+
+
+def _check_states(problem: Problem, plan: Plan, num_samples: int, start: Any, noise: NoiseTape | None) -> None:
+    """Raise ValueError unless the run has times, states or noise to begin with that fit, and signal where it begins."""
+    sampler = plan.sampler
+    begins = arguments.check_grid(sampler.grid, problem.model.schedule, sampler.steps)
+    if start is not None:
+        arguments.check_start(start, problem.model.shape, num_samples)
+        begins = ("start=(x_t, t)", start[1])
+    arguments.check_signal(problem.model, plan.guidance, *begins)
+    if noise is not None:
+        if start is None and noise.initial is None:
+            raise ValueError("noise.initial=None but the run starts from noise; record it or pass start=")
+        arguments.check_noise(noise, problem.model.shape, (num_samples, sampler.steps, plan.method.n_recur))
 
 
 @public
@@ -151,73 +151,30 @@ def upper_cost(
     return once * (sampler.steps * method.n_recur)
 
 
-class _Run(NamedTuple):
-    """The traced part of a run as one pytree."""
-
-    model: Model
-    objective: Any
-    guidance: Guidance
-    lookahead: Lookahead
-    sampler: Sampler
-    clip: Clip | None
-
-
-@partial(jax.jit, static_argnames="record")
+@jax.jit
 def _sample(
-    key: PRNGKeyArray,
-    run: _Run,
-    window: tuple[ArrayLike, ArrayLike] | None,
-    start_time: ArrayLike | None,
-    per_sample: dict[str, Any],
-    *,
-    record: Record | None,
+    key: PRNGKeyArray, problem: Problem, plan: Plan, start_time: ArrayLike | None, per_sample: dict[str, Any]
 ) -> Samples:
-    model, objective, guidance, lookahead, sampler, clip = run
-    times = sampling_times(model, sampler, start_time)
+    model, start, noise = problem.model, per_sample["start"], per_sample["noise"]
+    times = sampling_times(model, plan.sampler, start_time)
     levels = model.schedule.level(times)
     if levels.alpha.shape != times.shape or levels.sigma.shape != times.shape:
         raise ValueError(
             f"schedule={type(model.schedule).__name__} gives levels of shape {levels.alpha.shape} for times of shape "
             f"{times.shape}; its parameters are one number each, map over several with jax.vmap"
         )
-    plan = Plan(model, guidance, sampler, lookahead, clip, objective, levels, window, record)
-    state, noise = per_sample["start"], per_sample["noise"]
-    dtype = _dtype(state, noise)
+    dtype = _dtype(start, noise)
     first = jax.tree.map(lambda a: a[0].astype(dtype), levels)
 
-    def one(data: dict[str, Any]) -> Samples:
-        source = KeyNoise(sample_key(key, data["index"])) if noise is None else data["noise"]
-        x = data["start"].astype(dtype) if state is not None else first.scale * _initial(source, model.shape, dtype)
-        x, status, cost, info = sample_one(
-            plan._replace(denoiser=with_own(model, data["model"])), x, data["cond"], data["target"], source
-        )
-        return Samples(x, _judge_input(status, model, objective, data), cost, info)
+    def one(own: dict[str, Any]) -> Samples:
+        source = KeyNoise(sample_key(key, own["index"])) if noise is None else own["noise"]
+        x = own["start"].astype(dtype) if start is not None else first.scale * _initial(source, model.shape, dtype)
+        this = problem.of_sample(own)
+        end = follow(this, plan, levels, x, source)
+        usable = this.usable() if start is None else this.usable() & jnp.all(jnp.isfinite(own["start"]))
+        return Samples(end.x, end.status.if_valid(usable), end.cost, end.info)
 
-    return map_samples(one, per_sample, shared=objective)
-
-
-def _judge_input(status: Status, model: Model, objective: Any, data: dict[str, Any]) -> Status:
-    """Input that could not be checked eagerly, under jit: a non-finite start, a condition or target out of range."""
-    bad = _unusable(objective, data["target"])
-    if data["start"] is not None:
-        bad = bad | ~jnp.all(jnp.isfinite(data["start"]))
-    if data["cond"] is not None and model.num_classes is not None:
-        bad = bad | jnp.any((data["cond"] < 0) | (data["cond"] >= model.num_classes))
-    return Status(jnp.where(bad, INVALID_INPUT, status.code), jnp.where(bad, -1, status.step))
-
-
-def _unusable(objective: Any, target: PyTree) -> Array:
-    """Whether a sample's target is a class out of range or a non-finite measurement, also in composed objectives."""
-    match objective:
-        case Sum():
-            return jnp.any(jnp.stack([_unusable(*each) for each in zip(objective.parts, target, strict=True)]))
-        case Weighted() | Through():
-            return _unusable(objective.objective, target)
-        case ClassLogProb():
-            return (target < 0) | (target >= objective.classifier.num_classes)
-        case GaussianLogLikelihood() | PoissonLogLikelihood() | PhotonResidual() | ResidualNorm():
-            return ~jnp.all(jnp.isfinite(target))
-    return jnp.zeros((), bool)
+    return map_samples(one, per_sample, shared=problem.objective)
 
 
 def _initial(source: KeyNoise | NoiseTape, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -229,35 +186,3 @@ def _initial(source: KeyNoise | NoiseTape, shape: tuple[int, ...], dtype: Any) -
 def _dtype(start: Array | None, noise: NoiseTape | None) -> Any:
     given = start.dtype if start is not None else noise.initial.dtype if noise is not None else jnp.float32
     return jnp.promote_types(given, jnp.float32)
-
-
-def _count(num_samples: int | None, cond: PyTree, target: PyTree, start: Any, noise: Any) -> int:
-    if num_samples is not None:
-        return num_samples
-    for value in (start[0] if isinstance(start, tuple | list) and start else None, cond, target, noise):
-        leaves = [leaf for leaf in jax.tree.leaves(value) if getattr(leaf, "ndim", 0)]
-        if leaves:
-            return leaves[0].shape[0]
-    raise ValueError("num_samples is missing; pass it, or a target, cond or start with one entry a sample")
-
-
-def _check(
-    model: Model, n: int, cond: PyTree, objective: Any, target: PyTree, guidance: Any, lookahead: Any, sampler: Any,
-    clip: Any, start: Any, noise: Any, window: Any, index_offset: Any, chunk: Any, record: Record | None,
-) -> None:  # fmt: skip
-    arguments.check_counts(n, chunk, index_offset)
-    if record is not None:
-        record.check(sampler.steps)
-    begins = arguments.check_grid(sampler.grid, model.schedule, sampler.steps)
-    arguments.check_window(window)
-    arguments.check_cond(model, cond, n)
-    arguments.check_model(model, guidance, sampler, cond, n, lookahead)
-    arguments.check_guidance(guidance, objective, target, lookahead, window, record, model.shape, n)
-    if start is not None:
-        arguments.check_start(start, model.shape, n)
-        begins = ("start=(x_t, t)", start[1])
-    arguments.check_signal(model, guidance, *begins)
-    if noise is not None:
-        if start is None and noise.initial is None:
-            raise ValueError("noise.initial=None but the run starts from noise; record it or pass start=")
-        arguments.check_noise(noise, model.shape, sampler.steps, (guidance or Unguided()).n_recur, n)

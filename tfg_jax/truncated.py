@@ -234,3 +234,9 @@ class FlowMap(Estimate):
         cond = getattr(denoise, "cond", None)
         x0, vjp = jax.vjp(lambda x: self.fn(self.params, x, level, cond), x)
         return Evaluation(denoise(x, level.t), x0, lambda cotangent: vjp(cotangent)[0])
+
+    def estimate(
+        self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level
+    ) -> tuple[Array, Denoised]:
+        """The denoised estimate, and the denoiser's own output."""
+        return self.fn(self.params, x, level, getattr(denoise, "cond", None)), denoise(x, level.t)

@@ -14,7 +14,7 @@ import numpy as np
 import tfg_jax as tfg
 from cfg.common import Run, Store, V
 from tfg_jax import report
-from tfg_jax.config import to_plain
+from tfg_jax.config import to_dict
 from tfg_jax.runs.store import config_hash
 from tfg_jax.tasks import guided_distributions, tilted
 
@@ -38,7 +38,7 @@ def toy(run: Run) -> dict[str, Any]:
             for name, sampler in TOY.items():
                 if sampler.steps > 256 and not (radius == 2.0 and w <= 2.0):
                     continue
-                key = config_hash({"radius": radius, "w": w, "sampler": to_plain(sampler), "samples": n})
+                key = config_hash({"radius": radius, "w": w, "sampler": to_dict(sampler), "samples": n})
                 label = f"r {radius:g}, w {w:g}, {name}"
                 if (found := store.get(label, key)) is None:
                     fresh = True

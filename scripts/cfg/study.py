@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,9 @@ from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug
 from tfg_jax.metrics import label_metrics
 from tfg_jax.runs.store import config_hash, open_folder
+from tfg_jax.tasks.fashion_mnist.train_diffusion import Diffusion, Model
 from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
+from tfg_jax.training.recipe import train
 
 REAL = "real test images"
 
@@ -108,9 +108,8 @@ def trained(run: Run, p: float) -> Path:
     home = run.folder / f"model-p{p:g}-{run.train_steps}"
     export = run.folder / "models" / f"p-uncond-{p:g}-{run.train_steps}"
     if not (export / "README.md").exists():  # written after the weights
-        script = Path(__file__).parents[1] / "train_diffusion.py"
-        words = ["--model.p-uncond", p, "--steps", run.train_steps, "--decay-from", run.train_steps * 3 // 4]
-        subprocess.run([sys.executable, script, *map(str, [*words, "--folder", home, "--export", export])], check=True)
+        steps = run.train_steps
+        train(Diffusion(Model(p_uncond=p), home, steps=steps, decay_from=steps * 3 // 4, export=export))
     return export
 
 

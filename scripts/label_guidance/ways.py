@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from tfg_jax import DPS, LGD, MPGD, TFG, UGD, FreeDoM
-from tfg_jax.config import to_plain
+from tfg_jax.config import to_dict
 from tfg_jax.guidance.base import Guidance
 
 
@@ -24,7 +24,7 @@ class Way:
         """The numbers of the method, as short text."""
         if self.guidance is None:
             return "-" if self.w is None else f"w {self.w}"
-        plain = {key: value for key, value in to_plain(self.guidance).items() if key != "type" and value is not None}
+        plain = {key: value for key, value in to_dict(self.guidance).items() if key != "type" and value is not None}
         settings = plain | {key: value for key, value in {"v": self.v, "w": self.w}.items() if value is not None}
         words = [] if self.guide is None else [f"{self.guide} guide"]
         return ", ".join([f"{key} {value}" for key, value in settings.items()] + words)

@@ -24,10 +24,9 @@ from jaxtyping import Array
 
 import tfg_jax as tfg
 from tfg_jax.denoiser import index_time
-from tfg_jax.models.unet2d import UNet2D, UNet2DConfig
+from tfg_jax.models.unet2d import UNet2D, UNet2DConfig, load_diffusers_state
 from tfg_jax.report import text_table
 from tfg_jax.schedules import from_alphas_cumprod
-from tfg_jax.weights.diffusers import load_diffusers_state
 
 REQUIREMENTS = ("torch==2.13.0", "diffusers==0.42.1", "azula==0.11.1", "deepinv==0.5.0")
 ENVIRONMENT = Path(".venv-peers")

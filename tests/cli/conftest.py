@@ -42,22 +42,20 @@ def weights(tmp_path_factory) -> Path:
         )  # fmt: skip
         config = released.diffusion_config(
             name, unet, schedules.VPCosine(), prediction="v", network_time="thousand", shape=shape,
-            num_classes=classes, null_class=classes, pack=pack,
+            num_classes=classes, null_cond=classes, pack=pack,
         )  # fmt: skip
         store.save_weights(root / name, config, arrays(UNet2D, unet))
     guide = classifiers.GuideConfig(side=SIDE, widths=(4,), blocks=(1,))
     noisy = classifiers.NoisyGuideConfig(side=SIDE, widths=(4,), blocks=(1,))
     evaluator = classifiers.EvaluatorConfig(side=SIDE, width=4, depths=(1, 1), num_features=6)
-    networks: tuple[tuple[str, str, Any, Any], ...] = (
-        ("guide", "classifier", classifiers.GuideNet, guide),
-        ("noisy", "noisy-classifier", classifiers.NoisyGuideNet, noisy),
-        ("evaluator", "classifier", classifiers.EvaluatorNet, evaluator),
-        ("other", "classifier", classifiers.EvaluatorNet, replace(evaluator, side=8)),
-    )
-    for name, kind, cls, net in networks:
-        size = [net.side, net.side, 1]
-        head = {"kind": kind, "name": name, "network": cls.__name__, "shape": size, "net": net.to_dict()}
-        store.save_weights(root / name, head, arrays(cls, net))
+    networks: tuple[tuple[str, Any, Any], ...] = (
+        ("guide", classifiers.GuideNet, guide), ("noisy", classifiers.NoisyGuideNet, noisy),
+        ("evaluator", classifiers.EvaluatorNet, evaluator),
+        ("other", classifiers.EvaluatorNet, replace(evaluator, side=8)),
+    )  # fmt: skip
+    for name, cls, net in networks:
+        head = {"name": name, "shape": [net.side, net.side, 1], "network": net.to_dict()}
+        store.save_weights(root / name, {"architecture": f"classifiers.{cls.__name__}", **head}, arrays(cls, net))
     moments = {"mean": np.zeros(6), "covariance": np.eye(6), "count": np.array(100, np.int64)}
     store.save_arrays(root / "evaluator" / "moments.safetensors", moments)
     return root

@@ -176,12 +176,12 @@ def test_what_a_run_will_take_is_known_before():
     """The bound on its calls, and memory that holds at least the result; nothing is run."""
     given: Any = {"objective": near, "target": jnp.zeros((64, D)), "num_samples": 64}
     method = tfg.Controls(4, iterations=2, optimizer=SGD)
-    found = tfg.preview_end_to_end(MODEL, method, **given)
+    found = tfg.preview_end_to_end(KEY, MODEL, method, **given)
     assert found.cost == tfg.upper_end_to_end_cost(method)
     assert (found.cost.forwards, found.cost.pullbacks, found.cost.objective) == (3 * 8 + 4, 3 * 4, 3)
     assert found.memory is not None and found.memory > 64 * (4 + 1) * D * 4  # the controls and the sample
     with pytest.raises(ValueError, match="weight=-1.0? must be"):
-        tfg.preview_end_to_end(MODEL, tfg.Controls(weight=-1.0), **given)
+        tfg.preview_end_to_end(KEY, MODEL, tfg.Controls(weight=-1.0), **given)
 
 
 def test_both_networks_of_a_transform_are_counted():
@@ -197,7 +197,7 @@ def test_both_networks_of_a_transform_are_counted():
         for calls in ("forwards", "pullbacks"):
             np.testing.assert_array_equal(getattr(found.cost, calls), 2 * getattr(plain.cost, calls))
         bound = tfg.upper_end_to_end_cost(method, twice, conditional=False)
-        assert tfg.preview_end_to_end(twice, method, **given).cost == bound
+        assert tfg.preview_end_to_end(KEY, twice, method, **given).cost == bound
         np.testing.assert_array_equal(found.cost.forwards, bound.forwards)
 
 

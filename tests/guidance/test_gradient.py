@@ -54,13 +54,13 @@ def two_lumps():
 def edited(guidance, data, point, x, g, y):
     """The guided (eps, x0) of one step, and the plain ones."""
     level = point.level(0.5)
-    model = lambda x, t: data.denoised(x, level)  # noqa: E731
+    model: Any = lambda x, t: data.denoised(x, level)  # noqa: E731
     ctx = StepContext(
         x=x, now=level, next=level, index=jnp.asarray(0), cond=None, noise=None,  # type: ignore[arg-type]
         denoise=model, lookahead=Tweedie(), clip=None, objective=tfg.objectives.linear(), target=(g, y),
         rule=lambda ctx, denoised: Next((denoised.eps, denoised.x0), None, Cost()),  # type: ignore[arg-type]
     )  # fmt: skip
-    return guidance.step(ctx, None, None)[0].x, model(x, level.t)
+    return guidance.step(ctx).x, model(x, level.t)
 
 
 @jax.jit

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from tfg_jax.models import classifiers as c
+from tfg_jax.models.classifiers.network import LOG_SNR_RANGE
 
 NETS = {
     "guide": (c.GuideNet, c.GuideConfig(side=12, widths=(4, 6), blocks=(1, 1))),
@@ -85,11 +86,11 @@ def test_the_noisy_net_reads_its_level_and_bears_both_ends():
     assert np.abs(level(-1, -1, -1) - level(1, 1, 1)).max() > 1e-3
     ends = level(np.inf, -np.inf, 0)
     assert np.isfinite(ends).all()
-    np.testing.assert_array_equal(ends, level(*c.LOG_SNR_RANGE[::-1], 0))
+    np.testing.assert_array_equal(ends, level(*LOG_SNR_RANGE[::-1], 0))
 
 
 def test_levels_have_distinct_embeddings():
-    l = np.linspace(*c.LOG_SNR_RANGE, 201, dtype=np.float32)
+    l = np.linspace(*LOG_SNR_RANGE, 201, dtype=np.float32)
     e = np.asarray(jax.jit(c.log_snr_embedding, static_argnums=1)(l, 64))
     assert e.shape == (201, 64)
     distance = np.linalg.norm(e[:, None] - e[None], axis=-1) + 10 * np.eye(201)

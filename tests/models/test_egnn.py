@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tfg_jax import denoiser, schedules
+from tfg_jax import constructors, denoiser, schedules
 from tfg_jax.models.egnn.config import EGNNConfig
+from tfg_jax.models.egnn.convert import OneMolecule, as_flow
 from tfg_jax.models.egnn.network import EGNN
 from tfg_jax.models.egnn.properties import PropertyNet
-from tfg_jax.models.egnn.sample import OneMolecule, as_flow
 
 CONFIG = EGNNConfig(width=16, pair_width=8, pair_hidden=8, heads=2, vectors=4, layers=2, radial=6)
 ATOMS, PADDED = 5, 7
@@ -90,7 +90,7 @@ def test_no_atom_and_one_atom_are_finite(network, molecule):
 def test_a_molecule_is_one_array_with_its_atom_count_as_condition(network, molecule):
     graphdef, params, run = network
     x, h, mask, _ = molecule
-    model = denoiser.from_fn(
+    model = constructors.from_fn(
         OneMolecule(graphdef, CONFIG), params, schedules.VPPolynomial(), prediction="x0", shape=(PADDED, 9),
         network_time=denoiser.log_sigma_time, num_classes=PADDED + 1,
     )  # fmt: skip

@@ -10,9 +10,8 @@ import pytest
 from flax import nnx
 
 import tfg_jax as tfg
-from tfg_jax.models.unet2d import UNet2D, UNet2DConfig, timestep_embedding
-from tfg_jax.models.unet_blocks import GroupNorm, ResnetBlock, average_pool, upsample_nearest
-from tfg_jax.weights.diffusers import load_diffusers_state
+from tfg_jax.models.unet2d import UNet2D, UNet2DConfig, load_diffusers_state, timestep_embedding
+from tfg_jax.models.unet2d.blocks import GroupNorm, ResnetBlock, average_pool, upsample_nearest
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = UNet2DConfig(
@@ -222,7 +221,7 @@ def test_config_round_trip_through_json():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"unknown_key": 1}, "Unknown UNet2D configuration key 'unknown_key'"),
+        ({"unknown_key": 1}, "UNet2DConfig has no field 'unknown_key'"),
         ({"down_block_types": ["SkipDownBlock2D", "DownBlock2D"]}, "down_block_types has 'SkipDownBlock2D'"),
         ({"up_block_types": ["UpBlock2D"]}, "up_block_types has 1 entries"),
         ({"mid_block_type": "UNetMidBlock2DCrossAttn"}, "mid_block_type="),

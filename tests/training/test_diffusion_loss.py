@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tfg_jax import denoiser, schedules
+from tfg_jax import constructors, denoiser, schedules
 from tfg_jax.training.diffusion import TARGETS, diffusion_loss, random_flip, stratified_times
 
 CASES = [
@@ -44,7 +44,7 @@ def test_exact_network_has_no_loss_and_denoises_exactly(schedule, prediction):
     loss, metrics = jax.jit(loss_fn)(0.0, batch(8), jax.random.key(0))
     assert loss < 1e-5
     assert set(metrics) == {"loss_t1", "loss_t2", "loss_t3", "loss_t4"}
-    model = denoiser.from_fn(
+    model = constructors.from_fn(
         lambda p, x, t, c: apply(p, x[None], t[None], c)[0], 0.0, schedule, prediction=prediction, shape=X0.shape
     )
     eps = np.random.default_rng(1).normal(size=X0.shape).astype(np.float32)

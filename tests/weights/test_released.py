@@ -1,5 +1,6 @@
 """Released weights: what is loaded is what was saved, as the object the library works with; shipped files match."""
 
+import dataclasses
 import inspect
 import json
 import math
@@ -11,15 +12,17 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tfg_jax import denoiser, schedules
-from tfg_jax.models import classifiers
+from tfg_jax import constructors, denoiser, schedules
+from tfg_jax.models import classifiers, family
+from tfg_jax.models.config import NetworkConfig
 from tfg_jax.models.egnn import network as egnn
 from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.properties import PropertyNet
 from tfg_jax.models.pack import pack, unpack
+from tfg_jax.models.schedule_json import schedule_from_dict, schedule_to_dict
 from tfg_jax.models.unet2d import UNet2D, UNet2DConfig
 from tfg_jax.objectives.classifier import Classifier
-from tfg_jax.weights import manifest, released, store
+from tfg_jax.weights import manifest, old, released, store
 
 ALL_SCHEDULES = [
     schedules.VPLinear(beta_max=15.0),
@@ -53,17 +56,17 @@ def random_module(build) -> Any:
     return store.fill_nnx(module, flat), flat
 
 
-def save_classifier(folder, network, kind="classifier"):
+def save_classifier(folder, network):
     cls, config = NETS[network]
     module, flat = random_module(lambda: cls(config, rngs=nnx.Rngs(0)))
-    head = {"kind": kind, "name": "mine", "network": network, "shape": [12, 12, 1]}
-    store.save_weights(folder, {**head, "net": config.to_dict()}, flat)
+    head = {"architecture": f"classifiers.{network}", "name": "mine", "shape": [12, 12, 1]}
+    store.save_weights(folder, {**head, "network": config.to_dict()}, flat)
     return module
 
 
 @pytest.mark.parametrize("schedule", ALL_SCHEDULES, ids=lambda s: type(s).__name__)
 def test_schedules_survive_json(schedule):
-    again = released.schedule_from_dict(json.loads(json.dumps(released.schedule_to_dict(schedule))))
+    again = schedule_from_dict(json.loads(json.dumps(schedule_to_dict(schedule))))
     assert type(again) is type(schedule)
     t = jnp.linspace(0.05, 0.95, 9)
     np.testing.assert_array_equal(again.alpha(t), schedule.alpha(t))
@@ -74,25 +77,25 @@ def test_schedules_survive_json(schedule):
     "values",
     [
         {},
-        {"kind": "Magic"},
-        {"kind": ["EDM"]},
-        {"kind": "EDM", "sigma_min": 1.0},
-        {"kind": "EDM", "sigma_max": True},
-        {"kind": "EDM", "sigma_max": math.nan},
-        {"kind": "EDM", "sigma_max": 0},
-        {"kind": "VE", "sigma_min": 2.0, "sigma_max": 1.0},
-        {"kind": "VPLinear", "beta_min": 0.0},
-        {"kind": "VPTruncatedCosine", "log_snr_min": None},
-        {"kind": "RectifiedFlow", "t_start": 1.0},
-        {"kind": "Discrete"},
-        {"kind": "Discrete", "log_alpha": [0.0, "x"]},
-        {"kind": "Discrete", "log_alpha": [0.0, -1.0, -0.5]},
-        {"kind": "Discrete", "log_alpha": [0.0, -1.0], "offset": 1.0},
+        {"type": "Magic"},
+        {"type": ["EDM"]},
+        {"type": "EDM", "sigma_min": 1.0},
+        {"type": "EDM", "sigma_max": True},
+        {"type": "EDM", "sigma_max": math.nan},
+        {"type": "EDM", "sigma_max": 0},
+        {"type": "VE", "sigma_min": 2.0, "sigma_max": 1.0},
+        {"type": "VPLinear", "beta_min": 0.0},
+        {"type": "VPTruncatedCosine", "log_snr_min": None},
+        {"type": "RectifiedFlow", "t_start": 1.0},
+        {"type": "Discrete"},
+        {"type": "Discrete", "log_alpha": [0.0, "x"]},
+        {"type": "Discrete", "log_alpha": [0.0, -1.0, -0.5]},
+        {"type": "Discrete", "log_alpha": [0.0, -1.0], "offset": 1.0},
     ],
 )
 def test_unknown_schedules_are_refused(values):
     with pytest.raises(ValueError, match="schedule"):
-        released.schedule_from_dict(values)
+        schedule_from_dict(values)
 
 
 @pytest.mark.parametrize("network", ["GuideNet", "EvaluatorNet"])
@@ -108,7 +111,7 @@ def test_a_classifier_comes_back(tmp_path, network):
 
 
 def test_a_noisy_classifier_comes_back_and_works_on_any_schedule(tmp_path):
-    module = save_classifier(tmp_path, "NoisyGuideNet", "noisy-classifier")
+    module = save_classifier(tmp_path, "NoisyGuideNet")
     loaded = released.load(tmp_path)
     x = np.random.default_rng(1).normal(size=(12, 12, 1)).astype(np.float32)
     level = schedules.EDM().level(0.01)
@@ -121,7 +124,7 @@ def test_a_noisy_classifier_comes_back_and_works_on_any_schedule(tmp_path):
 def diffusion():
     """Configuration and arrays of a small diffusion model."""
     options = {"prediction": "v", "network_time": "thousand", "shape": (8, 8, 1), "num_classes": 3}
-    head = released.diffusion_config("mine", UNET, schedules.VPCosine(), null_class=3, pack=2, **options)
+    head = released.diffusion_config("mine", UNET, schedules.VPCosine(), null_cond=3, pack=2, **options)
     return head, random_module(lambda: UNet2D(UNET, rngs=nnx.Rngs(0)))[1]
 
 
@@ -129,7 +132,7 @@ def test_a_diffusion_model_comes_back(tmp_path):
     module, flat = random_module(lambda: UNet2D(UNET, rngs=nnx.Rngs(0)))
     schedule = schedules.VPCosine()
     options = {"prediction": "v", "shape": (8, 8, 1), "num_classes": 3}
-    head = released.diffusion_config("mine", UNET, schedule, network_time="thousand", null_class=3, pack=2, **options)
+    head = released.diffusion_config("mine", UNET, schedule, network_time="thousand", null_cond=3, pack=2, **options)
     store.save_weights(tmp_path, head, flat)
     loaded = released.load(tmp_path)
     assert (loaded.shape, loaded.num_classes, loaded.null_cond) == ((8, 8, 1), 3, 3)
@@ -139,7 +142,8 @@ def test_a_diffusion_model_comes_back(tmp_path):
     def apply(params, x, t, cond):
         return unpack(nnx.merge(graphdef, params)(pack(x[None], 2), t[None], cond[None])[0], 2)
 
-    expected = denoiser.from_fn(apply, params, schedule, network_time=denoiser.thousand_time, null_cond=3, **options)
+    options |= {"network_time": denoiser.thousand_time, "null_cond": 3}
+    expected = constructors.from_fn(apply, params, schedule, **options)
     x = np.random.default_rng(1).normal(size=(8, 8, 1)).astype(np.float32)
     both = jax.jit(lambda x, c: (loaded(x, 0.5, c), expected(x, 0.5, c)))(x, jnp.array(2))
     np.testing.assert_allclose(both[0].x0, both[1].x0, rtol=1e-5, atol=1e-5)
@@ -149,24 +153,29 @@ def test_a_diffusion_model_comes_back(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "oracle"}, "kind='oracle' must be one of"),
-        ({"kind": "noisy-classifier"}, "does not fit network='GuideNet'"),
-        ({"network": "VGG"}, "network='VGG' must be one of"),
-        ({"network": ["GuideNet"]}, "must be one of"),
-        ({"net": {"depth": 3}}, "no field 'depth'"),
-        ({"net": None}, "net=None must be an object"),
-        ({"net": {**NET, "num_classes": "10"}}, "net.num_classes='10' must be of type int"),
-        ({"net": {**NET, "num_classes": 1}}, "net.num_classes=1 must be 2 or more"),
-        ({"net": {**NET, "widths": 4}}, r"net.widths=4 must be of type list\[int, ...\]"),
-        ({"net": {**NET, "channels": True}}, "net.channels=True must be of type int"),
-        ({"net": {**NET, "blocks": [10**9]}}, "asks for 1000000000 layers"),
-        ({"shape": "abc"}, "shape='abc' must be a list of three positive integers"),
-        ({"shape": [12, 12, 3]}, r"shape=\[12, 12, 3\] must be \[12, 12, 1\]"),
-        ({"shape": [12, 12]}, "list of three"),
+        ({"architecture": "oracle"}, "architecture='oracle' must be a network in one of classifiers, egnn, unet2d"),
+        ({"architecture": "os.path"}, "architecture='os.path' must be a network in"),
+        ({"architecture": "classifiers.VGG"}, "'classifiers.VGG' must be one of classifiers.GuideNet, "),
+        ({"architecture": "egnn.EGNN"}, "network has no field 'side'"),
+        ({"architecture": ["GuideNet"]}, "must be a network in"),
+        ({"architecture": "test_released:TINY"}, r"is code outside of the library; .* allow=\['test_released'\]"),
+        ({"architecture": ...}, "lacks or misuses 'architecture'"),
+        ({"network": {"depth": 3}}, "network has no field 'depth'"),
+        ({"network": None}, "network=None must be an object"),
+        ({"network": {**NET, "num_classes": "10"}}, "network.num_classes='10' must be of type int"),
+        ({"network": {**NET, "num_classes": 1}}, "num_classes=1 must be 2 or more"),
+        ({"network": {**NET, "widths": 4}}, r"network.widths=4 must be of type list\[int, ...\]"),
+        ({"network": {**NET, "channels": True}}, "network.channels=True must be of type int"),
+        ({"network": {**NET, "blocks": [10**9]}}, "asks for 1000000001 layers"),
+        ({"shape": "abc"}, "shape='abc' must be a list of positive integers"),
+        ({"shape": [12, 12, 3]}, r"shape=\[12, 12, 3\] must be \[side, side, channels\]"),
+        ({"shape": [12, 12]}, "shape="),
         ({"shape": ...}, "lacks or misuses 'shape'"),
         ({"name": ...}, "lacks or misuses 'name'"),
         ({"name": 3}, "name=3 must be a text"),
-        ({"net": {"side": 12, "widths": [4, 4], "blocks": [1, 1]}}, "weights"),
+        ({"network": {"side": 12, "widths": [4, 4], "blocks": [1, 1]}}, "weights"),
+        ({"kind": "oracle"}, "kind='oracle' is unknown"),
+        ({"kind": "noisy-classifier", "network": "GuideNet"}, "does not fit network='GuideNet'"),
     ],
 )
 def test_foreign_configurations_are_refused(tmp_path, change, message):
@@ -186,25 +195,25 @@ def test_foreign_configurations_are_refused(tmp_path, change, message):
         ({"pack": -2}, "pack=-2 must be an integer"),
         ({"pack": 3}, r"pack=3 must be a divisor of both sides of shape=\[8, 8, 1\]"),
         ({"pack": 4}, "in_channels=4 must be 16"),
-        ({"shape": "abc"}, "shape='abc' must be a list of three"),
+        ({"shape": "abc"}, "shape='abc' must be a list of positive"),
         ({"shape": [8, 8, 3]}, "in_channels=4 must be 12, the channels of shape="),
-        ({"shape": [8, 8, 1.0]}, "list of three"),
+        ({"shape": [8, 8, 1.0]}, "list of positive"),
         ({"num_classes": "10"}, "num_classes='10' must be an integer"),
-        ({"num_classes": 5}, "num_classes=5 must be between 1 and unet.num_class_embeds=4"),
+        ({"num_classes": 5}, "num_classes=5 must be between 1 and network.num_class_embeds=4"),
         ({"num_classes": None}, "num_classes=None must be between"),
-        ({"null_class": 4}, "null_class=4 must be below unet.num_class_embeds=4"),
-        ({"null_class": -1}, "null_class=-1 must be an integer >= 0"),
-        ({"schedule": {"kind": "VPCosine", "offset": "x"}}, "schedule.offset='x' must be a finite number"),
-        ({"schedule": {"kind": "VPCosine", "offset": -1}}, "must be VPCosine with offset >= 0"),
+        ({"null_cond": 4}, "null_cond=4 must be below network.num_class_embeds=4"),
+        ({"null_cond": -1}, "null_cond=-1 must be an integer >= 0"),
+        ({"schedule": {"type": "VPCosine", "offset": "x"}}, "schedule: offset='x' must be a real number"),
+        ({"schedule": {"type": "VPCosine", "offset": -1}}, "schedule: offset=-1 must be a finite number >= 0"),
         ({"schedule": None}, "schedule=None must be an object"),
         ({"network_time": ["unit"]}, "must be one of"),
         ({"network_time": "index"}, "needs a Discrete schedule, not VPCosine"),
         ({"prediction": "magic"}, "prediction='magic' must be one of"),
-        ({"unet": []}, r"unet=\[\] must be an object"),
-        ({"unet": {**UNET.to_dict(), "flip_sin_to_cos": "no"}}, "unet.flip_sin_to_cos='no' must be of type bool"),
-        ({"unet": {**UNET.to_dict(), "norm_eps": 10**400}}, "unet.norm_eps=1000.* must be of type float"),
-        ({"unet": {**UNET.to_dict(), "layers_per_block": 10**9}}, "asks for 1000000000 layers"),
-        ({"unet": {**UNET.to_dict(), "num_class_embeds": None}}, "num_classes=3 must be null"),
+        ({"network": []}, r"network=\[\] must be an object"),
+        ({"network": {**UNET.to_dict(), "flip_sin_to_cos": "no"}}, "network.flip_sin_to_cos='no' must be of type bool"),
+        ({"network": {**UNET.to_dict(), "norm_eps": 10**400}}, "network.norm_eps=1000.* must be of type float"),
+        ({"network": {**UNET.to_dict(), "layers_per_block": 10**9}}, "asks for 1000000000 layers"),
+        ({"network": {**UNET.to_dict(), "num_class_embeds": None}}, "num_classes=3 must be null"),
     ],
 )
 def test_wrong_values_of_a_diffusion_model_are_refused(diffusion, tmp_path, change, message):
@@ -219,14 +228,18 @@ EGNN = EGNNConfig(width=8, pair_width=4, pair_hidden=4, heads=2, vectors=2, laye
 
 def save_molecules(folder, change=None):
     module, flat = random_module(lambda: egnn.EGNN(EGNN, rngs=nnx.Rngs(0)))
-    config = released.molecule_config("mine", EGNN, schedules.VPPolynomial(), max_atoms=4)
+    config = released.diffusion_config(
+        "mine", EGNN, schedules.VPPolynomial(), architecture="egnn.EGNN", prediction="x0", network_time="log_sigma",
+        shape=(4, 9), num_classes=5,
+    )  # fmt: skip
     store.save_weights(folder, {k: v for k, v in (config | (change or {})).items() if v is not ...}, flat)
     return module
 
 
 def save_properties(folder, change=None):
     module, flat = random_module(lambda: PropertyNet(EGNN, 2, rngs=nnx.Rngs(0)))
-    config = released.property_config("mine", EGNN, ("mu", "gap"), mean=[1.0, 2.0], scale=[3.0, 4.0])
+    config = {"architecture": "egnn.PropertyNet", "name": "mine", "network": EGNN.to_dict()}
+    config |= {"properties": ["mu", "gap"], "mean": [1.0, 2.0], "scale": [3.0, 4.0]}
     store.save_weights(folder, {k: v for k, v in (config | (change or {})).items() if v is not ...}, flat)
     return module
 
@@ -251,15 +264,17 @@ def test_molecule_networks_come_back(tmp_path):
 @pytest.mark.parametrize(
     ("save", "change", "message"),
     [
-        (save_molecules, {"max_atoms": 0}, "max_atoms=0 must be an integer >= 1"),
-        (save_molecules, {"max_atoms": ...}, "lacks or misuses 'max_atoms'"),
-        (save_molecules, {"egnn": {**EGNN.to_dict(), "width": "8"}}, "egnn.width='8' must be of type int"),
-        (save_molecules, {"egnn": {**EGNN.to_dict(), "width": 0}}, "egnn.width=0 must be above 0"),
-        (save_molecules, {"egnn": {**EGNN.to_dict(), "heads": 3}}, "egnn.heads=3 must be a divisor of egnn.width=8"),
-        (save_molecules, {"egnn": {**EGNN.to_dict(), "layers": 10**9}}, "asks for 1000000000 layers"),
-        (save_molecules, {"egnn": {**EGNN.to_dict(), "depth": 2}}, "no field 'depth'"),
-        (save_molecules, {"egnn": {**EGNN.to_dict(), "width": 16}}, "weights"),
-        (save_molecules, {"name": 3}, "name=3 must be a text"),
+        (save_molecules, {"shape": [0, 9]}, "must be a list of positive integers"),
+        (save_molecules, {"shape": [4, 8]}, r"shape=\[4, 8\] must be \[atoms, 9\]"),
+        (save_molecules, {"num_classes": 4}, "num_classes=4 must be 5, as of every molecule network"),
+        (save_molecules, {"prediction": "eps"}, "prediction='eps' must be x0"),
+        (save_molecules, {"shape": ...}, "lacks or misuses 'shape'"),
+        (save_molecules, {"network": {**EGNN.to_dict(), "width": "8"}}, "network.width='8' must be of type int"),
+        (save_molecules, {"network": {**EGNN.to_dict(), "width": 0}}, "width=0 must be above 0"),
+        (save_molecules, {"network": {**EGNN.to_dict(), "heads": 3}}, "heads=3 must be a divisor of width=8"),
+        (save_molecules, {"network": {**EGNN.to_dict(), "layers": 10**9}}, "asks for 1000000000 layers"),
+        (save_molecules, {"network": {**EGNN.to_dict(), "depth": 2}}, "no field 'depth'"),
+        (save_molecules, {"network": {**EGNN.to_dict(), "width": 16}}, "weights"),
         (save_properties, {"properties": "mu"}, "properties='mu' must be a list of texts"),
         (save_properties, {"properties": []}, "must be a list of texts"),
         (save_properties, {"mean": [1.0]}, "must be a list of 2 finite numbers"),
@@ -271,6 +286,47 @@ def test_wrong_values_of_molecule_networks_are_refused(tmp_path, save, change, m
     save(tmp_path, change)
     with pytest.raises(ValueError, match=rf"config\.json.*{message}"):
         released.load(tmp_path)
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyConfig(NetworkConfig):
+    """The configuration of an architecture that the library does not know."""
+
+    features: int = 2
+
+
+class TinyNet(nnx.Module):
+    def __init__(self, config, *, rngs):
+        self.linear = nnx.Linear(config.features, config.features, rngs=rngs)
+
+    def __call__(self, x, t, cond=None):
+        return self.linear(x) * t[:, None]
+
+
+TINY = family.Family(TinyConfig, TinyNet)
+
+
+def test_an_architecture_of_ones_own_is_one_declaration(tmp_path):
+    module, flat = random_module(lambda: TinyNet(TinyConfig(3), rngs=nnx.Rngs(0)))
+    architecture, options = f"{__name__}:TINY", {"prediction": "velocity", "network_time": "unit", "shape": (3,)}
+    config = released.diffusion_config(
+        "mine", TinyConfig(3), schedules.RectifiedFlow(), architecture=architecture, **options
+    )
+    store.save_weights(tmp_path, config, flat)
+    loaded, x = released.load(tmp_path, allow=[__name__]), np.ones(3, np.float32)
+    velocity = nnx.jit(lambda net, x: net(x[None], jnp.full(1, 0.5)))(module, x)[0]
+    np.testing.assert_allclose(jax.jit(lambda x: loaded(x, 0.5).x0)(x), x - 0.5 * velocity, rtol=1e-5)
+    with pytest.raises(ValueError, match="is code outside of the library"):
+        released.load(tmp_path)
+
+
+def test_configurations_before_format_2_are_read():
+    """Those of shipped folders are; this is the one kind that none of them has."""
+    network = {"width": 8}
+    before = {"kind": "molecule-properties", "name": "mine", "egnn": network, "mean": [0.0]}
+    assert old.upgraded(before) == {
+        "architecture": "egnn.PropertyNet", "name": "mine", "network": network, "mean": [0.0]
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [3, None, b"fashion-mnist", ["fashion-mnist"]])
@@ -303,7 +359,7 @@ def test_released_names_are_checked_against_the_manifest(tmp_path, monkeypatch):
     moments = {"mean": np.zeros(2), "covariance": np.eye(2), "count": np.array(9, np.int64)}
     store.save_arrays(tmp_path / "guide" / "moments.safetensors", moments)
     facts = {"licence": "MIT", "data": "none", "command": "none", "metrics": {"accuracy": 0.5}}
-    entry = manifest.add_to_manifest("guide", kind="classifier", folder=tmp_path, **facts)
+    entry = manifest.add_to_manifest("guide", folder=tmp_path, **facts)
     assert set(entry["files"]) == {"config.json", "model.safetensors", "moments.safetensors"}
     assert manifest.load_manifest(tmp_path) == {"guide": entry}
     assert released.load("guide").name == "mine"
@@ -317,7 +373,7 @@ def test_released_names_are_checked_against_the_manifest(tmp_path, monkeypatch):
         released.load("guide")
     with pytest.raises(ValueError, match="sha256"):
         released.load_moments("guide")
-    manifest.add_to_manifest("guide", kind="classifier", folder=tmp_path, **facts)
+    manifest.add_to_manifest("guide", folder=tmp_path, **facts)
     assert released.load("guide").name == "mine"
 
 
@@ -329,7 +385,7 @@ def test_bad_manifests_are_refused(tmp_path, text):
 
 
 def test_weights_are_saved_before_they_are_recorded(tmp_path):
-    facts = {"kind": "classifier", "licence": "", "data": "", "command": "", "metrics": {}}
+    facts = {"licence": "", "data": "", "command": "", "metrics": {}}
     with pytest.raises(FileNotFoundError, match="save the weights"):
         manifest.add_to_manifest("guide", folder=tmp_path, **facts)
     assert not list(tmp_path.iterdir())
@@ -341,11 +397,13 @@ def test_shipped_weights_are_whole(name):
     entry, folder = manifest.load_manifest()[name], manifest.checkpoints_dir() / name
     config, arrays = store.read_weights(folder, manifest.sha256_of(entry))
     model = released.load(name)  # its configuration passes every check
-    if config["kind"] == "molecule-properties":
+    config = old.upgraded(config)
+    assert config["architecture"] == entry["architecture"]
+    if config["architecture"] == "egnn.PropertyNet":
         assert model.names == ("mu", "alpha", "homo", "lumo", "gap", "cv")
     else:
-        assert model.num_classes == (30 if config["kind"] == "molecules" else 10)
-    assert config["kind"] == entry["kind"] and all(np.isfinite(array).all() for array in arrays.values())
+        assert model.num_classes == (30 if config["architecture"] == "egnn.EGNN" else 10)
+    assert all(np.isfinite(array).all() for array in arrays.values())
     assert (folder / "README.md").read_text("utf-8").startswith(f"# {name}")
     for file, facts in entry["files"].items():
         assert (folder / file).stat().st_size == facts["bytes"]

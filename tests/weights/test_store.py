@@ -26,7 +26,7 @@ def write_raw(path, header, body=b"\0" * 8):
 
 @pytest.fixture
 def folder(tmp_path):
-    store.save_weights(tmp_path / "w", {"kind": "test", "sizes": [1, 2]}, ARRAYS)
+    store.save_weights(tmp_path / "w", {"type": "test", "sizes": [1, 2]}, ARRAYS)
     return tmp_path / "w"
 
 
@@ -35,9 +35,9 @@ def test_round_trip_is_exact_in_every_dtype(tmp_path):
     arrays["scalar"] = np.array(7, np.int64)
     arrays["empty"] = np.zeros((0, 3), np.float32)
     arrays["transposed"] = np.arange(6, dtype=np.float64).reshape(2, 3).T
-    hashes = store.save_weights(tmp_path, {"kind": "test"}, arrays)
+    hashes = store.save_weights(tmp_path, {"type": "test"}, arrays)
     config, read = store.read_weights(tmp_path, hashes)
-    assert config == {"kind": "test"} and set(read) == set(arrays)
+    assert config == {"type": "test"} and set(read) == set(arrays)
     for name, array in arrays.items():
         assert read[name].dtype == array.dtype and read[name].shape == array.shape
         np.testing.assert_array_equal(read[name], array)
@@ -103,8 +103,8 @@ def test_oversize_weights_are_refused(folder):
         (b"[1]", "not a JSON object"),
         (b'{"format": 1, "format": 1}', "corrupted config"),
         (b"[" * 100_000, "corrupted config"),
-        (b'{"kind": "test"}', "format None"),
-        (b'{"format": 2}', "format 2"),
+        (b'{"type": "test"}', "format None"),
+        (b'{"format": 3}', "format 3"),
         (b" " * (store.MAX_CONFIG_BYTES + 1), "limit"),
     ],
     ids=["cut", "not-utf8", "list", "twice", "deep", "no-version", "newer", "huge"],
@@ -164,7 +164,7 @@ def test_metadata_is_ignored(tmp_path):
 
 def test_weights_without_a_hash_say_so(tmp_path):
     folder = tmp_path / "w"
-    store.save_weights(folder, {"kind": "diffusion"}, {"a": np.zeros(2, np.float32)})
+    store.save_weights(folder, {"type": "test"}, {"a": np.zeros(2, np.float32)})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         store.read_weights(folder)

@@ -27,7 +27,8 @@ from tfg_jax.checks import (
     readable,
     real_parts,
 )
-from tfg_jax.denoiser import Denoised, Denoiser, Prediction, from_fn, path_velocity, unit_time
+from tfg_jax.constructors import from_fn
+from tfg_jax.denoiser import Denoised, Denoiser, Prediction, path_velocity, unit_time
 from tfg_jax.kinds import public
 from tfg_jax.noise import root_key
 from tfg_jax.schedules import Level, Schedule

@@ -58,7 +58,7 @@ def _table(found: dict[str, Any]) -> str:
         rows.append(
             {
                 "name": name,
-                "kind": entry["kind"],
+                "architecture": entry["architecture"],
                 "parameters": entry["metrics"].get("parameters"),
                 "MB": round(sum(file["bytes"] for file in entry["files"].values()) / 1e6, 1),
                 "measured": None

@@ -21,7 +21,7 @@ COMMANDS = {
     "optimize": "rounds of gradient guidance that raise a reward",
     "evaluate": "metrics of a sample folder or of images in an .npz file",
     "export": "samples of a folder as PNG pictures or one .npz file",
-    "train": "the Fashion-MNIST networks, resumable",
+    "train": "the networks that tasks come with, or a recipe of your own, resumable",
     "inspect": "what weights or a sample folder hold",
     "cite": "BibTeX of what a configuration uses",
 }
@@ -83,7 +83,9 @@ def _run(name: str, arguments: list[str]) -> int:
     try:
         with raise_on_signals(), warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(f"tfg-jax {name}: note: {message}", file=sys.stderr)
-            return command.run(parse(command.Options, f"tfg-jax {name}", arguments))
+            program = f"tfg-jax {name}"
+            own = getattr(command, "parse", None)  # of a command whose options depend on its first word
+            return command.run(own(program, arguments) if own else parse(command.Options, program, arguments))
     except SystemExit as stop:  # tyro has printed its help or its complaint; a training loop its last line
         return stop.code if isinstance(stop.code, int) else OK if stop.code is None else USAGE
     except Interrupted as stop:

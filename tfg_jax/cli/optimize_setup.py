@@ -12,7 +12,7 @@ import numpy as np
 from tfg_jax.checks import check_count, check_number
 from tfg_jax.cli.optimize_options import UNITS, Options
 from tfg_jax.cli.runs import compiled_memory
-from tfg_jax.config import to_plain
+from tfg_jax.config import to_dict
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance
@@ -66,8 +66,8 @@ def settings(options: Options) -> Setup:
     clip = Clip() if options.clip else None
     config = {
         "reward": name, "rounds": options.rounds, "batch": options.batch, "delta": delta, "goal": goal,
-        "linearize": options.linearize, "guidance": to_plain(guidance), "sampler": to_plain(sampler),
-        "clip": to_plain(clip), "schedule": to_plain(model.schedule), "prediction": model.prediction,
+        "linearize": options.linearize, "guidance": to_dict(guidance), "sampler": to_dict(sampler),
+        "clip": to_dict(clip), "schedule": to_dict(model.schedule), "prediction": model.prediction,
         "learning_rate": options.learning_rate, "same_start": options.same_start, "seed": options.seed,
         "weights_sha256": {key: fingerprint(params) for key, params in networks.items()},
     }  # fmt: skip

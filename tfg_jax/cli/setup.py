@@ -11,7 +11,7 @@ import numpy as np
 from tfg_jax.checks import check_count
 from tfg_jax.cli.methods import Method
 from tfg_jax.cli.options import RunOptions
-from tfg_jax.config import to_plain
+from tfg_jax.config import to_dict
 from tfg_jax.guidance.classifier import ClassifierGuidance
 from tfg_jax.guidance.classifier_free.autoguidance import Autoguidance
 from tfg_jax.metrics import check_independent
@@ -64,20 +64,18 @@ def sample_config(options: RunOptions, task: LabelTask, method: Method, targets:
     model: Any = task.model.model if isinstance(task.model, Autoguidance) else task.model
     networks = {"model": model.params}
     # Absent when not asked for, so that folders written before there was such a choice are still known.
-    chosen = {
-        name: to_plain(getattr(task, name)) for name in ("lookahead", "window") if getattr(task, name) is not None
-    }
+    chosen = {name: to_dict(getattr(task, name)) for name in ("lookahead", "window") if getattr(task, name) is not None}
     if isinstance(task.model, Autoguidance):
         weak: Any = task.model.weak
-        chosen["w"], networks["weak"] = to_plain(task.model.w), weak.params
+        chosen["w"], networks["weak"] = to_dict(task.model.w), weak.params
     if method.guidance is not None:
         networks["guide"] = guiding.params  # type: ignore[union-attr]
     return chosen | {
-        "guidance": to_plain(method.guidance),
+        "guidance": to_dict(method.guidance),
         "conditional": method.conditional,
-        "sampler": to_plain(task.sampler),
-        "clip": to_plain(task.clip),
-        "schedule": to_plain(model.schedule),
+        "sampler": to_dict(task.sampler),
+        "clip": to_dict(task.clip),
+        "schedule": to_dict(model.schedule),
         "prediction": model.prediction,
         "classes": [int(c) for c in dict.fromkeys(targets.tolist())],
         "seed": options.seed,

@@ -142,7 +142,7 @@ def run(options: Options) -> int:
     import numpy as np
 
     from tfg_jax.cli import runs, scoring
-    from tfg_jax.config import to_plain
+    from tfg_jax.config import to_dict
     from tfg_jax.runs.store import open_folder
 
     setting = _setting(options, lookahead)
@@ -154,7 +154,7 @@ def run(options: Options) -> int:
     if options.dry_run:
         print(runs.describe(task, {options.method: method}, targets, options.chunk))
         return OK
-    config = {"guidance": to_plain(method.guidance), **setting.config}
+    config = {"guidance": to_dict(method.guidance), **setting.config}
     with open_folder(options.out, config, len(targets), options.chunk, options.overwrite) as folder:
         scoring.write_config(options.out, "solve", as_json(options), config)
         runs.fill(folder, task, method, targets, options.method)
@@ -186,7 +186,7 @@ def _setting(options: Options, lookahead: Any) -> Setting:
 
     import jax
 
-    from tfg_jax.config import to_plain
+    from tfg_jax.config import to_dict
     from tfg_jax.denoiser import Denoiser
     from tfg_jax.lookahead import Clip
     from tfg_jax.operators.noise import check_counts_photons
@@ -216,12 +216,12 @@ def _setting(options: Options, lookahead: Any) -> Setting:
     config = {
         "problem": options.problem, "noise": {options.noise: amount}, "draws": options.draws, "seed": options.seed,
         "images_sha256": fingerprint(y if truth is None else truth), "operator_sha256": fingerprint(operator),
-        "schedule": to_plain(model.schedule), "prediction": model.prediction,
+        "schedule": to_dict(model.schedule), "prediction": model.prediction,
         "weights_sha256": {"model": fingerprint(model.params)}, "measured": options.measured,
     }  # fmt: skip
     if options.method not in END_TO_END:
-        config |= {"sampler": to_plain(sampler), "clip": to_plain(clip), "lookahead": to_plain(lookahead)}
-        config |= {} if options.window is None else {"window": to_plain(options.window)}
+        config |= {"sampler": to_dict(sampler), "clip": to_dict(clip), "lookahead": to_dict(lookahead)}
+        config |= {} if options.window is None else {"window": to_dict(options.window)}
     return Setting(task, truth, names, y, config)
 
 

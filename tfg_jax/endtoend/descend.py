@@ -16,10 +16,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from tfg_jax import loops
-from tfg_jax.result import NON_FINITE, OK, Status, judged
+from tfg_jax.result import NON_FINITE, OK, Status, status_code
 
 
-class Found(NamedTuple):
+class Optimum(NamedTuple):
     """Where the descent ended.
 
     ``variable`` is the last finite one within the bound of `tfg_jax.result.LARGEST`, ``value`` its loss;
@@ -56,7 +56,7 @@ def lbfgs(line_search: int) -> optax.GradientTransformationExtraArgs:
 def minimize(
     loss: Callable[[Array], Array], start: Array, optimizer: Any, iterations: int, tolerance: ArrayLike,
     rate: ArrayLike | None = None,
-) -> Found:  # fmt: skip
+) -> Optimum:  # fmt: skip
     """At most ``iterations`` updates from ``start``.
 
     Args:
@@ -86,7 +86,7 @@ def minimize(
     guarded.defvjp(forward, lambda grad, cotangent: (cotangent * grad, None))
 
     def ended(z: Array, value: Array, grad: Array) -> tuple[Array, Array]:
-        code = jnp.where(jnp.isfinite(value) & jnp.all(jnp.isfinite(grad)), judged(z), NON_FINITE)
+        code = jnp.where(jnp.isfinite(value) & jnp.all(jnp.isfinite(grad)), status_code(z), NON_FINITE)
         return code, (code != OK) | (jnp.sqrt(jnp.mean(grad**2)) <= tolerance)
 
     def body(carry: _Carry) -> _Carry:
@@ -109,29 +109,30 @@ def minimize(
         still = jnp.all(z == carry.z)
         keep = lambda new, old: jnp.where(code == OK, new, old)  # noqa: E731
         return _Carry(
-            keep(z, carry.z), keep(value, carry.value), keep(grad, carry.grad), state, done | still,
-            code.astype(jnp.int32), carry.evaluations + calls, carry.iterations + 1,
+            z=keep(z, carry.z), value=keep(value, carry.value), grad=keep(grad, carry.grad), state=state,
+            done=done | still, code=code.astype(jnp.int32), evaluations=carry.evaluations + calls,
+            iterations=carry.iterations + 1,
         )  # fmt: skip
 
     value, grad = jax.value_and_grad(typed)(start)
     code, done = ended(start, value, grad)
     still = jnp.all(grad == 0)
     carry = _Carry(
-        start, value, grad, optimizer.init(start), done, code.astype(jnp.int32), jnp.asarray(1, jnp.int32),
-        jnp.asarray(0, jnp.int32),
+        z=start, value=value, grad=grad, state=optimizer.init(start), done=done, code=code.astype(jnp.int32),
+        evaluations=jnp.asarray(1, jnp.int32), iterations=jnp.asarray(0, jnp.int32),
     )  # fmt: skip
     carry = loops.while_loop(lambda c: (c.iterations < iterations) & ~c.done, body, carry)
     step = jnp.where(carry.code == OK, -1, jnp.maximum(carry.iterations - 1, 0))
-    return Found(carry.z, carry.value, Status(carry.code, step), carry.evaluations, carry.iterations, still)
+    return Optimum(carry.z, carry.value, Status(carry.code, step), carry.evaluations, carry.iterations, still)
 
 
 def _line_search(state: Any) -> Any:
     """The state of a line search inside an optimizer's state, if there is one."""
     is_search = lambda node: hasattr(node, "info") and hasattr(node, "grad")  # noqa: E731
-    found = [node for node in jax.tree.leaves(state, is_leaf=is_search) if is_search(node)]
-    if found and found[0].grad is not None and not _is_zoom(found[0]):
+    search = next((node for node in jax.tree.leaves(state, is_leaf=is_search) if is_search(node)), None)
+    if search is not None and search.grad is not None and not _is_zoom(search):
         raise ValueError("optimizer has a backtracking line search with store_grad=True; make it with store_grad=False")
-    return found[0] if found else None
+    return search
 
 
 def _is_zoom(search: Any) -> bool:

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import NamedSharding
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
-from tfg_jax.batch import check_sharding, in_chunks, indices, map_samples, placed
+from tfg_jax.arguments import count_of
+from tfg_jax.batch import Batching, map_samples
 from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Model
 from tfg_jax.endtoend.controls import Controls
@@ -26,7 +26,8 @@ from tfg_jax.loops import as_varying, varying_over
 from tfg_jax.noise import KeyNoise, root_key, sample_key
 from tfg_jax.numbers import number, one_form
 from tfg_jax.objectives.base import Objective, as_objective
-from tfg_jax.result import UNGUIDED, Cost, Samples, Status, judged
+from tfg_jax.problem import Problem
+from tfg_jax.result import UNGUIDED, Cost, Samples, Status, status_code
 from tfg_jax.sample import sampling_times
 from tfg_jax.samplers.ode import Euler
 
@@ -38,7 +39,7 @@ def end_to_end(
     method: DFlow | Controls,
     *,
     objective: Objective | Callable[..., Array],
-    num_samples: int,
+    num_samples: int | None = None,
     target: PyTree = None,
     cond: PyTree = None,
     start: Float[Array, "n *shape"] | None = None,
@@ -58,7 +59,7 @@ def end_to_end(
         model: the diffusion or flow model, or a transform of one.
         method: `DFlow` or `Controls`.
         objective: log-weight of a clean sample, higher is better.
-        num_samples: how many.
+        num_samples: how many; may be left out if target, cond or start say it.
         target: leaves (n, ...), one target a sample.
         cond: (n,) class of each sample, for conditional models.
         start: states at the grid's first level to begin from, e.g. ``tfg.invert(model, x).x``; None is noise.
@@ -75,17 +76,9 @@ def end_to_end(
     Raises:
         ValueError: arguments of wrong shape or range, or without effect.
     """
-    checked, data = _checked(model, method, objective, num_samples, target, cond, start, blend, chunk, index_offset)
-    check_sharding(sharding, num_samples=num_samples, chunk=chunk)
-    shared = _shared(model, method, checked, blend, data)
-    per_sample = {"index": indices(num_samples, index_offset, sharding), **placed(data, sharding)}
-    return in_chunks(_run, (root_key(key), *shared), per_sample, chunk)
-
-
-def _shared(model: Model, method: Any, objective: Any, blend: ArrayLike | None, data: dict) -> tuple:
-    """What all samples share, its numbers in their one form."""
-    dtype = _dtype(data["start"])
-    return *(one_form(part, dtype) for part in (model, method, objective)), number(blend, dtype)
+    problem = Problem(model, cond, as_objective(objective), target)
+    batching = Batching(count_of(num_samples, start, cond, target), index_offset, chunk, sharding)
+    return batching.run(_optimized, *_checked(key, problem, method, start, blend, batching))
 
 
 class Preview(NamedTuple):
@@ -101,61 +94,62 @@ class Preview(NamedTuple):
 
 @public
 def preview_end_to_end(
+    key: PRNGKeyArray,
     model: Model,
     method: DFlow | Controls,
     *,
     objective: Objective | Callable[..., Array],
-    num_samples: int,
+    num_samples: int | None = None,
     target: PyTree = None,
     cond: PyTree = None,
     start: Float[Array, "n *shape"] | None = None,
+    blend: ArrayLike | None = None,
+    index_offset: ArrayLike = 0,
     chunk: int | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Preview:
     """Network calls and memory of `end_to_end` with these arguments: its program is compiled and not run.
+
+    Args:
+        key, model, method, objective, num_samples, target, cond, start, blend, index_offset, chunk, sharding: as in
+            `end_to_end`.
 
     Raises:
         ValueError: as `end_to_end`.
     """
-    checked, data = _checked(model, method, objective, num_samples, target, cond, start, None, chunk, 0)
-    together = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((chunk or num_samples, *leaf.shape[1:]), leaf.dtype),
-        {"index": np.arange(num_samples, dtype=np.int32), **data},
-    )
-    lowered = _run.lower(root_key(jax.random.key(0)), *_shared(model, method, checked, None, data), together)
-    return Preview(upper_end_to_end_cost(method, model, conditional=cond is not None), memory_of(lowered.compile()))
+    problem = Problem(model, cond, as_objective(objective), target)
+    batching = Batching(count_of(num_samples, start, cond, target), index_offset, chunk, sharding)
+    compiled = batching.compiled(_optimized, *_checked(key, problem, method, start, blend, batching))
+    return Preview(upper_end_to_end_cost(method, model, conditional=cond is not None), memory_of(compiled))
 
 
 def memory_of(compiled: Any) -> int | None:
     """Bytes of arguments, results and temporaries of a compiled program; None where the device does not tell."""
-    found = compiled.memory_analysis()
-    if found is None:
+    analysis = compiled.memory_analysis()
+    if analysis is None:
         return None
-    return found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+    return analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes
 
 
 def _checked(
-    model: Model, method: DFlow | Controls, objective: Any, num_samples: int, target: PyTree, cond: PyTree,
-    start: Any, blend: Any, chunk: int | None, index_offset: Any,
-) -> tuple[Objective, dict]:  # fmt: skip
-    """The objective and the samples' own data, once all arguments are found to fit each other."""
-    objective = as_objective(objective)
-    arguments.check_counts(num_samples, chunk, index_offset)
-    arguments.check_cond(model, cond, num_samples)
-    if objective.noisy:
-        raise ValueError(
-            "objective must be one of clean samples, e.g. class_log_prob: only the end of the solve is seen"
-        )
-    objective.check(target, num_samples, model.shape)
-    arguments.check_scalar(objective, target, model.shape)
+    key: PRNGKeyArray, problem: Problem, method: Any, start: Any, blend: ArrayLike | None, batching: Batching
+) -> tuple[tuple, dict[str, Any]]:
+    """What all samples share, and the samples' own data, once all arguments are found to fit each other."""
+    model = problem.model
+    batching.check()
+    problem.check_flow(f"method={type(method).__name__}")
+    problem.check(batching.num_samples)
     grid, steps = (method.grid, method.steps) if isinstance(method, Controls) else (None, 1)
     arguments.check_signal(model, None, *arguments.check_grid(grid, model.schedule, steps))
     if start is not None:
-        arguments.check_samples("start", start, (num_samples, *model.shape))
+        arguments.check_samples("start", start, (batching.num_samples, *model.shape))
     elif blend is not None:
         raise ValueError("blend has no effect without start; pass start=, e.g. tfg.invert(model, x).x, or drop blend")
     check_number("blend", blend, low=0.0, high=1.0)
-    check_leaves(model=model, method=method, objective=objective, cond=cond, target=target)
-    return objective, {"cond": cond, "target": target, "start": start}
+    check_leaves(method=method)
+    dtype = _dtype(start)
+    shared, data = problem.split(dtype)
+    return (root_key(key), shared, one_form(method, dtype), number(blend, dtype)), {**data, "start": start}
 
 
 @public
@@ -175,25 +169,25 @@ def upper_end_to_end_cost(method: DFlow | Controls, model: Model | None = None, 
 
 
 @jax.jit
-def _run(
-    key: PRNGKeyArray, model: Model, method: Any, objective: Any, blend: ArrayLike | None, data: dict[str, Any]
+def _optimized(
+    key: PRNGKeyArray, problem: Problem, method: Any, blend: ArrayLike | None, per_sample: dict[str, Any]
 ) -> Samples:
-    controls = isinstance(method, Controls)
-    sampler = Euler(method.steps, method.grid) if controls else Euler(1)
+    model, start = problem.model, per_sample["start"]
+    sampler = Euler(method.steps, method.grid) if isinstance(method, Controls) else Euler(1)
     levels = model.schedule.level(sampling_times(model, sampler))
     if method.searches:
         optimizer = lbfgs(method.line_search or 20)
     else:
         optimizer = optax.adam(1.0) if method.optimizer is None else method.optimizer
-    start = data["start"]
     dtype = _dtype(start)
 
-    def one(own: dict) -> Samples:
+    def one(own: dict[str, Any]) -> Samples:
+        this = problem.of_sample(own)
         z = KeyNoise(sample_key(key, own["index"])).initial(model.shape, dtype)
         if start is not None:
             kept = jnp.asarray(1.0 if blend is None else blend, dtype)
             z = jnp.sqrt(kept) * own["start"] / levels.scale[0].astype(dtype) + jnp.sqrt(1.0 - kept) * z
-        first, solve = method.problem(Conditioned(model, own["cond"]), levels, z)
+        first, solve = method.problem(Conditioned(this.model, this.cond), levels, z)
         first = as_varying(first, axes := varying_over(z))
         if axes and method.searches:
             raise ValueError(
@@ -203,18 +197,19 @@ def _run(
 
         def loss(variable: Array) -> Array:
             x, penalty = solve(variable)
-            return penalty - objective(x, own["target"])
+            return penalty - this.objective(x, this.target)
 
-        found = minimize(loss, first, optimizer, method.iterations, method.tolerance, method.rate)
-        x, penalty = solve(found.variable)
-        begun = jnp.where(found.still & found.status.ok, UNGUIDED, found.status.code)
-        status = Status(begun, found.status.step).after(judged(x, levels.scale[-1]), found.iterations)
-        calls = model.calls(None, data["cond"] is not None)
-        cost = (method.closure.as_arrays() * found.evaluations + method.final.as_arrays()).networks(calls)
-        info = {"objective": penalty - found.value, "iterations": found.iterations, "variable": found.variable}
-        return Samples(x, status, cost, info)
+        end = minimize(loss, first, optimizer, method.iterations, method.tolerance, method.rate)
+        x, penalty = solve(end.variable)
+        begun = jnp.where(end.still & end.status.ok, UNGUIDED, end.status.code)
+        status = Status(begun, end.status.step).after(status_code(x, levels.scale[-1]), end.iterations)
+        usable = this.usable() if start is None else this.usable() & jnp.all(jnp.isfinite(own["start"]))
+        calls = model.calls(None, this.cond is not None)
+        cost = (method.closure.as_arrays() * end.evaluations + method.final.as_arrays()).networks(calls)
+        info = {"objective": penalty - end.value, "iterations": end.iterations, "variable": end.variable}
+        return Samples(x, status.if_valid(usable), cost, info)
 
-    return map_samples(one, data, shared=objective)
+    return map_samples(one, per_sample, shared=problem.objective)
 
 
 def _dtype(start: Array | None) -> Any:

@@ -30,7 +30,7 @@ from jaxtyping import Array, PyTree
 from tfg_jax import struct
 from tfg_jax.declare import Declared, Needs, count
 from tfg_jax.denoiser import Denoised
-from tfg_jax.lookahead import Clip, Evaluation, Lookahead
+from tfg_jax.lookahead import Clip, Conditioned, Evaluation, Lookahead
 from tfg_jax.noise import StepNoise
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level
@@ -79,7 +79,7 @@ class StepContext:
         index: Array,
         cond: PyTree,
         noise: StepNoise,
-        denoise: Callable[[Array, ArrayLike], Denoised],
+        denoise: Conditioned,
         lookahead: Lookahead,
         clip: Clip | None,
         objective: Callable[..., Array] | None,
@@ -117,7 +117,7 @@ class StepContext:
             return self.raw
         clipped = self._clip.denoised(self.raw, self.x, self.now)
         # An eps that is not the noise of x0 (CFG++) was meant for re-noising and stays.
-        return clipped if self._paired else Denoised(clipped.x0, self.raw.eps)
+        return clipped if self._paired else self.raw.replace(x0=clipped.x0)  # type: ignore[attr-defined]
 
     def clipped(self, edited: Denoised) -> Denoised:
         """An edited estimate, clipped as the run clips: x0 to the range and eps recomputed; itself without a clip."""
@@ -235,6 +235,11 @@ def smoothed(f: Callable[[Array], Array], deltas: Array | None) -> Callable[[Arr
     if deltas is None:
         return f
     return lambda x0: jax.nn.logsumexp(jax.vmap(f)(x0 + deltas)) - jnp.log(deltas.shape[0])
+
+
+def pulls_back(method: Guidance) -> bool:
+    """Whether a method's cost counts a pullback, so that it needs the gradient of the network."""
+    return bool(method.cost(Cost(forwards=1, pullbacks=1)).pullbacks)
 
 
 def step_cost(method: Guidance, lookahead: Lookahead) -> Cost:

@@ -1,10 +1,15 @@
-"""Networks: ordinary batched Flax NNX modules, channels last, and input transforms; the core never imports them."""
+"""Networks: Flax NNX modules on batches, one folder a family, and what they share; the core never imports them."""
 
 from tfg_jax.lazy import attach
 
 _HOMES = {
+    "arrays": ("fill_nnx", "nnx_to_flat"),
+    "attention": (),
     "classifiers": ("EvaluatorConfig", "EvaluatorNet", "GuideConfig", "GuideNet", "NoisyGuideConfig", "NoisyGuideNet"),
+    "config": ("NetworkConfig",),
     "conv": (),
+    "egnn": (),
+    "family": ("Family", "Stored"),
     "pack": (),
     "unet2d": ("UNet2D", "UNet2DConfig"),
 }

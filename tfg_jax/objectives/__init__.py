@@ -4,6 +4,7 @@ An objective is a pytree, called as ``objective(x0, target) -> scalar`` on one s
 
     check(target, num_samples, shape)     eager errors for a target that cannot be meant
     noisy                                 static; True for time-dependent objectives ``objective(x, target, level)``
+    usable(target)                        optional; whether one sample's target can be meant, for what check cannot see
     crosses_zero                          static, optional; True where 0 lies among its values, as in `Linear`
 """
 

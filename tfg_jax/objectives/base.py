@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
 from tfg_jax.kinds import public
-from tfg_jax.networks import check_function, partition
+from tfg_jax.modules import partition
+from tfg_jax.networks import check_function
 
 
 @runtime_checkable
@@ -81,11 +83,19 @@ class Plain:
 
 
 def as_objective(objective: Any) -> Any:
-    """``objective`` itself, or a plain function made one."""
-    if hasattr(objective, "check"):
+    """``objective`` itself, or a plain function made one; None stays None."""
+    if objective is None or hasattr(objective, "check"):
         return objective
     check_function("objective", objective, "(x0, target)")
     return Plain(objective)
+
+
+def is_usable(objective: Any, target: PyTree) -> Array:
+    """Whether one sample's target can be meant, as its objective's ``usable(target)`` says, if it has one.
+
+    For what `Objective.check` cannot see eagerly: under jit a class may be out of range, a measurement not finite.
+    """
+    return objective.usable(target) if hasattr(objective, "usable") else jnp.ones((), bool)
 
 
 @jax.jit

@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, Int, PyTree
 from tfg_jax import struct
 from tfg_jax.checks import check_count, is_concrete, show
 from tfg_jax.kinds import public
-from tfg_jax.networks import check_evaluation, check_function, partition
+from tfg_jax.modules import partition
+from tfg_jax.networks import check_evaluation, check_function
 from tfg_jax.schedules import Level
 
 
@@ -91,6 +92,10 @@ class ClassLogProb:
     def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
         """The target must be (num_samples,) integers in [0, num_classes)."""
         check_classes("target", target, num_samples, self.classifier.num_classes)
+
+    def usable(self, target: Int[Array, ""]) -> Array:
+        """Whether the class is in range."""
+        return (target >= 0) & (target < self.classifier.num_classes)
 
     def __call__(self, x: Float[Array, "*shape"], target: Int[Array, ""], *level: Level) -> Float[Array, ""]:
         logits = self.classifier(x, *level)

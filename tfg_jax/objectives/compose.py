@@ -14,7 +14,7 @@ from tfg_jax import struct
 from tfg_jax.checks import check_number
 from tfg_jax.kinds import public
 from tfg_jax.networks import check_function
-from tfg_jax.objectives.base import Objective, as_objective, output_shape
+from tfg_jax.objectives.base import Objective, as_objective, is_usable, output_shape
 from tfg_jax.objectives.inverse import Residual
 
 
@@ -38,6 +38,10 @@ class Weighted:
     def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
         """As the objective's."""
         self.objective.check(target, num_samples, shape)
+
+    def usable(self, target: PyTree) -> Array:
+        """As the objective's."""
+        return is_usable(self.objective, target)
 
     def __call__(self, x: Float[Array, "*shape"], *target_and_level: Any) -> Float[Array, ""]:
         return self.weight * self.objective(x, *target_and_level)
@@ -66,6 +70,10 @@ class Sum:
         for part, one in zip(self.parts, target, strict=True):
             part.check(one, num_samples, shape)
 
+    def usable(self, target: PyTree) -> Array:
+        """Whether the target of every part is."""
+        return jnp.all(jnp.stack([is_usable(*each) for each in zip(self.parts, target, strict=True)]))
+
     def __call__(self, x: Float[Array, "*shape"], target: Any, *level: Any) -> Float[Array, ""]:
         return sum((part(x, one, *level) for part, one in zip(self.parts, target, strict=True)), jnp.zeros((), x.dtype))
 
@@ -90,6 +98,10 @@ class Through:
             self.objective.replace(operator=measured).check(target, num_samples, shape)  # type: ignore[attr-defined]
         else:
             self.objective.check(target, num_samples, output_shape(self.decoder, shape))
+
+    def usable(self, target: PyTree) -> Array:
+        """As the objective's."""
+        return is_usable(self.objective, target)
 
     def __call__(self, x0: Float[Array, "*shape"], target: Any) -> Float[Array, ""]:
         return self.objective(self.decoder(x0), target)

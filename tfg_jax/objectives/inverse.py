@@ -50,6 +50,10 @@ class Residual:
         if is_concrete(target) and not np.all(np.isfinite(np.asarray(target))):
             raise ValueError("target holds NaN or infinity; give finite measurements")
 
+    def usable(self, target: Array) -> Array:
+        """Whether the measurement is finite."""
+        return jnp.all(jnp.isfinite(target))
+
     def residual_norm(self, x0: Array, target: Array) -> Float[Array, ""]:
         """``||y - A(x0)||``, with gradient 0 at 0."""
         return safe_norm(target - self.operator(x0))

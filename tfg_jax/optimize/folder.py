@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
-from tfg_jax.config import to_plain
+from tfg_jax.config import to_dict
 from tfg_jax.guidance.gradient import noise_std_of
 from tfg_jax.locks import FolderLock
 from tfg_jax.noise import root_key
@@ -106,8 +106,8 @@ def describe(plan: Any, key: PRNGKeyArray) -> dict[str, Any]:
     return {
         "rounds": plan.rounds, "batch": plan.batch, "delta": _number(plan.ask.delta), "goal": _number(plan.ask.goal),
         "linearize": plan.linearize, "chunk": plan.chunk,
-        "guidance": to_plain(plan.guidance), "sampler": to_plain(plan.sampler), "clip": to_plain(plan.clip),
-        "lookahead": to_plain(plan.lookahead),
+        "guidance": to_dict(plan.guidance), "sampler": to_dict(plan.sampler), "clip": to_dict(plan.clip),
+        "lookahead": to_dict(plan.lookahead),
         "objective": [type(plan.objective).__name__, getattr(function, "__qualname__", None)],
         "gradient": [type(plan.gradient).__name__, getattr(plan.gradient, "directions", None)],
         "adapt": [type(plan.adapt).__name__, adapt],

@@ -38,6 +38,7 @@ from tfg_jax.optimize import folder as disk
 from tfg_jax.optimize.black_box import Autodiff, Gradient
 from tfg_jax.optimize.finetune import Adapt
 from tfg_jax.optimize.rounds import Ask, Batch, Linearize, assess, off_support
+from tfg_jax.problem import check_scalar
 from tfg_jax.result import Samples
 from tfg_jax.sample import sample, sampling_times
 from tfg_jax.samplers.base import Sampler
@@ -274,7 +275,7 @@ def _check(plan: _Plan) -> None:
     if plan.objective.noisy:
         raise ValueError("objective is one of noisy samples; the reward is judged on clean ones")
     plan.objective.check(plan.target, plan.batch, plan.model.shape)
-    arguments.check_scalar(plan.objective, plan.target, plan.model.shape)
+    check_scalar(plan.objective, plan.target, plan.model.shape)
     plan.gradient.check(plan.objective)
     if plan.adapt is not None:
         plan.adapt.check(plan.model, plan.cond)

@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, PyTree
 from tfg_jax import struct
 from tfg_jax.analytic import gaussian, in_subspace
 from tfg_jax.checks import check_count, safe_norm
-from tfg_jax.denoiser import Denoiser, from_fn, unit_time
+from tfg_jax.constructors import from_fn
+from tfg_jax.denoiser import Denoiser, unit_time
 from tfg_jax.objectives.base import FromFn
 from tfg_jax.objectives.base import from_fn as objective_from
 from tfg_jax.schedules import Schedule

@@ -8,13 +8,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfg_jax.files import to_json, write_bytes, write_json
 from tfg_jax.kinds import public
 from tfg_jax.report.charts import Chart, save_chart, svg_data_uri
 from tfg_jax.report.images import Pixels, png_data_uri, save_png
-from tfg_jax.report.table import Cells, Column, Row, as_markdown, cells, markdown_table, show
+from tfg_jax.report.table import Column, Row, as_markdown, cells, markdown_table, show
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,6 @@ class Table:
     rows: Sequence[Row]
     columns: Sequence[str | Column] = ()
     caption: str = ""
-
-    def cells(self) -> Cells:
-        """The table as text."""
-        return cells(self.rows, self.columns)
 
 
 @dataclass(frozen=True)
@@ -144,8 +138,9 @@ def _template() -> Any:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {"show": show, "json": to_json, "png": png_data_uri, "svg": svg_data_uri}
+    environment.globals["cells"] = cells
     environment.filters["kind"] = lambda block: type(block).__name__
-    environment.tests["chart"] = lambda picture: not isinstance(picture, np.ndarray)
+    environment.tests["chart"] = lambda picture: isinstance(picture, Chart)
     return environment.from_string(files("tfg_jax.report").joinpath("page.html.jinja").read_text("utf-8"))
 
 
@@ -155,16 +150,13 @@ def _as_markdown(block: Block, page: Path) -> Iterator[str]:
         yield f"{'> ' * block.warning}{block.text}\n"
     elif isinstance(block, Figure):
         file = page.with_name(f"{page.stem}_{block.name}.png")
-        save_png(file, block.picture) if isinstance(block.picture, np.ndarray) else save_chart(file, block.picture)
+        save_chart(file, block.picture) if isinstance(block.picture, Chart) else save_png(file, block.picture)
         yield f"{block.caption}:\n\n" * bool(block.caption) + f"![{as_markdown(block.alt)}]({file.name})\n"
     elif isinstance(block, Table):
         yield f"{block.caption}:\n\n" * bool(block.caption) + markdown_table(block.rows, block.columns) + "\n"
     elif isinstance(block, Config):
         yield f"```json\n{to_json(block.values)}\n```\n"
+    elif isinstance(block, Cards):
+        yield markdown_table([{"": card.title, **card.facts, "note": card.flag} for card in block.cards]) + "\n"
     else:
-        lines = (
-            [block.values]
-            if isinstance(block, Numbers)
-            else [{"": c.title, **c.facts, "note": c.flag} for c in block.cards]
-        )
-        yield markdown_table(lines) + "\n"
+        yield markdown_table([block.values]) + "\n"

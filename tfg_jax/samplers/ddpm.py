@@ -21,7 +21,8 @@ class DDPM(SingleEvaluation):
 
         x_next ~ N(mean of q(x_next | x, x0), small^(1 - v) large^v)
 
-    with small = the posterior variance of q and large = the forward variance seen at the next level.
+    with small = the posterior variance of q and large = the forward variance seen at the next level. A network that
+    learned its variance gives v itself, entry by entry (Nichol & Dhariwal, ICML 2021, arXiv 2102.09672).
     Cost a step: 1 forward.
 
     @inproceedings{ho2020ddpm,
@@ -30,6 +31,13 @@ class DDPM(SingleEvaluation):
       booktitle = {Advances in Neural Information Processing Systems},
       year = {2020},
       eprint = {2006.11239}, archiveprefix = {arXiv},
+    }
+    @inproceedings{nichol2021improved,
+      title = {Improved Denoising Diffusion Probabilistic Models},
+      author = {Nichol, Alex and Dhariwal, Prafulla},
+      booktitle = {International Conference on Machine Learning},
+      year = {2021},
+      eprint = {2102.09672}, archiveprefix = {arXiv},
     }
     """
 
@@ -48,6 +56,7 @@ class DDPM(SingleEvaluation):
         shrink = next.noise_share / now.noise_share
         # The last step (sigma_next = 0) adds no noise whatever v is.
         last = next.sigma == 0
-        variance = large * jnp.where(last, 0.0, jnp.where(last, 1.0, shrink) ** (1.0 - self.v))
+        v = self.v if step.plain.v is None else 0.5 * (step.plain.v + 1.0)
+        variance = large * jnp.where(last, 0.0, jnp.where(last, 1.0, shrink) ** (1.0 - v))
         mean = next.alpha * edited.x0 + along * edited.eps
         return Next(mean + safe_sqrt(variance) * step.noise.step, step.memory, Cost())

@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from tfg_jax.denoiser import Denoiser, from_fn, unit_time
+from tfg_jax.constructors import from_fn
+from tfg_jax.denoiser import Denoiser, unit_time
 from tfg_jax.guidance.classifier_free.cfg import CFG
 from tfg_jax.noise import NoiseTape
 from tfg_jax.sample import sample

@@ -14,9 +14,9 @@ from tfg_jax.endtoend.run import end_to_end, upper_end_to_end_cost
 from tfg_jax.endtoend.source import DFlow
 from tfg_jax.guidance.base import Guidance, StepContext
 from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.problem import Record
 from tfg_jax.result import Cost, Samples
 from tfg_jax.sample import sample, upper_cost
-from tfg_jax.samplers.loop import Record
 
 EndToEnd = DFlow | Controls
 Method = Guidance | DFlow | Controls | None

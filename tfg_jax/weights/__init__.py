@@ -1,12 +1,11 @@
-"""Released weights: `store` (files), `configs` (what they may say), `manifest`, `cards`, `released`, `diffusers`."""
+"""Released weights: `store` (files), `manifest`, `released` (models by name), `old` (earlier spellings)."""
 
 from tfg_jax.lazy import attach
 
 _HOMES = {
-    "cards": (),
-    "configs": (),
     "diffusers": ("load_diffusers_state",),
     "manifest": (),
+    "old": (),
     "released": ("diffusion_config", "input_shape", "load", "load_moments"),
     "store": ("fill_nnx", "load_arrays", "nnx_to_flat", "read_weights", "save_arrays", "save_weights"),
 }

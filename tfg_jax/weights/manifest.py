@@ -3,13 +3,17 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tfg_jax.files import write_atomically
 from tfg_jax.locks import lock
 from tfg_jax.readers import load_json
-from tfg_jax.weights.store import CONFIG_FILE, WEIGHTS_FILE
+from tfg_jax.weights.old import upgraded
+from tfg_jax.weights.store import CONFIG_FILE, WEIGHTS_FILE, save_arrays, save_weights
 
 MANIFEST_FILE = "manifest.json"
 FORMAT = 1
@@ -31,7 +35,8 @@ def checkpoints_dir() -> Path:
 def load_manifest(folder: str | os.PathLike | None = None) -> dict[str, dict[str, Any]]:
     """{name: entry} of the released weights; `folder` defaults to `checkpoints_dir()`.
 
-    An entry has kind, files ({file name: {sha256, bytes}}), licence, data, command and metrics.
+    An entry has architecture (older ones a kind in its place), files ({file name: {sha256, bytes}}), licence, data,
+    command and metrics.
     Raises FileNotFoundError (no manifest) and ValueError (not a manifest of this format).
     """
     path = Path(folder or checkpoints_dir()) / MANIFEST_FILE
@@ -40,7 +45,8 @@ def load_manifest(folder: str | os.PathLike | None = None) -> dict[str, dict[str
     try:
         content = load_json("manifest", path)
         version, weights = content["format"], content["weights"]
-        entries = {entry["name"]: {k: v for k, v in entry.items() if k != "name"} for entry in weights}
+        renamed = [{"architecture" if k == "kind" else k: v for k, v in entry.items()} for entry in weights]
+        entries = {entry.pop("name"): entry for entry in renamed}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{path} is not a manifest of weights; restore the released file.") from None
     if version != FORMAT:
@@ -53,10 +59,29 @@ def sha256_of(entry: dict[str, Any]) -> dict[str, str]:
     return {name: file["sha256"] for name, file in entry["files"].items()}
 
 
+def release(
+    folder: Path,
+    config: dict[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    *,
+    card: str,
+    more: Mapping[str, Mapping[str, np.ndarray]],
+    **facts: Any,
+) -> None:
+    """Write weights, what else there is of arrays (by the name of their file), their card and the manifest's entry.
+
+    facts: as `add_to_manifest`. The card comes after the weights, so who finds it finds them.
+    """
+    save_weights(folder, config, arrays)
+    for name, named in more.items():
+        save_arrays(folder / f"{name}.safetensors", named)
+    write_atomically(folder / "README.md", lambda out: out.write(card.encode()))
+    add_to_manifest(folder.name, folder=folder.parent, **facts)
+
+
 def add_to_manifest(
     name: str,
     *,
-    kind: str,
     licence: str,
     data: str,
     command: str,
@@ -67,7 +92,6 @@ def add_to_manifest(
 
     Args:
         name: folder of the weights; with it go all its `*.safetensors` files and its `config.json`.
-        kind: "diffusion", "classifier", "noisy-classifier", "molecules" or "molecule-properties".
         licence: of the weights and of the data.
         data: data set and the part of it that was trained on.
         command: the command that trained them.
@@ -82,8 +106,10 @@ def add_to_manifest(
     for required in (CONFIG_FILE, WEIGHTS_FILE):
         if not (home / required).is_file():
             raise FileNotFoundError(f"{home / required} does not exist; save the weights before recording them.")
-    held = {path.name: _describe(path) for path in sorted([home / CONFIG_FILE, *home.glob("*.safetensors")])}
-    entry = {"kind": kind, "files": held, "licence": licence, "data": data, "command": command, "metrics": metrics}
+    files = {path.name: _describe(path) for path in sorted([home / CONFIG_FILE, *home.glob("*.safetensors")])}
+    architecture = upgraded(load_json("config", home / CONFIG_FILE))["architecture"]
+    facts = {"licence": licence, "data": data, "command": command, "metrics": metrics}
+    entry = {"architecture": architecture, "files": files, **facts}
     with lock(root):
         entries = load_manifest(root) if (root / MANIFEST_FILE).is_file() else {}
         entries[name] = entry

@@ -13,19 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from tfg_jax.checks import check_count
 from tfg_jax.files import write_atomically
 from tfg_jax.kinds import public
+from tfg_jax.models.arrays import fill_nnx as fill_nnx
+from tfg_jax.models.arrays import nnx_to_flat as nnx_to_flat
 from tfg_jax.readers import parse_json, read_bytes
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-FORMAT = 1
+FORMAT, READ = 2, (1, 2)  # what is written, and what is read
 MAX_BYTES = 8 * 2**30
 MAX_CONFIG_BYTES = 2**20
 MAX_HEADER_BYTES = 16 * 2**20
@@ -128,53 +128,6 @@ def load_arrays(
     }
 
 
-@public
-def nnx_to_flat(module: nnx.Module) -> dict[str, np.ndarray]:
-    """Every variable of a module but its random streams, as {"path.to.leaf": array}."""
-    state = nnx.state(module, nnx.Not(nnx.RngState))
-    return {_name(path): np.asarray(variable[...]) for path, variable in nnx.to_flat_state(state)}
-
-
-@public
-def fill_nnx(module: nnx.Module, flat: Mapping[str, np.ndarray]) -> nnx.Module:
-    """Put the arrays of `nnx_to_flat` into a module (abstract ones from `nnx.eval_shape` too) and return it.
-
-    Raises ValueError, before anything is changed, naming a missing or unexpected array, or a wrong shape or dtype.
-    """
-    left, filled = dict(flat), []
-    for path, variable in nnx.to_flat_state(nnx.state(module, nnx.Not(nnx.RngState))):
-        name, leaf = _name(path), variable.get_value()
-        if name not in left:
-            raise ValueError(f"the weights lack {name!r}; they belong to another network or configuration.")
-        array = left.pop(name)
-        if array.shape != leaf.shape:
-            raise ValueError(f"{name!r} has shape {array.shape} in the weights but {leaf.shape} in the network.")
-        if jnp.issubdtype(array.dtype, jnp.floating) != jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise ValueError(f"{name!r} has dtype {array.dtype} in the weights but {leaf.dtype} in the network.")
-        filled.append((path, variable.replace(jnp.asarray(array, leaf.dtype))))
-    if left:
-        raise ValueError(f"the network has no place for {sorted(left)[0]!r}; the weights belong to another network.")
-    nnx.update(module, nnx.from_flat_state(filled))
-    fill_streams(module)
-    return module
-
-
-def fill_streams(module: nnx.Module) -> None:
-    """Give an abstract module random streams: networks are run without randomness, so any key serves."""
-    streams = nnx.state(module, nnx.RngState)
-    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(streams)):
-        nnx.update(module, jax.tree.map(_any_stream, streams))
-
-
-def _any_stream(leaf: Any) -> jax.Array:
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jax.random.key(0) if is_key else jnp.zeros(leaf.shape, leaf.dtype)
-
-
-def _name(path: tuple) -> str:
-    return ".".join(map(str, path))
-
-
 def _read_bytes(path: Path, limit: int, limit_name: str) -> bytes:
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise ValueError(f"{path} is no regular file; give one that can be read to its end.")
@@ -198,7 +151,7 @@ def _parse_config(path: Path, expected_sha256: str | None) -> dict[str, Any]:
     data = _read_bytes(path, MAX_CONFIG_BYTES, "the config limit")
     _check_sha256(path, data, expected_sha256)
     config = _parse_object(path, data, "config")
-    if config.get("format") != FORMAT:
+    if config.get("format") not in READ:
         raise ValueError(f"{path} has format {config.get('format')!r:.60}; this version reads {FORMAT}.")
     return config
 

@@ -98,4 +98,4 @@ class APG(Transform):
         along = jnp.sum(d * base) / jnp.where(square > 0, square, 1.0) * base
         step = weight_at(self.w, level) * ((d - along) + self.eta * along)
         out = write((base + step).astype(x.dtype), x, level, self.space)
-        return Denoised(out.x0, out.eps, memory)
+        return towards.replace(x0=out.x0, eps=out.eps, memory=memory)  # type: ignore[attr-defined]

@@ -13,9 +13,10 @@ from jaxtyping import Array, PyTree
 
 from tfg_jax.checks import is_concrete
 from tfg_jax.declare import Declared, describe
-from tfg_jax.denoiser import Denoised, Denoiser, Model, needs_signal
+from tfg_jax.denoiser import Denoised, Denoiser, Model, needs_signal, null_beside
+from tfg_jax.domains.base import Domain, domain_of
 from tfg_jax.kinds import public
-from tfg_jax.per_sample import PerSample
+from tfg_jax.per_sample import Own, PerSample
 from tfg_jax.schedules import Level
 
 Weight = ArrayLike | PerSample | Callable[[Array], Array] | None
@@ -55,6 +56,16 @@ class Transform(Declared):
     def null_cond(self) -> int | None:
         """That of the model inside."""
         return self.model.null_cond
+
+    @property
+    def null(self) -> PyTree:
+        """That of the model inside."""
+        return getattr(self.model, "null", None)
+
+    @property
+    def domain(self) -> Domain | None:
+        """That of the model inside."""
+        return domain_of(self.model)
 
     @property
     def cond_shape(self) -> tuple[int, ...]:
@@ -159,7 +170,7 @@ def _one_less(scale: Callable[[Array], Array], log_snr: Array) -> Array:
 def check_class(name: str, value: Any, model: Model) -> None:
     """Raise ValueError for a class that the model does not have."""
     value = value.values if isinstance(value, PerSample) else value
-    if value is None or model.num_classes is None or not is_concrete(value):
+    if value is None or isinstance(value, Own) or model.num_classes is None or not is_concrete(value):
         return
     numbers = np.asarray(value)
     if not np.issubdtype(numbers.dtype, np.integer) or np.any((numbers < 0) | (numbers >= model.num_classes)):
@@ -167,13 +178,14 @@ def check_class(name: str, value: Any, model: Model) -> None:
 
 
 def mix(weights: Sequence[Any], branches: Sequence[Denoised]) -> Denoised:
-    """``sum_k weight_k branch_k``, weights summing to 1: the same in every space. Memory is the first branch's."""
+    """``sum_k weight_k branch_k``, weights summing to 1: the same in every space. All else is the first branch's."""
 
     def total(parts: list[Array]) -> Array:
         scaled = [jnp.asarray(weight).astype(part.dtype) * part for weight, part in zip(weights, parts, strict=True)]
         return sum(scaled[1:], scaled[0])
 
-    return Denoised(total([b.x0 for b in branches]), total([b.eps for b in branches]), branches[0].memory)
+    first: Any = branches[0]
+    return first.replace(x0=total([b.x0 for b in branches]), eps=total([b.eps for b in branches]))
 
 
 def extrapolate(w: Any, cond: Denoised, other: Denoised) -> Denoised:
@@ -182,21 +194,29 @@ def extrapolate(w: Any, cond: Denoised, other: Denoised) -> Denoised:
 
 
 def branches_of(model: Model, x: Array, t: ArrayLike, conds: Sequence[PyTree], batched: bool) -> list[Denoised]:
-    """The model under each condition (None is unconditional): in one batched call of a network, or one by one."""
+    """The model under each condition (None is unconditional): in one batched call of a network, or one by one.
+
+    Of conditions that are no classes the null is filled in leaf by leaf, beside the first condition there is.
+    """
+    like = next((cond for cond in conds if cond is not None), None)
+    if (null := getattr(model, "null", None)) is not None and like is not None:
+        conds = [null_beside(null, like) if cond is None else cond for cond in conds]
     if hasattr(model, "branches"):
         return model.branches(x, t, conds)  # type: ignore[attr-defined]
     if not (batched and isinstance(model, Denoiser)):
         return [model(x, t, cond) for cond in conds]
-    like = next((cond for cond in conds if cond is not None), None)
-    filled = [_null_like(model, like) if cond is None else cond for cond in conds]
+    filled = [_null_class(model, like) if cond is None else cond for cond in conds]
     if any(cond is None for cond in filled):  # a network without classes has no null that could be stacked
         return [model(x, t, cond) for cond in conds]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *filled)
+    try:
+        stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *filled)
+    except ValueError as error:
+        raise ValueError(f"conditions of the branches differ: {str(error).splitlines()[0][:200]}") from error
     out = jax.vmap(lambda cond: model(x, t, cond))(stacked)
     return [jax.tree.map(lambda leaf, k=k: leaf[k], out) for k in range(len(filled))]
 
 
-def _null_like(model: Denoiser, like: PyTree) -> PyTree:
+def _null_class(model: Denoiser, like: PyTree) -> PyTree:
     return None if model.null_cond is None else jnp.asarray(model.null_cond, jnp.asarray(like).dtype)
 
 

@@ -72,4 +72,4 @@ class CFGPlusPlus(Transform):
             return self.model(x, t, None)
         towards, away = branches_of(self.model, x, t, (cond, None), self.batched)
         guided = extrapolate(weight_at(self.strength, level_of(self.model, x, t)) - 1.0, towards, away)
-        return Denoised(guided.x0, away.eps, towards.memory)
+        return guided.replace(eps=away.eps)  # type: ignore[attr-defined]

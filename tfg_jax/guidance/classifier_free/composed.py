@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
@@ -32,7 +33,9 @@ class ComposedCFG(Transform):
     }
     """
 
-    model: Model = child(help="a class-conditional model with a null condition; cond is (n, K), K classes a sample")
+    model: Model = child(
+        help="a class-conditional model with a null condition; cond is (n, K), K classes, or leaves (n, K, ...)"
+    )
     w: Weight = number(
         per_sample=True, help="(K,) weights, (n, K) as PerSample, or a function of the log-SNR that gives (K,)"
     )
@@ -61,7 +64,7 @@ class ComposedCFG(Transform):
         """The guided estimate of one sample; ``cond`` is (K,)."""
         if cond is None:
             return self.model(x, t, None)
-        conds = [cond[k] for k in range(self.num_conds)]
+        conds = [jax.tree.map(lambda leaf: leaf[k], cond) for k in range(self.num_conds)]  # noqa: B023
         scales = 1.0 + jnp.asarray(weight_at(self.w, level_of(self.model, x, t), self.weight_shape))
         each = branches_of(self.model, x, t, (*conds, None), self.batched)
         return mix((*[scales[k] for k in range(self.num_conds)], 1.0 - jnp.sum(scales)), each)

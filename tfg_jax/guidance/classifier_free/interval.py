@@ -83,6 +83,6 @@ class GuidanceInterval(Transform):
 
         def outside() -> Denoised:
             denoised = self.plain(x, t, cond)
-            return Denoised(denoised.x0, denoised.eps, self.memory)
+            return denoised.replace(memory=self.memory)
 
         return jax.lax.cond(self._inside(t), lambda: self.model(x, t, cond), outside)

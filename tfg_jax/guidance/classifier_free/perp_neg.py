@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -46,7 +49,7 @@ class PerpNeg(Transform):
     """
 
     model: Model = child(help="a class-conditional model with a null condition; cond is the main condition")
-    others: PyTree = child(help="(K,) further classes for all samples, or (n, K) as PerSample")
+    others: PyTree = child(help="(K,) further classes, or (n, K) as PerSample; or trees of leaves (K, ...)")
     weights: ArrayLike | PerSample = number(
         per_sample=True, help="(K,) their weights, or (n, K) as PerSample; negative moves away"
     )
@@ -63,15 +66,21 @@ class PerpNeg(Transform):
         if self.w is None:
             raise ValueError("others have no effect with w=None; give w or use the model itself")
         check_class("others", self.others, self.model)
-        given = self.others.values if isinstance(self.others, PerSample) else self.others
-        shape = np.shape(given)[isinstance(self.others, PerSample) :]  # type: ignore[arg-type]
-        if shape != (self.num_others,):
-            raise ValueError(f"others has shape {shape} a sample, num_others={self.num_others} needs that many")
+        for value in self._others():
+            shape = np.shape(value.values)[1:] if isinstance(value, PerSample) else np.shape(value)
+            if shape[:1] != (self.num_others,):
+                raise ValueError(f"others has shape {shape} a sample, num_others={self.num_others} needs that many")
+
+    def _others(self) -> list[Any]:
+        """The leaves of the other conditions, of which those of each sample are one."""
+        return jax.tree.leaves(self.others, is_leaf=lambda node: isinstance(node, PerSample))
 
     def check(self, conditional: bool, num_samples: int) -> None:
         """Raise ValueError for what does not fit the run; see `Transform.check`."""
         Transform.check(self, conditional, num_samples)
-        check_model_number("others", self.others, num_samples, each=(self.num_others,))
+        for value in self._others():
+            each = np.shape(value.values)[1:] if isinstance(value, PerSample) else np.shape(value)
+            check_model_number("others", value, num_samples, each=each)
 
     def _given(self) -> tuple[bool, ...]:
         return (True, False, *[True] * self.num_others)
@@ -81,8 +90,10 @@ class PerpNeg(Transform):
         if self.w is None or cond is None:
             return self.model(x, t, cond)
         level = level_of(self.model, x, t)
-        others, weights = jnp.asarray(self.others), jnp.asarray(self.weights)
-        conds = (cond, None, *[others[k].astype(jnp.asarray(cond).dtype) for k in range(self.num_others)])
+        weights = jnp.asarray(self.weights)
+        other = lambda k: jax.tree.map(lambda each, c: jnp.asarray(each)[k].astype(c.dtype), self.others, cond)  # noqa: E731
+        cond = jax.tree.map(jnp.asarray, cond)
+        conds = (cond, None, *map(other, range(self.num_others)))
         towards, plain, *rest = branches_of(self.model, x, t, conds, self.batched)
         main = total = towards.eps - plain.eps
         square = jnp.sum(main * main)
@@ -90,4 +101,4 @@ class PerpNeg(Transform):
             d = other.eps - plain.eps
             total = total + weights[k] * (d - jnp.sum(d * main) / jnp.where(square > 0, square, 1.0) * main)
         out = write((plain.eps + (1.0 + weight_at(self.w, level)) * total).astype(x.dtype), x, level, "eps")
-        return Denoised(out.x0, out.eps, towards.memory)
+        return towards.replace(x0=out.x0, eps=out.eps)  # type: ignore[attr-defined]

@@ -56,7 +56,7 @@ class RescaledCFG(Transform):
         ratio = jnp.where(wide > 0, target / jnp.where(wide > 0, wide, 1.0), 1.0)
         phi = jnp.asarray(self.phi)
         out = write((phi * ratio * guided + (1.0 - phi) * guided).astype(x.dtype), x, level, self.space)
-        return Denoised(out.x0, out.eps, towards.memory)
+        return towards.replace(x0=out.x0, eps=out.eps)  # type: ignore[attr-defined]
 
 
 def _spread(value: Array) -> Array:

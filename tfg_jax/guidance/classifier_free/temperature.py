@@ -34,4 +34,4 @@ class LowTemperature(Transform):
         """The estimate with its score scaled."""
         denoised = self.model(x, t, cond)
         out = write((denoised.eps / self.temperature).astype(x.dtype), x, level_of(self.model, x, t), "eps")
-        return Denoised(out.x0, out.eps, denoised.memory)
+        return denoised.replace(x0=out.x0, eps=out.eps)  # type: ignore[attr-defined]

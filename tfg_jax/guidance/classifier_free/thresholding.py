@@ -47,4 +47,4 @@ class DynamicThresholding(Transform):
         bound = jnp.clip(jnp.quantile(jnp.abs(denoised.x0), self.percentile), 1.0, self.largest)
         x0 = (jnp.clip(denoised.x0, -bound, bound) / bound).astype(x.dtype)
         eps = write(x0, x, level_of(self.model, x, t), "x0").eps if self.paired else denoised.eps
-        return Denoised(x0, eps, denoised.memory)
+        return denoised.replace(x0=x0, eps=eps)  # type: ignore[attr-defined]

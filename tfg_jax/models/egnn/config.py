@@ -1,12 +1,13 @@
 """Configuration of the equivariant graph network of molecules."""
 
 import dataclasses
-from typing import Any
+
+from tfg_jax.models.config import NetworkConfig, need, need_positive
 
 
 @dataclasses.dataclass(frozen=True)
-class EGNNConfig:
-    """Architecture of an `EGNN`; a plain frozen dataclass because it is static, hashable and JSON, never traced."""
+class EGNNConfig(NetworkConfig):
+    """Architecture of an `EGNN` and of a `PropertyNet`."""
 
     num_features: int = 6  # channels of an atom beside its position
     width: int = 128  # channels of an atom inside
@@ -21,6 +22,12 @@ class EGNNConfig:
     feature_scale: float = 0.15  # and of its features
     num_bonds: int = 4  # classes of the auxiliary output: no bond, single, double, triple
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return dataclasses.asdict(self)
+    @property
+    def num_layers(self) -> int:
+        """Updates of pairs, atoms and vectors."""
+        return self.layers
+
+    def validate(self) -> None:
+        """Raise ValueError unless every value is positive and heads divides width."""
+        need_positive(self)
+        need("heads", self.heads, self.width % self.heads == 0, f"a divisor of width={self.width}")

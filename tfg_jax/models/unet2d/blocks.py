@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from tfg_jax.models.attention import attention
 from tfg_jax.models.conv import conv_general_dilated
-from tfg_jax.models.unet_config import UNet2DConfig
+from tfg_jax.models.unet2d.config import UNet2DConfig
 
 Size = tuple[int, int]
 

@@ -12,7 +12,11 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.denoiser import Denoiser
+from tfg_jax.models.config import is_number, need, need_name
 from tfg_jax.models.egnn.config import EGNNConfig
+from tfg_jax.models.egnn.network import EGNN
+from tfg_jax.models.egnn.properties import PropertyNet
+from tfg_jax.models.family import Family, Stored, denoiser
 from tfg_jax.schedules import RectifiedFlow
 
 
@@ -77,3 +81,34 @@ class PropertyPredictor:
         mask, denoised = jnp.arange(x.shape[0]) < cond, jnp.full(1, jnp.inf, x.dtype)
         network = nnx.merge(self.graphdef, self.params)
         return self.mean + self.scale * network(x[None, :, :3], x[None, :, 3:], mask[None], denoised)[0]
+
+
+def molecule_denoiser(stored: Stored) -> Denoiser:
+    """The denoiser of molecules as one array, their atom count as the condition."""
+    net, options = stored.network, stored.options
+    shape, atoms = list(options["shape"]), options["shape"][0]
+    need("shape", shape, len(shape) == 2 and shape[1] == 3 + net.num_features, f"[atoms, {3 + net.num_features}]")
+    for key, value in (("prediction", "x0"), ("network_time", "log_sigma"), ("num_classes", atoms + 1), ("pack", 1)):
+        given = stored.values.get(key, 1)
+        need(key, given, given == value, f"{value}, as of every molecule network of this shape")
+    return denoiser(stored, lambda graphdef: OneMolecule(graphdef, net))
+
+
+def property_predictor(stored: Stored) -> PropertyPredictor:
+    """The predictor of the properties that the configuration names, whose means and scales fit."""
+    values, names = stored.values, stored.values["properties"]
+    right = isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names)
+    need("properties", names, right, "a list of texts")
+    for key in ("mean", "scale"):
+        value = values[key]
+        right = isinstance(value, list) and len(value) == len(names) and all(map(is_number, value))
+        need(key, value, right, f"a list of {len(names)} finite numbers, one a property")
+    graphdef, params = stored.module(len(names))
+    mean, scale = (jnp.asarray(values[key], jnp.float32) for key in ("mean", "scale"))
+    return PropertyPredictor(params, mean, scale, graphdef, tuple(names), need_name(values))
+
+
+FAMILIES = {
+    "EGNN": Family(EGNNConfig, EGNN, molecule_denoiser),
+    "PropertyNet": Family(EGNNConfig, PropertyNet, property_predictor),
+}

@@ -11,8 +11,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num
 
-from tfg_jax.models.unet_blocks import DownBlock, GroupNorm, MidBlock, UpBlock, conv3x3
-from tfg_jax.models.unet_config import UNet2DConfig
+from tfg_jax.models.unet2d.blocks import DownBlock, GroupNorm, MidBlock, UpBlock, conv3x3
+from tfg_jax.models.unet2d.config import UNet2DConfig
 
 __all__ = ["Frequencies", "UNet2D", "UNet2DConfig", "timestep_embedding"]
 
@@ -73,7 +73,8 @@ class UNet2D(nnx.Module):
     """
 
     def __init__(self, config: UNet2DConfig, *, rngs: nnx.Rngs, zero_init: bool = True, dtype: DTypeLike | None = None):
-        self.config, self.dtype = config.validate(), dtype
+        config.validate()
+        self.config, self.dtype = config, dtype
         widths = config.block_out_channels
         last = len(widths) - 1
         kw: dict = {"rngs": rngs, "dtype": dtype}

@@ -6,85 +6,17 @@ step, so it halves the resolution at once and uses no normalization at all (on C
 convolution); zero-initialized residual branches keep it trainable. Activations are smooth: guidance follows gradients.
 """
 
-import dataclasses
-import math
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from tfg_jax.models.classifiers.config import EvaluatorConfig, GuideConfig, NoisyGuideConfig
 from tfg_jax.models.conv import conv_general_dilated
 
 # Log-SNRs are clipped to what training with uniform times visits: beyond it an image is all noise or all data.
 LOG_SNR_RANGE = (-14.0, 8.0)
 LOG_SNR_PERIODS = (160.0, 2.5)
-
-
-class _Config:
-    """JSON round trip shared by the configurations below; unknown or missing keys are named."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field, with lists for tuples."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}  # type: ignore
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]):
-        """The configuration of `to_dict`. Raises ValueError on unknown fields."""
-        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore
-        if unknown := sorted(set(values) - known):
-            raise ValueError(f"{cls.__name__} has no field {unknown[0]!r}; its fields are {sorted(known)}.")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
-@dataclasses.dataclass(frozen=True)
-class GuideConfig(_Config):
-    """`side`: of the image; `widths[i]`: channels of stage i, at 1/2, 1/4, ... of it; `blocks[i]`: residual blocks."""
-
-    side: int = 28
-    channels: int = 1
-    num_classes: int = 10
-    widths: tuple[int, ...] = (24, 48, 64)
-    blocks: tuple[int, ...] = (1, 1, 1)
-
-    def __post_init__(self):
-        if len(self.widths) != len(self.blocks) or not self.widths:
-            raise ValueError(f"blocks must have one count a width, got widths={self.widths} and blocks={self.blocks}.")
-
-    @property
-    def num_features(self) -> int:
-        """Size of the flattened last map; every stage rounds the halved side up."""
-        return self.widths[-1] * math.ceil(self.side / 2 ** len(self.widths)) ** 2
-
-
-@dataclasses.dataclass(frozen=True)
-class NoisyGuideConfig(GuideConfig):
-    """As GuideConfig; `embedding`: size of the log-SNR embedding (even)."""
-
-    embedding: int = 64
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.embedding < 2 or self.embedding % 2:
-            raise ValueError(f"embedding must be an even number >= 2, got {self.embedding}.")
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluatorConfig(_Config):
-    """`side`: image side, a multiple of 4; `width`: channels at half resolution, doubled at a quarter; `depths`: blocks
-    at each; `num_features`: F."""
-
-    side: int = 28
-    channels: int = 1
-    num_classes: int = 10
-    width: int = 32
-    depths: tuple[int, int] = (1, 2)
-    num_features: int = 64
-
-    def __post_init__(self):
-        if self.side < 4 or self.side % 4:
-            raise ValueError(f"side must be a multiple of 4, got {self.side}.")
 
 
 class ResidualBlock(nnx.Module):

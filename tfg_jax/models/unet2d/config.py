@@ -1,8 +1,8 @@
 """Configuration of the UNet, with the keys and defaults of the diffusers `UNet2DModel`."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+
+from tfg_jax.models.config import NetworkConfig
 
 ACTIVATIONS = ("silu", "swish", "mish", "gelu", "relu")
 ALLOWED: dict[str, tuple] = {
@@ -20,8 +20,8 @@ UP_BLOCKS = ("UpBlock2D", "AttnUpBlock2D")
 
 
 @dataclasses.dataclass(frozen=True)
-class UNet2DConfig:
-    """Architecture of a `UNet2D`; a plain frozen dataclass because it is static, hashable and JSON, never traced.
+class UNet2DConfig(NetworkConfig):
+    """Architecture of a `UNet2D`.
 
     Two readings follow diffusers to the letter: `downsample_type` and `upsample_type` act in attention blocks only
     (plain blocks always use a convolution); `attn_norm_num_groups` and `add_attention` act in the middle block only,
@@ -58,6 +58,11 @@ class UNet2DConfig:
     num_train_timesteps: int | None = None
 
     @property
+    def num_layers(self) -> int:
+        """Residual blocks on the way down."""
+        return self.layers_per_block * len(self.block_out_channels)
+
+    @property
     def time_channels(self) -> int:
         """Width of the time (and class) embedding handed to every residual block."""
         return self.time_embedding_dim or 4 * self.block_out_channels[0]
@@ -67,8 +72,8 @@ class UNet2DConfig:
         """True if the network must be called with `cond`."""
         return self.num_class_embeds is not None or self.class_embed_type is not None
 
-    def validate(self) -> "UNet2DConfig":
-        """Return the config itself. Raises ValueError naming the first key this implementation cannot honour."""
+    def validate(self) -> None:
+        """Raise ValueError naming the first key this implementation cannot honour."""
         for key, allowed in ALLOWED.items():
             if getattr(self, key) not in allowed:
                 raise ValueError(f"{key}={getattr(self, key)!r} is not supported; use one of {allowed}.")
@@ -105,21 +110,7 @@ class UNet2DConfig:
                 f"num_train_timesteps={self.num_train_timesteps} does not fit time_embedding_type="
                 f"{self.time_embedding_type!r}; give it for 'learned' and only there."
             )
-        return self
 
     def _optional_sizes(self) -> list[str]:
         keys = ("time_embedding_dim", "attention_head_dim", "attn_norm_num_groups", "num_class_embeds")
         return [key for key in (*keys, "num_train_timesteps") if getattr(self, key) is not None]
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "UNet2DConfig":
-        """Config from a parsed `config.json`; keys starting with "_" are ignored. Raises ValueError on unknown keys."""
-        public = {key: value for key, value in values.items() if not key.startswith("_")}
-        if unknown := sorted(set(public) - {field.name for field in dataclasses.fields(cls)}):
-            raise ValueError(f"Unknown UNet2D configuration key {unknown[0]!r}; remove it or check its spelling.")
-        config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in public.items()}
-        return cls(**config).validate()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every key, with lists for tuples, so that JSON and `from_dict` give the same config back."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}

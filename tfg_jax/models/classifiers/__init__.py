@@ -1,0 +1,11 @@
+"""Small image classifiers: `config`, `network`, `convert`."""
+
+from tfg_jax.lazy import attach
+
+_HOMES = {
+    "config": ("EvaluatorConfig", "GuideConfig", "NoisyGuideConfig"),
+    "convert": (),
+    "network": ("EvaluatorNet", "GuideNet", "NoisyGuideNet", "log_snr_embedding"),
+}
+__all__ = [name for names in _HOMES.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -1,0 +1,1 @@
+"""QM9: small organic molecules in three dimensions, and their properties."""

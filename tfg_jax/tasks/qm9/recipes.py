@@ -1,0 +1,7 @@
+"""Training recipes of QM9 by name: where each is, and what it trains."""
+
+RECIPES = {
+    "molecules": ("train_molecules", "diffusion model of QM9's molecules"),
+    "molecules-guide": ("train_properties", "network of molecules' properties that guides"),
+    "molecules-evaluator": ("train_properties", "the same, on the other half of the molecules: it scores"),
+}
