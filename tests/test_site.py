@@ -19,7 +19,8 @@ from site_pages import notebook, reference  # noqa: E402  # pyright: ignore[repo
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(REPO)}
+    paths = [str(REPO), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(paths)}
     built = subprocess.run(command, cwd=REPO, capture_output=True, text=True, env=environment)
     assert built.returncode == 0, built.stdout + built.stderr
     return folder

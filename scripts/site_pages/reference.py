@@ -73,7 +73,7 @@ def _entry(symbol: Symbol) -> str:
         call = f"## {symbol.shown}\n\n{call}\n"
     lines = "".join(f"      {name}: {text}\n" for name, text in options.items())
     entry = f"{call}::: {symbol.path}\n    options:\n{lines}"
-    settings = isinstance(value, type) and issubclass(value, Declared) and describe(value)
+    settings = dataclasses.is_dataclass(value) and issubclass(value, Declared) and describe(value)  # type: ignore
     return f"{entry}\n{settings_table(value)}\n" if settings else entry
 
 
