@@ -102,7 +102,8 @@ def measure(folder: Path, only: tuple[str, ...] = ()) -> None:
             if not row.applies(problem):
                 continue
             measured = {
-                "problem": name, "text": problem.text, "samples": problem.samples, "method": row.name, "floor": distance.floor,
+                "problem": name, "text": problem.text, "samples": problem.samples,
+                "method": row.name, "floor": distance.floor,
                 "unguided": distance.unit, "steps": measure_row(row, problem, distance),
             }  # fmt: skip
             write_atomically(file, lambda stream, m=measured: stream.write(json.dumps(m, indent=1).encode()))

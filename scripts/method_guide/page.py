@@ -88,20 +88,22 @@ def details(measured: Measured) -> str:
         "# Which method and which strength: all measurements",
         "Written by `python scripts/which_method.py`. The short page is [which method, which strength]"
         "(../../which_method.md). Every number is a sliced 2-Wasserstein distance of samples to exact ones of "
-        "p(x) exp(f(x)), divided by the distance of unguided samples of the same number: 0 is exact, 1 unguided. The "
-        "strength s of each method has seven trials, a factor of two apart; the best is chosen on one seed and reported on "
-        f"another. A dash in place of a number: more than 2 % of the samples failed, which counts {WORST:g} in means, as "
-        "does all that is further.",
+        "p(x) exp(f(x)), divided by the distance of unguided samples of the same number: 0 is exact, 1 unguided. "
+        "The strength s of each method has seven trials, a factor of two apart; the best is chosen on one seed and "
+        "reported on another. A dash in place of a number: more than 2 % of the samples failed, which counts "
+        f"{WORST:g} in means, as does all that is further.",
         "## One strength for all problems",
         "Means over the problems that a method can be used on.",
         markdown_table(start_table(measured)),
     ]
     for name in dict.fromkeys(each["problem"] for each in measured):
         rows = [each for each in measured if each["problem"] == name]
+        first = rows[0]
         parts += [
             f"## {name}",
-            f"{rows[0]['text'].capitalize()}; {rows[0]['samples']} samples. Unguided ones are {rows[0]['unguided']:.2f} away; "
-            f"exact ones of the same number are at {rows[0]['floor']:.2f}. The bound after ± is twice the bootstrap's standard error.",
+            f"{first['text'].capitalize()}; {first['samples']} samples. Unguided: {first['unguided']:.2f} away; "
+            f"exact ones of the same number are at {first['floor']:.2f}. The bound after ± is twice the bootstrap's "
+            "standard error.",
             markdown_table(best_table(rows)),
             f"### {name}: every trial",
             markdown_table(trials_table(rows)),
