@@ -47,11 +47,14 @@ class Failure(NamedTuple):
 
 def formats() -> dict[str, Format]:
     """Every format by name."""
-    from tfg_jax.cli import cite, evaluate, inputs, runs
-    from tfg_jax.cli.options import _flags
+    from tfg_jax.cli import cite
+    from tfg_jax.cli.options import Typed, _flags
     from tfg_jax.cli.options import _read as _read_options
     from tfg_jax.config import from_json
+    from tfg_jax.data import inputs
     from tfg_jax.files import read_json
+    from tfg_jax.runs.read import stored_samples
+    from tfg_jax.runs.run import read_seconds
     from tfg_jax.runs.store import read_folder
     from tfg_jax.training import checkpoint
     from tfg_jax.weights import store
@@ -69,12 +72,13 @@ def formats() -> dict[str, Format]:
         with checkpoint.claim(file.parent, {"steps": 3, "lr": 0.1}):
             pass
 
+    options = lambda file: _flags(_read_options(file, Typed([])))  # noqa: E731
     images = lambda file: inputs.read_images([file], (6, 6, 1))  # noqa: E731
     return {
         "shard": Format(_samples("shard-00000.npz"), folder, hashed),
         "shard hash": Format(_samples("shard-00000.sha256"), folder),
         "sample manifest": Format(_samples("manifest.json"), folder),
-        "evaluated folder": Format(_samples("manifest.json"), lambda file: evaluate._read_folder(file.parent)),
+        "evaluated folder": Format(_samples("manifest.json"), lambda file: stored_samples(file.parent)),
         "images npz": Format(_npz(np.savez), images),
         "compressed npz": Format(_npz(np.savez_compressed), images),
         "picture": Format(_picture, images),
@@ -82,10 +86,10 @@ def formats() -> dict[str, Format]:
         "weights config": Format(_weights("config.json"), lambda file: store.read_weights(file.parent)),
         "weights manifest": Format(_text("manifest.json", _manifest()), lambda file: load_manifest(file.parent)),
         "configuration": Format(_text("c.json", _configuration()), lambda file: from_json(file.read_text("utf-8"))),
-        "options": Format(_text("o.json", {"steps": 5, "classes": ["1"]}), lambda file: _flags(_read_options(file))),
+        "options": Format(_text("o.json", {"steps": 5, "classes": ["1"]}), options),
         "cited": Format(_text("config.json", {"type": "TFG"}), lambda file: list(cite._names(cite._read(file)))),
         "training state": Format(_text("config.json", {"steps": 3, "lr": 0.1}), claimed),
-        "seconds": Format(_text("seconds.json", {"0": 1.5}), lambda file: runs.read_seconds(file.parent)),
+        "seconds": Format(_text("seconds.json", {"0": 1.5}), lambda file: read_seconds(file.parent)),
         "result": Format(_text("result.json", {"score": 1.0}), read_json),
     }  # fmt: skip
 

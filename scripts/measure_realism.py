@@ -15,7 +15,7 @@ from tfg_jax.data import fashion_mnist
 from tfg_jax.data.sample import load_sample
 from tfg_jax.report import markdown_table
 from tfg_jax.runs.page import write_details
-from tfg_jax.tasks.scoring import load_judge
+from tfg_jax.tasks import load_judge
 
 N = 300
 INTRO = """# What tells real garments from noise

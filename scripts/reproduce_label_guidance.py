@@ -27,7 +27,7 @@ from tfg_jax.files import slug
 from tfg_jax.host import keep_freed_memory
 from tfg_jax.metrics import METRICS
 from tfg_jax.runs.page import write_details
-from tfg_jax.tasks.presets import LABEL_PRESETS
+from tfg_jax.tasks.fashion_mnist.presets import LABEL_PRESETS
 
 SHIFTED = (
     "none", "conditional", "lgd", "tfg4", "none away", "tfg away", "tfg4 away", "tfg4 decrease away",
@@ -141,7 +141,7 @@ def write_page(run: Run, tables: Tables, pictures: dict[str, np.ndarray]) -> Non
         f"\n## Tuning\n\n{len(TRIALS['tfg'])} trials a method, {10 * run.trial_per_class} samples each, on seed 1. "
         "Score: accuracy - 0.25 log2(distance / distance of conditional samples at that n).\n",
         report.markdown_table(tables.trials),
-        f"\nPresets shipped as `tfg_jax.tasks.presets`: {json.dumps(presets)}\n",
+        f"\nPresets shipped as `tfg_jax.tasks.fashion_mnist.presets`: {json.dumps(presets)}\n",
     ]
     write_details(run.page, "\n".join(text))
 

@@ -17,14 +17,12 @@ import numpy as np
 import tyro
 
 from tfg_jax import metrics, report
-from tfg_jax.cli import runs
-from tfg_jax.cli.methods import Method
-from tfg_jax.cli.setup import sample_config
 from tfg_jax.data import fashion_mnist
 from tfg_jax.host import keep_freed_memory
+from tfg_jax.runs import run as runs
 from tfg_jax.runs.page import write_details
-from tfg_jax.runs.store import open_folder
-from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
+from tfg_jax.tasks import load_label_task
+from tfg_jax.tasks.label import LabelTask
 from tfg_jax.weights.manifest import load_manifest
 
 
@@ -53,11 +51,8 @@ def untrained(task: LabelTask) -> LabelTask:
 
 def sampled(run: Run, task: LabelTask, name: str, count: int, conditional: bool) -> tuple[np.ndarray, np.ndarray]:
     """Samples and their classes, from disk where they are there."""
-    targets = balanced_targets(count)
-    method = Method(None, conditional)
-    with open_folder(run.folder / name, sample_config(run, task, method, targets), count, run.chunk) as folder:  # type: ignore[arg-type]
-        runs.fill(folder, task, method, targets, name)
-        return folder.read_all()["x"], targets
+    own = runs.Run(task, None, count, run.seed, run.chunk, conditional, name)
+    return own.samples(run.folder / name)["x"], own.targets
 
 
 def real(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@
 
 The images are numbers 8 and 9 of classes 0, 3, 5 and 8 of the shipped hundred, which the default run of `solve` does
 not show; noise of standard deviation 0.05, one draw an image. Columns: problem, method, its numbers, mean PSNR, mean
-SSIM, residual over noise, failed samples. `tfg_jax/tasks/presets.py` says which trials its numbers come from.
+SSIM, residual over noise, failed samples. `tfg_jax/tasks/fashion_mnist/presets.py` says where they come from.
 """
 
 import argparse

@@ -53,7 +53,7 @@ log_probs = jax.jit(lambda data, points: jax.vmap(data.log_prob)(points))
 posterior_of = jax.jit(lambda data, A, y, noise_std: data.posterior(A, y, noise_std))
 moments = jax.jit(lambda data: (data.mean, data.cov))
 draw = jax.jit(lambda data, key: data.sample(key, 40_000))
-flow_map = jax.jit(lambda data, x, now, next, steps=None: data.flow_map(x, now, next, steps=steps), static_argnums=4)
+flow_map = jax.jit(lambda data, x, now, next: data.flow_map(x, now, next))
 
 GRID = np.linspace(-5.0, 5.0, 40001)
 STEP = GRID[1] - GRID[0]
@@ -207,11 +207,8 @@ def test_mixture_flow_carries_the_distribution():
         np.testing.assert_allclose(cdf(line().noisy(next), moved[0]), cdf(line().noisy(now), x), rtol=1e-6)
 
 
-def test_mixture_flow_is_of_order_four_and_agrees_with_a_gaussian():
+def test_mixture_flow_agrees_with_a_gaussian():
     now, next, x = VPLinear().level(0.9), VPLinear().level(0.0), jnp.array([0.4, -0.5])
-    exact = flow_map(plane(), x, now, next)
-    errors = [np.linalg.norm(flow_map(plane(), x, now, next, n) - exact) for n in (16, 32)]
-    assert 3.5 < np.log2(errors[0] / errors[1]) < 5.0
     twice = analytic.mixture([1, 1], [one_gaussian().means[0]] * 2, [one_gaussian().covs[0]] * 2)
     np.testing.assert_allclose(flow_map(twice, x, now, next), flow_map(one_gaussian(), x, now, next), rtol=1e-9)
 

@@ -13,9 +13,9 @@ from types import ModuleType
 import pytest
 
 import tfg_jax
-from tfg_jax.cli import runs
 from tfg_jax.cli.main import main
 from tfg_jax.cli.options import parse
+from tfg_jax.runs import run as runs
 
 REPO = Path(__file__).parents[1]
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").rglob("*.md"))]
@@ -111,7 +111,7 @@ def test_python_of_the_page_runs(page, tmp_path, monkeypatch):
 )
 def test_commands_of_the_pages_are_understood(where, arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runs, "_memory", lambda *_: None)  # compiles every method; tested where one is sampled
+    monkeypatch.setattr(runs.Run, "memory", lambda run: None)  # compiles every method; tested where one is sampled
     dry_run = [] if "--dry-run" in arguments or "--help" in arguments else ["--dry-run"]
     try:
         code = main([*arguments, *dry_run])
@@ -126,6 +126,6 @@ def test_commands_on_files_of_the_reader_are_parsed(where, arguments, tmp_path, 
     monkeypatch.chdir(tmp_path)
     name, *rest = arguments
     try:
-        parse(importlib.import_module(f"tfg_jax.cli.{name}").Options, name, rest)
+        parse(importlib.import_module(f"tfg_jax.cli.{name}"), name, rest)
     except SystemExit:
         pytest.fail(f"{where}\n{capsys.readouterr()}")

@@ -12,10 +12,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room is a file or folder of tfg_jax. A core room imports only rooms to the left of it.
 CORE: tuple[str, ...] = tuple(
-    "lazy struct checks networks modules per_sample kinds files readers locks signals host loops hoist noise result "
-    "declare schedules timesteps class_table domains denoiser constructors numbers lookahead ode ode_diffrax truncated "
-    "analytic operators objectives guidance samplers arguments problem trajectory batch sample best invert diagnose "
-    "endtoend config tables distributed runs/store shards".split()
+    "lazy references struct checks networks modules per_sample kinds files readers locks signals host loops hoist "
+    "noise result declare schedules timesteps class_table domains denoiser constructors numbers lookahead ode "
+    "truncated analytic operators objectives guidance samplers arguments problem trajectory batch sample best "
+    "invert diagnose endtoend config tables distributed runs/store shards".split()
 )
 # Side rooms import the core and each other, but models knows nothing of files, data or training.
 SIDE: tuple[str, ...] = tuple("models weights data training".split())
@@ -170,4 +170,26 @@ def test_no_unsafe_loading_no_loose_ends_no_machine_paths():
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             found = [word for word in BANNED if word in line] + [m.group() for m in MACHINE_PATH.finditer(line)]
             wrong += [f"{path.relative_to(REPO)}:{number} has {word}" for word in found]
+    assert not wrong, "\n".join(wrong)
+
+
+MOST_POSITIONAL = 6
+# Signatures that a kept library asks for.
+GIVEN_BY_OTHERS = {"init", "adapt_step_size"}
+
+
+def test_no_call_needs_more_than_six_arguments_counted_by_position():
+    """Constructors included; what more is needed goes by keyword, or into an object."""
+    wrong = []
+    for path, tree in parsed():
+        for node in ast.walk(tree):
+            count, name = 0, ""
+            if isinstance(node, ast.FunctionDef | ast.Lambda):
+                parameters = [*node.args.posonlyargs, *node.args.args]
+                count = len([each for each in parameters if each.arg not in ("self", "cls")])
+                name = getattr(node, "name", "lambda")
+            elif isinstance(node, ast.Call):
+                count, name = len(node.args), ast.unparse(node.func)
+            if count > MOST_POSITIONAL and name not in GIVEN_BY_OTHERS:
+                wrong.append(f"{path.relative_to(REPO)}:{node.lineno} {name} has {count}")
     assert not wrong, "\n".join(wrong)

@@ -378,8 +378,57 @@ def test_a_folder_of_diffusers_is_told_how_it_is_loaded(tmp_path):
 
 def test_end_to_end_needs_a_scalar():
     model = tfg.from_fn(call_x, None, SCHEDULE, **OPTIONS)
-    refused(r"objective must return a scalar for one sample, got shape \(3,\)", tfg.end_to_end, KEY, model, tfg.DFlow(),
-            objective=lambda x0, target: x0, num_samples=N)  # fmt: skip
+    for objective, message in (
+        (lambda x0, target: x0, r"a scalar for one sample, got shape \(3,\)"),
+        (lambda x0, target: (x0.sum(), 0.0), "a scalar for one sample, it returns a tuple; take one"),
+        (lambda x0, target: (x0 > 0).sum(), "a real floating number, got dtype int32.*: make it smooth"),
+        (lambda x0, target: x0.sum() + 1j, ".*got dtype complex64.*of complex numbers r take"),
+    ):
+        refused(f"objective must return {message}", tfg.end_to_end, KEY, model, tfg.DFlow(), objective=objective,
+                num_samples=N)  # fmt: skip
+
+
+class Scorer(linen.Module):
+    @linen.compact
+    def __call__(self, x0):
+        return linen.Dense(1)(x0)[:, 0]
+
+
+class OnX(equinox.Module):
+    weight: Any
+    act: Callable = jnp.tanh
+
+    def __call__(self, x0, target):
+        return self.act(x0 @ self.weight).sum()
+
+
+def test_objectives_come_from_any_module():
+    """One linear score, written in every library, guides alike."""
+    scorer = Scorer()
+    variables = scorer.init(KEY, jnp.ones((1, 3)))
+    kernel, bias = variables["params"]["Dense_0"]["kernel"], variables["params"]["Dense_0"]["bias"]
+
+    class Score(nnx.Module):
+        def __init__(self):
+            self.dense = nnx.Linear(3, 1, rngs=nnx.Rngs(0))
+            dense: Any = self.dense
+            dense.kernel[...], dense.bias[...] = kernel, bias
+
+        def __call__(self, x0):
+            return self.dense(x0)[:, 0]
+
+    def with_key(params, rng, x0, target):
+        assert rng is None
+        return (x0 @ params[0] + params[1])[0]
+
+    pair = (lambda rng, x: None, with_key)
+    from_nnx, from_linen = tfg.objectives.from_nnx(Score()), tfg.objectives.from_linen(scorer, variables)
+    model = tfg.from_fn((lambda rng: None, lambda params, x, t, c: x * params), jnp.ones(()), SCHEDULE, **OPTIONS)
+    expected = draw(model, objective=tfg.objectives.from_fn(pair, (kernel, bias)), guidance=tfg.MPGD(0.1)).x
+    for objective in (from_nnx, from_linen, Score(), OnX(kernel, lambda x: x)):
+        np.testing.assert_allclose(draw(model, objective=objective, guidance=tfg.MPGD(0.1)).x, expected, rtol=1e-5)
+    refused("objective=Scorer has no weights; pass tfg.objectives.from_linen", draw, model, objective=scorer,
+            guidance=tfg.MPGD())  # fmt: skip
 
 
 def test_a_flag_that_overrides_evaluation_mode_is_noticed():

@@ -367,3 +367,10 @@ def test_pickled_objects_are_never_loaded(tmp_path):
     forge(tmp_path, stored.getvalue())
     with pytest.raises(ValueError, match="allow_pickle=False"):
         read_folder(tmp_path).read_all()
+
+
+def test_the_old_name_of_the_store_gives_the_same_and_says_so():
+    import tfg_jax.shards as old
+
+    with pytest.warns(DeprecationWarning, match="tfg_jax.runs.store.open_folder"):
+        assert old.open_folder is open_folder

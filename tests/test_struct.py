@@ -73,7 +73,7 @@ def test_representations_are_short():
     )
     assert "apply=fit" in repr(model) and "network_time=unit_time" in repr(model)
     assert repr(tfg.objectives.from_fn(worth, weights)) == (
-        "FromFn(params=<2 arrays, 90,300 numbers>, fn=worth, noisy=False)"
+        "FromFn(params=<2 arrays, 90,300 numbers>, fn=worth, noisy=False, uses_cond=False)"
     )
     codes = jnp.array([0, 0, 1, 2])
     status, cost = tfg.Status(codes, codes - 1), tfg.Cost(jnp.full(4, 7), jnp.arange(4), jnp.zeros(4, int))

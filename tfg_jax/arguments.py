@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
 from tfg_jax.checks import (
     check_annotated,
@@ -18,8 +18,10 @@ from tfg_jax.checks import (
     is_concrete,
     show,
 )
-from tfg_jax.denoiser import Model, needs_signal
+from tfg_jax.denoiser import Model, check_null, needs_signal
+from tfg_jax.domains.base import named_arrays, packed
 from tfg_jax.guidance.base import needs_of
+from tfg_jax.kinds import check_kind, kind_of
 from tfg_jax.noise import NoiseTape
 from tfg_jax.objectives.base import check_leading
 from tfg_jax.objectives.classifier import check_classes
@@ -39,7 +41,7 @@ def count_of(num_samples: int | None, *per_sample: PyTree) -> int:
     raise ValueError("num_samples is missing; pass it, or a target, cond or start with one entry a sample")
 
 
-def check_cond(model: Model, cond: Any, num_samples: int) -> None:
+def check_cond(model: Any, cond: Any, num_samples: int) -> None:
     """Conditions are one class a sample, in range, for networks that have classes."""
     if cond is None:
         if model.num_classes is not None and model.null_cond is None:
@@ -49,15 +51,36 @@ def check_cond(model: Model, cond: Any, num_samples: int) -> None:
         return
     if model.num_classes is None:
         check_leading(cond, num_samples, "cond")
+        if getattr(model, "null", None) is not None:
+            check_null(model.null, cond)
         return
     check_classes("cond", cond, num_samples, model.num_classes, each=model.cond_shape)
 
 
-def check_start(start: Any, shape: tuple[int, ...], num_samples: int) -> None:
-    """``start`` is (x_t, t): finite samples of the model's shape and one time in (0, 1]."""
+def rows_of(samples: PyTree) -> int:
+    """How many samples there are, by the first axis of the first array; 0 where there is none."""
+    leaves = [leaf for leaf in jax.tree.leaves(samples) if getattr(leaf, "ndim", 0)]
+    return leaves[0].shape[0] if leaves else 0
+
+
+def check_arrays(name: str, model: Model, samples: PyTree) -> None:
+    """Raise ValueError unless samples, as their user gives them, are floating arrays with an axis of samples."""
+    for each, value, _ in named_arrays(name, model, samples):
+        check_kind(each, value, kind_of(Float[Array, "n *shape"]))
+
+
+def entered(name: str, model: Model, samples: PyTree, num_samples: int) -> Array:
+    """Samples as their user gives them, checked, as arrays of the core."""
+    for each, value, shape in named_arrays(name, model, samples):
+        check_samples(each, value, (num_samples, *shape))
+    return packed(model, samples)
+
+
+def check_start(start: Any, model: Model, num_samples: int) -> None:
+    """``start`` is (x_t, t): finite samples of the model and one time in (0, 1]."""
     if not isinstance(start, tuple | list) or len(start) != 2:
         raise ValueError("start must be (x_t, t): noisy samples and their time in (0, 1]")
-    check_samples("start x_t", start[0], (num_samples, *shape))
+    entered("start x_t", model, start[0], num_samples)
     if np.shape(start[1]) != ():
         raise ValueError(f"start t has shape {np.shape(start[1])}; all samples start at one time, give a number")
     check_number("start t", start[1], low=0.0, high=1.0, strict=True)
@@ -74,16 +97,23 @@ def check_samples(name: str, x: Any, expected: tuple[int, ...]) -> None:
         raise ValueError(f"{name} holds NaN or infinity; clean it first")
 
 
-def check_noise(noise: NoiseTape, shape: tuple[int, ...], lead: tuple[int, int, int]) -> None:
-    """A tape has (samples, steps, n_recur, ...) draws, ``lead`` of them, and initial noise of (samples, *shape)."""
+def entered_noise(noise: NoiseTape, model: Model, lead: tuple[int, int, int]) -> NoiseTape:
+    """A tape of (samples, steps, n_recur, ...) draws, ``lead`` of them, and initial noise, as arrays of the core."""
+    draws = {}
     for name in ("step", "renoise", "mc", "churn"):
-        record = getattr(noise, name)
-        if record is not None and tuple(record.shape[:3]) != lead:
-            raise ValueError(
-                f"noise.{name} has leading axes {record.shape[:3]}, the run needs {lead} (samples, steps, n_recur)"
-            )
-    if noise.initial is not None:
-        check_samples("noise.initial", noise.initial, (lead[0], *shape))
+        if (record := getattr(noise, name)) is None:
+            continue
+        for each, value, shape in named_arrays(f"noise.{name}", model, record):
+            check_kind(each, value, kind_of(Float[Array, "..."]))
+            if tuple(value.shape[:3]) != lead:
+                raise ValueError(
+                    f"{each} has leading axes {value.shape[:3]}, the run needs {lead} (samples, steps, n_recur)"
+                )
+            if each != f"noise.{name}" and value.shape[value.ndim - len(shape) :] != shape:  # else told when drawn
+                raise ValueError(f"{each} holds draws of shape {value.shape[3:]}, the run needs {shape}")
+        draws[name] = packed(model, record)
+    initial = None if noise.initial is None else entered("noise.initial", model, noise.initial, lead[0])
+    return noise.replace(initial=initial, **draws)  # type: ignore[attr-defined]
 
 
 def check_grid(grid: Any, schedule: Schedule, steps: int) -> tuple[str, Any]:

@@ -17,9 +17,10 @@ from tfg_jax.arguments import count_of
 from tfg_jax.batch import in_chunks, map_samples, on_any_mesh
 from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Model
+from tfg_jax.domains.base import shape_of
 from tfg_jax.kinds import public
 from tfg_jax.numbers import one_form
-from tfg_jax.objectives.base import Objective, as_objective
+from tfg_jax.objectives.base import Objective, as_objective, log_weight, uses_cond
 from tfg_jax.result import Cost, Samples
 from tfg_jax.sample import sample
 
@@ -68,14 +69,15 @@ def best_of_n(
         if options.get(name) is not None:
             raise ValueError(f"{name} cannot be shared by n={n} candidates; call tfg_jax.sample and choose yourself")
     score = as_objective(score)
-    score.check(target, num_samples, model.shape)
+    score.check(target, num_samples, shape_of(model))
     repeat = lambda tree: on_any_mesh(partial(_repeat, n=n), tree)(tree)  # noqa: E731
     drawn = sample(
         key, model, num_samples=num_samples * n, cond=repeat(cond), objective=objective,
         target=repeat(target) if objective is not None else None, index_offset=index_offset * n, **options,
     )  # fmt: skip
-    candidates = {"x": drawn.x, "target": repeat(target)}
-    values = in_chunks(_scored, (one_form(score, drawn.x.dtype),), candidates, options.get("chunk"))
+    candidates = {"x": drawn.x, "target": repeat(target), "cond": repeat(cond) if uses_cond(score) else None}
+    dtype = jax.tree.leaves(drawn.x)[0].dtype
+    values = in_chunks(_scored, (one_form(score, dtype),), candidates, options.get("chunk"))
     return on_any_mesh(partial(_choose, n=n), (drawn, values))((drawn, values))
 
 
@@ -86,7 +88,7 @@ def _repeat(tree: PyTree, *, n: int) -> PyTree:
 
 @jax.jit
 def _scored(score: Objective, candidates: dict) -> Float[Array, " candidates"]:
-    values = map_samples(lambda one: score(one["x"], one["target"]), candidates)
+    values = map_samples(lambda one: log_weight(score, one["x"], one["target"], one["cond"]), candidates)
     if jnp.iscomplexobj(values):
         raise ValueError(f"score returns {values.dtype}, by which nothing is better; give a real number")
     return values

@@ -199,7 +199,8 @@ def class_named(name: Any, allow: Collection[str] = ()) -> type:
     Raises:
         ValueError: no public class of the library, and no class of a module in ``allow``.
     """
-    if isinstance(name, str) and name.partition(":")[0] in allow and ":" in name:
+    allowed = (allow,) if isinstance(allow, str) else tuple(allow)
+    if isinstance(name, str) and name.partition(":")[0] in allowed and ":" in name:
         return own_class(name)
     cls = library_class(name) if isinstance(name, str) else None
     if cls is None and isinstance(name, str) and ":" in name:

@@ -22,7 +22,7 @@ from tfg_jax.schedules import Schedule
 
 @public
 def from_fn(
-    fn: Callable[[PyTree, Array, Array, Any], Array] | tuple,
+    fn: Callable[..., Any] | tuple,
     params: Any,
     schedule: Schedule,
     *,
@@ -45,7 +45,7 @@ def from_fn(
             array is held static.
         schedule: the schedule it was trained on.
         prediction: "eps", "x0", "v", "score", "velocity" or "edm".
-        shape: shape of one sample, e.g. (28, 28, 1); or a pytree of shapes, e.g. {"pos": (29, 3), "types": (29, 5)},
+        shape: shape of one sample, e.g. (32, 32, 3); or a pytree of shapes, e.g. {"pos": (29, 3), "types": (29, 5)},
             of which the network gets and returns arrays, and so do objectives and results. Inside, their entries are
             one array: in the run's precision, and with one noise level for all.
         domain: what a sample is beyond its shape, which it then says: a subspace, a range, a picture.
@@ -137,7 +137,7 @@ def from_linen(
 
 
 @public
-def from_batched(fn: Callable[..., Array], params: Any, schedule: Schedule, **options: Any) -> Denoiser:
+def from_batched(fn: Callable[..., Any], params: Any, schedule: Schedule, **options: Any) -> Denoiser:
     """A denoiser from a function that takes whole batches alone: a program of `jax.export`, a callback of the host.
 
     However samples, conditions and branches are mapped, the function is called once with all of them; a single sample

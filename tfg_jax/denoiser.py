@@ -295,17 +295,26 @@ def null_beside(null: PyTree, cond: PyTree) -> PyTree:
     Raises:
         ValueError: a condition of another structure.
     """
+    check_null(null, cond)
 
     def fill(null: Any, own: PyTree) -> PyTree:
         return own if null is None else jnp.broadcast_to(jnp.asarray(null, own.dtype), own.shape)
 
+    return jax.tree.map(fill, null, jax.tree.map(jnp.asarray, cond), is_leaf=lambda leaf: leaf is None)
+
+
+def check_null(null: PyTree, cond: PyTree) -> None:
+    """Raise ValueError unless a null condition has the structure of a condition, but for what it keeps of that."""
     try:
-        return jax.tree.map(fill, null, jax.tree.map(jnp.asarray, cond), is_leaf=lambda leaf: leaf is None)
-    except (ValueError, AttributeError) as error:
+        parts = jax.tree.map(lambda _, own: own, null, cond, is_leaf=lambda leaf: leaf is None)
+        fits = jax.tree.structure(parts) == jax.tree.structure(cond)
+    except ValueError:
+        fits = False
+    if not fits:
         raise ValueError(
             f"cond={jax.tree.structure(cond)} does not fit null_cond={jax.tree.structure(null)}; give both the same "
             "structure"[:300]
-        ) from error
+        )
 
 
 def _reads(apply: Any, *inputs: Any) -> bool:

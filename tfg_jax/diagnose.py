@@ -21,10 +21,10 @@ from tfg_jax import arguments, struct
 from tfg_jax.batch import Batching, map_samples
 from tfg_jax.checks import check_numbers, safe_norm
 from tfg_jax.denoiser import Model
+from tfg_jax.domains.base import packed, unpacked
 from tfg_jax.kinds import check_leaves, public
-from tfg_jax.lookahead import Conditioned
 from tfg_jax.numbers import number, one_form
-from tfg_jax.objectives.base import Objective, as_objective
+from tfg_jax.objectives.base import Objective
 from tfg_jax.problem import Problem
 from tfg_jax.result import Cost
 from tfg_jax.truncated import TruncatedSolve
@@ -36,7 +36,7 @@ class HorizonCurve:
 
     Attributes:
         horizons: the horizons.
-        x0: the denoised estimates.
+        x0: the denoised estimates, (n, H, *shape) or a pytree of such arrays.
         value: the objective at them.
         distance: Euclidean distance of the estimate from that of the whole solve.
         norm: Euclidean norm of the gradient in x / sqrt(alpha^2 + sigma^2), where strengths act.
@@ -45,7 +45,7 @@ class HorizonCurve:
     """
 
     horizons: Float[Array, " H"]
-    x0: Float[Array, "n H *shape"]
+    x0: PyTree
     value: Float[Array, "n H"]
     distance: Float[Array, "n H"]
     norm: Float[Array, "n H"]
@@ -56,7 +56,7 @@ class HorizonCurve:
 @public
 def diagnose_horizon(
     model: Model,
-    x: Float[Array, "n *shape"],
+    x: PyTree,
     t: ArrayLike,
     objective: Objective | Callable[..., Array],
     target: PyTree = None,
@@ -87,11 +87,14 @@ def diagnose_horizon(
     if solve.horizon is None:
         raise ValueError("lookahead=TruncatedSolve.whole(...) has no horizon to vary; pass TruncatedSolve(steps=...)")
     solve = dataclasses.replace(solve, horizon=0.0)
-    problem, batching = Problem(model, cond, as_objective(objective), target), Batching(len(x), chunk=chunk)
+    arguments.check_arrays("x", model, x)
+    problem = Problem.of(model, cond, objective, target)
+    batching = Batching(arguments.rows_of(x), chunk=chunk)
     check_numbers("horizons", horizons, low=0.0, high=1.0)
     if np.ndim(horizons) != 1:
         raise ValueError(f"horizons has shape {np.shape(horizons)}; give a list of numbers in [0, 1]")
-    arguments.check_start((x, t), model.shape, batching.num_samples)
+    arguments.check_start((x, t), model, batching.num_samples)
+    x = packed(model, x)
     arguments.check_signal(model, None, "t", t)
     batching.check()
     problem.check_flow(f"lookahead={type(solve).__name__}")
@@ -102,7 +105,7 @@ def diagnose_horizon(
     arrays = batching.run(
         _diagnose, (shared, number(t, x.dtype), horizons, one_form(solve, x.dtype)), {**data, "x": x}
     )  # fmt: skip
-    return HorizonCurve(horizons=horizons, **arrays)
+    return HorizonCurve(horizons=horizons, **{**arrays, "x0": unpacked(model, arrays["x0"])})
 
 
 @jax.jit
@@ -115,7 +118,7 @@ def _diagnose(
 
     def one(data: dict) -> tuple[Array, Array, Array]:
         own, x = problem.of_sample(data), data["x"]
-        denoise, objective = Conditioned(own.model, own.cond), own.objective
+        denoise, objective = own.conditioned, own.objective
 
         def at(horizon: Array) -> tuple[Array, Array, Array]:
             evaluation = dataclasses.replace(lookahead, horizon=horizon)

@@ -13,27 +13,27 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
-from tfg_jax import arguments, loops
+from tfg_jax import arguments, ode
 from tfg_jax.batch import Batching, map_samples
 from tfg_jax.checks import check_choice, check_steps
 from tfg_jax.denoiser import Model
 from tfg_jax.kinds import check_leaves, public
-from tfg_jax.lookahead import Conditioned
 from tfg_jax.numbers import one_form
+from tfg_jax.ode import scan
 from tfg_jax.problem import Problem
 from tfg_jax.result import Cost, Samples, Status, status_code
 from tfg_jax.timesteps import Grid, Uniform
 
 FIRST_SHARE = 1e-2
-"""The network is not defined at sigma = 0: the first gradient is taken at this share of the first step."""
+"""The network is not defined at sigma = 0: it is first called at this share of the first step."""
 
 
 @public
 def invert(
     model: Model,
-    x: Float[Array, "n *shape"],
+    x: PyTree,
     *,
     cond: PyTree = None,
     steps: int = 50,
@@ -47,7 +47,7 @@ def invert(
 
     Args:
         model: the diffusion or flow model.
-        x: clean samples.
+        x: (n, *shape) clean samples, or a pytree of such where samples are pytrees.
         cond: (n,) class of each sample, for conditional models.
         steps: number of steps, >= 1.
         grid: where they are placed; None is `Uniform`.
@@ -60,8 +60,9 @@ def invert(
     Raises:
         ValueError: samples of another shape than the model's, bad counts or order.
     """
-    problem, batching = Problem(model, cond), Batching(len(x) if getattr(x, "ndim", 0) else 0, chunk=chunk)
-    arguments.check_samples("x", x, (batching.num_samples, *model.shape))
+    arguments.check_arrays("x", model, x)
+    problem, batching = Problem(model, cond), Batching(arguments.rows_of(x), chunk=chunk)
+    x = arguments.entered("x", model, x, batching.num_samples)
     batching.check()
     problem.check_flow("inversion")
     problem.check(batching.num_samples)
@@ -73,7 +74,7 @@ def invert(
     check_leaves(grid=grid)
     shared, data = problem.split(x.dtype)
     program = partial(_invert, steps=steps, order=order)
-    return batching.run(program, (shared, one_form(grid or Uniform(), x.dtype)), {**data, "x": x})
+    return problem.result(batching.run(program, (shared, one_form(grid or Uniform(), x.dtype)), {**data, "x": x}))
 
 
 @partial(jax.jit, static_argnames=("steps", "order"))
@@ -81,37 +82,35 @@ def _invert(problem: Problem, grid: Grid, per_sample: dict[str, Any], *, steps: 
     model = problem.model
     times = grid(model.schedule, steps)[::-1]
     levels = model.schedule.level(times)
-    seen = jnp.maximum(times, FIRST_SHARE * times[1])
-    ends = (seen[:-1],) if order == 1 else (seen[:-1], seen[1:])
+    sums, scales = levels.alpha + levels.sigma, jnp.hypot(levels.s, 1.0 - levels.s)  # scale / (alpha + sigma)
+    called = model.schedule.level(jnp.maximum(times, FIRST_SHARE * times[1]))
+    points = ode.Point(called.t, (called.alpha + called.sigma).astype(per_sample["x"].dtype))
+    starts, ends = jax.tree.map(lambda a: a[:-1], points), jax.tree.map(lambda a: a[1:], points)
+    path = ode.Grid(jnp.diff(levels.s), (starts, ends), _end_of_step)
     # One time after another, as the solve itself goes: a mapped time would count both branches of a condition on it.
     calls = jax.lax.map(
-        lambda t: jnp.asarray(model.calls(t, per_sample["cond"] is not None), jnp.int32), jnp.concatenate(ends)
+        lambda t: jnp.asarray(model.calls(t, per_sample["cond"] is not None), jnp.int32),
+        starts.t if order == 1 else jnp.concatenate([starts.t, ends.t]),
     )
 
     def one(data: dict) -> Samples:
         own = problem.of_sample(data)
-        denoise = Conditioned(own.model, own.cond)
+        flow = ode.ProbabilityFlow(own.conditioned)
 
-        def gradient(xbar: Array, t: Array) -> Array:
-            level = model.schedule.level(jnp.maximum(t, FIRST_SHARE * times[1]))
-            denoised = denoise((level.alpha + level.sigma).astype(xbar.dtype) * xbar, level.t)
-            return denoised.x0 - denoised.eps
+        def accept(before: Array, after: Array, state: tuple[Status, Array]) -> tuple[Array, tuple[Status, Array]]:
+            status, index = state
+            status = status.after(status_code(after, scales[index + 1]), index)
+            return jnp.where(status.ok, after, before), (status, index + 1)
 
-        def step(carry: tuple[Array, Status], ends: tuple) -> tuple[tuple[Array, Status], None]:
-            (xbar, status), (index, t, t_next, s, s_next) = carry, ends
-            gap = (s_next - s).astype(xbar.dtype)
-            first = gradient(xbar, t)
-            moved = xbar + gap * first
-            if order == 2:
-                moved = xbar + 0.5 * gap * (first + gradient(moved, t_next))
-            status = status.after(status_code(moved, jnp.hypot(s_next, 1.0 - s_next)), index)  # scale / (alpha + sigma)
-            return (jnp.where(status.ok, moved, xbar), status), None
-
-        s = levels.s
-        ends = (jnp.arange(steps, dtype=jnp.int32), times[:-1], times[1:], s[:-1], s[1:])
-        start = levels.alpha[0] + levels.sigma[0]
-        (xbar, status), _ = loops.scan(step, (data["x"] / start.astype(data["x"].dtype), Status.begun()), ends)
-        last = (levels.alpha[-1] + levels.sigma[-1]).astype(xbar.dtype)
-        return Samples(last * xbar, status, Cost(forwards=jnp.sum(calls)).as_arrays(), {})
+        state, x = (Status.begun(), jnp.asarray(0, jnp.int32)), own.conditioned.project(data["x"])
+        first = x / sums[0].astype(x.dtype)
+        method = "euler" if order == 1 else "heun"
+        xbar, (status, _) = scan.solve(flow, first, path, method, "none", accept=accept, state=state)
+        return Samples(sums[-1].astype(xbar.dtype) * xbar, status, Cost(forwards=jnp.sum(calls)).as_arrays(), {})
 
     return map_samples(one, per_sample)
+
+
+def _end_of_step(ends: tuple[ode.Point, ode.Point], share: Array | float, length: Array) -> ode.Point:
+    """The nodes alone, which is all that Euler and Heun steps see."""
+    return jax.tree.map(lambda start, end: jnp.where(share < 1.0, start, end), *ends)

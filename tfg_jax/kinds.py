@@ -25,6 +25,7 @@ from jaxtyping import AbstractArray, PRNGKeyArray, PyTree
 from tfg_jax.checks import show
 from tfg_jax.networks import check_evaluation, is_array, is_traceable
 from tfg_jax.per_sample import Own, PerSample
+from tfg_jax.struct import once
 
 F = TypeVar("F", bound=Callable)
 
@@ -175,13 +176,17 @@ def _fields_of(cls: type) -> tuple[tuple[Any, Kind], ...]:
 def check_leaves(**given: Any) -> None:
     """Raise ValueError unless all leaves of what is given may go into a compiled function, naming the first other."""
     for name, value in given.items():
-        if all(map(is_traceable, jax.tree.leaves(value))):
+        if once(value, _is_all_traceable):
             continue
         path, leaf = next((path, leaf) for path, leaf in jax.tree.leaves_with_path(value) if not is_traceable(leaf))
         raise ValueError(
             f"{name}{jax.tree_util.keystr(path)}={show(leaf)} is no number or array; hold it in a static field, "
             "struct.field(pytree_node=False), or leave it out"
         )
+
+
+def _is_all_traceable(tree: Any) -> bool:
+    return all(map(is_traceable, jax.tree.leaves(tree)))
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -344,7 +349,7 @@ def _complaint(name: str, value: Any, kind: Any) -> str:
 
 def _tuple_in_words(inner: tuple[Any, ...]) -> str:
     if inner == (int, Ellipsis):
-        return "a tuple of integers, such as (28, 28, 1)"
+        return "a tuple of integers, such as (32, 32, 3)"
     return "(H, W, C), the shape of one image" if len(inner) == 3 else f"a tuple of {len(inner)} integers"
 
 

@@ -44,8 +44,7 @@ def scan(body: Callable[..., tuple[Any, Any]], init: Any, xs: PyTree, *own: Any,
         *own: further arguments of ``scan`` and ``body``.
         scan: called as ``scan(body, init, xs, *own)``.
     """
-    first = jax.tree.map(lambda leaf: leaf[0], xs)
-    init = _settled(lambda carry: body(carry, first, *own)[0], init)
+    init = _settled(lambda carry: body(carry, jax.tree.map(lambda leaf: leaf[0], xs), *own)[0], init)
 
     def same(carry: Any, x: Any, *own: Any) -> tuple[Any, Any]:
         after, out = body(carry, x, *own)

@@ -80,8 +80,8 @@ class WithoutKey:
 
     apply: Callable[..., Any] = struct.field(pytree_node=False)
 
-    def __call__(self, params: PyTree, *inputs: Any) -> Any:
-        return self.apply(params, None, *inputs)
+    def __call__(self, params: PyTree, *inputs: Any, **named: Any) -> Any:
+        return self.apply(params, None, *inputs, **named)
 
 
 @struct.dataclass

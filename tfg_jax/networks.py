@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tfg_jax import struct
 from tfg_jax.checks import show
 
 
@@ -44,7 +45,7 @@ def check_evaluation(name: str, value: Any, *, split: bool = False) -> None:
         split: whether a graph definition counts, too, from which a function merges the network itself.
     """
     nnx: Any = sys.modules.get("flax.nnx")
-    if nnx is None or not (split or _may_train(value)):  # then nothing is of it
+    if nnx is None or not (split or struct.once(value, _may_train)):  # then nothing is of it
         return
     for network in _networks(value, (nnx.Module, nnx.GraphDef) if split else (nnx.Module,)):
         layers: list[tuple[tuple, str, Any]] = list(_layers(network, nnx))
@@ -148,8 +149,16 @@ def _is_filled(cell: Any) -> bool:
         return False
 
 
-def check_function(name: str, fn: Any, arguments: str, *, static: bool = True) -> None:
-    """Raise ValueError unless ``fn`` is a function of these arguments, "(x0, target)", and hashable if it is static."""
+def check_function(name: str, fn: Any, arguments: str, *, static: bool = True, named: tuple[str, ...] = ()) -> None:
+    """Raise ValueError unless ``fn`` is a function of these arguments, "(x0, target)", and hashable if it is static.
+
+    Args:
+        name: what it is called.
+        fn: the function.
+        arguments: those given by place.
+        static: whether it must be hashable.
+        named: those given by name.
+    """
     if not callable(fn) or isinstance(fn, type):
         raise ValueError(f"{name}={show(fn)} is no function; pass one of {arguments}")
     check_evaluation(name, fn, split=True)
@@ -164,6 +173,6 @@ def check_function(name: str, fn: Any, arguments: str, *, static: bool = True) -
     except (TypeError, ValueError):  # written in C
         return
     try:
-        signature.bind(*arguments.strip("()").split(","))
+        signature.bind(*arguments.strip("()").split(","), **dict.fromkeys(named))
     except TypeError:
         raise ValueError(f"{name}={show(fn)} takes {signature}; it must take {arguments}"[:300]) from None

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
 
@@ -30,6 +30,10 @@ class StepNoise:
 
     def __init__(self, draw: Callable[[int, tuple[int, ...]], Array]):
         self._draw = draw
+
+    def through(self, project: Callable[[Array], Array]) -> StepNoise:
+        """The same draws, each seen through ``project``, which takes any leading axes."""
+        return StepNoise(lambda stream, lead: project(self._draw(stream, lead)))
 
     @property
     def step(self) -> Array:
@@ -87,8 +91,8 @@ class KeyNoise:
 class NoiseTape:
     """Recorded standard-normal draws, replayed in place of random keys.
 
-    Shapes below are of one sample; `tfg_jax.sample` takes them with a leading sample axis. A draw that a run does not
-    use may be left None.
+    Shapes below are of one sample; `tfg_jax.sample` takes them with a leading sample axis, and as pytrees where samples
+    are pytrees. A draw that a run does not use may be left None.
 
     Attributes:
         initial: (*shape) noise at the first level.
@@ -98,11 +102,11 @@ class NoiseTape:
         churn: (steps, n_recur, *shape) for EDM churn.
     """
 
-    initial: Float[Array, "..."]
-    step: Float[Array, "..."] | None = None
-    renoise: Float[Array, "..."] | None = None
-    mc: Float[Array, "..."] | None = None
-    churn: Float[Array, "..."] | None = None
+    initial: PyTree
+    step: PyTree = None
+    renoise: PyTree = None
+    mc: PyTree = None
+    churn: PyTree = None
 
     # Overlaps StepNoise's names on purpose: a tape is the record of those draws.
     def at(self, step: ArrayLike, recurrence: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike) -> StepNoise:

@@ -37,6 +37,17 @@ def one_form(config: T, dtype: DTypeLike) -> T:
         return type(config)([one_form(part, dtype) for part in config])  # type: ignore[return-value]
     if not (dataclasses.is_dataclass(config) and hasattr(type(config), "replace")) or isinstance(config, type):
         return config
+    if struct.once(config, _is_in_form):
+        return config  # type: ignore[return-value]
+    return _formed(config, dtype)
+
+
+def _is_in_form(config: Any) -> bool:
+    """Whether all numbers are in their one form, which is one for every dtype, as it is in none that holds arrays."""
+    return _formed(config, jnp.float32) is config
+
+
+def _formed(config: Any, dtype: DTypeLike) -> Any:
     changed, ours = {}, type(config).__module__.partition(".")[0] == "tfg_jax"
     for field in dataclasses.fields(config):
         words = set(re.findall(r"\w+", str(field.type)))

@@ -60,13 +60,25 @@ def check_model_number(
 
 def split_per_sample(model: Any) -> tuple[Any, list[Array]]:
     """The model without the values of its `PerSample` numbers, and those values."""
-    leaves, structure = jax.tree.flatten(model, is_leaf=lambda node: isinstance(node, PerSample))
+    if not struct.once(model, _has_own):
+        return model, []
+    leaves, structure = jax.tree.flatten(model, is_leaf=_is_per_sample)
     own = [leaf.values for leaf in leaves if isinstance(leaf, PerSample)]
     return structure.unflatten([Own() if isinstance(leaf, PerSample) else leaf for leaf in leaves]), own
 
 
+def _has_own(model: Any) -> bool:
+    return any(isinstance(leaf, PerSample) for leaf in jax.tree.leaves(model, is_leaf=_is_per_sample))
+
+
+def _is_per_sample(node: Any) -> bool:
+    return isinstance(node, PerSample)
+
+
 def with_own(model: Any, values: list[Array]) -> Any:
     """The model of one sample, from its share of the values that `split_per_sample` took out."""
+    if not values:
+        return model
     leaves, structure = jax.tree.flatten(model, is_leaf=lambda node: isinstance(node, Own))
     rest = iter(values)
     return structure.unflatten([next(rest) if isinstance(leaf, Own) else leaf for leaf in leaves])

@@ -20,13 +20,18 @@ from jaxtyping import Array, PyTree
 from tfg_jax import arguments, struct
 from tfg_jax.checks import show
 from tfg_jax.denoiser import Model
+from tfg_jax.domains.base import domain_of, unpacked
 from tfg_jax.guidance.base import Guidance, StepContext, Unguided, needs_of
 from tfg_jax.kinds import check_leaves
-from tfg_jax.lookahead import Clip, Estimate, Tweedie
+from tfg_jax.lookahead import Clip, Conditioned, Estimate, Tweedie
 from tfg_jax.numbers import number, one_form
-from tfg_jax.objectives.base import is_usable, output_of
+from tfg_jax.objectives.base import as_objective, at_door, is_usable, output_of
 from tfg_jax.per_sample import split_per_sample, with_own
+from tfg_jax.result import Samples
 from tfg_jax.truncated import TruncatedSolve
+
+NOTHING, GREEDY = Unguided(), Tweedie()
+"""Made once, as what is found out about a configuration is remembered by it."""
 
 
 @struct.dataclass
@@ -71,6 +76,21 @@ class Problem:
     objective: Any = None
     target: PyTree = None
 
+    @classmethod
+    def of(cls, model: Model, cond: PyTree = None, objective: Any = None, target: PyTree = None) -> Problem:
+        """From what a user gives: any function is an objective, and it sees samples and conditions as the user does."""
+        return cls(model, cond, *at_door(as_objective(objective), domain_of(model), target, cond))
+
+    @property
+    def conditioned(self) -> Conditioned:
+        """The model under the condition of one sample."""
+        return Conditioned(self.model, self.cond)
+
+    def result(self, samples: Samples) -> Samples:
+        """A result of the core's arrays as the user sees it."""
+        seen = {name: unpacked(self.model, samples.info[name]) for name in ("x", "x0") if name in samples.info}
+        return samples.replace(x=unpacked(self.model, samples.x), info={**samples.info, **seen})  # type: ignore
+
     def check(self, num_samples: int, *, clean: bool = True) -> None:
         """Raise ValueError unless the parts fit each other and the number of samples.
 
@@ -84,9 +104,7 @@ class Problem:
             raise ValueError("target has no effect without an objective; pass objective= or drop target")
         if self.objective is not None:
             if clean and self.objective.noisy:
-                raise ValueError(
-                    "objective must be one of clean samples, e.g. class_log_prob; this one sees noisy ones"
-                )
+                raise ValueError("objective is one of noisy samples; give one of clean samples, e.g. class_log_prob")
             self.objective.check(self.target, num_samples, self.model.shape)
             check_scalar(self.objective, self.target, self.model.shape)
         check_leaves(model=self.model, objective=self.objective, cond=self.cond, target=self.target)
@@ -138,13 +156,13 @@ class Plan:
     @property
     def method(self) -> Guidance:
         """The guidance, or that of nothing."""
-        return self.guidance or Unguided()
+        return NOTHING if self.guidance is None else self.guidance
 
     def filled(self, dtype: DTypeLike) -> Plan:
         """With its defaults, all numbers in their one form for samples of ``dtype``."""
         bounds = None if self.window is None else tuple(number(bound, dtype) for bound in self.window)
         form = lambda part: one_form(part, dtype)  # noqa: E731
-        lookahead = self.lookahead or Tweedie()
+        lookahead = GREEDY if self.lookahead is None else self.lookahead
         return Plan(form(self.method), form(self.sampler), form(lookahead), form(self.clip), bounds, self.record)
 
     def check(self, problem: Problem) -> None:
@@ -215,7 +233,7 @@ def _check_objective(guidance: Any, objective: Any, lookahead: Any) -> None:
         )
 
 
-def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None:
+def check_scalar(objective: Any, target: PyTree, shape: Any) -> None:
     """The objective reads one clean sample of the model and returns a real number."""
     if objective.noisy:
         return
@@ -225,12 +243,13 @@ def check_scalar(objective: Any, target: PyTree, shape: tuple[int, ...]) -> None
         out = output_of(objective, x0, one)
     except Exception as error:  # whatever a function of the user's raises
         raise ValueError(f"objective cannot read samples of shape {shape} and this target: {error}") from error
-    if getattr(out, "shape", None) != ():
-        raise ValueError(
-            f"objective must return a scalar for one sample, got shape {getattr(out, 'shape', None)}; sum it"
-        )
+    if getattr(out, "shape", None) is None:
+        raise ValueError(f"objective must return a scalar for one sample, it returns a {type(out).__name__}; take one")
+    if out.shape != ():
+        raise ValueError(f"objective must return a scalar for one sample, got shape {out.shape}; sum it")
     if not jnp.issubdtype(out.dtype, jnp.floating):
+        is_complex = jnp.issubdtype(out.dtype, jnp.complexfloating)
+        fix = "of complex numbers r take jnp.sum(jnp.abs(r) ** 2)" if is_complex else "make it smooth"
         raise ValueError(
-            f"objective must return a real floating number, got dtype {out.dtype}; it has no gradient to follow: of "
-            "complex numbers r take jnp.sum(jnp.abs(r) ** 2)"
+            f"objective must return a real floating number, got dtype {out.dtype}; it has no gradient to follow: {fix}"
         )

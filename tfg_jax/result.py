@@ -133,13 +133,13 @@ class Samples:
     """The result of `tfg_jax.sample`.
 
     Attributes:
-        x: (n, *shape) samples, in units of the data and not cut to its range.
+        x: (n, *shape) samples, or a pytree of such arrays; in units of the data and not cut to its range.
         status: per-sample `Status`.
         cost: per-sample `Cost`.
         info: what `record` asked for; empty otherwise.
     """
 
-    x: Float[Array, "n *shape"]
+    x: PyTree
     status: Status
     cost: Cost
     info: PyTree

@@ -15,18 +15,21 @@ from tfg_jax import arguments
 from tfg_jax.batch import Batching, map_samples
 from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Model
+from tfg_jax.domains.base import packed
 from tfg_jax.guidance.base import Guidance, Unguided, step_cost
 from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip, Lookahead, Tweedie
 from tfg_jax.noise import KeyNoise, NoiseTape, root_key, sample_key
 from tfg_jax.numbers import number
-from tfg_jax.objectives.base import Objective, as_objective
+from tfg_jax.objectives.base import Objective
 from tfg_jax.problem import Plan, Problem, Record
 from tfg_jax.result import Cost, Samples
 from tfg_jax.samplers.base import Sampler
 from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.timesteps import Uniform
 from tfg_jax.trajectory import follow
+
+DEFAULT_SAMPLER = DDIM()
 
 
 @public
@@ -42,7 +45,7 @@ def sample(
     lookahead: Lookahead | None = None,
     sampler: Sampler | None = None,
     clip: Clip | None = None,
-    start: tuple[Float[Array, "n *shape"], ArrayLike] | None = None,
+    start: tuple[PyTree, ArrayLike] | None = None,
     noise: NoiseTape | None = None,
     window: tuple[ArrayLike, ArrayLike] | None = None,
     record: Record | None = None,
@@ -84,19 +87,20 @@ def sample(
     Raises:
         ValueError: an argument of wrong shape, dtype or range, or one that cannot have an effect; the message names it.
     """
-    problem = Problem(model, cond, as_objective(objective), target)
-    plan = Plan(guidance, DDIM() if sampler is None else sampler, lookahead, clip, window, record)
+    problem = Problem.of(model, cond, objective, target)
+    plan = Plan(guidance, DEFAULT_SAMPLER if sampler is None else sampler, lookahead, clip, window, record)
     batching = Batching(arguments.count_of(num_samples, start, cond, target, noise), index_offset, chunk, sharding)
     batching.check()
     plan.check(problem)
     problem.check(batching.num_samples, clean=False)
     _check_states(problem, plan, batching.num_samples, start, noise)
-    x, time = (None, None) if start is None else start
-    dtype = _dtype(x, noise)
+    x, time = (None, None) if start is None else (packed(model, start[0]), start[1])
+    if noise is not None:
+        noise = arguments.entered_noise(noise, model, (batching.num_samples, plan.sampler.steps, plan.method.n_recur))
+    dtype = dtype_of(x, noise)
     shared, data = problem.split(dtype)
-    return batching.run(
-        _sample, (root_key(key), shared, plan.filled(dtype), number(time, dtype)), {**data, "start": x, "noise": noise}
-    )
+    arrays = (root_key(key), shared, plan.filled(dtype), number(time, dtype))
+    return problem.result(batching.run(_sample, arrays, {**data, "start": x, "noise": noise}))
 
 
 def _check_states(problem: Problem, plan: Plan, num_samples: int, start: Any, noise: NoiseTape | None) -> None:
@@ -104,13 +108,11 @@ def _check_states(problem: Problem, plan: Plan, num_samples: int, start: Any, no
     sampler = plan.sampler
     begins = arguments.check_grid(sampler.grid, problem.model.schedule, sampler.steps)
     if start is not None:
-        arguments.check_start(start, problem.model.shape, num_samples)
+        arguments.check_start(start, problem.model, num_samples)
         begins = ("start=(x_t, t)", start[1])
     arguments.check_signal(problem.model, plan.guidance, *begins)
-    if noise is not None:
-        if start is None and noise.initial is None:
-            raise ValueError("noise.initial=None but the run starts from noise; record it or pass start=")
-        arguments.check_noise(noise, problem.model.shape, (num_samples, sampler.steps, plan.method.n_recur))
+    if noise is not None and start is None and noise.initial is None:
+        raise ValueError("noise.initial=None but the run starts from noise; record it or pass start=")
 
 
 @public
@@ -163,13 +165,14 @@ def _sample(
             f"schedule={type(model.schedule).__name__} gives levels of shape {levels.alpha.shape} for times of shape "
             f"{times.shape}; its parameters are one number each, map over several with jax.vmap"
         )
-    dtype = _dtype(start, noise)
+    dtype = dtype_of(start, noise)
     first = jax.tree.map(lambda a: a[0].astype(dtype), levels)
 
     def one(own: dict[str, Any]) -> Samples:
         source = KeyNoise(sample_key(key, own["index"])) if noise is None else own["noise"]
-        x = own["start"].astype(dtype) if start is not None else first.scale * _initial(source, model.shape, dtype)
         this = problem.of_sample(own)
+        x = own["start"].astype(dtype) if start is not None else first.scale * _initial(source, model.shape, dtype)
+        x = this.conditioned.project(x)
         end = follow(this, plan, levels, x, source)
         usable = this.usable() if start is None else this.usable() & jnp.all(jnp.isfinite(own["start"]))
         return Samples(end.x, end.status.if_valid(usable), end.cost, end.info)
@@ -183,6 +186,9 @@ def _initial(source: KeyNoise | NoiseTape, shape: tuple[int, ...], dtype: Any) -
     return source.initial(shape, dtype)
 
 
-def _dtype(start: Array | None, noise: NoiseTape | None) -> Any:
+def dtype_of(start: Array | None, noise: NoiseTape | None = None) -> Any:
+    """Precision of a run: that of the states or noise it is given, at least float32."""
+    if start is None and noise is None:
+        return jnp.float32
     given = start.dtype if start is not None else noise.initial.dtype if noise is not None else jnp.float32
     return jnp.promote_types(given, jnp.float32)

@@ -15,6 +15,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 RESUMABLE = 75
+
+
+class Interrupted(Exception):
+    """A run stopped before its end; what is finished is on disk, and the same command goes on."""
+
+
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 

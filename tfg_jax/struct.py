@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import jax
@@ -58,7 +58,7 @@ def number(
         per_sample: whether it may be a `tfg_jax.PerSample`, one number a sample.
         help: what it is, with its unit, in one sentence.
     """
-    return _declared(default, True, Spec("number", help, low, high, strict, infinite, per_sample))
+    return _declared(default, True, Spec("number", help, low, high, strict, infinite=infinite, per_sample=per_sample))
 
 
 def count(*, default: Any = dataclasses.MISSING, low: int = 1, high: int | None = None, help: str = "") -> Any:
@@ -126,6 +126,16 @@ def dataclass(cls: type[T]) -> type[T]:
     cls.is_struct = True  # type: ignore[attr-defined]
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     return cls
+
+
+def once(config: Any, question: Callable[[Any], Any]) -> Any:
+    """``question(config)``, which a frozen dataclass of this module remembers, since its fields do not change."""
+    if not hasattr(type(config), "is_struct"):
+        return question(config)
+    answers = vars(config).setdefault("_answers", {})
+    if question not in answers:
+        answers[question] = question(config)
+    return answers[question]
 
 
 def with_fields(node: T, **fields: Any) -> T:

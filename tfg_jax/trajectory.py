@@ -19,7 +19,7 @@ from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, pulls_b
 from tfg_jax.kinds import check_leaves
 from tfg_jax.lookahead import Conditioned, ForwardOnly
 from tfg_jax.networks import NoGradient
-from tfg_jax.noise import NoiseSource, NoiseTape
+from tfg_jax.noise import NoiseSource, NoiseTape, StepNoise
 from tfg_jax.problem import Plan, Problem
 from tfg_jax.result import OK, UNGUIDED, Cost, Status, status_code
 from tfg_jax.samplers.base import Step, renoise
@@ -133,11 +133,15 @@ def _step(problem: Problem, plan: Plan, carry: _Carry, at: _At, noise: NoiseSour
     def calls(t: Array | None) -> int | Array:
         return model.calls(t, problem.cond is not None)
 
+    denoise = Conditioned(model, problem.cond)
+
+    def drawn(r: ArrayLike, x: Array) -> StepNoise:
+        return noise.at(at.index, r, x.shape, x.dtype).through(denoise.project)
+
     def recurrence(x: Array, state: PyTree, r: ArrayLike, guided: bool) -> _Moved:
-        draws = noise.at(at.index, r, x.shape, x.dtype)
+        draws = drawn(r, x)
         raised, start = sampler.perturb(x, now, problem.model.schedule, draws)
         x = raised.astype(x.dtype)
-        denoise = Conditioned(model, problem.cond)
         method = plan.guidance if guided else Unguided()
         lookahead = plan.lookahead if pulls_back(method) else ForwardOnly(plan.lookahead)
         lookahead = ForwardOnly() if isinstance(method, Unguided) else lookahead
@@ -146,7 +150,7 @@ def _step(problem: Problem, plan: Plan, carry: _Carry, at: _At, noise: NoiseSour
             denoise=denoise, lookahead=lookahead, clip=plan.clip, objective=problem.objective, target=problem.target,
             paired=model.paired, rule=lambda ctx, edited: sampler.advance(
                 Step(
-                    x=ctx.x, now=ctx.now, next=ctx.next, plain=ctx.denoised, memory=carry.memory, noise=ctx.noise,
+                    x=ctx.x, now=ctx.now, next=ctx.next, denoised=ctx.denoised, memory=carry.memory, noise=ctx.noise,
                     denoise=denoise,
                 ), edited
             ),
@@ -175,7 +179,7 @@ def _step(problem: Problem, plan: Plan, carry: _Carry, at: _At, noise: NoiseSour
             x, before = loop
             moved = recurrence(x, before.state, r, guided)
             x_next = moved.proposal.x
-            back = renoise(x_next, _like(now, x), _like(next, x), noise.at(at.index, r, x.shape, x.dtype).renoise)
+            back = renoise(x_next, _like(now, x), _like(next, x), drawn(r, x).renoise)
             acted = None if unguided else before.acted | moved.proposal.guided
             return (back.astype(x.dtype), _Sum(moved.state, before.cost + moved.cost, acted)), moved._replace(
                 state=None, cost=None

@@ -11,19 +11,12 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
-from tfg_jax import ode_diffrax, struct
+from tfg_jax import ode, struct
 from tfg_jax.checks import MAX_STEPS, check_numbers, is_concrete
 from tfg_jax.declare import Declared, child, choice, count, number, static
 from tfg_jax.denoiser import Denoised
 from tfg_jax.lookahead import Estimate, Evaluation, Tweedie
-from tfg_jax.ode import (
-    Remat,
-    by_scan,
-    integrate,
-    margin_of,
-    tableau_of,
-    uniform_grid,
-)
+from tfg_jax.ode.scan import Remat
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level
 
@@ -110,7 +103,7 @@ class TruncatedSolve(Estimate):
     @property
     def by_scan(self) -> bool:
         """Whether the solve is our own scan, not diffrax."""
-        return by_scan(self.solver)
+        return ode.by_scan(self.solver)
 
     def check(self) -> None:
         """Raise ValueError for a horizon(s) outside [0, 1], and for solvers or adjoints that cannot serve."""
@@ -130,7 +123,7 @@ class TruncatedSolve(Estimate):
 
     def _check_solver(self, *, forward_mode: bool) -> None:
         remat = None if self.remat == "none" else self.remat
-        ode_diffrax.check_solver(self.solver, self.adjoint, remat, self.steps, forward_mode=forward_mode)
+        ode.check(self.solver, self.adjoint, remat, self.steps, forward_mode=forward_mode)
 
     def _sampled_horizon(self) -> Any:
         if not all(is_concrete(leaf) for leaf in jax.tree.leaves(self.horizon)):
@@ -139,16 +132,13 @@ class TruncatedSolve(Estimate):
             return np.asarray(jax.vmap(self.horizon)(jnp.linspace(0.0, 0.99, 12)))  # type: ignore[arg-type]
 
     @property
+    def _adjoint(self) -> Any:
+        return self.remat if self.by_scan else self.adjoint
+
+    @property
     def _counts(self) -> tuple[Cost, int]:
-        """Calls of the solve beyond the sampler's own, with its tail, and the forwards that its pullback repeats."""
-        tail = 0 if self.horizon is None else 1
-        if not self.by_scan:
-            cost, repeated = ode_diffrax.cost(self.solver, self.adjoint, self.steps)
-            return Cost(forwards=cost.forwards + tail + 1, pullbacks=cost.pullbacks + tail), repeated
-        stages = tableau_of(self.solver).stages
-        calls = stages * self.steps + tail
-        repeated = 0 if self.remat == "none" else stages * (self.steps if tail else self.steps - 1)
-        return Cost(forwards=calls, pullbacks=calls), repeated
+        """Calls of the solve with the sampler's own and its tail, and the forwards that its pullback repeats."""
+        return ode.cost(self.solver, self._adjoint, self.steps, first=True, tail=self.horizon is not None)
 
     @property
     def cost(self) -> Cost:
@@ -163,7 +153,7 @@ class TruncatedSolve(Estimate):
         return self._counts[1] if self.jacobian == "full" else 0
 
     def __call__(self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level) -> Evaluation:
-        """Look from one sample ``x`` at ``level``."""
+        """The evaluation of one sample ``x`` at ``level``."""
         if self.jacobian == "full":
             x0, vjp, denoised = jax.vjp(lambda x: self.estimate(denoise, x, level), x, has_aux=True)
             return Evaluation(denoised, x0, lambda cotangent: vjp(cotangent)[0])
@@ -182,36 +172,27 @@ class TruncatedSolve(Estimate):
             raise ValueError("TruncatedSolve needs the denoiser's schedule; pass a `tfg_jax.lookahead.Conditioned`")
         denoised = denoise(x, level.t) if denoised is None else denoised
         scale = (level.alpha + level.sigma).astype(x.dtype)
-        gap = (level.sigma / (level.alpha + level.sigma)).astype(x.dtype)
-        floor = margin_of(schedule, x.dtype, self.margin)
-        span = self._span(level, gap, floor)
-        if self.by_scan:
-            tableau = tableau_of(self.solver)
-            grid = uniform_grid(schedule, level, span, gap, self.steps, tableau, floor)
-            y, last = integrate(denoise, x / scale, denoised, grid, tableau, self.remat, end=self.horizon is not None)
-            if self.horizon is None:
-                return y, denoised
-        else:
-            y = ode_diffrax.solve(
-                denoise, schedule, level, x / scale, span, gap, floor, self.steps, self.solver, self.adjoint
-            )
-            if self.horizon is None:
-                return y, denoised
-            grid = uniform_grid(schedule, level, span, gap, 1, tableau_of("euler"), floor)
-            point = jax.tree.map(lambda a: a[0], grid[2])
-            last = denoise(point.scale * y, point.t)
+        margin = ode.margin_of(schedule, x.dtype, self.margin)
+        span = self._span(level, (level.sigma / (level.alpha + level.sigma)).astype(x.dtype), margin)
+        grid = ode.equal_steps(schedule, level, span, self.steps, margin)
+        y, last = ode.solve(
+            ode.ProbabilityFlow(denoise), x / scale, grid, self.solver, self._adjoint,
+            first=denoised, tail=self.horizon is not None,
+        )  # fmt: skip
+        if last is None:
+            return y, denoised
         # A solve over nothing is Tweedie to the bit; its gradient in the horizon is kept.
         still = jax.lax.stop_gradient(denoised.x0) + (last.x0 - jax.lax.stop_gradient(last.x0))
         return jnp.where(span > 0, last.x0, still), denoised
 
-    def _span(self, level: Level, gap: Array, floor: Array) -> Array:
-        """Length of the solve in s: a share of what is left, not closer to data than ``floor``."""
+    def _span(self, level: Level, gap: Array, margin: Array) -> Array:
+        """Length of the solve in s: a share of what is left, not closer to data than ``margin``."""
         if self.horizon is None:
             return gap
         s = (level.alpha / (level.alpha + level.sigma)).astype(gap.dtype)
         share = self.horizon(s) if callable(self.horizon) else self.horizon
         span = jnp.asarray(share, gap.dtype) * gap
-        span = jnp.where(span < gap - floor, span, gap - floor)
+        span = jnp.where(span < gap - margin, span, gap - margin)
         return jnp.where(span < 0, 0.0, span)
 
 
@@ -230,7 +211,7 @@ class FlowMap(Estimate):
     cost = Cost(forwards=2, pullbacks=1)
 
     def __call__(self, denoise: Callable[[Array, ArrayLike], Denoised], x: Array, level: Level) -> Evaluation:
-        """Look from one sample ``x`` at ``level``."""
+        """The evaluation of one sample ``x`` at ``level``."""
         cond = getattr(denoise, "cond", None)
         x0, vjp = jax.vjp(lambda x: self.fn(self.params, x, level, cond), x)
         return Evaluation(denoise(x, level.t), x0, lambda cotangent: vjp(cotangent)[0])

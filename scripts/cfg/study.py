@@ -12,21 +12,21 @@ import numpy as np
 import tfg_jax as tfg
 from cfg.common import Run, Store
 from cfg.rows import Row
-from tfg_jax import metrics
-from tfg_jax.cli import runs, scoring, setup
-from tfg_jax.cli.methods import Method
+from tfg_jax import metrics, struct
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug
 from tfg_jax.metrics import label_metrics
-from tfg_jax.runs.store import config_hash, open_folder
+from tfg_jax.runs import run as runs
+from tfg_jax.runs.store import config_hash
+from tfg_jax.tasks import load_label_task
 from tfg_jax.tasks.fashion_mnist.train_diffusion import Diffusion, Model
-from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
+from tfg_jax.tasks.label import LabelTask, balanced_targets, label_run
 from tfg_jax.training.recipe import train
 
 REAL = "real test images"
 
 
-@dataclasses.dataclass(frozen=True)
+@struct.dataclass
 class GuidedTask(LabelTask):
     """The label task with a transformed model, recording nothing on the way."""
 
@@ -59,18 +59,16 @@ class Study:
         sampler, targets = row.sampler(), balanced_targets(row.samples(run))
         task = GuidedTask(**{f.name: getattr(self.task, f.name) for f in dataclasses.fields(self.task)})
         task = dataclasses.replace(task, model=row.model(base), sampler=sampler)
-        method = Method(row.guidance, row.conditional)
-        options: Any = dataclasses.make_dataclass("Options", [("seed", int)])(0)
         plain = dataclasses.replace(self.task, model=base, sampler=sampler)
-        config = setup.sample_config(options, plain, method, targets) | {"w": row.w, "temperature": row.temperature}
+        config = plain.describe(row.guidance, row.conditional, targets) | {"seed": 0}
+        config |= {"w": row.w, "temperature": row.temperature}
         home = run.folder / "samples" / slug(row.name)
         key = config_hash({"config": config, "samples": len(targets)})
         if (found := self.known.get(row.name, key)) is not None:
             return found
-        with open_folder(home, config, len(targets), min(run.chunk, len(targets))) as folder:
-            runs.fill(folder, task, method, targets, row.name)
-            arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
-        scored = scoring.label_run(task.judge, task.class_names, arrays, seconds, config)
+        chunk = min(run.chunk, len(targets))
+        own = runs.Run(task, row.guidance, len(targets), 0, chunk, row.conditional, row.name, config)
+        scored = label_run(task.judge, task.class_names, own.samples(home), runs.seconds_of(home), config)
         features: Any = scored.features
         found = label_metrics(scored) | self._spread(features[scored.ok()])
         return self.known.put(row.name, key, found | {"part": row.part, "folder": str(home)})

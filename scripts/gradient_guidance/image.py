@@ -11,7 +11,7 @@ import tfg_jax as tfg
 from gradient_guidance.common import Place, curves
 from tfg_jax import metrics, report
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
-from tfg_jax.tasks.label import load_label_task
+from tfg_jax.tasks import load_label_task
 from tfg_jax.tasks.rewards import class_log_odds
 
 

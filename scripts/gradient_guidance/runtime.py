@@ -16,7 +16,7 @@ from gradient_guidance.common import Place
 from tfg_jax import optimize, report
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
 from tfg_jax.optimize import problems
-from tfg_jax.tasks.label import load_label_task
+from tfg_jax.tasks import load_label_task
 from tfg_jax.tasks.rewards import class_log_odds
 
 

@@ -10,15 +10,14 @@ import numpy as np
 
 from label_guidance.ways import TRIALS, Way, strengths
 from tfg_jax import Autoguidance, Denoiser, metrics
-from tfg_jax.cli import runs, scoring, setup
-from tfg_jax.cli.methods import Method
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug
 from tfg_jax.metrics import LabelRun, label_metrics
 from tfg_jax.objectives.classifier import Classifier
-from tfg_jax.runs.store import open_folder
+from tfg_jax.runs import run as runs
 from tfg_jax.samplers.ddpm import DDPM
-from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
+from tfg_jax.tasks import load_label_task
+from tfg_jax.tasks.label import LabelTask, label_run
 from tfg_jax.tasks.scoring import load_as
 
 
@@ -72,18 +71,13 @@ class Study:
         self, name: str, way: Way, seed: int, per_class: int, first: int | None = None
     ) -> tuple[LabelRun, dict[str, Any]]:
         """Samples and metrics of a way (of the ``first`` of them); only what is missing on disk is computed."""
-        task, method = self.task_of(way), Method(way.guidance, way.conditional)
+        task = self.task_of(way)
         if way.v is not None:
             task = dataclasses.replace(task, sampler=DDPM(self.run.steps, way.v))
-        targets = balanced_targets(10 * per_class)
-        options: Any = dataclasses.make_dataclass("Options", [("seed", int)])(seed)
-        config = setup.sample_config(options, task, method, targets)
-        home = self.run.folder / name
-        with open_folder(home, config, len(targets), min(self.run.chunk, len(targets))) as folder:
-            runs.fill(folder, task, method, targets, name)
-            arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
-        arrays = {key: array[:first] for key, array in arrays.items()}
-        scored = scoring.label_run(task.judge, task.class_names, arrays, seconds, config)
+        n, folder = 10 * per_class, self.run.folder / name
+        run = runs.Run(task, way.guidance, n, seed, min(self.run.chunk, n), way.conditional, name)
+        arrays = {key: array[:first] for key, array in run.samples(folder).items()}
+        scored = label_run(task.judge, task.class_names, arrays, runs.seconds_of(folder), run.config)
         return scored, label_metrics(scored)
 
     def tune(self, name: str, reference: float) -> tuple[Way, list[dict[str, Any]]]:

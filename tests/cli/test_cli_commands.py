@@ -10,7 +10,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +19,14 @@ import pytest
 
 import tfg_jax
 from tfg_jax.cli import main as front
-from tfg_jax.cli import runs
+from tfg_jax.cli import methods
 from tfg_jax.cli.main import main
-from tfg_jax.cli.methods import SETTINGS, MethodName, build
 from tfg_jax.config import library_classes
-from tfg_jax.declare import bibtex, bibtex_of_text
+from tfg_jax.declare import bibtex, bibtex_of_text, with_flags
 from tfg_jax.endtoend.run import memory_of
+from tfg_jax.runs import run as runs
 from tfg_jax.runs.store import SampleFolder
-from tfg_jax.tasks.presets import INVERSE_PRESETS, LABEL_PRESETS
+from tfg_jax.tasks.fashion_mnist.presets import INVERSE_PRESETS, LABEL_PRESETS
 from tfg_jax.weights.manifest import load_manifest
 
 
@@ -46,61 +46,51 @@ def test_every_command_explains_itself(command, capsys):
 
 @pytest.mark.parametrize("command", ["sample", "solve"])
 def test_help_shows_what_every_method_is_tuned_to(command, capsys):
-    """Strengths, and whatever else a preset changes of its class, read off the presets themselves."""
-    assert main([command, "--help"]) == 0
-    said = " ".join(re.sub("[^\\x20-\\x7e]", " ", capsys.readouterr().out).split())
-    tuned = said.partition("Tuned: ")[2].partition(" (default")[0].rstrip(".")
-    told = {name: rest for part in tuned.split("; ") for names, rest in [_method_and_settings(part)] for name in names}
+    """Its settings alone, with the values that its preset has."""
     for name, preset in (LABEL_PRESETS if command == "sample" else INVERSE_PRESETS).items():
-        own = {"strength", "rho", "mu", "smoothing", "rate", "weight", "regularizer", "iterations", "n_iter", "n_mc"}
-        fields = {f.name: f.default for f in dataclasses.fields(preset) if f.name in SETTINGS}  # type: ignore[arg-type]
-        values = {key: getattr(preset, key) for key, default in fields.items()
-                  if key in own or getattr(preset, key) != default}  # fmt: skip
-        for term, count in (("mu", "n_iter"), ("smoothing", "n_mc")):  # a count of a term that is left out says nothing
-            if term in values and values[term] is None:
-                values.pop(count, None)
-        wanted = [f"{key} {value:g}" for key, value in values.items() if isinstance(value, int | float)]
-        assert sorted(told[name].split(", ")) == sorted(wanted), name
+        assert main([command, "--guidance", name, "--help"]) == 0
+        said = " ".join(re.sub("[^\\x20-\\x7e]", " ", capsys.readouterr().out).split())
+        group = said.partition("method options")[2].partition(" options ")[0]
+        shown = dict(re.findall(r"--([a-z][a-z-]*) .*?\(default: (.*?)\)", group))
+        fields = {f.name: getattr(preset, f.name) for f in dataclasses.fields(preset)}  # type: ignore[arg-type]
+        wanted = {key: value for key, value in fields.items() if isinstance(value, bool | int | float | str | None)}
+        wanted = {key.replace("_", "-"): str(value) for key, value in wanted.items() if key in flag_names(preset)}
+        assert wanted and {key: shown[key] for key in wanted} == wanted, name
 
 
-def _method_and_settings(part: str) -> tuple[list[str], str]:
-    """`dps, freedom and mpgd strength 4` and `lgd strength 16, n_mc 4` as methods and their settings."""
-    methods = re.match(r"(?:\w+, )*(?:\w+ and )?\w+(?= \w+ [\d.])", part)
-    assert methods, part
-    return re.findall(r"\w+", methods[0].replace(" and ", ", ")), part[methods.end() + 1 :]
+def flag_names(preset) -> set[str]:
+    return {field.name for field in dataclasses.fields(methods.settings(preset, ("solve", "steps", "solver")).cls)}
 
 
 def test_help_begins_with_the_request_and_goes_by_groups(capsys):
-    for command, first in (("sample", "--method"), ("solve", "--problem"), ("compare", "--methods"),
+    for command, first in (("sample", "--task"), ("solve", "--problem"), ("compare", "--methods"),
                            ("optimize", "--reward"), ("study", "--part")):  # fmt: skip
         assert main([command, "--help"]) == 0
         said = capsys.readouterr().out
         titles = re.findall(r"([\w-]+) options", said)
         assert len(titles) >= 2 and said.index(first) < said.index("--output") < said.index(f"{titles[1]} options")
-        assert "default: tuned" in said or command in ("compare", "optimize", "study")
+        assert "as tuned for this task" in said or command in ("compare", "optimize", "study")
 
 
 def test_help_imports_no_jax():
+    """But of the commands whose options are read off the declaration of a method."""
+    names = [name for name in front.COMMANDS if name not in ("sample", "solve")]
     code = (
         "import sys; from tfg_jax.cli.main import main\n"
-        f"for name in {list(front.COMMANDS)}: main([name, '--help'])\n"
+        f"for name in {names}: main([name, '--help'])\n"
         "sys.exit('jax' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=Path(__file__).parents[2])
     assert run.returncode == 0, run.stderr
 
 
-def test_methods_and_presets_are_the_same_names():
-    assert set(get_args(MethodName)) == {"none", "conditional", *LABEL_PRESETS}
-    for name in get_args(MethodName):
-        build(name, {})
-
-
 def test_a_term_of_strength_zero_is_absent():
-    guidance = build("tfg", {"rho": 0.0, "mu": 0.5, "n_iter": 2}).guidance
-    assert guidance.rho is None and guidance.n_iter == 2  # type: ignore[union-attr]
-    guidance = build("tfg", {"mu": 0.0}).guidance
-    assert guidance.mu is None and guidance.n_iter is None and guidance.rho  # type: ignore[union-attr]
+    given = lambda **values: methods.without_zero_terms(values)  # noqa: E731
+    tfg = LABEL_PRESETS["tfg"]
+    guidance: Any = with_flags(tfg, given(rho=0.0, mu=0.5, n_iter=2))
+    assert guidance.rho is None and guidance.n_iter == 2
+    guidance = with_flags(tfg, given(mu=0.0))
+    assert guidance.mu is None and guidance.n_iter is None and guidance.rho
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +116,10 @@ def test_compare_writes_table_numbers_picture_and_page(compared):
 
 def test_a_dry_run_of_compare_compiles_one_program(tiny, tmp_path, monkeypatch, capsys):
     compiled = []
-    monkeypatch.setattr(runs, "_memory", lambda task, method, targets: compiled.append(method) or 12.5)
+    monkeypatch.setattr(runs.Run, "memory", lambda run: compiled.append(run.method) or 12.5)
     assert main(["compare", *tiny, "--out", str(tmp_path / "run"), "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert len(compiled) == 1 and type(compiled[0].guidance).__name__ in ("LGD", "TFG")  # four draws, a pullback
+    assert len(compiled) == 1 and type(compiled[0]).__name__ in ("LGD", "TFG")  # four draws, a pullback
     assert said.count("12.5") == 1 and "the costliest" in said and not (tmp_path / "run").exists()
 
 

@@ -1,6 +1,7 @@
 """`tfg-jax export`: pictures and .npz files equal to what the folder holds, refusals; output whose reader goes away."""
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,20 @@ def test_pictures_of_finished_samples_and_a_table(stored, tmp_path, capsys):
         np.testing.assert_array_equal(np.asarray(picture), np.rint((np.clip(x[4, ..., 0], -1, 1) + 1) * 127.5))
 
 
+def test_the_table_says_class_names_images_and_draws(stored, tmp_path):
+    """Names where the command that made the samples knows them; which image and draw a restoration is."""
+    options = {"command": "sample", "options": {"task": "fashion-mnist"}}
+    (stored / "config.json").write_text(json.dumps(options))
+    assert main(["export", str(stored), "--output", str(tmp_path / "named")]) == 0
+    rows = list(csv.DictReader((tmp_path / "named" / "samples.csv").open()))
+    assert [row["class"] for row in rows[:2]] == ["T-shirt/top", "trouser"] and "draw" not in rows[0]
+    with open_folder(tmp_path / "solved", {"draws": 2}, 4, 4) as folder:
+        folder.write(range(4), {"x": np.zeros((4, 4, 4, 1), np.float32)})
+    assert main(["export", str(tmp_path / "solved"), "--output", str(tmp_path / "drawn")]) == 0
+    rows = list(csv.DictReader((tmp_path / "drawn" / "samples.csv").open()))
+    assert [(row["image"], row["draw"]) for row in rows] == [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")]
+
+
 def test_one_file_holds_what_the_folder_holds_and_reads_a_shard_at_a_time(stored, tmp_path, monkeypatch):
     monkeypatch.setattr(SampleFolder, "read_all", None)  # it would hold all of them
     out = tmp_path / "new" / "all.npz"
@@ -58,10 +73,18 @@ def test_one_file_holds_what_the_folder_holds_and_reads_a_shard_at_a_time(stored
 
 
 def test_an_export_is_replaced_only_on_demand_and_an_interrupted_one_is_made_again(stored, tmp_path, capsys):
-    out, file = tmp_path / "pictures", tmp_path / "all.npz"
+    out, file, other = tmp_path / "pictures", tmp_path / "all.npz", tmp_path / "other"
+    with open_folder(other, {"seed": 1}, 2, 2) as folder:
+        folder.write(range(2), {"x": np.zeros((2, 4, 4, 1), np.float32)})
     for target in (out, file):
         command = ["export", str(stored), "--output", str(target)]
-        assert main(command) == 0 and main(command) == 2 and "--overwrite" in capsys.readouterr().err
+        assert main(command) == 0
+        before = {each: each.read_bytes() for each in (out.iterdir() if target is out else [file])}
+        assert main(command) == 0  # the same again
+        assert {each: each.read_bytes() for each in before} == before
+        assert main(["export", str(other), "--output", str(target)]) == 2
+        assert f"--output {target} holds another export" in (said := capsys.readouterr().err) and "--overwrite" in said
+        assert main(["export", str(other), "--output", str(target), "--overwrite"]) == 0
         assert main([*command, "--overwrite"]) == 0
     (out / "samples.csv").unlink()
     (out / "000099.png").touch()

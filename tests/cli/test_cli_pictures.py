@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfg_jax.cli import pictures
-from tfg_jax.cli.inputs import read_images
+from tfg_jax.data import pictures
+from tfg_jax.data.inputs import read_images
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, size=(4, 6), dtype=np.uint8)

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfg_jax.cli import runs
+from tfg_jax.cli.groups import ProblemName
 from tfg_jax.cli.main import main
-from tfg_jax.cli.methods import RestorationName
-from tfg_jax.cli.solve import ProblemName
 from tfg_jax.result import Samples, Status
+from tfg_jax.runs import run as runs
 from tfg_jax.runs.store import SampleFolder, read_folder
-from tfg_jax.tasks import PROBLEMS, inverse, methods
+from tfg_jax.tasks import PROBLEMS, base, restore
+from tfg_jax.tasks.fashion_mnist.presets import INVERSE_PRESETS
 
 
 def shards(folder: Path) -> dict[str, bytes]:
@@ -198,7 +198,7 @@ def solved(key, model, method, *, objective, num_samples, target, cond, index_of
 
 def test_a_run_end_to_end(weights, tmp_path, monkeypatch):
     """What is asked for arrives at the method, and its samples and calls at the report."""
-    monkeypatch.setattr(methods, "end_to_end", solved)
+    monkeypatch.setattr(base, "end_to_end", solved)
     out = tmp_path / "run"
     args = ["--model", str(weights / "model"), "--evaluator", "None", "--num-images", "2", "--draws", "1",
             "--chunk", "2", "--method", "dflow", "--lookahead-steps", "2", "--solver", "euler", "--iterations", "2",
@@ -292,7 +292,7 @@ def write_cut(file: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "write", "said"),
     [
-        ("text.png", write_bytes, "is no readable picture (UnidentifiedImageError); give PNG or .npz"),
+        ("text.png", write_bytes, "is no readable picture (UnidentifiedImageError); give PNG, JPEG, BMP, GIF, TIFF"),
         ("cut.png", write_cut, "is no readable picture"),
         ("text.npz", write_bytes, "is no .npz file; write one with numpy.savez(file, x=images)"),
         ("big.png", lambda f: Image.new("L", (32, 28)).save(f), "is 28 x 32 x 1, the model needs 28 x 28 x 1; resize"),
@@ -321,11 +321,11 @@ def without_measuring(operator, images, key, **noise):
 def test_every_problem_and_method_is_understood(small, monkeypatch, capsys):
     assert get_args(ProblemName) == tuple(PROBLEMS)
     # Compiling each takes longer than it tells; operators and measurements have tests of their own.
-    monkeypatch.setattr(runs, "_memory", lambda *_: None)
-    monkeypatch.setattr(inverse, "measure_images", without_measuring)
+    monkeypatch.setattr(runs.Run, "memory", lambda run: None)
+    monkeypatch.setattr(restore, "measure_images", without_measuring)
     for problem in get_args(ProblemName):
         assert main(["solve", *small, "--problem", problem, "--dry-run"]) == 0
-    for method in get_args(RestorationName):
+    for method in ("none", *INVERSE_PRESETS):
         at = small.index("--steps")
         args = small if method != "dflow" else small[:at] + small[at + 2 :]
         assert main(["solve", *args, "--method", method, "--dry-run"]) == 0

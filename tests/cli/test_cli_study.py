@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tfg_jax.cli import runs, study_images
+from tfg_jax.cli import study_images
+from tfg_jax.cli.groups import SizeOptions
 from tfg_jax.cli.main import main
-from tfg_jax.cli.options import SizeOptions
+from tfg_jax.runs import run as runs
 from tfg_jax.runs.store import SampleFolder
 from tfg_jax.studies.horizon_page import write_page
 

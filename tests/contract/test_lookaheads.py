@@ -181,11 +181,11 @@ def test_one_bad_sample_does_not_touch_the_others(x64):
 
 def test_errors_reach_the_public_entry():
     for lookahead, message in (
-        (tfg.TruncatedSolve(1.5), "horizon=1.5 must be"),
-        (tfg.TruncatedSolve(0.5, 0), "steps=0 must be an integer >= 1"),
-        (tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), diffrax.ImplicitAdjoint()), "drops the gradient"),
+        (lambda: tfg.TruncatedSolve(1.5), "horizon=1.5 must be"),
+        (lambda: tfg.TruncatedSolve(0.5, 0), "steps=0 must be an integer >= 1"),
+        (lambda: tfg.TruncatedSolve(0.5, 2, diffrax.Heun(), diffrax.ImplicitAdjoint()), "drops the gradient"),
     ):
         with pytest.raises(ValueError, match=message):
-            draw("dps", 0.5, lookahead, jnp.float32)
+            draw("dps", 0.5, lookahead(), jnp.float32)
     with pytest.raises(ValueError, match="lookahead has no effect on ClassifierGuidance"):
         draw("classifier", 0.5, tfg.TruncatedSolve(0.5), jnp.float32)

@@ -15,8 +15,10 @@ from test_cost import CLEAN
 from test_cost import MODEL as COUNTED
 
 import tfg_jax as tfg
+from tfg_jax import struct
 from tfg_jax.cli.main import main
 from tfg_jax.declare import describe, flags_of, told, with_flags
+from tfg_jax.runs.run import Run
 
 OWN = Path(__file__).parents[1] / "own"
 MODULES = ("own_method", "own_transform", "own_sampler", "own_schedule")
@@ -58,6 +60,40 @@ def test_costs_are_read_off_what_it_needs():
     assert [int(np.sum(calls)) for calls in jax.tree.leaves(out.cost)] == [8, 8, 8]
 
 
+@struct.dataclass
+class Baseless:
+    """A method without any base, as they were written before there was one."""
+
+    strength: float = 1.0
+    n_recur = 1
+
+    def check(self):
+        if self.strength < 0:
+            raise ValueError(f"strength={self.strength} is below 0")
+
+    def cost(self, look):
+        return tfg.Cost(forwards=look.forwards, objective=1)
+
+    def prepare(self, levels):
+        return levels.alpha[1:], jnp.zeros(())
+
+    def step(self, ctx, per_step, state):
+        x0, _ = ctx.lookahead()
+        shift = self.strength * per_step * jax.grad(ctx.objective)(x0)
+        return ctx.advance(ctx.denoised).shifted(shift), state + 1.0
+
+
+def test_a_class_without_the_base_is_as_good():
+    draw = lambda strength: tfg.sample(  # noqa: E731
+        jax.random.key(0), COUNTED, num_samples=1, guidance=Baseless(strength), objective=CLEAN, sampler=Damped(4)
+    )
+    out = draw(0.5)
+    assert out.status.ok.all() and np.sum(out.cost.pullbacks) == 0
+    with pytest.raises(ValueError, match="strength=-1.0 is below 0"):
+        draw(-1.0)
+    assert tfg.from_json(tfg.to_json(Baseless(0.3)), allow=(__name__,)) == Baseless(0.3)
+
+
 def test_json_there_and_back():
     for config in (BoundedSteps(0.3, 2), SAMPLER, SCHEDULE, tfg.CFG(Shrunk(MODEL, 0.5), None)):
         text = tfg.to_json(config)
@@ -66,6 +102,8 @@ def test_json_there_and_back():
     assert json.loads(tfg.to_json(SCHEDULE))["type"] == "own_schedule:Bent"
     with pytest.raises(ValueError, match="is a class of your own; pass allow=.'own_schedule'"):
         tfg.from_json(tfg.to_json(SCHEDULE))
+    with pytest.raises(ValueError, match="is a class of your own"):
+        tfg.from_json(tfg.to_json(SCHEDULE), allow="own_schedule_and_more")  # a text is one module, not its parts
     for name in ("own_schedule:Nothing", "own_schedule:jax", "own_nothing:Bent"):
         with pytest.raises(ValueError, match=f"type='{name}' (cannot be imported|is no configuration)"):
             tfg.from_json(json.dumps({"type": name}), allow=(*MODULES, "own_nothing"))
@@ -102,6 +140,16 @@ def test_flags_have_the_defaults_of_an_object_and_help():
     assert [(f.name, f.range, f.traced) for f in describe(Damped)][:2] == [("steps", ">= 1", False),
                                                                          ("damping", "in [0, 1]", True)]  # fmt: skip
     assert told(BoundedSteps).reduces_to == "no guidance at strength = 0"
+
+
+def test_the_command_line_takes_the_method(monkeypatch, capsys):
+    monkeypatch.setattr(Run, "memory", lambda run: None)  # compiles the program; tested where one is sampled
+    given = ["sample", "--guidance", "own_method:BoundedSteps", "--per-class", "1", "--steps", "3", "--dry-run"]
+    assert main([*given, "--n-recur", "2"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if "BoundedSteps" in line).split()
+    assert row[-4:-1] == ["60", "60", "60"]  # 10 samples, 3 steps, 2 recurrences
+    assert main([*given, "--strength", "-1"]) == 2 and "strength=-1" in capsys.readouterr().err
+    assert main([*given, "--mu", "1"]) == 2
 
 
 def test_they_are_cited(tmp_path, capsys):

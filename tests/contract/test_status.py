@@ -155,20 +155,37 @@ def test_invalid_input_under_jit():
 def test_invalid_classes_and_nested_targets_under_jit():
     """The condition is checked as the target is, and so are the targets inside composed objectives."""
     objective = tfg.objectives.total(
-        tfg.objectives.weighted(problems.class_objective(), 0.5), problems.residual_objective()
+        tfg.objectives.weighted(problems.class_objective(), 0.5), problems.residual_objective(), OfEvenNumbers()
     )
     model = tfg.from_fn(labelled, SCHEDULE, SCHEDULE, prediction="eps", shape=(D,), num_classes=2)
 
     @jax.jit
-    def run(cond, target, measured):
+    def run(cond, target, measured, even=jnp.array([0, 2, 4])):
         return tfg.sample(
-            jax.random.key(0), model, cond=cond, objective=objective, target=(target, measured), guidance=tfg.TFG(),
-            sampler=SAMPLERS["ddim"](STEPS, GRID),
+            jax.random.key(0), model, cond=cond, objective=objective, target=(target, measured, even),
+            guidance=tfg.TFG(), sampler=SAMPLERS["ddim"](STEPS, GRID),
         ).status.code  # fmt: skip
 
     y = jnp.asarray(np.concatenate([problems.MEASUREMENTS] * 2)[:3], jnp.float32)
     assert run(jnp.array([0, 1, 0]), jnp.array([0, 1, 2]), y).tolist() == [0, 0, 0]
     assert run(jnp.array([0, 2, 0]), jnp.array([0, 1, 3]), y.at[0, 0].set(jnp.nan)).tolist() == [2, 2, 2]
+    assert run(jnp.array([0, 1, 0]), jnp.array([0, 1, 2]), y, jnp.array([0, 1, 2])).tolist() == [0, 2, 0]
+
+
+@tfg.struct.dataclass
+class OfEvenNumbers:
+    """One's own objective says itself which targets can be meant."""
+
+    noisy = False
+
+    def check(self, target, num_samples, shape):
+        pass
+
+    def usable(self, target):
+        return target % 2 == 0
+
+    def __call__(self, x0, target):
+        return -((x0.sum() - target) ** 2)
 
 
 def labelled(schedule, x, t, cond):

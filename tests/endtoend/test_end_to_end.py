@@ -1,5 +1,6 @@
 """Source and control optimization: exact discrete gradients, the right regularizer, stops that stop, honest costs."""
 
+import inspect
 from collections import Counter
 from typing import Any
 
@@ -11,11 +12,10 @@ import optax
 import pytest
 
 import tfg_jax as tfg
-from tfg_jax.endtoend.controls import controlled
 from tfg_jax.endtoend.descend import lbfgs, minimize
 from tfg_jax.endtoend.source import chi_energy
 from tfg_jax.lookahead import Conditioned
-from tfg_jax.ode import Tableau, tableau_of
+from tfg_jax.ode import Tableau
 from tfg_jax.result import LARGEST
 
 D = 3
@@ -89,24 +89,12 @@ def test_control_gradients_are_the_discrete_adjoint(kind, x64):
     np.testing.assert_allclose(got, expected, rtol=1e-11, atol=1e-12)
 
 
-def test_additive_controls_of_a_midpoint_solve(x64):
-    """dL/dz_i = h_i a_{i+1} + (h_i/2) w_i, w_i = h_i Dv(m_i)^T a_{i+1}; by central differences as well."""
-    levels = MODEL.schedule.level(jnp.asarray(np.array([0.8, 0.5, 0.2])))
-    y, controls = jnp.asarray(np.array([0.3, -0.7, 1.1])), jnp.asarray(0.1 * np.ones((2, D)))
-    total = jax.jit(
-        lambda z: jnp.sum(controlled(Conditioned(MODEL), y, levels, z, "additive", tableau_of("midpoint"), "none") ** 3)
-    )
-    got = jax.jit(jax.grad(total))(controls)
-    for index in ((0, 1), (1, 2)):
-        bump = jnp.zeros_like(controls).at[index].set(1e-5)
-        np.testing.assert_allclose(got[index], (total(controls + bump) - total(controls - bump)) / 2e-5, rtol=1e-7)
-
-
 @pytest.mark.parametrize(
     ("kind", "solver", "adjoint"), [("kick", "heun", diffrax.DirectAdjoint()), ("additive", "bosh3", None)]
 )
-def test_diffrax_gives_the_same_controls(kind, solver, adjoint, x64):
-    """Value and gradient of the scan to round-off, on a grid of uneven steps; real calls are those that cost tells.
+def test_scan_and_diffrax_give_the_same_controls(kind, solver, adjoint, x64):
+    """Value and gradient to round-off, on a grid of uneven steps, and by central differences; real calls are those that
+    cost tells.
 
     Bosh3 reuses its last stage as the next first one, which it must not do across a jump of the controls.
     """
@@ -130,14 +118,19 @@ def test_diffrax_gives_the_same_controls(kind, solver, adjoint, x64):
             x, penalty = method.problem(Conditioned(model), levels, z)[1](controls)
             return penalty + jnp.sum(x**3)
 
-        found = jax.block_until_ready(jax.jit(jax.value_and_grad(total))(controls))
-        jax.effects_barrier()
-        return found
+        return jax.jit(jax.value_and_grad(total))
 
-    expected = value_and_gradient(tfg.Controls(4, kind, 0.3, solver=ours, remat="none"))
+    scan = value_and_gradient(tfg.Controls(4, kind, 0.3, solver=ours, remat="none"))
+    expected = scan(controls)
+    for index in ((0, 1), (2, 2)):
+        bump = jnp.zeros_like(controls).at[index].set(1e-5)
+        slope = (scan(controls + bump)[0] - scan(controls - bump)[0]) / 2e-5
+        np.testing.assert_allclose(expected[1][index], slope, rtol=1e-6)
+    jax.effects_barrier()
     calls.clear()
     method = tfg.Controls(4, kind, 0.3, solver=theirs, adjoint=adjoint)
-    got = value_and_gradient(method)
+    got = jax.block_until_ready(value_and_gradient(method)(controls))
+    jax.effects_barrier()
     np.testing.assert_allclose(got[0], expected[0], rtol=1e-12)
     np.testing.assert_allclose(got[1], expected[1], rtol=1e-12, atol=1e-13)
     assert calls["forwards"] <= method.closure.forwards
@@ -182,6 +175,21 @@ def test_what_a_run_will_take_is_known_before():
     assert found.memory is not None and found.memory > 64 * (4 + 1) * D * 4  # the controls and the sample
     with pytest.raises(ValueError, match="weight=-1.0? must be"):
         tfg.preview_end_to_end(KEY, MODEL, tfg.Controls(weight=-1.0), **given)
+
+
+def test_a_run_and_its_preview_take_the_same_arguments_and_count_samples_as_sample_does():
+    same = [list(inspect.signature(each).parameters.values()) for each in (tfg.end_to_end, tfg.preview_end_to_end)]
+    assert same[0] == same[1]
+    method = tfg.Controls(2, iterations=1, optimizer=SGD)
+    given: Any = {"objective": near, "target": jnp.asarray(GOAL)}
+    unpaired = tfg.CFGPlusPlus(MODEL.replace(num_classes=2, null_cond=1), 0.5)  # type: ignore[attr-defined]
+    two = tfg.end_to_end(KEY, MODEL, method, **given)
+    np.testing.assert_array_equal(two.x, run(method).x)
+    for call in (lambda **o: tfg.end_to_end(KEY, MODEL, method, **o), lambda **o: tfg.sample(KEY, MODEL)):
+        with pytest.raises(ValueError, match="num_samples is missing; pass it, or a target, cond or start"):
+            call(objective=near)
+    with pytest.raises(ValueError, match="has no probability flow for method=Controls"):
+        tfg.preview_end_to_end(KEY, unpaired, method, **given, cond=jnp.zeros(2, jnp.int32))
 
 
 def test_both_networks_of_a_transform_are_counted():
@@ -269,33 +277,44 @@ def test_a_rate_alone_is_adam(method):
 
 
 def test_what_is_refused():
-    bad = tfg.DFlow(tfg.TruncatedSolve(2.0))
     cases: Any = (
-        (bad, {}, "horizon=2.0? must be"),
-        (tfg.DFlow(tfg.TruncatedSolve(jacobian="identity")), {}, "does not reach the source; use 'full'"),
-        (tfg.DFlow(iterations=0), {}, "iterations=0 must be"),
-        (tfg.DFlow(regularizer=-1.0), {}, "regularizer=-1.0? must be"),
-        (tfg.DFlow(optimizer=SGD, line_search=3), {}, "line_search=3 is of L-BFGS, which optimizer replaces"),
-        (tfg.DFlow(optimizer="adam"), {}, "optimizer='adam' is not an optax optimizer"),
-        (tfg.DFlow(optimizer=STORING), {}, "store_grad=True; make it with store_grad=False"),
-        (tfg.DFlow(rate=0.1, line_search=3), {}, "line_search=3 is of L-BFGS, which rate replaces"),
-        (tfg.Controls(optimizer=lbfgs(3), rate=0.1), {}, "no effect on an optimizer with a line search"),
-        (tfg.Controls(optimizer=SGD, rate=-1.0), {}, "rate=-1.0? must be"),
-        (tfg.Controls(0), {}, "steps=0 must be"),
-        (tfg.Controls(kind="push"), {}, "kind='push' is unknown"),  # type: ignore[arg-type]
-        (tfg.Controls(weight=-1.0), {}, "weight=-1.0? must be"),
-        (tfg.Controls(6, remat=4), {}, "remat=4 is unknown"),  # type: ignore[arg-type]
-        (tfg.Controls(6, adjoint=diffrax.DirectAdjoint()), {}, "adjoint=DirectAdjoint has no effect on solver='euler'"),
-        (tfg.Controls(6, solver="rk4"), {}, "solver='rk4' is unknown"),
-        (tfg.Controls(6, solver=diffrax.Kvaerno3()), {}, "Kvaerno3 is implicit"),
-        (tfg.Controls(6, solver=diffrax.Heun(), remat="step"), {}, "remat='step' has no effect on diffrax solvers"),
-        (tfg.Controls(6, solver=diffrax.Heun(), adjoint=diffrax.ForwardMode()), {}, "ForwardMode has no pullback"),
-        (tfg.Controls(6, solver=diffrax.Heun(), adjoint=diffrax.BacksolveAdjoint()), {}, "from the wrong side"),
-        (tfg.Controls(), {"blend": 0.5}, "blend has no effect without start"),
-        (tfg.Controls(), {"start": jnp.zeros((2, 5))}, "start has shape"),
-        (tfg.Controls(), {"num_samples": 0}, "num_samples=0 must be"),
-        (tfg.Controls(), {"target": jnp.zeros((3, D))}, "target has a leaf of shape"),
+        (lambda: tfg.DFlow(tfg.TruncatedSolve(2.0)), {}, "horizon=2.0? must be"),
+        (lambda: tfg.DFlow(tfg.TruncatedSolve(jacobian="identity")), {}, "does not reach the source; use 'full'"),
+        (lambda: tfg.DFlow(iterations=0), {}, "iterations=0 must be"),
+        (lambda: tfg.DFlow(regularizer=-1.0), {}, "regularizer=-1.0? must be"),
+        (lambda: tfg.DFlow(optimizer=SGD, line_search=3), {}, "line_search=3 is of L-BFGS, which optimizer replaces"),
+        (lambda: tfg.DFlow(optimizer="adam"), {}, "optimizer='adam' is not an optax optimizer"),
+        (lambda: tfg.DFlow(optimizer=STORING), {}, "store_grad=True; make it with store_grad=False"),
+        (lambda: tfg.DFlow(rate=0.1, line_search=3), {}, "line_search=3 is of L-BFGS, which rate replaces"),
+        (lambda: tfg.Controls(optimizer=lbfgs(3), rate=0.1), {}, "no effect on an optimizer with a line search"),
+        (lambda: tfg.Controls(optimizer=SGD, rate=-1.0), {}, "rate=-1.0? must be"),
+        (lambda: tfg.Controls(0), {}, "steps=0 must be"),
+        (lambda: tfg.Controls(kind="push"), {}, "kind='push' is unknown"),  # type: ignore[arg-type]
+        (lambda: tfg.Controls(weight=-1.0), {}, "weight=-1.0? must be"),
+        (lambda: tfg.Controls(6, remat=4), {}, "remat=4 is unknown"),  # type: ignore[arg-type]
+        (
+            lambda: tfg.Controls(6, adjoint=diffrax.DirectAdjoint()),
+            {},
+            "adjoint=DirectAdjoint has no effect on solver='euler'",
+        ),
+        (lambda: tfg.Controls(6, solver="rk4"), {}, "solver='rk4' is unknown"),
+        (lambda: tfg.Controls(6, solver=diffrax.Kvaerno3()), {}, "Kvaerno3 is implicit"),
+        (
+            lambda: tfg.Controls(6, solver=diffrax.Heun(), remat="step"),
+            {},
+            "remat='step' has no effect on diffrax solvers",
+        ),
+        (
+            lambda: tfg.Controls(6, solver=diffrax.Heun(), adjoint=diffrax.ForwardMode()),
+            {},
+            "ForwardMode has no pullback",
+        ),
+        (lambda: tfg.Controls(6, solver=diffrax.Heun(), adjoint=diffrax.BacksolveAdjoint()), {}, "from the wrong side"),
+        (lambda: tfg.Controls(), {"blend": 0.5}, "blend has no effect without start"),
+        (lambda: tfg.Controls(), {"start": jnp.zeros((2, 5))}, "start has shape"),
+        (lambda: tfg.Controls(), {"num_samples": 0}, "num_samples=0 must be"),
+        (lambda: tfg.Controls(), {"target": jnp.zeros((3, D))}, "target has a leaf of shape"),
     )
     for method, options, message in cases:
         with pytest.raises(ValueError, match=message):
-            run(method, **options)  # type: ignore[arg-type]
+            run(method(), **options)  # type: ignore[arg-type]

@@ -39,7 +39,7 @@ def point(x=-0.35):
 
 
 def stacked(horizons, steps, solver, **options):
-    return tfg.TruncatedSolve(jnp.asarray(np.array(horizons)), steps, solver, **options)
+    return jax.vmap(lambda h: tfg.TruncatedSolve(h, steps, solver, **options))(jnp.asarray(np.array(horizons)))
 
 
 # --- horizon 0 --------------------------------------------------------------------------------------------------------

@@ -113,9 +113,9 @@ def test_batches_not_yet_made_have_no_weight():
     weights = []
     real = finetune._steps
 
-    def spy(key, params, state, model, past, data, cond, given, *rest):
-        weights.append(np.asarray(given))
-        return real(key, params, state, model, past, data, cond, given, *rest)
+    def spy(*given, **options):
+        weights.append(np.asarray(options["weights"]))
+        return real(*given, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finetune, "_steps", spy)

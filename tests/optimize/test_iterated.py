@@ -96,17 +96,17 @@ def test_units_of_the_reward():
 def test_a_goal_is_the_bias_form_of_the_image_pipeline():
     """y - g^T x = y* - (g^T x + bias), bias = f(z) - g^T z; asking for f(z) + delta is asking for delta."""
     from tfg_jax.optimize.black_box import Autodiff
-    from tfg_jax.optimize.rounds import Ask, assess
+    from tfg_jax.optimize.rounds import Goal, assess
 
     z, ok = jnp.asarray(np.random.default_rng(0).standard_normal((3, 6)), jnp.float32), jnp.ones(3, bool)
     key = jax.random.key(0)
-    goal, _, _ = assess(key, F1, Autodiff(), None, Ask(None, 9.0), z, ok, None, linearize="sample")
+    goal, _, _ = assess(key, F1, Autodiff(), z, ok, target=None, goal=Goal(None, 9.0), last=None, linearize="sample")
     bias = goal.value - jnp.sum(goal.g * z, axis=1)
     np.testing.assert_allclose(goal.y, 9.0 - bias, rtol=1e-5)
     np.testing.assert_allclose(goal.g, jax.vmap(lambda x: jax.grad(F1)(x, None))(z), rtol=1e-6)
-    rise, _, _ = assess(key, F1, Autodiff(), None, Ask(0.5, None), z, ok, None, linearize="sample")
+    rise, _, _ = assess(key, F1, Autodiff(), z, ok, target=None, goal=Goal(0.5, None), last=None, linearize="sample")
     np.testing.assert_allclose(rise.y, 0.5 + jnp.sum(goal.g * z, axis=1), rtol=1e-5)
-    mean, _, _ = assess(key, F1, Autodiff(), None, Ask(None, 9.0), z, ok, None, linearize="mean")
+    mean, _, _ = assess(key, F1, Autodiff(), z, ok, target=None, goal=Goal(None, 9.0), last=None, linearize="mean")
     centre = z.mean(0)
     gradient = jax.grad(F1)(centre, None)
     np.testing.assert_allclose(mean.g, jnp.broadcast_to(gradient, z.shape), rtol=1e-5)

@@ -7,7 +7,7 @@ import pytest
 
 from tfg_jax.metrics import InverseRun, inverse_metrics
 from tfg_jax.report import inverse_report
-from tfg_jax.report.inverse import as_picture
+from tfg_jax.tasks.inverse import as_picture
 
 RNG = np.random.default_rng(0)
 N, M = 3, 4

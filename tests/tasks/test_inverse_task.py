@@ -10,7 +10,7 @@ import pytest
 import tfg_jax as tfg
 from tfg_jax import objectives
 from tfg_jax.tasks import PROBLEMS, InverseTask, inverse_preset, measure_images, problem_operator, run_chunked
-from tfg_jax.tasks.presets import INVERSE_PRESETS
+from tfg_jax.tasks.fashion_mnist.presets import INVERSE_PRESETS
 
 SHAPE = (8, 8, 1)
 KEY = jax.random.key(0)

@@ -104,6 +104,11 @@ def test_the_recipes_of_the_tasks_say_what_they_would_train(tmp_path, monkeypatc
     for name in ("evaluator", "molecules-guide"):
         assert main(["train", name, "--dry-run"]) == 0
         assert "Nothing was trained or written" in capsys.readouterr().out
+    assert main(["train"]) == 2  # hours of work are asked for
+    shown = capsys.readouterr()
+    assert (
+        "Nothing was trained or written" in shown.out and "12,000 updates, which takes hours; pass --yes" in shown.err
+    )
     assert not list(tmp_path.iterdir())
     bad = ["vae"], ["guide", "--epochs", "0"], ["guide", "--steps", "3"], ["--minutes", "-1"], ["--data", "nowhere"]
     for words in bad:

@@ -19,7 +19,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, PyTree
 
-from tfg_jax import struct
+from tfg_jax import ode, struct
 from tfg_jax.checks import (
     check_number,
     check_numbers,
@@ -168,22 +168,11 @@ class Mixture:
             return end.means[0] + self.axes[0] @ (jnp.sqrt(end.variances / start.variances) * start._along_axes(x))[0]
         steps = FLOW_STEPS if steps is None else steps
         check_steps(steps)
-        ds = (next.s - now.s) / steps
-
-        def gradient(xbar: Array, s: Array) -> Array:
-            # In straight-line coordinates every schedule is the path alpha = s, sigma = 1 - s.
-            denoised = self.denoised(xbar, Level(1.0 - s, s, 1.0 - s))
-            return denoised.x0 - denoised.eps
-
-        def step(xbar: Array, s: Array) -> tuple[Array, None]:
-            k1 = gradient(xbar, s)
-            k2 = gradient(xbar + 0.5 * ds * k1, s + 0.5 * ds)
-            k3 = gradient(xbar + 0.5 * ds * k2, s + 0.5 * ds)
-            k4 = gradient(xbar + ds * k3, s + ds)
-            return (xbar + ds / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)).astype(xbar.dtype), None
-
-        start = (x / (now.alpha + now.sigma)).astype(x.dtype)
-        xbar, _ = jax.lax.scan(step, start, now.s + ds * jnp.arange(steps))
+        ds = jnp.full((steps,), (next.s - now.s) / steps)
+        grid = ode.Grid(ds, now.s + ds * jnp.arange(steps), lambda s, share, length: s + share * length)
+        # In straight-line coordinates every schedule is the path alpha = s, sigma = 1 - s.
+        field = lambda xbar, s: self.denoised(xbar, Level(1.0 - s, s, 1.0 - s))  # noqa: E731
+        xbar, _ = ode.solve(field, (x / (now.alpha + now.sigma)).astype(x.dtype), grid, ode.RK4, "none")
         return (next.alpha + next.sigma) * xbar
 
     def log_evidence(self, A: Inexact[Array, "M D"], y: Inexact[Array, " M"], noise_std: ArrayLike) -> Array:

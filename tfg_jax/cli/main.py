@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
 
-from tfg_jax.signals import RESUMABLE, leave_on_signals, raise_on_signals
+from tfg_jax.signals import RESUMABLE, Interrupted, leave_on_signals, raise_on_signals
 
 OK, SCORING_FAILED, USAGE, FAILED_SAMPLES = 0, 1, 2, 3
 READER_GONE = 141  # what a shell reports of a program that SIGPIPE ended
@@ -25,10 +26,6 @@ COMMANDS = {
     "inspect": "what weights or a sample folder hold",
     "cite": "BibTeX of what a configuration uses",
 }
-
-
-class Interrupted(Exception):
-    """A run stopped before its end; what is finished is on disk, and the same command goes on."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,7 +82,7 @@ def _run(name: str, arguments: list[str]) -> int:
             warnings.showwarning = lambda message, *_: print(f"tfg-jax {name}: note: {message}", file=sys.stderr)
             program = f"tfg-jax {name}"
             own = getattr(command, "parse", None)  # of a command whose options depend on its first word
-            return command.run(own(program, arguments) if own else parse(command.Options, program, arguments))
+            return command.run(own(program, arguments) if own else parse(command, program, arguments))
     except SystemExit as stop:  # tyro has printed its help or its complaint; a training loop its last line
         return stop.code if isinstance(stop.code, int) else OK if stop.code is None else USAGE
     except Interrupted as stop:
@@ -95,7 +92,8 @@ def _run(name: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:
-        return _say(name, str(error).replace("overwrite=True", "--overwrite"), USAGE)
+        said = re.sub(r"\b(path|out)=", "--output ", str(error))  # as the flags are called
+        return _say(name, said.replace("overwrite=True", "--overwrite"), USAGE)
     except MemoryError as error:
         return _say(name, f"the machine is out of memory ({error}); ask for fewer samples, or lower --chunk", USAGE)
     except RuntimeError as error:

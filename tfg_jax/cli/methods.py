@@ -1,126 +1,177 @@
-"""The methods by name, as the command line knows them; the library itself has no such registry."""
+"""The method that a command names: its flags, read off its declaration, and which other options it takes."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from tfg_jax.truncated import TruncatedSolve
+from tfg_jax.cli.groups import LookaheadOptions, StepsOptions, WindowOptions
+from tfg_jax.cli.options import Part, Typed
+from tfg_jax.references import called, is_reference, resolve
 
-SETTINGS = (
-    "rho", "mu", "smoothing", "strength", "n_iter", "n_recur", "n_mc",
-    "rho_structure", "mu_structure", "smoothing_structure", "structure", "data_std", "weighting",
-    "iterations", "rate", "line_search", "regularizer", "weight", "kind",
-)  # fmt: skip
-"""Settings that can be given on the command line: fields of the methods' own classes."""
-
-MethodName = Literal["none", "conditional", "classifier", "dps", "lgd", "freedom", "mpgd", "ugd", "tfg"]
+PLAIN = ("none", "conditional")
+INSIDE = ("solve", "grid", "schedule")  # configurations inside a configuration have flags of their own
 
 
-class Method(NamedTuple):
-    """One way to ask for a class."""
+class Choice(NamedTuple):
+    """A method by the name that was typed."""
 
-    guidance: Any  # a Guidance, a method that works end to end, or None
-    conditional: bool
+    name: str
+    method: Any  # a Guidance, a method that works end to end, or None
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the network itself is given the class."""
+        return self.name == "conditional"
+
+    @property
+    def kind(self) -> str:
+        """Which options it takes: "unguided", "noisy", "guided", "source" or "controls"."""
+        from tfg_jax.endtoend.controls import Controls
+        from tfg_jax.endtoend.source import DFlow
+        from tfg_jax.guidance.classifier import ClassifierGuidance
+
+        kinds = ((DFlow, "source"), (Controls, "controls"), (ClassifierGuidance, "noisy"))
+        kind = next((kind for cls, kind in kinds if isinstance(self.method, cls)), "guided")
+        return "unguided" if self.method is None else kind
 
 
-RestorationName = Literal["none", "dps", "lgd", "freedom", "ugd", "pigdm", "mpgd", "tfg", "dflow", "controls"]
-END_TO_END = ("dflow", "controls")
+def chosen(typed: Typed, presets: Mapping[str, Any], plain: Sequence[str], default: str) -> Choice:
+    """The method that was typed, at its tuned settings. ValueError for an unknown one."""
+    name = typed.last("--guidance", "--method") or default
+    return named(name, presets, plain)
 
 
-def build(name: str, settings: Mapping[str, Any], preset: Callable[[str], Any] | None = None) -> Method:
-    """A method with its tuned settings, or with those that the user gave instead.
+def named(name: str, presets: Mapping[str, Any], plain: Sequence[str]) -> Choice:
+    """The method of a name: none, a preset, or a class or object of the user's. ValueError for an unknown one."""
+    if name in plain:
+        return Choice(name, None)
+    if name in presets:
+        return Choice(name, presets[name])
+    if not is_reference(name):
+        known = ", ".join([*plain, *presets])
+        raise ValueError(
+            f"guidance={name!r:.60} is unknown; choose one of {known}, or a class of yours as module:Class"
+        )
+    method = resolve("guidance", name)
+    method = called("guidance", name, method) if isinstance(method, type) else method
+    if not hasattr(method, "step") and not hasattr(method, "descend"):
+        raise ValueError(f"guidance={name} is a {type(method).__name__}; give a guidance method")
+    return Choice(name, method)
 
-    Args:
-        name: of the method.
-        settings: field of the guidance -> value; None keeps the preset. 0 leaves a term of TFG out altogether.
-        preset: the tuned guidance by name; None is that of label guidance.
+
+def settings(config: Any, without: Sequence[str] = INSIDE, name: str = "Method") -> Part:
+    """The flags of a declared configuration, with its own values as defaults."""
+    from tfg_jax.declare import flags_of
+
+    flags = flags_of(config)
+    fields = [(f.name, f.type, f) for f in dataclasses.fields(flags) if f.name not in without and f.type is not None]
+    simple = [(n, kind, f) for n, kind, f in fields if not dataclasses.is_dataclass(kind)]
+    cls = dataclasses.make_dataclass(f"{name}Options", simple, frozen=True, kw_only=True)
+    cls.__doc__ = f"Settings of {type(config).__name__}, as tuned for this task."
+    return Part(cls, tuned=True)
+
+
+def parts_of(choice: Choice, typed: Typed, sampler: Part, presets: Mapping[str, Any]) -> list[Part]:
+    """The groups of options that a method takes.
+
     Raises:
-        ValueError: a setting that the method does not have, or a bad value.
+        ValueError: an option was typed that it does not take, though other methods do.
     """
-    given = {field: value for field, value in settings.items() if value is not None}
-    if name in ("none", "conditional"):
-        known: list[str] = []
-        guidance = None
-    else:
-        if preset is None:
-            from tfg_jax.tasks.presets import preset
+    own = [] if choice.method is None else [settings(choice.method, _reserved(choice.kind))]
+    shared = {
+        "unguided": [sampler],
+        "noisy": [Part(WindowOptions), sampler],
+        "guided": [Part(LookaheadOptions), Part(WindowOptions), sampler],
+        "source": [Part(LookaheadOptions)],
+        "controls": [Part(StepsOptions)],
+    }[choice.kind]
+    taken = [*own, *shared]
+    takes = {name for part in taken for name in part.names()}
+    mine = [name for part in own for name in part.names()]
+    others = [f.name for each in presets.values() for f in dataclasses.fields(each)]
+    general = [*Part(LookaheadOptions).names(), "window", *sampler.names()]
+    general += ["clip"] if choice.kind in ("source", "controls") else []
+    refused = [name for name in dict.fromkeys([*others, *general]) if name not in takes]
+    if flag := typed.given(refused):
+        of_methods = flag.removeprefix("--").replace("-", "_") not in general
+        words = ", ".join("--" + name.replace("_", "-") for name in mine) or "no settings"
+        hint = f", which takes {words}; drop it" if of_methods else HINTS[choice.kind]
+        if choice.kind == "noisy":
+            hint = ", which looks at no denoised estimate; drop it"
+        raise ValueError(f"{flag} has no effect on --method {choice.name}{hint}")
+    return taken
 
-        guidance = preset(name)
-        known = [f.name for f in dataclasses.fields(guidance) if f.name in SETTINGS]  # type: ignore[arg-type]
-    if unknown := [field for field in given if field not in known]:
-        takes = ", ".join(map(_flag, known)) or "no settings"
-        raise ValueError(f"{_flag(unknown[0])} has no effect on --method {name}, which takes {takes}; drop it")
-    if guidance is not None:
-        if name == "tfg":
-            given = _without_zero_terms(given)
-        if "line_search" in given:
-            given = {"rate": None, **given}  # asks for L-BFGS in the place of Adam
-        guidance = guidance.replace(**given)  # type: ignore[attr-defined]
-    return Method(guidance, name == "conditional")
+
+HINTS = {
+    "unguided": ", which is not guided; drop it",
+    "noisy": ", which looks at no denoised estimate; drop it",
+    "guided": "; drop it",
+    "source": "; drop it (--horizon, --lookahead-steps and --solver say how it solves)",
+    "controls": "; drop it (--steps and --solver say how it solves)",
+}
 
 
-def look_ahead(name: str, horizon: float | None, steps: int | None, solver: str | None) -> TruncatedSolve | None:
-    """The lookahead of a method by guidance, or None for Tweedie.
+def _reserved(kind: str) -> tuple[str, ...]:
+    return (*INSIDE, "steps", "solver") if kind == "controls" else INSIDE
+
+
+def build(choice: Choice, options: Any) -> Any:
+    """The method with the settings that the options give: 0 leaves a term of TFG out, end-to-end methods take a solve.
 
     Raises:
-        ValueError: a bad value, steps or a solver without horizon, or a method that looks at no denoised estimate.
+        ValueError: a bad value.
     """
-    if horizon is None:
-        for flag, value in (("--lookahead-steps", steps), ("--solver", solver)):
+    from tfg_jax.declare import with_flags
+
+    method = choice.method
+    if method is None:
+        return None
+    given = options.given(settings(method, _reserved(choice.kind)).names())
+    if hasattr(method, "smoothing") and hasattr(method, "rho"):
+        given = without_zero_terms(given)
+    if given.get("line_search") is not None:
+        given = {"rate": None, **given}  # asks for L-BFGS in the place of Adam
+    method = with_flags(method, given) if given else method
+    solve = {"horizon": getattr(options, "horizon", None), "steps": getattr(options, "lookahead_steps", None)}
+    if choice.kind == "source":
+        changes = {k: v for k, v in {**solve, "solver": options.solver}.items() if v is not None}
+        method = method.replace(solve=method.solve.replace(**changes)) if changes else method
+    if choice.kind == "controls":
+        changes = {k: v for k, v in {"steps": options.steps, "solver": options.solver}.items() if v is not None}
+        method = method.replace(**changes) if changes else method
+    return method
+
+
+def look_ahead(choice: Choice, options: Any) -> Any:
+    """The lookahead of a guided method, or None for Tweedie. ValueError for steps or a solver without horizon."""
+    if choice.kind != "guided":
+        return None
+    if options.horizon is None:
+        for flag, value in (("--lookahead-steps", options.lookahead_steps), ("--solver", options.solver)):
             if value is not None:
                 raise ValueError(f"{flag} has no effect without --horizon, e.g. --horizon 1; give it or drop {flag}")
         return None
-    if name in ("none", "conditional", "classifier"):
-        raise ValueError(f"--horizon has no effect on --method {name}, which looks at no denoised estimate; drop it")
     from tfg_jax.truncated import TruncatedSolve
 
-    found = TruncatedSolve(horizon, 4 if steps is None else steps, solver or "midpoint")
-    return found
+    steps = 4 if options.lookahead_steps is None else options.lookahead_steps
+    return TruncatedSolve(options.horizon, steps, options.solver or "midpoint")
 
 
-def check_acting(name: str, window: tuple[float, float] | None) -> None:
-    """Refuse a window of guidance that is none, or that has no effect. Raises ValueError."""
-    if window is None:
-        return
-    if name in ("none", "conditional"):
-        raise ValueError(f"--window has no effect on --method {name}, which is not guided; drop it")
-    from tfg_jax.arguments import check_window
+def window_of(options: Any) -> tuple[float, float] | None:
+    """The window of guidance. Raises ValueError for one that is none."""
+    window = getattr(options, "window", None)
+    if window is not None:
+        from tfg_jax.arguments import check_window
 
-    check_window(window)
-
-
-def end_to_end_method(method: Method, options: Any) -> Method:
-    """A method that works end to end, with the solve that the options ask for.
-
-    Raises:
-        ValueError: an option without effect, or a bad value.
-    """
-    name, found = options.method, method.guidance
-    unused = {"--eta": options.eta, "--window": options.window, "--no-clip": None if options.clip else True}
-    if name == "dflow":
-        unused["--steps"], hint = options.steps, "--horizon, --lookahead-steps and --solver say how it solves"
-        asked = {"horizon": options.horizon, "steps": options.lookahead_steps, "solver": options.solver}
-    else:
-        unused |= {"--horizon": options.horizon, "--lookahead-steps": options.lookahead_steps}
-        hint, asked = "--steps and --solver say how it solves", {"steps": options.steps, "solver": options.solver}
-    for flag, value in unused.items():
-        if value is not None:
-            raise ValueError(f"{flag} has no effect on --method {name}; drop it ({hint})")
-    given = {field: value for field, value in asked.items() if value is not None}
-    found = found.replace(solve=found.solve.replace(**given)) if name == "dflow" else found.replace(**given)
-    return Method(found, False)
+        check_window(window)
+    return window
 
 
-def _without_zero_terms(given: dict[str, Any]) -> dict[str, Any]:
+def without_zero_terms(given: dict[str, Any]) -> dict[str, Any]:
     """A strength of 0 means that the term is absent, and with it what only belongs to it."""
     owned = {"rho": ["rho_structure"], "mu": ["n_iter", "mu_structure"], "smoothing": ["n_mc", "smoothing_structure"]}
     absent = [term for term in owned if given.get(term) == 0]
     dropped = {name: None for term in absent for name in (term, *owned[term])}
     return dropped | {name: value for name, value in given.items() if name not in absent}
-
-
-def _flag(field: str) -> str:
-    return "--" + field.replace("_", "-")

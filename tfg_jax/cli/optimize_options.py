@@ -1,4 +1,4 @@
-"""Options of `tfg-jax optimize`, and the units of each reward."""
+"""Options of `tfg-jax optimize`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-UNITS: dict[str, tuple[float | None, float | None, float]] = {
-    "class": (None, 10.0, 1.0),
-    "brightness": (0.1, None, 0.003),
-}
-"""Default delta, goal and noise_std of each reward, in its units: log-odds, and mean pixel value in [-1, 1]."""
+from tfg_jax.tasks.find import DEFAULT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +18,11 @@ class RequestOptions:
     reward: Literal["class", "brightness"] = "class"
     """What is raised: the guide's log-odds of a class, or the mean pixel value."""
     request: str | None = None
-    """reward class: the class, by number or name; default bag."""
+    """reward class: the class, by number or name; default one that the data set names."""
     method: Literal["look-ahead", "naive"] = "look-ahead"
     """Gradient through the network, or at the denoised estimate alone."""
+    task: str = DEFAULT
+    """The data set, whose model, guide and classes are the defaults."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/optimize")
     """Folder of the results."""
 
@@ -56,7 +54,7 @@ class RoundOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions:
+class NetworkOptions:
     """Networks and sampler."""
 
     steps: int = 50
@@ -67,9 +65,9 @@ class RunOptions:
     """Clip denoised estimates to [-1, 1]."""
     seed: int = 0
     """Root of all random numbers."""
-    model: str = "fashion-mnist"
+    model: str = ""
     """Diffusion model: released name or folder of weights."""
-    guide: str = "fashion-mnist-guide"
+    guide: str = ""
     """Classifier whose log-odds are the reward: released name or folder."""
     config: Path | None = None
     """JSON file of options, such as the config.json of an earlier run; options given here win."""
@@ -77,12 +75,3 @@ class RunOptions:
     """Throw away what the folder holds."""
     dry_run: bool = False
     """Show shapes, network evaluations and memory; sample and write nothing."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Options(RequestOptions, RoundOptions, RunOptions):
-    """Raise a reward of generated images by rounds of gradient guidance.
-
-    Each round asks for a goal, or for a little more reward than the last batch has, along its gradient. Writes a
-    sample folder with one shard a round that the same command resumes, metrics.json, grid.png and report.html.
-    """

@@ -7,25 +7,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from tfg_jax.checks import check_count, check_number
-from tfg_jax.cli.optimize_options import UNITS, Options
-from tfg_jax.cli.runs import compiled_memory
+from tfg_jax.cli.labels import network
 from tfg_jax.config import to_dict
-from tfg_jax.data.fashion_mnist import CLASS_NAMES
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance
 from tfg_jax.lookahead import Clip
-from tfg_jax.objectives.classifier import Classifier
 from tfg_jax.objectives.linear import linear
 from tfg_jax.optimize import FineTune
 from tfg_jax.report import text_table
+from tfg_jax.runs.run import compiled_memory
 from tfg_jax.runs.store import fingerprint
 from tfg_jax.sample import sample, upper_cost
 from tfg_jax.samplers.ddim import DDIM
-from tfg_jax.tasks.rewards import brightness, class_log_odds
-from tfg_jax.tasks.scoring import check_reads, load_as
+from tfg_jax.tasks.find import find_task
+from tfg_jax.tasks.rewards import Reward, reward_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,29 +30,32 @@ class Setup:
     """A run ready to start: arguments of `tfg_jax.optimize.iterate`, and what is written beside the samples."""
 
     model: Denoiser
-    objective: Any
+    reward: Reward
     options: dict[str, Any]
-    labels: dict[str, np.ndarray]
-    reward_name: str
     config: dict[str, Any]
 
 
-def settings(options: Options) -> Setup:
+def settings(options: Any) -> Setup:
     """Everything a run needs. Raises ValueError for options that cannot be meant or have no effect."""
     for name in ("rounds", "batch"):
         check_count(name, getattr(options, name))
     check_count("seed", options.seed, low=0)
     sampler = DDIM(steps=options.steps, eta=options.eta)
-    guidance = _guidance(options, UNITS[options.reward][2])
+    subject = find_task(options.task)
+    units = subject.REWARD_UNITS[options.reward]
+    guidance = _guidance(options, units[2])
     delta, goal = options.delta, options.goal
     if delta is not None and goal is not None:
         raise ValueError(f"delta={delta} has no effect with goal={goal}; drop one")
     if delta is None and goal is None:
-        delta, goal, _ = UNITS[options.reward]
+        delta, goal, _ = units
     check_number("delta", delta, low=0.0, strict=True)
     check_number("goal", goal)
-    model = load_as(options.model, Denoiser)
-    objective, labels, name, networks = _reward(options, model)
+    model = network("model", options.model, Denoiser)
+    reward = reward_of(
+        options.reward, options.request, model, options.guide, options.batch, names=subject.CLASS_NAMES,
+        default=subject.request,
+    )  # fmt: skip
     initial = None
     if options.same_start:
         initial = jax.random.normal(jax.random.fold_in(jax.random.key(options.seed), 2**31 - 1),
@@ -65,17 +65,17 @@ def settings(options: Options) -> Setup:
         adapt.check(model, None)
     clip = Clip() if options.clip else None
     config = {
-        "reward": name, "rounds": options.rounds, "batch": options.batch, "delta": delta, "goal": goal,
+        "reward": reward.name, "rounds": options.rounds, "batch": options.batch, "delta": delta, "goal": goal,
         "linearize": options.linearize, "guidance": to_dict(guidance), "sampler": to_dict(sampler),
         "clip": to_dict(clip), "schedule": to_dict(model.schedule), "prediction": model.prediction,
         "learning_rate": options.learning_rate, "same_start": options.same_start, "seed": options.seed,
-        "weights_sha256": {key: fingerprint(params) for key, params in networks.items()},
+        "weights_sha256": {key: fingerprint(params) for key, params in reward.networks.items()},
     }  # fmt: skip
     given = dict(
         rounds=options.rounds, batch=options.batch, delta=delta, goal=goal, guidance=guidance,
         linearize=options.linearize, adapt=adapt, sampler=sampler, clip=clip, initial=initial,
     )  # fmt: skip
-    return Setup(model, objective, given, labels, name, config)
+    return Setup(model, reward, given, config)
 
 
 def describe(setup: Setup) -> str:
@@ -84,7 +84,7 @@ def describe(setup: Setup) -> str:
     cost = upper_cost(given["guidance"], None, given["sampler"]) * (given["rounds"] * given["batch"])
     first = upper_cost(None, None, given["sampler"]) * given["batch"]
     row = {
-        "reward": setup.reward_name,
+        "reward": setup.reward.name,
         "rounds": given["rounds"],
         "batch": given["batch"],
         "shape": " x ".join(map(str, shape)),
@@ -111,32 +111,10 @@ def _memory(setup: Setup) -> float | None:
     return compiled_memory(program, jax.random.key(0), setup.model, target)
 
 
-def _guidance(options: Options, noise_std: float) -> GradientGuidance | NaiveGradientGuidance:
+def _guidance(options: Any, noise_std: float) -> GradientGuidance | NaiveGradientGuidance:
     std = options.noise_std
     if std is None and options.beta != "constant":
         std = noise_std
     if options.method == "look-ahead":
         return GradientGuidance(std, options.beta or "paper", options.beta_coef)
     return NaiveGradientGuidance(std, options.beta or "paper", options.beta_coef)  # type: ignore[arg-type]
-
-
-def _reward(options: Options, model: Denoiser) -> tuple[Any, dict[str, np.ndarray], str, dict[str, Any]]:
-    """Objective, labels for the shards, its name, and the networks that decide the samples."""
-    networks: dict[str, Any] = {"model": model.params}
-    if options.reward == "brightness":
-        if options.request is not None:
-            raise ValueError(f"request={options.request} has no effect on the reward brightness; drop it")
-        return brightness(), {}, "brightness", networks
-    guide = load_as(options.guide, Classifier)
-    check_reads("guide", guide, model.shape)
-    count = guide.num_classes
-    names = CLASS_NAMES if count == len(CLASS_NAMES) else tuple(f"class {c}" for c in range(count))
-    word = options.request or "bag"
-    if word in names:
-        wanted = list(names).index(word)
-    elif word.isdigit() and int(word) < count:
-        wanted = int(word)
-    else:
-        raise ValueError(f"request={word!r} is no class; give a number 0..{count - 1} or a name: {', '.join(names)}")
-    labels = {"target": np.full(options.batch, wanted, np.int32)}
-    return class_log_odds(guide, wanted), labels, f"log-odds of {names[wanted]}", networks | {"guide": guide.params}

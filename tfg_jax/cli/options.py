@@ -1,187 +1,170 @@
-"""Options shared by commands, read by tyro, with defaults from a JSON file where a command has `--config`."""
+"""Options of commands, read by tyro: groups whose defaults the task and the method bring, and JSON files of options.
+
+A command is parsed in two steps: first which task, method and sampler it names, then the options that these have.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any
 
 import tyro
 
 from tfg_jax.readers import load_json
+from tfg_jax.references import is_reference
 
-Options = TypeVar("Options")
-
-
-Structure = Literal["increase", "decrease", "constant"]
-Solver = Literal["euler", "midpoint", "heun", "ralston"]
-TUNED = tyro.conf.arg(help_behavior_hint="(default: tuned)")
+CODE = {"task": ["--task"], "model": ["--model"], "objective": ["--objective"], "sampler": ["--sampler"],
+        "guidance": ["--guidance", "--method"]}  # fmt: skip
+"""Options that may name code of the user's, and their flags."""
 
 
 @dataclasses.dataclass(frozen=True)
-class MethodOptions:
-    """Settings of the methods. What is left out is tuned, see --method; what a method does not have is refused."""
+class Part:
+    """A group of options.
 
-    rho: Annotated[float | None, TUNED] = None
-    """tfg: variance guidance, >= 0; 0 leaves it out."""
-    mu: Annotated[float | None, TUNED] = None
-    """tfg: mean guidance, >= 0; 0 leaves it out."""
-    smoothing: Annotated[float | None, TUNED] = None
-    """tfg: Monte Carlo smoothing radius, >= 0; 0 leaves it out."""
-    strength: Annotated[float | None, TUNED] = None
-    """Step size of every other method, >= 0."""
-    n_iter: Annotated[int | None, TUNED] = None
-    """tfg, ugd: iterations at the denoised estimate."""
-    n_recur: Annotated[int | None, TUNED] = None
-    """tfg, freedom, ugd: recurrences of each step."""
-    n_mc: Annotated[int | None, TUNED] = None
-    """tfg, lgd: Monte Carlo draws."""
-    rho_structure: Annotated[Structure | None, TUNED] = None
-    """tfg: how rho is spread over the steps."""
-    mu_structure: Annotated[Structure | None, TUNED] = None
-    """tfg: how mu is spread over the steps."""
-    smoothing_structure: Annotated[Literal["decrease", "constant"] | None, TUNED] = None
-    """tfg: how smoothing is spread over the steps."""
-    structure: Annotated[Structure | None, TUNED] = None
-    """freedom: how the strength is spread over the steps."""
+    Attributes:
+        cls: a dataclass whose fields are the flags.
+        defaults: in place of its own.
+        tuned: whether config.json names only what differs from the defaults, since these are the method's.
+        leave_out: fields that are no flags.
+    """
+
+    cls: type
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tuned: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of its group in the help."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", self.cls.__name__.removesuffix("Options")).lower()
+
+    def names(self) -> list[str]:
+        """Its options."""
+        return [field.name for field in dataclasses.fields(self.cls)]
 
 
-@dataclasses.dataclass(frozen=True)
-class GuidedOptions:
-    """What guided sampling alone takes: how far the denoised estimate that gradients go through looks ahead, by default
-    one Tweedie step, and where guidance acts, by default everywhere."""
+class Typed:
+    """What was typed, those of a `--config` file before it, with the values of single flags."""
 
-    horizon: float | None = None
-    """Share in [0, 1] of the way to the data that is solved before the Tweedie step; 0 is Tweedie at full price."""
-    lookahead_steps: int | None = None
-    """Steps of that solve, >= 1; default 4."""
-    solver: Solver | None = None
-    """How it steps; default midpoint."""
-    window: tuple[float, float] | None = None
-    """Log-SNRs (low, high) between which guidance acts, from noisy (about -10) to clean (about 10); outside, steps are
-    unguided and cheaper."""
+    def __init__(self, arguments: Sequence[str]):
+        self.typed = list(arguments)
+        file = self.last("--config")
+        self.from_file = {} if file is None else _read(Path(file), self)
+        self.words = self.typed
 
+    def last(self, *flags: str) -> str | None:
+        """The value of the last of these flags, in the file or typed."""
+        found = None
+        for flag in flags:
+            name = flag.removeprefix("--").replace("-", "_")
+            value = getattr(self, "from_file", {}).get(name)
+            found = found if value is None else str(value)
+        for word, following in zip(self.typed, [*self.typed[1:], None], strict=False):
+            name, equals, value = word.partition("=")
+            if name.replace("_", "-") in flags:
+                found = value if equals else following
+        return found
 
-@dataclasses.dataclass(frozen=True)
-class SamplerOptions:
-    """The sampler of guided methods."""
-
-    steps: int = 50
-    """DDIM steps."""
-    eta: float = 1.0
-    """DDIM stochasticity in [0, 1]."""
-    v: float | None = None
-    """More noise than eta 1, in [0, 1]: between the posterior's variance (0, as eta 1) and the forward process's (1),
-    in logarithm. With n_recur > 1 about 0.5 keeps the samples' variety."""
-
-
-@dataclasses.dataclass(frozen=True)
-class CommonOptions:
-    """What every sampling command takes, whatever is asked for."""
-
-    clip: bool = True
-    """Clip denoised estimates to [-1, 1], in every method alike."""
-    seed: int = 0
-    """Root of all random numbers."""
-    chunk: int = 20
-    """Samples computed together, and samples a file."""
-    model: str = "fashion-mnist"
-    """Diffusion model: released name or folder of weights."""
-    config: Path | None = None
-    """JSON file of options, such as the config.json of an earlier run; options given here win."""
-    overwrite: bool = False
-    """Throw away what the folder holds."""
-    dry_run: bool = False
-    """Show shapes, network evaluations and memory; sample and write nothing."""
+    def given(self, names: Sequence[str]) -> str | None:
+        """The first of these options that was typed, as its flag."""
+        flags = {word.partition("=")[0].replace("_", "-") for word in self.typed}
+        for name in names:
+            flag = "--" + name.replace("_", "-")
+            if flag in flags or f"--no-{flag[2:]}" in flags:
+                return f"--no-{flag[2:]}" if f"--no-{flag[2:]}" in flags else flag
+        return None
 
 
-@dataclasses.dataclass(frozen=True)
-class LabelOptions:
-    """What is asked for, and the networks that guide and score."""
+def data_set(typed: Typed) -> Any:
+    """The data set that ``--task`` names, for a command that needs one. ValueError for a task of another kind."""
+    from tfg_jax.tasks.dataset import DataSet
+    from tfg_jax.tasks.find import DEFAULT, find_task
 
-    classes: tuple[str, ...] = ()
-    """Requested classes, by number or name; default all."""
-    per_class: int = 8
-    """Samples of each class."""
-    guide: str = "fashion-mnist-guide-estimates"
-    """Classifier that guides: released name or folder."""
-    weak: str | None = None
-    """A worse model of the same kind to guide away from (autoguidance): released name or folder; default none."""
-    w: float | None = None
-    """Weight of that, default 1; 0 leaves the model as it is."""
-    noisy_guide: str | None = None
-    """Classifier of noisy images, for the method `classifier` alone: released name or folder; default the shipped."""
-    evaluator: str = "fashion-mnist-evaluator"
-    """Classifier that scores: released name or folder."""
-    data: Path | None = None
-    """Folder of the original Fashion-MNIST files: more real images to compare with than the hundred shipped ones."""
+    found = find_task(typed.last("--task") or DEFAULT)
+    if not isinstance(found, DataSet):
+        raise ValueError(
+            f"task={typed.last('--task')} is no data set with classifiers; `tfg-jax sample` takes any task"
+        )
+    return found
 
 
-@dataclasses.dataclass(frozen=True)
-class RunOptions(LabelOptions, SamplerOptions, CommonOptions):
-    """What every command takes that samples classes."""
-
-
-def parse(options: type[Options], program: str, arguments: Sequence[str]) -> Options:
-    """Options from the command line. Exits with code 2 on a mistake.
+def parse(command: Any, program: str, arguments: Sequence[str]) -> Any:
+    """Options of a command from the command line. Exits with code 2 on a mistake.
 
     Raises ValueError if a `--config` file is not a JSON object of options.
     """
-    found = _parsed(options, program, list(arguments))
-    file = getattr(found, "config", None)
-    if not isinstance(file, Path):
-        return found
+    typed = Typed(arguments)
+    parts = command.parts(typed) if hasattr(command, "parts") else [Part(command.Options)]
+    known = {name for part in parts for name in part.names()}
+    renamed = {"method": "guidance"} if "guidance" in known else {}
+    kept = {renamed.get(key, key): value for key, value in typed.from_file.items()}
+    kept = {key: value for key, value in kept.items() if key in known or key not in command_of_old(command)}
     # The last of repeated flags wins, so the file's go first and are checked like typed ones.
-    return _parsed(options, program, [*_flags(_read(file)), *arguments])
-
-
-def _parsed(options: type[Options], program: str, arguments: list[str]) -> Options:
-    """Every class that the options inherit from is a group of the help, in the order in which they are named."""
-    parts = _parts(options)
-    if len(parts) < 2:
-        return tyro.cli(options, prog=program, args=arguments)
+    words = [*_flags(kept), *typed.typed]
+    described = inspect.getdoc(command.run) if hasattr(command, "parts") else None
+    if len(parts) == 1:
+        default = parts[0].cls(**parts[0].defaults)
+        return tyro.cli(parts[0].cls, prog=program, args=words, default=default, description=described)
     fields = [
-        (name, tyro.conf.OmitArgPrefixes[part], dataclasses.field(default_factory=part)) for name, part in parts.items()
-    ]
+        (part.name, tyro.conf.OmitArgPrefixes[part.cls],
+         dataclasses.field(default_factory=lambda part=part: part.cls(**part.defaults)))
+        for part in parts
+    ]  # fmt: skip
     grouped = dataclasses.make_dataclass("Grouped", fields)
-    found = tyro.cli(grouped, prog=program, args=arguments, description=inspect.getdoc(options))
-    held = [getattr(found, name) for name in parts]
-    return options(**{field.name: getattr(part, field.name) for part in held for field in dataclasses.fields(part)})
+    found = tyro.cli(grouped, prog=program, args=words, description=described)
+    values = {name: getattr(getattr(found, part.name), name) for part in parts for name in part.names()}
+    tuned = [name for part in parts if part.tuned for name in part.names()]
+    return Options(values, {name for name in tuned if name not in kept and typed.given([name]) is None})
 
 
-def _parts(options: type) -> dict[str, type]:
-    """The classes with fields of their own, by the name of their group."""
-    own: dict[str, type] = {}
-    for cls in options.__mro__:
-        above = {name for base in cls.__mro__[1:] for name in _names(base)}
-        if not _names(cls) <= above:
-            own[re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__.removesuffix("Options")).lower()] = cls
-    return own
+class Options:
+    """Parsed options as attributes; those of the method that nobody gave keep its tuned values."""
+
+    def __init__(self, values: Mapping[str, Any], tuned: Collection[str]):
+        self.__dict__.update(values)
+        self._values, self._tuned = values, tuned
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+    def given(self, names: Collection[str]) -> dict[str, Any]:
+        """Those of the method's settings of these names that were given."""
+        return {name: getattr(self, name) for name in names if name not in self._tuned}
 
 
-def _names(cls: Any) -> set[str]:
-    return {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+def command_of_old(command: Any) -> set[str]:
+    """Options that config.json of other methods or earlier versions may hold, which are left out where unknown."""
+    return set(getattr(command, "FORMER", ()))
 
 
 def as_json(options: Any) -> dict[str, Any]:
     """Options as JSON values for a `--config` file; those that do not describe the run are left out."""
-    values = dataclasses.asdict(options)
+    values = dict(options._values) if isinstance(options, Options) else dataclasses.asdict(options)
+    if isinstance(options, Options):
+        values = {name: value for name, value in values.items() if name not in options._tuned}
     kept = {k: v for k, v in values.items() if k not in ("config", "overwrite", "dry_run")}
     return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in kept.items()}
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, typed: Typed) -> dict[str, Any]:
     values = load_json("config", file)
     values = values.get("options", values) if isinstance(values, dict) else values
     if not isinstance(values, dict):
         raise ValueError(f'config={file} holds no JSON object; give one such as {{"steps": 50}}')
+    for name, flags in CODE.items():
+        value = values.get(name)
+        if isinstance(value, str) and is_reference(value) and typed.last(*flags) is None:
+            raise ValueError(
+                f"config={file} names code to run ({name}={value:.60}); pass {flags[0]} {value:.60} to allow it"
+            )
     return values
 
 
-def _flags(values: dict[str, Any]) -> list[str]:
+def _flags(values: Mapping[str, Any]) -> list[str]:
     flags: list[str] = []
     for key, value in values.items():
         name = key.replace("_", "-")
@@ -192,23 +175,3 @@ def _flags(values: dict[str, Any]) -> list[str]:
         elif value is not None:
             flags += [f"--{name}", str(value)]
     return flags
-
-
-@dataclasses.dataclass(frozen=True)
-class SizeOptions:
-    """How many samples the rows of a study on images have."""
-
-    images: int = 64
-    """Restored images a row at the smallest budget."""
-    costly_images: int = 32
-    """Restored images a row at the other budgets."""
-    label_samples: int = 100
-    """Label samples a row."""
-    trial_images: int = 8
-    """Images of each trial of a strength."""
-    trial_samples: int = 20
-    """Label samples of each trial."""
-    chunk: int = 8
-    """Restorations computed together."""
-    label_chunk: int = 20
-    """Label samples computed together."""

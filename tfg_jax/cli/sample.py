@@ -1,69 +1,64 @@
-"""`tfg-jax sample`: images of the requested classes from an unconditional model and a classifier, with a report."""
+"""`tfg-jax sample`: samples that a task asks for, from a model that was never trained for it, with a report."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import tyro
+from tfg_jax.cli import methods
+from tfg_jax.cli.groups import CommonOptions, LabelOptions, NumberOptions, RequestOptions
+from tfg_jax.cli.labels import label_defaults, label_run_task, label_size, own_objective, own_run_task
+from tfg_jax.cli.options import Part, Typed
+from tfg_jax.cli.samplers import sampler_of, sampler_part
+from tfg_jax.tasks.dataset import DataSet
+from tfg_jax.tasks.find import DEFAULT, find_task
 
-from tfg_jax.cli.main import OK, SCORING_FAILED
-from tfg_jax.cli.methods import SETTINGS, MethodName, build, check_acting, look_ahead
-from tfg_jax.cli.options import GuidedOptions, MethodOptions, RunOptions, as_json
-
-
-@dataclasses.dataclass(frozen=True)
-class RequestOptions:
-    """How, and where to."""
-
-    method: MethodName = "tfg"
-    """How classes are asked for. Tuned: classifier strength 1; dps strength 2; lgd strength 2, n_mc 4; freedom strength
-    2; mpgd strength 16; ugd strength 2, n_iter 4; tfg rho 1, smoothing 1, n_mc 4."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/sample")
-    """Folder of the results."""
+FORMER = (
+    "rho", "mu", "smoothing", "strength", "n_iter", "n_recur", "n_mc", "rho_structure", "mu_structure",
+    "smoothing_structure", "structure", "horizon", "lookahead_steps", "solver", "window", "steps", "eta", "v",
+)  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Options(RequestOptions, MethodOptions, GuidedOptions, RunOptions):
-    """Sample what a classifier asks for, from a model that was never trained for it.
+def parts(typed: Typed) -> list[Part]:
+    """The groups of options of the task, method and sampler that are named."""
+    subject = find_task(typed.last("--task") or DEFAULT)
+    labels = isinstance(subject, DataSet)
+    presets = subject.LABEL_PRESETS if labels else subject.presets
+    plain = methods.PLAIN if labels else ("none",)
+    default = "tfg" if "tfg" in presets or not presets else next(iter(presets))
+    choice = methods.chosen(typed, presets, plain, default)
+    request = Part(RequestOptions, {"guidance": default})
+    sampler = sampler_part(typed, None if labels else subject.sampler)
+    asked_for = [Part(LabelOptions, label_defaults(subject))] if labels else [Part(NumberOptions)]
+    common = Part(CommonOptions, {"model": subject.networks["model"] if labels else ""})
+    return [request, *methods.parts_of(choice, typed, sampler, presets), *asked_for, common]
+
+
+def run(options: Any) -> int:
+    """Sample what a task asks for, from a model that was never trained for it.
 
     Writes a sample folder that the same command resumes, grid.png, metrics.json and report.html.
     """
+    subject = find_task(options.task)
+    labels = isinstance(subject, DataSet)
+    presets = subject.LABEL_PRESETS if labels else subject.presets
+    choice = methods.named(options.guidance, presets, methods.PLAIN if labels else ("none",))
+    method = methods.build(choice, options)
+    lookahead, window = methods.look_ahead(choice, options), methods.window_of(options)
+    sampler = sampler_of(options, None if labels else subject.sampler)
 
+    from tfg_jax.cli.drive import drive
+    from tfg_jax.runs.run import Run
 
-def run(options: Options) -> int:
-    """Sample, score and report."""
-    method = build(options.method, {name: getattr(options, name, None) for name in SETTINGS})
-    lookahead = look_ahead(options.method, options.horizon, options.lookahead_steps, options.solver)
-    check_acting(options.method, options.window)
-
-    from tfg_jax.cli import runs, scoring, setup
-    from tfg_jax.runs.store import open_folder
-
-    task = setup.load_task(options, [method])
-    task = dataclasses.replace(task, lookahead=lookahead, window=options.window)
-    targets = setup.targets_of(options, task.class_names)
-    if options.dry_run:
-        print(runs.describe(task, {options.method: method}, targets, options.chunk))
-        return OK
-    notes = setup.dependence_notes(task.guide, task.judge.evaluator)
-    for note in notes:
-        print(f"warning: {note}", file=sys.stderr)
-    config = setup.sample_config(options, task, method, targets)
-    with open_folder(options.out, config, len(targets), options.chunk, options.overwrite) as folder:
-        scoring.write_config(options.out, "sample", as_json(options), config)
-        runs.fill(folder, task, method, targets, options.method)
-        arrays = folder.read_all()
-        seconds = sum(runs.read_seconds(options.out).values())
-        try:
-            scored = scoring.label_run(task.judge, task.class_names, arrays, seconds, config, notes)
-            said = scoring.write_label_report(options.out, scored, f"Label guidance by {options.method}")
-        except Exception as error:  # whatever goes wrong here, the samples are safe and the user must hear of them
-            again = f"tfg-jax evaluate {options.out}"
-            print(f"tfg-jax sample: the samples are complete in {options.out}, but scoring failed "
-                  f"({type(error).__name__}: {error}); try `{again}`", file=sys.stderr)  # fmt: skip
-            return SCORING_FAILED
-    print(said)
-    return runs.exit_code("sample", arrays)
+    task = label_run_task(subject, options, [choice], sampler) if labels else own_run_task(subject, options, sampler)
+    changes: dict[str, Any] = {"lookahead": lookahead} if lookahead is not None else {}
+    changes |= {"window": window} if window is not None else {}
+    if options.objective is not None:
+        changes["own_objective" if labels else "given"] = own_objective(options.objective)
+    task = dataclasses.replace(task, **changes)
+    n = label_size(task, options) if labels else options.num_samples
+    title = f"{'Label guidance' if labels else Path(options.task).stem} by {options.guidance}"
+    again = f"try `tfg-jax evaluate {options.out}`" if labels else "the same command tries again"
+    own = {"conditional": choice.conditional, "name": choice.name}
+    return drive("sample", options, Run(task, method, n, options.seed, options.chunk, **own), title, again)

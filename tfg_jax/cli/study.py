@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from tfg_jax.cli.groups import SizeOptions
 from tfg_jax.cli.main import OK
-from tfg_jax.cli.options import SizeOptions
+from tfg_jax.cli.options import Part, Typed, data_set
 
 MIXTURE_SECONDS = {False: 25.0, True: 2.0}  # of one row of mixtures on one core, whether quick
 BAR = "all rows: {percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
@@ -32,11 +33,11 @@ class RowOptions:
     """Images: network evaluations (forwards and pullbacks) a sample may cost, one column each."""
     quick: bool = False
     """Mixtures: few states and samples, for an evaluation."""
-    model: str = "fashion-mnist"
+    model: str = ""
     """Diffusion model: released name or folder of weights."""
-    guide: str = "fashion-mnist-guide"
+    guide: str = ""
     """Classifier that guides: released name or folder."""
-    evaluator: str = "fashion-mnist-evaluator"
+    evaluator: str = ""
     """Classifier that scores: released name or folder."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/study-horizon")
     """Folder of the rows and, without `--page`, of the page."""
@@ -48,16 +49,18 @@ class RowOptions:
     """Show rows, network evaluations and time; compute and write nothing."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Options(RowOptions, SizeOptions):
+def parts(typed: Typed) -> list[Part]:
+    """The groups of options."""
+    networks = data_set(typed).networks
+    own = {"model": networks["model"], "guide": networks["reward"], "evaluator": networks["evaluator"]}
+    return [Part(RowOptions, own), Part(SizeOptions)]
+
+
+def run(options: Any) -> int:
     """How far should guidance look: the truncation horizon on mixtures with exact answers and on images.
 
     Every row has a folder of its own, so the same command resumes; page.md and its figures show all rows that are done.
     """
-
-
-def run(options: Options) -> int:
-    """Plan, compute what is missing, write the page."""
     from tqdm import tqdm
 
     from tfg_jax.checks import check_count
@@ -89,7 +92,7 @@ def run(options: Options) -> int:
     return OK
 
 
-def _left(options: Options, cells: list) -> dict[str, float]:
+def _left(options: Any, cells: list) -> dict[str, float]:
     """What is still to be computed, with the seconds that it will take on one core."""
     from tfg_jax.cli.study_images import RATE, missing_cells
     from tfg_jax.tasks.horizon_mixtures import missing_mixtures
@@ -104,7 +107,7 @@ def _left(options: Options, cells: list) -> dict[str, float]:
     return rows
 
 
-def _computed(options: Options, cells: list, left: dict[str, float]) -> Iterator[tuple[str, str]]:
+def _computed(options: Any, cells: list, left: dict[str, float]) -> Iterator[tuple[str, str]]:
     """Every row that was left, by name, once it is computed, with a word about it."""
     from tfg_jax.locks import lock
 
@@ -124,7 +127,7 @@ def _computed(options: Options, cells: list, left: dict[str, float]) -> Iterator
             yield str(cell.slug), "  ".join(said)
 
 
-def _describe(options: Options, rows: list[dict]) -> None:
+def _describe(options: Any, rows: list[dict]) -> None:
     from tfg_jax.cli.study_images import RATE
     from tfg_jax.report import counted, text_table
 
@@ -149,7 +152,7 @@ def _time(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours"
 
 
-def _page(options: Options, cells: list) -> Path:
+def _page(options: Any, cells: list) -> Path:
     from tfg_jax.cli.study_images import read_result
     from tfg_jax.studies.horizon_page import write_page
     from tfg_jax.tasks.horizon_mixtures import read_mixtures

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfg_jax.cli import runs
-from tfg_jax.cli.methods import Method
-from tfg_jax.cli.options import SizeOptions
 from tfg_jax.files import read_json, slug, write_json
 from tfg_jax.locks import lock
-from tfg_jax.runs.store import fingerprint, open_folder
+from tfg_jax.runs.run import Run, seconds_of
+from tfg_jax.runs.store import fingerprint
 from tfg_jax.tasks.horizon_images import NOISE_STD, REPORT, TRIAL, Networks, row_task, score
 from tfg_jax.tasks.horizon_rows import LABEL, Row, image_rows
 from tfg_jax.tasks.inverse import PROBLEMS
@@ -54,7 +52,7 @@ class Cell:
         return self.row.evaluations * self.samples
 
 
-def plan(problems: Iterable[str], budgets: Iterable[int], sizes: SizeOptions, only: Iterable[str] = ()) -> list[Cell]:
+def plan(problems: Iterable[str], budgets: Iterable[int], sizes: Any, only: Iterable[str] = ()) -> list[Cell]:
     """All cells, cheapest budget first.
 
     Args:
@@ -77,7 +75,7 @@ def plan(problems: Iterable[str], budgets: Iterable[int], sizes: SizeOptions, on
             reported = sizes.label_samples if label else sizes.images if first else sizes.costly_images
             tried, chunk = (sizes.trial_samples, sizes.label_chunk) if label else (sizes.trial_images, sizes.chunk)
             cells += [
-                Cell(problem, budget, name, row, reported, tried, chunk)
+                Cell(problem, budget, name, row, reported=reported, tried=tried, chunk=chunk)
                 for name, row in image_rows(budget, problem, first=first).items()
             ]
     kinds = [{getattr(cell, kind) for cell in cells} for kind in ("problem", "name")]
@@ -142,9 +140,9 @@ def _run_cell(networks: Networks, cell: Cell, home: Path, weights: dict[str, str
     trials, best = [], 0
     if len(cell.row.trials) > 1:
         for i in range(len(cell.row.trials)):
-            trials.append(_samples(networks, cell, home, i, TRIAL, cell.tried, config))
+            trials.append(_samples(networks, cell, home, i, config, seed=TRIAL, n=cell.tried))
         best = max(range(len(trials)), key=lambda i: trials[i]["score"])
-    found = _samples(networks, cell, home, best, REPORT, cell.reported, config)
+    found = _samples(networks, cell, home, best, config, seed=REPORT, n=cell.reported)
     result = {
         "config": config, "kept": best, "setting": setting(cell.row.trials[best]), "horizon": cell.row.horizon,
         "trials": [{"setting": setting(t), **f} for t, f in zip(cell.row.trials, trials, strict=False)],
@@ -155,7 +153,7 @@ def _run_cell(networks: Networks, cell: Cell, home: Path, weights: dict[str, str
 
 
 def _samples(
-    networks: Networks, cell: Cell, home: Path, trial: int, seed: int, n: int, config: dict[str, Any]
+    networks: Networks, cell: Cell, home: Path, trial: int, config: dict[str, Any], *, seed: int, n: int
 ) -> dict[str, Any]:
     problem = networks.problem(cell.problem, seed, n)
     method = cell.row.trials[trial]
@@ -165,11 +163,11 @@ def _samples(
     kind = "trial" if seed == TRIAL else "report"
     home = home / re.sub(r"[^\w.]+", "-", f"{kind} {setting(method)}").strip("-")
     name = f"{cell.problem} {cell.budget} {cell.name}, {home.name}"
-    with open_folder(home, own, n, min(cell.chunk, n)) as folder:
-        task = row_task(problem, cell.row)
-        runs.fill(folder, task, Method(method, cell.row.conditional), problem.targets, name)
-        arrays, seconds = folder.read_all(), sum(runs.read_seconds(home).values())
-    return {**score(networks, problem, arrays), "seconds": seconds}
+    task = row_task(problem, cell.row)
+    run = Run(
+        task, method, n, seed, min(cell.chunk, n), conditional=cell.row.conditional, name=name, own=own
+    )  # fmt: skip
+    return {**score(networks, problem, run.samples(home)), "seconds": seconds_of(home)}
 
 
 def setting(method: Any) -> str:

@@ -26,9 +26,13 @@ OLD_PREFIX = re.compile(r"^--model\.(net\.)?")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What to train; None: say what there is."""
+    """What to train; None: say what there is.
+
+    ``asks`` says that nothing was typed: what would be done is shown, and nothing starts.
+    """
 
     recipe: Any = None
+    asks: bool = False
 
 
 def recipes() -> dict[str, tuple[str, str]]:
@@ -56,9 +60,9 @@ def parse(program: str, arguments: Sequence[str]) -> Options:
         recipe = importlib.import_module(known[name][0]).RECIPES[name]
     else:
         raise ValueError(f"{name!r} is no recipe; choose one of {', '.join(known)}, or module:NAME")
-    words = [OLD_PREFIX.sub("--", word) for word in rest]  # as the options were called before version 0.2
+    words = [OLD_PREFIX.sub("--", word) for word in rest if word != "--yes"]  # as called before version 0.2
     kind = tyro.conf.OmitArgPrefixes[type(recipe)]
-    return Options(tyro.cli(kind, default=recipe, prog=f"{program} {name}", args=words))
+    return Options(tyro.cli(kind, default=recipe, prog=f"{program} {name}", args=words), asks=not arguments)
 
 
 def run(options: Options) -> int:
@@ -68,5 +72,9 @@ def run(options: Options) -> int:
         return OK
     from tfg_jax.training.recipe import train
 
+    if options.asks:
+        train(dataclasses.replace(options.recipe, dry_run=True))
+        raise ValueError(f"this trains {options.recipe.updates():,} updates, which takes hours; pass --yes to start "
+                         "(stopped, the same command goes on), --minutes for a part, or a recipe")  # fmt: skip
     train(options.recipe)
     return OK

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from tfg_jax.data.pixels import to_float as to_float
 from tfg_jax.kinds import public
 
 CLASS_NAMES = (
@@ -103,12 +104,6 @@ def load(
     folder = find_folder(path)
     images, labels = (_read(folder, file) for file in _FILES[split])
     return to_float(images[..., None]), labels.astype(np.int32)
-
-
-@public
-def to_float(images: np.ndarray) -> np.ndarray:
-    """uint8 pixels 0..255 to float32 in [-1, 1]."""
-    return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 @public

@@ -8,7 +8,7 @@ import typing
 from typing import Any, NamedTuple, TypeVar
 
 from tfg_jax import struct
-from tfg_jax.checks import check_choice, check_count, check_number
+from tfg_jax.checks import check_choice, check_count, check_number, show
 from tfg_jax.kinds import check_kind, kind_of
 from tfg_jax.per_sample import PerSample, check_model_number
 
@@ -72,7 +72,14 @@ def _field_of(cls: type) -> Any:
         options = typing.get_args(literals[0]) if literals else ()
         guessed = struct.Spec("child" if traced else "static")
         return Field(
-            field.name, annotation, field.default, traced, kind.optional, options, spec is not None, spec or guessed
+            name=field.name,
+            annotation=annotation,
+            default=field.default,
+            traced=traced,
+            optional=kind.optional,
+            options=options,
+            declared=spec is not None,
+            spec=spec or guessed,
         )
 
     return described
@@ -145,6 +152,8 @@ class Declared:
         match spec.kind:
             case "number" if value is None:
                 raise ValueError(f"{name}=None must be a real number")
+            case "number" if type(value) in (tuple, list, dict, str):
+                raise ValueError(f"{name}={show(value)} must be a real number")
             case "number" if not (callable(value) and kind_of(field.annotation).function):
                 bounds = dict(low=spec.low, high=spec.high, strict=spec.strict, infinite=spec.infinite)
                 if isinstance(value, PerSample) and not spec.per_sample:

@@ -43,7 +43,7 @@ class Spec(NamedTuple):
         leaves, structure = jax.tree.flatten(shape, is_leaf=_is_shape)
         if not leaves or not all(map(_is_shape, leaves)):
             raise ValueError(
-                f"shape={show(shape)} must be a tuple of integers, such as (28, 28, 1), or a pytree of such tuples"
+                f"shape={show(shape)} must be a tuple of integers, such as (32, 32, 3), or a pytree of such tuples"
             )
         for size in (size for leaf in leaves for size in leaf):
             check_count("shape's entry", size)
@@ -168,6 +168,12 @@ def domain_of(model: Any) -> Domain | None:
     return getattr(model, "domain", None)
 
 
+def shape_of(model: Any) -> Any:
+    """Shape of one sample as its user sees it: a tuple, or a pytree of them."""
+    domain = domain_of(model)
+    return model.shape if domain is None else domain.spec.unflatten(domain.spec.shapes)
+
+
 def domain_from(shape: Any, domain: Domain | None) -> tuple[tuple[int, ...], Domain | None]:
     """Shape inside the core, and domain, of samples of a shape or pytree of shapes, which a domain may say alone.
 
@@ -211,6 +217,23 @@ def named_arrays(name: str, model: Any, samples: PyTree) -> Iterator[tuple[str, 
         )
     for (path, leaf), shape in zip(jax.tree.leaves_with_path(samples), domain.spec.shapes, strict=True):
         yield f"{name}{jax.tree_util.keystr(path)}", leaf, shape
+
+
+def named_leaves(name: str, samples: PyTree) -> dict[str, Any]:
+    """The arrays of some samples by identifiers made of their paths: ``x``, or ``x__positions``, ``x__parts__0``."""
+    keystr = jax.tree_util.keystr
+    return {
+        "__".join([name, keystr(path, simple=True, separator="__")]) if path else name: leaf
+        for path, leaf in jax.tree.leaves_with_path(samples)
+    }
+
+
+def names_of(name: str, model: Any = None) -> PyTree:
+    """The names that `named_leaves` gives the arrays of a model's samples, in their structure."""
+    domain = None if model is None else domain_of(model)
+    if domain is None:
+        return name
+    return domain.spec.unflatten(list(named_leaves(name, domain.arrays())))
 
 
 def grey(values: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:

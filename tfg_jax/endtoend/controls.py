@@ -5,28 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from tfg_jax import ode_diffrax, struct
+from tfg_jax import ode, struct
 from tfg_jax.checks import MAX_STEPS
 from tfg_jax.declare import child, choice, count, number, static
 from tfg_jax.endtoend.source import ITERATIONS, LINE_SEARCH, OPTIMIZER, RATE, TOLERANCE, EndToEnd
 from tfg_jax.lookahead import Conditioned
-from tfg_jax.ode import (
-    Points,
-    Remat,
-    Tableau,
-    by_scan,
-    margin_of,
-    move,
-    points_at,
-    scan_steps,
-    slope_of,
-    tableau_of,
-)
+from tfg_jax.ode.scan import Remat
 from tfg_jax.result import Cost
 from tfg_jax.schedules import Level
 
@@ -40,10 +28,10 @@ class Controls(EndToEnd):
         additive  y' = y + h (v(y, s) + z_i),             penalty (weight / 2) sum_i h_i ||z_i||^2
         kick      y~ = y + d_i, y' = y~ + h v(y~, s),     penalty (weight / 2) sum_i ||d_i||^2
 
-    in the straight-line coordinates of `tfg_jax.ode`, on the sampler's own time grid, h_i its steps in s. Gradients are
-    those of the discrete solve: with a_i the costate of state i, dL/dz_i = h_i a_{i+1} + weight h_i z_i (Euler), and
+    in the straight-line coordinates of `tfg_jax.ode`, on the sampler's own time grid, h_i its steps in s: a field with
+    an input at each step, for kicks the sum of those so far, by which its argument is shifted. Gradients are those of
+    the discrete solve: with a_i the costate of state i, dL/dz_i = h_i a_{i+1} + weight h_i z_i (Euler), and
     dL/dd_i = a_i + weight d_i: derivatives in each control, not the response to a constant shift of the field.
-    With a diffrax solver the same discrete solve, its slope made to jump between the steps.
     Cost an evaluation: stages * steps forwards and pullbacks, 1 objective gradient; one solve more for the result.
     Reduces to: `Euler` (DDIM at eta = 0) from the same noise at controls of 0.
 
@@ -82,21 +70,16 @@ class Controls(EndToEnd):
     def check(self) -> None:
         """Raise ValueError for solvers or adjoints that cannot serve; see `EndToEnd.check`."""
         EndToEnd.check(self)
-        ode_diffrax.check_solver(self.solver, self.adjoint, self.remat, self.steps)
-        if not by_scan(self.solver):
-            ode_diffrax.check_jumps(self.adjoint)
+        ode.check(self.solver, self.adjoint, self.remat, self.steps, jumps=True)
 
     @property
-    def _policy(self) -> Remat:
-        return "step" if self.remat is None else self.remat
+    def _adjoint(self) -> Any:
+        return (self.remat or "step") if ode.by_scan(self.solver) else self.adjoint
 
     @property
     def _counts(self) -> tuple[Cost, int]:
         """Calls of one solve and its pullback, and the forwards that the pullback repeats."""
-        if not by_scan(self.solver):
-            return ode_diffrax.cost(self.solver, self.adjoint, self.steps, jumps=True)
-        calls = tableau_of(self.solver).stages * self.steps
-        return Cost(forwards=calls, pullbacks=calls), 0 if self._policy == "none" else calls
+        return ode.cost(self.solver, self._adjoint, self.steps, jumps=True)
 
     @property
     def closure(self) -> Cost:
@@ -113,62 +96,31 @@ class Controls(EndToEnd):
         self, denoise: Conditioned, levels: Level, z: Array
     ) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
         """The first variable, and a variable's sample with its penalty."""
-        steps = self.steps
+        dtype, kicks = z.dtype, self.kind == "kick"
+        ends = (levels.alpha + levels.sigma).astype(dtype)
+        grid = ode.steps_between(denoise.schedule, levels, ode.margin_of(denoise.schedule, dtype))
+        field = ControlledFlow(ode.ProbabilityFlow(denoise), self.kind)
 
         def solve(controls: Array) -> tuple[Array, Array]:
-            start = (levels.scale[0] / (levels.alpha[0] + levels.sigma[0])).astype(z.dtype) * z
-            if by_scan(self.solver):
-                y = controlled(denoise, start, levels, controls, self.kind, tableau_of(self.solver), self._policy)
-            else:
-                y = controlled_by_diffrax(denoise, start, levels, controls, self.kind, self.solver, self.adjoint)
-            lengths = 1.0 if self.kind == "kick" else jnp.diff(levels.s).astype(z.dtype)
-            squares = jnp.sum(controls.reshape(steps, -1) ** 2, axis=-1)
-            penalty = 0.5 * self.weight * jnp.sum(lengths * squares)
-            return (levels.alpha[-1] + levels.sigma[-1]).astype(z.dtype) * y, jnp.asarray(penalty, z.dtype)
+            start = (levels.scale[0] / (levels.alpha[0] + levels.sigma[0])).astype(dtype) * z
+            inputs = jnp.cumsum(controls, axis=0) if kicks else controls
+            y, _ = ode.solve(field, start, grid, self.solver, self._adjoint, inputs=inputs)
+            squares = jnp.sum(controls.reshape(self.steps, -1) ** 2, axis=-1)
+            penalty = 0.5 * self.weight * jnp.sum((1.0 if kicks else jnp.diff(levels.s).astype(dtype)) * squares)
+            return ends[-1] * (y + inputs[-1] if kicks else y), jnp.asarray(penalty, dtype)
 
-        return jnp.zeros((steps, *z.shape), z.dtype), solve
+        return jnp.zeros((self.steps, *z.shape), dtype), solve
 
 
-def controlled(
-    denoise: Conditioned, y: Float[Array, "*shape"], levels: Level, controls: Float[Array, "steps *shape"],
-    kind: Kind, tableau: Tableau, remat: Remat,
-) -> Float[Array, "*shape"]:  # fmt: skip
-    """The barred state at the end of the solve over ``levels`` (steps + 1 of them) under the controls."""
-    dtype = y.dtype
-    now = jax.tree.map(lambda a: a[:-1], levels)
-    gap = (levels.sigma / (levels.alpha + levels.sigma)).astype(dtype)
-    lengths, s = gap[:-1] - gap[1:], now.s.astype(dtype)
-    floor = margin_of(denoise.schedule, dtype)
-    inside = lengths[:, None] * jnp.asarray(tableau.c, dtype).reshape(1, -1)
-    at_step = lambda t, s, gap, moved: points_at(denoise.schedule, t, s, gap, moved, floor)  # noqa: E731
-    inner = jax.vmap(at_step)(now.t, s, gap[:-1], inside)
-    start = Points(now.t, (now.alpha + now.sigma).astype(dtype))
+@struct.dataclass
+class ControlledFlow:
+    """The field under controls: ``v(y, s) + control``, or ``v(y + control, s)`` for the sum of the kicks so far."""
 
-    def step(y: Array, at: tuple) -> tuple[Array, None]:
-        length, start, inner, control = at
-        kick, push = (control, 0.0) if kind == "kick" else (0.0, control)
+    flow: ode.ProbabilityFlow
+    kind: Kind = struct.field(pytree_node=False)
 
-        def slope(y: Array, point: Points) -> Array:
-            return slope_of(denoise(point.scale * y, point.t)).astype(dtype) + push
-
-        y = y + kick
-        later = lambda y, i: slope(y, jax.tree.map(lambda a: a[i], inner))  # noqa: E731
-        return move(tableau, y, slope(y, start), later, length), None
-
-    return scan_steps(step, y, (lengths, start, inner, controls), remat)
-
-
-def controlled_by_diffrax(
-    denoise: Conditioned, y: Float[Array, "*shape"], levels: Level, controls: Float[Array, "steps *shape"],
-    kind: Kind, solver: Any, adjoint: Any,
-) -> Float[Array, "*shape"]:  # fmt: skip
-    """As `controlled`, by a diffrax solver. Kicks are a shifted argument of the slope, and a shift at the end."""
-    dtype = y.dtype
-    gap = (levels.sigma / (levels.alpha + levels.sigma)).astype(dtype)
-    starts = (levels.t[:-1], levels.s[:-1].astype(dtype), gap[:-1])
-    kicks = jnp.cumsum(controls, axis=0) if kind == "kick" else None
-    y = ode_diffrax.solve_with_jumps(
-        denoise, denoise.schedule, starts, gap[:-1] - gap[1:], y, kicks, None if kind == "kick" else controls,
-        margin_of(denoise.schedule, dtype), solver, adjoint,
-    )  # fmt: skip
-    return y if kicks is None else y + kicks[-1]
+    def __call__(self, y: Array, point: ode.Point, control: Array) -> Array:
+        """The velocity at the barred state ``y``."""
+        if self.kind == "kick":
+            return ode.velocity(self.flow(y + control, point))
+        return ode.velocity(self.flow(y, point)).astype(y.dtype) + control

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
 from tfg_jax.arguments import count_of
@@ -21,14 +21,13 @@ from tfg_jax.endtoend.controls import Controls
 from tfg_jax.endtoend.descend import lbfgs, minimize
 from tfg_jax.endtoend.source import DFlow
 from tfg_jax.kinds import check_leaves, public
-from tfg_jax.lookahead import Conditioned
 from tfg_jax.loops import as_varying, varying_over
 from tfg_jax.noise import KeyNoise, root_key, sample_key
 from tfg_jax.numbers import number, one_form
-from tfg_jax.objectives.base import Objective, as_objective
+from tfg_jax.objectives.base import Objective
 from tfg_jax.problem import Problem
 from tfg_jax.result import UNGUIDED, Cost, Samples, Status, status_code
-from tfg_jax.sample import sampling_times
+from tfg_jax.sample import dtype_of, sampling_times
 from tfg_jax.samplers.ode import Euler
 
 
@@ -42,7 +41,7 @@ def end_to_end(
     num_samples: int | None = None,
     target: PyTree = None,
     cond: PyTree = None,
-    start: Float[Array, "n *shape"] | None = None,
+    start: PyTree = None,
     blend: ArrayLike | None = None,
     index_offset: ArrayLike = 0,
     chunk: int | None = None,
@@ -76,9 +75,9 @@ def end_to_end(
     Raises:
         ValueError: arguments of wrong shape or range, or without effect.
     """
-    problem = Problem(model, cond, as_objective(objective), target)
+    problem = Problem.of(model, cond, objective, target)
     batching = Batching(count_of(num_samples, start, cond, target), index_offset, chunk, sharding)
-    return batching.run(_optimized, *_checked(key, problem, method, start, blend, batching))
+    return problem.result(batching.run(_optimized, *_checked(key, problem, method, start, blend, batching)))
 
 
 class Preview(NamedTuple):
@@ -102,7 +101,7 @@ def preview_end_to_end(
     num_samples: int | None = None,
     target: PyTree = None,
     cond: PyTree = None,
-    start: Float[Array, "n *shape"] | None = None,
+    start: PyTree = None,
     blend: ArrayLike | None = None,
     index_offset: ArrayLike = 0,
     chunk: int | None = None,
@@ -117,7 +116,7 @@ def preview_end_to_end(
     Raises:
         ValueError: as `end_to_end`.
     """
-    problem = Problem(model, cond, as_objective(objective), target)
+    problem = Problem.of(model, cond, objective, target)
     batching = Batching(count_of(num_samples, start, cond, target), index_offset, chunk, sharding)
     compiled = batching.compiled(_optimized, *_checked(key, problem, method, start, blend, batching))
     return Preview(upper_end_to_end_cost(method, model, conditional=cond is not None), memory_of(compiled))
@@ -142,12 +141,13 @@ def _checked(
     grid, steps = (method.grid, method.steps) if isinstance(method, Controls) else (None, 1)
     arguments.check_signal(model, None, *arguments.check_grid(grid, model.schedule, steps))
     if start is not None:
-        arguments.check_samples("start", start, (batching.num_samples, *model.shape))
+        arguments.check_arrays("start", model, start)
+        start = arguments.entered("start", model, start, batching.num_samples)
     elif blend is not None:
         raise ValueError("blend has no effect without start; pass start=, e.g. tfg.invert(model, x).x, or drop blend")
     check_number("blend", blend, low=0.0, high=1.0)
     check_leaves(method=method)
-    dtype = _dtype(start)
+    dtype = dtype_of(start)
     shared, data = problem.split(dtype)
     return (root_key(key), shared, one_form(method, dtype), number(blend, dtype)), {**data, "start": start}
 
@@ -179,7 +179,7 @@ def _optimized(
         optimizer = lbfgs(method.line_search or 20)
     else:
         optimizer = optax.adam(1.0) if method.optimizer is None else method.optimizer
-    dtype = _dtype(start)
+    dtype = dtype_of(start)
 
     def one(own: dict[str, Any]) -> Samples:
         this = problem.of_sample(own)
@@ -187,7 +187,12 @@ def _optimized(
         if start is not None:
             kept = jnp.asarray(1.0 if blend is None else blend, dtype)
             z = jnp.sqrt(kept) * own["start"] / levels.scale[0].astype(dtype) + jnp.sqrt(1.0 - kept) * z
-        first, solve = method.problem(Conditioned(this.model, this.cond), levels, z)
+        project = this.conditioned.project
+        first, solve_any = method.problem(this.conditioned, levels, project(z))
+
+        def solve(variable: Array) -> tuple[Array, Array]:
+            return solve_any(project(variable))
+
         first = as_varying(first, axes := varying_over(z))
         if axes and method.searches:
             raise ValueError(
@@ -210,7 +215,3 @@ def _optimized(
         return Samples(x, status.if_valid(usable), cost, info)
 
     return map_samples(one, per_sample, shared=problem.objective)
-
-
-def _dtype(start: Array | None) -> Any:
-    return jnp.float32 if start is None else jnp.promote_types(start.dtype, jnp.float32)

@@ -106,13 +106,13 @@ class DFlow(EndToEnd):
 
         def solve(z: Array) -> tuple[Array, Array]:
             x0, _ = self.solve.estimate(denoise, first.scale * z, first)
-            penalty = 0.0 if self.regularizer is None else self.regularizer * chi_energy(z)
+            penalty = 0.0 if self.regularizer is None else self.regularizer * chi_energy(z, denoise.dimension)
             return x0, jnp.asarray(penalty, z.dtype)
 
         return z, solve
 
 
-def chi_energy(z: Float[Array, "*shape"]) -> Float[Array, ""]:
-    """``R(z) = ||z||^2 / 2 - (d - 1) log ||z||``, d the number of entries; least at ``||z|| = sqrt(d - 1)``."""
+def chi_energy(z: Float[Array, "*shape"], dimension: Any = None) -> Float[Array, ""]:
+    """``R(z) = ||z||^2 / 2 - (d - 1) log ||z||``, least at ``||z|| = sqrt(d - 1)``; d is the number of free entries."""
     square = jnp.sum(z**2)
-    return 0.5 * square - 0.5 * (z.size - 1) * jnp.log(square)
+    return 0.5 * square - 0.5 * ((z.size if dimension is None else dimension) - 1) * jnp.log(square)

@@ -30,6 +30,7 @@ from jaxtyping import Array, PyTree
 from tfg_jax import struct
 from tfg_jax.declare import Declared, Needs, count
 from tfg_jax.denoiser import Denoised
+from tfg_jax.domains.base import unpacked
 from tfg_jax.lookahead import Clip, Conditioned, Evaluation, Lookahead
 from tfg_jax.noise import StepNoise
 from tfg_jax.result import Cost
@@ -147,6 +148,10 @@ class StepContext:
         """Gradient in x0 of ``log p(y)`` for a clean sample N(x0, variance I), for objectives that are Gaussian."""
         return self._objective.measurement_gradient(x0, self._target, variance)  # type: ignore[union-attr]
 
+    def as_sample(self, x: Array) -> PyTree:
+        """An array like ``x`` as the sample that its user sees: itself, or a pytree of arrays, see `Domain`."""
+        return unpacked(self.denoise.denoiser, x)
+
     def vp_shift(self, gradient: Array) -> Array:
         """A gradient in x at this level as a displacement at the next level, both taken in VP coordinates."""
         return self.now.scale * self.next.scale * gradient
@@ -170,11 +175,11 @@ class Guidance(Protocol):
         """Recurrences of each step, >= 1; static."""
         ...
 
-    def cost(self, evaluation: Cost) -> Cost:
+    def cost(self, evaluation: Cost, /) -> Cost:
         """Calls per step and recurrence."""
         ...
 
-    def prepare(self, levels: Level) -> tuple[PyTree, PyTree]:
+    def prepare(self, levels: Level, /) -> tuple[PyTree, PyTree]:
         """Per-step arrays over the whole grid (``levels`` holds steps + 1 entries) and the initial state."""
         ...
 

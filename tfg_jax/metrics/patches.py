@@ -4,7 +4,7 @@ A classifier names a class for anything, a patch of noise too. Here a sample is 
 patches to the nearest patch of real images, as in nearest-neighbour anomaly detection (PatchCore, Roth et al.,
 CVPR 2022, arXiv 2106.08265), on pixels in place of a network's features, which guidance could fool.
 
-It sees noise, texture and torn outlines. It does not see what is made of real parts: blends of two garments, a limb
+It sees noise, texture and torn outlines. It does not see what is made of real parts: blends of two objects, a limb
 too many, blank images.
 """
 
@@ -28,7 +28,7 @@ def patch_distance(
 ) -> Float[np.ndarray, "n"]:
     """Per image: mean over its patches of the distance to the nearest real patch, in pixel values; 0 is a copy.
 
-    A distance is the root mean square over the pixels of a patch. Takes about 2 ms an image against a hundred 28 x 28
+    A distance is the root mean square over the pixels of a patch. Takes about 2 ms an image against a hundred small
     ones on one core, proportional to the number of real images.
 
     Args:

@@ -5,10 +5,11 @@ An objective is a pytree, called as ``objective(x0, target) -> scalar`` on one s
     check(target, num_samples, shape)     eager errors for a target that cannot be meant
     noisy                                 static; True for time-dependent objectives ``objective(x, target, level)``
     usable(target)                        optional; whether one sample's target can be meant, for what check cannot see
+    uses_cond                             static, optional; True where it is called with ``cond=``, the sample's own
     crosses_zero                          static, optional; True where 0 lies among its values, as in `Linear`
 """
 
-from tfg_jax.objectives.base import FromFn, Objective, from_fn
+from tfg_jax.objectives.base import FromFn, Objective, from_fn, from_linen, from_nnx
 from tfg_jax.objectives.classifier import (
     Classifier,
     ClassLogProb,
@@ -45,6 +46,8 @@ __all__ = [
     "Weighted",
     "class_log_prob",
     "from_fn",
+    "from_linen",
+    "from_nnx",
     "gaussian_log_likelihood",
     "linear",
     "noisy_class_log_prob",

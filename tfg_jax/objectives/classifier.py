@@ -89,7 +89,7 @@ class ClassLogProb:
     classifier: Any
     noisy: bool = struct.field(pytree_node=False, default=False)
 
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """The target must be (num_samples,) integers in [0, num_classes)."""
         check_classes("target", target, num_samples, self.classifier.num_classes)
 
@@ -150,9 +150,11 @@ def check_classes(name: str, value: Any, num_samples: int, num_classes: int, *, 
     """Raise ValueError unless ``value`` is (num_samples, *each) integers in [0, num_classes)."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape != (num_samples, *each) or dtype is None or not jnp.issubdtype(dtype, jnp.integer):
+        fix = f"give {'one class' if not each else f'{each[0]} classes'} a sample"
+        if isinstance(value, list | tuple):
+            fix = f"pass jnp.asarray({name})"
         raise ValueError(
-            f"{name} must be {(num_samples, *each)} integer classes, got shape {shape} and dtype {dtype}; "
-            f"give {'one class' if not each else f'{each[0]} classes'} a sample"
+            f"{name} must be {(num_samples, *each)} integer classes, got shape {shape} and dtype {dtype}; {fix}"
         )
     if is_concrete(value):
         numbers = np.asarray(value)

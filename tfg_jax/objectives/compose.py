@@ -14,7 +14,7 @@ from tfg_jax import struct
 from tfg_jax.checks import check_number
 from tfg_jax.kinds import public
 from tfg_jax.networks import check_function
-from tfg_jax.objectives.base import Objective, as_objective, is_usable, output_shape
+from tfg_jax.objectives.base import Objective, as_objective, is_usable, log_weight, output_shape, uses_cond
 from tfg_jax.objectives.inverse import Residual
 
 
@@ -35,7 +35,7 @@ class Weighted:
         """As the objective's."""
         return getattr(self.objective, "crosses_zero", False)
 
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """As the objective's."""
         self.objective.check(target, num_samples, shape)
 
@@ -43,8 +43,13 @@ class Weighted:
         """As the objective's."""
         return is_usable(self.objective, target)
 
-    def __call__(self, x: Float[Array, "*shape"], *target_and_level: Any) -> Float[Array, ""]:
-        return self.weight * self.objective(x, *target_and_level)
+    @property
+    def uses_cond(self) -> bool:
+        """As the objective's."""
+        return uses_cond(self.objective)
+
+    def __call__(self, x: PyTree, *target_and_level: Any, **cond: Any) -> Float[Array, ""]:
+        return self.weight * self.objective(x, *target_and_level, **cond)
 
 
 @struct.dataclass
@@ -63,7 +68,7 @@ class Sum:
         """Whether a part does."""
         return any(getattr(part, "crosses_zero", False) for part in self.parts)
 
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """The target must be a tuple with one target a part."""
         if not isinstance(target, tuple | list) or len(target) != len(self.parts):
             raise ValueError(f"target must be a tuple of {len(self.parts)} targets, one for each summed objective")
@@ -74,8 +79,14 @@ class Sum:
         """Whether the target of every part is."""
         return jnp.all(jnp.stack([is_usable(*each) for each in zip(self.parts, target, strict=True)]))
 
-    def __call__(self, x: Float[Array, "*shape"], target: Any, *level: Any) -> Float[Array, ""]:
-        return sum((part(x, one, *level) for part, one in zip(self.parts, target, strict=True)), jnp.zeros((), x.dtype))
+    @property
+    def uses_cond(self) -> bool:
+        """Whether a part does."""
+        return any(map(uses_cond, self.parts))
+
+    def __call__(self, x: PyTree, target: Any, *level: Any, cond: PyTree = None) -> Float[Array, ""]:
+        values = (log_weight(part, x, one, cond, *level) for part, one in zip(self.parts, target, strict=True))
+        return sum(values, jnp.zeros((), jnp.result_type(*jax.tree.leaves(x))))
 
 
 @struct.dataclass
@@ -91,7 +102,7 @@ class Through:
         """As the objective's."""
         return getattr(self.objective, "crosses_zero", False)
 
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """As the objective's, at the decoded shape; a measurement's, at what it makes of decoded samples."""
         if isinstance(self.objective, Residual):
             measured = jax.tree_util.Partial(_measured, self.decoder, self.objective.operator)
@@ -103,8 +114,13 @@ class Through:
         """As the objective's."""
         return is_usable(self.objective, target)
 
-    def __call__(self, x0: Float[Array, "*shape"], target: Any) -> Float[Array, ""]:
-        return self.objective(self.decoder(x0), target)
+    @property
+    def uses_cond(self) -> bool:
+        """As the objective's."""
+        return uses_cond(self.objective)
+
+    def __call__(self, x0: PyTree, target: Any, **cond: Any) -> Float[Array, ""]:
+        return self.objective(self.decoder(x0), target, **cond)
 
 
 def _measured(decoder: Any, operator: Any, x0: Array) -> Array:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Inexact, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import check_number, is_concrete, safe_norm, squared
+from tfg_jax.domains.base import Domain, Spec
 from tfg_jax.kinds import public
 from tfg_jax.objectives.base import output_of
 from tfg_jax.operators.base import measurement_gradient
@@ -33,9 +34,9 @@ class Residual:
     noisy = False
     counts_photons = False
 
-    def check(self, target: PyTree, num_samples: int, shape: tuple[int, ...]) -> None:
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """The target must be (num_samples, *measurement) floats or complex numbers, as the operator gives them."""
-        one = output_of(self.operator, jax.ShapeDtypeStruct(shape, "float32"))
+        one = output_of(self.operator, Domain(Spec.of(shape)).arrays())
         if self.counts_photons:
             check_brightness(self.operator, one)
         is_complex = jnp.issubdtype(one.dtype, jnp.complexfloating)
@@ -54,7 +55,7 @@ class Residual:
         """Whether the measurement is finite."""
         return jnp.all(jnp.isfinite(target))
 
-    def residual_norm(self, x0: Array, target: Array) -> Float[Array, ""]:
+    def residual_norm(self, x0: PyTree, target: Array) -> Float[Array, ""]:
         """``||y - A(x0)||``, with gradient 0 at 0."""
         return safe_norm(target - self.operator(x0))
 
@@ -66,7 +67,7 @@ class GaussianLogLikelihood(Residual):
     operator: Callable[[Array], Array]
     noise_std: ArrayLike
 
-    def __call__(self, x0: Float[Array, "*shape"], target: Inexact[Array, "*measurement"]) -> Float[Array, ""]:
+    def __call__(self, x0: PyTree, target: Inexact[Array, "*measurement"]) -> Float[Array, ""]:
         return -0.5 * jnp.sum(squared((target - self.operator(x0)) / self.noise_std))
 
     def measurement_gradient(self, x0: Array, target: Array, variance: ArrayLike) -> Array:
@@ -82,7 +83,7 @@ class PoissonLogLikelihood(Residual):
     peak: ArrayLike
     counts_photons = True
 
-    def __call__(self, x0: Float[Array, "*shape"], target: Float[Array, "*measurement"]) -> Float[Array, ""]:
+    def __call__(self, x0: PyTree, target: Float[Array, "*measurement"]) -> Float[Array, ""]:
         count = jnp.maximum(0.5 * self.peak * (target + 1.0), 0.0)
         rate = 0.5 * self.peak * (self.operator(x0) + 1.0)
         held = jnp.maximum(rate, FLOOR)
@@ -98,7 +99,7 @@ class ResidualNorm(Residual):
 
     operator: Callable[[Array], Array]
 
-    def __call__(self, x0: Float[Array, "*shape"], target: Inexact[Array, "*measurement"]) -> Float[Array, ""]:
+    def __call__(self, x0: PyTree, target: Inexact[Array, "*measurement"]) -> Float[Array, ""]:
         return -self.residual_norm(x0, target)
 
 
@@ -111,14 +112,14 @@ class PhotonResidual(Residual):
     squared: bool = struct.field(pytree_node=False, default=False)
     counts_photons = True
 
-    def residual_norm(self, x0: Array, target: Array) -> Float[Array, ""]:
+    def residual_norm(self, x0: PyTree, target: Array) -> Float[Array, ""]:
         """``||w (y - A(x0))||``, w as in `photon_residual`, with gradient 0 at 0."""
         count = jnp.maximum(0.5 * self.peak * (target + 1.0), 0.0)
         variance = count + 1.0
         weight = jax.lax.rsqrt(variance * jnp.mean(1.0 / variance))
         return safe_norm(weight * (target - self.operator(x0)))
 
-    def __call__(self, x0: Float[Array, "*shape"], target: Float[Array, "*measurement"]) -> Float[Array, ""]:
+    def __call__(self, x0: PyTree, target: Float[Array, "*measurement"]) -> Float[Array, ""]:
         norm = self.residual_norm(x0, target)
         return -0.5 * norm**2 if self.squared else -norm
 

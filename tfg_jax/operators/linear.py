@@ -262,7 +262,7 @@ def separable(rows: ArrayLike | Sequence[Any], columns: ArrayLike | Sequence[Any
     (row_gains, row_axes), (column_gains, column_axes) = (_eigen(value) for value in (left, right))
     return Separable(
         leaf(left), leaf(right), leaf(row_axes), leaf(row_gains), leaf(column_axes), leaf(column_gains),
-        (left.shape[1], right.shape[1], channels),
+        shape=(left.shape[1], right.shape[1], channels),
     )  # fmt: skip
 
 

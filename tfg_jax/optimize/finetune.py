@@ -116,9 +116,9 @@ class FineTune:
         weights = jnp.where(age < number, jnp.asarray(1.0 if self.decay is None else self.decay) ** age, 0.0)
         weights = weights / weights.sum() * (1.0 - self.data_weight)
         params, optimizer_state = _steps(
-            key, params_of(model), optimizer_state, inner(model), past, self.data, cond,
-            jnp.append(weights, self.data_weight), 1e-6 if self.learning_rate is None else self.learning_rate,
-            self.t_min, self.optimizer, self.steps,
+            key, params_of(model), optimizer_state, inner(model), past, data=self.data, cond=cond,
+            weights=jnp.append(weights, self.data_weight), t_min=self.t_min, given=self.optimizer, steps=self.steps,
+            learning_rate=1e-6 if self.learning_rate is None else self.learning_rate,
         )  # fmt: skip
         return with_params(model, params), (optimizer_state, past)
 
@@ -174,9 +174,9 @@ def _adam(learning_rate: Any) -> optax.GradientTransformation:
     return optax.adam(learning_rate, b1=0.9, b2=0.99)
 
 
-@partial(jax.jit, static_argnums=(10, 11))
+@partial(jax.jit, static_argnames=("given", "steps"))
 def _steps(
-    key: PRNGKeyArray, params: PyTree, state: PyTree, model: Any, past: Array, data: Array | None, cond: PyTree,
+    key: PRNGKeyArray, params: PyTree, state: PyTree, model: Any, past: Array, *, data: Array | None, cond: PyTree,
     weights: Array, learning_rate: ArrayLike, t_min: ArrayLike, given: Any, steps: int,
 ) -> tuple[PyTree, PyTree]:  # fmt: skip
     optimizer = _adam(learning_rate) if given is None else given

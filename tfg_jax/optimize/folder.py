@@ -43,9 +43,9 @@ class State:
     adapted: PyTree
     history: dict[str, Array]
 
-    def after(self, plan: Any, batch: Batch, model: Any, adapted: PyTree) -> State:
+    def after(self, run: Any, batch: Batch, model: Any, adapted: PyTree) -> State:
         """The state of the next round, not yet noted."""
-        params = None if plan.adapt is None else params_of(model)
+        params = None if run.adapt is None else params_of(model)
         return State(self.round + 1, batch, params, adapted, self.history)
 
     def noted(self, numbers: Mapping[str, float]) -> State:
@@ -56,19 +56,19 @@ class State:
         )
 
 
-def begin(plan: Any, batch: Batch, adapted: PyTree) -> State:
+def begin(run: Any, batch: Batch, adapted: PyTree) -> State:
     """The state of round 0, nothing noted."""
     names = ["reward", "reward_std", "reward_best", "gradient_norm", "failed", "seconds"]
-    names += ["off_support"] if plan.basis is not None else []
-    names += ["gradient_over_noise"] if noise_std_of(plan.guidance) is not None else []
-    empty = jnp.full(plan.rounds + 1, jnp.nan)
-    params = None if plan.adapt is None else params_of(plan.model)
+    names += ["off_support"] if run.basis is not None else []
+    names += ["gradient_over_noise"] if noise_std_of(run.plan.guidance) is not None else []
+    empty = jnp.full(run.rounds + 1, jnp.nan)
+    params = None if run.adapt is None else params_of(run.problem.model)
     return State(jnp.zeros((), jnp.int32), batch, params, adapted, dict.fromkeys(sorted(names), empty))
 
 
-def model_of(plan: Any, state: State) -> Any:
+def model_of(run: Any, state: State) -> Any:
     """The model of the state's round."""
-    return plan.model if state.params is None else with_params(plan.model, state.params)
+    return run.problem.model if state.params is None else with_params(run.problem.model, state.params)
 
 
 def save(held: FolderLock, state: State) -> None:
@@ -77,40 +77,42 @@ def save(held: FolderLock, state: State) -> None:
     checkpoint.save(held.folder, int(state.round), state)
 
 
-def restore(folder: Path, plan: Any, key: PRNGKeyArray) -> State | None:
+def restore(folder: Path, run: Any, key: PRNGKeyArray) -> State | None:
     """The last saved state, or None if there is none."""
     if not checkpoint.saved_steps(folder):
         return None
-    shapes = jax.eval_shape(lambda key: plan.first(key)[0], key)
+    shapes = jax.eval_shape(lambda key: run.first(key)[0], key)
     return checkpoint.restore(folder, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
 
 
-def describe(plan: Any, key: PRNGKeyArray) -> dict[str, Any]:
+def describe(run: Any, key: PRNGKeyArray) -> dict[str, Any]:
     """All that decides the run, as JSON: arrays by their hash, so that other values of any of it are another run."""
+    problem, plan = run.problem, run.plan
     arrays = {
-        "model": jax.tree.leaves(plan.model), "objective": jax.tree.leaves(plan.objective), "target": plan.target,
-        "cond": plan.cond, "initial": plan.initial, "basis": plan.basis, "gradient": jax.tree.leaves(plan.gradient),
-        "key": jax.random.key_data(root_key(key)),
+        "model": jax.tree.leaves(problem.model), "objective": jax.tree.leaves(problem.objective),
+        "target": problem.target, "cond": problem.cond, "initial": run.initial, "basis": run.basis,
+        "gradient": jax.tree.leaves(run.gradient), "key": jax.random.key_data(root_key(key)),
     }  # fmt: skip
-    if isinstance(plan.adapt, FineTune):
+    if isinstance(run.adapt, FineTune):
         adapt = {
-            field.name: getattr(plan.adapt, field.name)
-            for field in dataclasses.fields(plan.adapt)
+            field.name: getattr(run.adapt, field.name)
+            for field in dataclasses.fields(run.adapt)
             if field.name not in ("data", "optimizer")
         }
-        adapt["optimizer"] = "given" if plan.adapt.optimizer is not None else "adam"
-        arrays["data"] = plan.adapt.data
+        adapt["optimizer"] = "given" if run.adapt.optimizer is not None else "adam"
+        arrays["data"] = run.adapt.data
     else:
         adapt = {}
-    function = getattr(plan.objective, "fn", None)
+    function = getattr(problem.objective, "fn", None)
     return {
-        "rounds": plan.rounds, "batch": plan.batch, "delta": _number(plan.ask.delta), "goal": _number(plan.ask.goal),
-        "linearize": plan.linearize, "chunk": plan.chunk,
+        "rounds": run.rounds, "batch": run.batching.num_samples, "delta": _number(run.goal.delta),
+        "goal": _number(run.goal.value),
+        "linearize": run.linearize, "chunk": run.batching.chunk,
         "guidance": to_dict(plan.guidance), "sampler": to_dict(plan.sampler), "clip": to_dict(plan.clip),
         "lookahead": to_dict(plan.lookahead),
-        "objective": [type(plan.objective).__name__, getattr(function, "__qualname__", None)],
-        "gradient": [type(plan.gradient).__name__, getattr(plan.gradient, "directions", None)],
-        "adapt": [type(plan.adapt).__name__, adapt],
+        "objective": [type(problem.objective).__name__, getattr(function, "__qualname__", None)],
+        "gradient": [type(run.gradient).__name__, getattr(run.gradient, "directions", None)],
+        "adapt": [type(run.adapt).__name__, adapt],
         "sha256": {name: fingerprint(value) for name, value in arrays.items()},
     }  # fmt: skip
 

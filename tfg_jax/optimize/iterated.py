@@ -24,21 +24,22 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
-from tfg_jax.batch import under_trace
+from tfg_jax.batch import Batching, under_trace
 from tfg_jax.checks import check_choice, check_count, check_number, is_concrete
 from tfg_jax.denoiser import Model
+from tfg_jax.domains.base import domain_of
 from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance, noise_std_of
 from tfg_jax.kinds import public
 from tfg_jax.locks import FolderLock
 from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.noise import root_key
-from tfg_jax.objectives.base import Objective, as_objective
+from tfg_jax.objectives.base import Objective, as_objective, uses_cond
 from tfg_jax.objectives.linear import linear
 from tfg_jax.optimize import folder as disk
 from tfg_jax.optimize.black_box import Autodiff, Gradient
 from tfg_jax.optimize.finetune import Adapt
-from tfg_jax.optimize.rounds import Ask, Batch, Linearize, assess, off_support
-from tfg_jax.problem import check_scalar
+from tfg_jax.optimize.rounds import Batch, Goal, Linearize, assess, off_support
+from tfg_jax.problem import Plan, Problem
 from tfg_jax.result import Samples
 from tfg_jax.sample import sample, sampling_times
 from tfg_jax.samplers.base import Sampler
@@ -121,7 +122,7 @@ def iterate(
         sampler, cond, lookahead, clip, chunk: as in `tfg_jax.sample`, the same in every round.
         initial: (B, *shape) standard normal starting noise used again in every round; None draws it anew.
         basis: (D, d) orthonormal columns; records how far samples are off their span.
-        folder: home of the run's state: the same call goes on where it stopped; another configuration is refused.
+        folder: where the run's state is kept: the same call goes on where it stopped; another configuration is refused.
         config: further JSON values that describe the run, for that comparison.
         save_every: rounds between saves (default 10), >= 1; the end is always saved.
         overwrite: forget what the folder holds.
@@ -134,159 +135,155 @@ def iterate(
     """
     if under_trace(key):
         raise ValueError("key is traced, but rounds are run by the host; call iterate outside of jit, vmap and lax.map")
-    objective = as_objective(objective)
-    plan = _Plan(
-        model, objective, target, guidance or GradientGuidance(), gradient or Autodiff(), adapt,
-        sampler or DDIM(), cond, lookahead, clip, chunk, initial, basis, Ask(delta, goal), linearize, rounds, batch,
+    run = _Run(
+        problem=Problem(model, cond, as_objective(objective), target), batching=Batching(batch, chunk=chunk),
+        plan=Plan(guidance or GradientGuidance(), sampler or DDIM(), lookahead, clip), goal=Goal(delta, goal),
+        gradient=gradient or Autodiff(), adapt=adapt, initial=initial, basis=basis, linearize=linearize, rounds=rounds,
     )  # fmt: skip
-    _check(plan)
+    _check(run)
     if folder is None:
         for name, value in (("config", config), ("save_every", save_every), ("overwrite", overwrite or None)):
             if value is not None:
                 raise ValueError(f"{name} has no effect without a folder; pass folder= or drop {name}")
-        return _run(plan, root_key(key), None, 1, on_round)
+        return _raise(run, root_key(key), None, 1, on_round)
     check_count("save_every", 1 if save_every is None else save_every)
-    described = {**disk.describe(plan, key), **(config or {})}
-    with disk.claim(Path(folder), described, overwrite=overwrite) as held:
-        return _run(plan, root_key(key), held, save_every or 10, on_round)
+    described = {**disk.describe(run, key), **(config or {})}
+    with disk.claim(Path(folder), described, overwrite=overwrite) as lock:
+        return _raise(run, root_key(key), lock, save_every or 10, on_round)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Plan:
-    model: Any
-    objective: Any
-    target: PyTree
-    guidance: Any
+class _Run:
+    """What is raised and how: the problem is the reward's, the plan that of guided rounds."""
+
+    problem: Problem
+    plan: Plan
+    batching: Batching
+    goal: Goal
     gradient: Any
     adapt: Any
-    sampler: Any
-    cond: PyTree
-    lookahead: Lookahead | None
-    clip: Clip | None
-    chunk: int | None
     initial: Array | None
     basis: Array | None
-    ask: Ask
     linearize: Linearize
     rounds: int
-    batch: int
 
     def draw(self, key: PRNGKeyArray, model: Any, last: Batch | None) -> Samples:
         """The samples of a round: unguided, or guided by the last batch."""
         options: dict[str, Any] = {}
         if self.initial is not None:
-            t = sampling_times(model, self.sampler)[0]
+            t = sampling_times(model, self.plan.sampler)[0]
             level = model.schedule.level(t)
             options["start"] = (level.scale.astype(self.initial.dtype) * self.initial, t)
         if last is not None:
-            options |= {"guidance": self.guidance, "objective": linear(), "target": (last.g, last.y)}
-            options["lookahead"] = self.lookahead
+            options |= {"guidance": self.plan.guidance, "objective": linear(), "target": (last.g, last.y)}
+            options["lookahead"] = self.plan.lookahead
         return sample(
-            key, model, num_samples=self.batch, cond=self.cond, sampler=self.sampler, clip=self.clip, chunk=self.chunk,
-            **options,
+            key, model, num_samples=self.batching.num_samples, chunk=self.batching.chunk, cond=self.problem.cond,
+            sampler=self.plan.sampler, clip=self.plan.clip, **options,
         )  # fmt: skip
 
     def first(self, key: PRNGKeyArray) -> tuple[disk.State, Array, dict[str, Array]]:
         """The state after the unguided round, which samples were good, and its numbers."""
         drawing, sloping, _ = jax.random.split(jax.random.fold_in(key, 0), 3)
-        drawn = self.draw(drawing, self.model, None)
+        drawn = self.draw(drawing, self.problem.model, None)
         batch, good, note = self.assess(sloping, drawn, None)
-        adapted = None if self.adapt is None else self.adapt.init(self.model, self.batch, drawn.x.dtype)
+        adapted = None if self.adapt is None else self.adapt.init(self.problem.model, len(drawn.x), drawn.x.dtype)
         return disk.begin(self, batch, adapted), good, note
 
     def assess(self, key: PRNGKeyArray, drawn: Samples, last: Batch | None) -> tuple[Batch, Array, dict[str, Array]]:
         """The batch with its linearized reward, which samples are good, and the numbers of the round."""
         batch, good, note = assess(
-            key, self.objective, self.gradient, self.target, self.ask, drawn.x, drawn.status.ok, last,
-            linearize=self.linearize,
+            key, self.problem.objective, self.gradient, drawn.x, drawn.status.ok, target=self.problem.target,
+            goal=self.goal, last=last, linearize=self.linearize,
         )  # fmt: skip
         if self.basis is not None:
             note["off_support"] = off_support(batch.z, self.basis).mean()
         return batch, good, note
 
 
-def _run(
-    plan: _Plan, key: PRNGKeyArray, held: FolderLock | None, save_every: int, on_round: Callable | None
+def _raise(
+    run: _Run, key: PRNGKeyArray, lock: FolderLock | None, save_every: int, on_round: Callable | None
 ) -> Optimized:
-    state = None if held is None else disk.restore(held.folder, plan, key)
+    state = None if lock is None else disk.restore(lock.folder, run, key)
     stop, stopped = False, None
     since = time.monotonic()
 
     def note_down(state: disk.State, numbers: dict[str, Array]) -> disk.State:
         nonlocal since, stop
         now = time.monotonic()
-        found = {name: float(value) for name, value in jax.device_get(numbers).items()} | {"seconds": now - since}
-        std = noise_std_of(plan.guidance)
+        noted = {name: float(value) for name, value in jax.device_get(numbers).items()} | {"seconds": now - since}
+        std = noise_std_of(run.plan.guidance)
         if std is not None:
-            found["gradient_over_noise"] = found["gradient_norm"] / float(np.asarray(std))
+            noted["gradient_over_noise"] = noted["gradient_norm"] / float(np.asarray(std))
         since = now
-        state = state.noted(found)
+        state = state.noted(noted)
         if on_round is not None:
-            stop = bool(on_round(int(state.round), state.batch, found))
+            stop = bool(on_round(int(state.round), state.batch, noted))
         return state
 
     if state is None:
-        state, good, numbers = plan.first(key)
+        state, good, numbers = run.first(key)
         if not bool(good.any()):
             raise ValueError("no sample of the unguided round is finite, or has a finite reward; check the model")
         state = note_down(state, numbers)
     saved = None
-    while int(state.round) < plan.rounds and not stop:
+    while int(state.round) < run.rounds and not stop:
         number = int(state.round) + 1
         drawing, sloping, tuning = jax.random.split(jax.random.fold_in(key, number), 3)
-        model, adapted = disk.model_of(plan, state), state.adapted
-        if plan.adapt is not None:
-            model, adapted = plan.adapt.update(tuning, number, model, adapted, state.batch.z, plan.cond)
-        batch, good, numbers = plan.assess(sloping, plan.draw(drawing, model, state.batch), state.batch)
+        model, adapted = disk.model_of(run, state), state.adapted
+        if run.adapt is not None:
+            model, adapted = run.adapt.update(tuning, number, model, adapted, state.batch.z, run.problem.cond)
+        batch, good, numbers = run.assess(sloping, run.draw(drawing, model, state.batch), state.batch)
         if not bool(good.any()):
             stopped = number
             break
-        state = note_down(state.after(plan, batch, model, adapted), numbers)
-        if held is not None and number % save_every == 0:
-            disk.save(held, state)
+        state = note_down(state.after(run, batch, model, adapted), numbers)
+        if lock is not None and number % save_every == 0:
+            disk.save(lock, state)
             saved = number
-    if held is not None and saved != int(state.round):
-        disk.save(held, state)
+    if lock is not None and saved != int(state.round):
+        disk.save(lock, state)
     done = int(state.round)
     history = {name: np.asarray(values)[: done + 1] for name, values in state.history.items()}
-    return Optimized(state.batch.z, disk.model_of(plan, state), done, history, _lambda(plan), stopped)
+    return Optimized(state.batch.z, disk.model_of(run, state), done, history, _lambda(run), stopped)
 
 
-def _lambda(plan: _Plan) -> float | None:
-    std = noise_std_of(plan.guidance)
-    if std is None or plan.ask.delta is None or plan.adapt is not None:
+def _lambda(run: _Run) -> float | None:
+    std = noise_std_of(run.plan.guidance)
+    if std is None or run.goal.delta is None or run.adapt is not None:
         return None
-    return float(np.asarray(std)) ** 2 / float(np.asarray(plan.ask.delta))
+    return float(np.asarray(std)) ** 2 / float(np.asarray(run.goal.delta))
 
 
-def _check(plan: _Plan) -> None:
-    check_count("rounds", plan.rounds)
-    check_count("batch", plan.batch)
-    if plan.chunk is not None:
-        check_count("chunk", plan.chunk)
-    check_choice("linearize", plan.linearize, ("sample", "mean"))
-    delta, goal = plan.ask
+def _check(run: _Run) -> None:
+    problem, guidance = run.problem, run.plan.guidance
+    check_count("rounds", run.rounds)
+    check_count("batch", run.batching.num_samples)
+    run.batching.check()
+    check_choice("linearize", run.linearize, ("sample", "mean"))
+    delta, goal = run.goal
     if (delta is None) == (goal is None):
         raise ValueError(f"delta={delta} and goal={goal}: give one, the rise a round or the reward wanted")
     check_number("delta", delta, low=0.0, strict=True)
     check_number("goal", goal)
-    if not isinstance(plan.guidance, GradientGuidance | NaiveGradientGuidance):
-        raise ValueError(f"guidance={type(plan.guidance).__name__} has no (g, y); use GradientGuidance")
-    if plan.objective.noisy:
-        raise ValueError("objective is one of noisy samples; the reward is judged on clean ones")
-    plan.objective.check(plan.target, plan.batch, plan.model.shape)
-    check_scalar(plan.objective, plan.target, plan.model.shape)
-    plan.gradient.check(plan.objective)
-    if plan.adapt is not None:
-        plan.adapt.check(plan.model, plan.cond)
-    if plan.initial is not None:
-        arguments.check_samples("initial", plan.initial, (plan.batch, *plan.model.shape))
-    if plan.basis is not None:
-        size = int(np.prod(plan.model.shape))
-        shape = np.shape(plan.basis)
+    if not isinstance(guidance, GradientGuidance | NaiveGradientGuidance):
+        raise ValueError(f"guidance={type(guidance).__name__} has no (g, y); use GradientGuidance")
+    domain, sees = domain_of(problem.model), uses_cond(problem.objective)
+    if sees or not (domain is None or domain.spec.is_array):
+        what = "objective sees the condition" if sees else "model's samples are several arrays"
+        raise ValueError(f"{what}, which rounds do not know; give one of a single array, of x0 and target alone")
+    problem.check(run.batching.num_samples)
+    run.gradient.check(problem.objective)
+    if run.adapt is not None:
+        run.adapt.check(problem.model, problem.cond)
+    if run.initial is not None:
+        arguments.check_samples("initial", run.initial, (run.batching.num_samples, *problem.model.shape))
+    if run.basis is not None:
+        size = int(np.prod(problem.model.shape))
+        shape = np.shape(run.basis)
         if len(shape) != 2 or shape[0] != size:
             raise ValueError(f"basis has shape {shape}, samples of {size} numbers need ({size}, d)")
-        if is_concrete(plan.basis):
-            columns = np.asarray(plan.basis)
+        if is_concrete(run.basis):
+            columns = np.asarray(run.basis)
             if not np.allclose(columns.T @ columns, np.eye(shape[1]), atol=1e-4):
                 raise ValueError("basis must have orthonormal columns; use numpy.linalg.qr(basis)[0]")

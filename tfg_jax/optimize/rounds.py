@@ -34,11 +34,11 @@ class Batch:
     y: Array
 
 
-class Ask(NamedTuple):
-    """How much reward is asked for: ``delta`` above the present one, or the value ``goal``; one of them is None."""
+class Goal(NamedTuple):
+    """How much reward is asked for: ``delta`` above the present one, or the ``value``; one of them is None."""
 
     delta: ArrayLike | None
-    goal: ArrayLike | None
+    value: ArrayLike | None
 
 
 @partial(jax.jit, static_argnames="linearize")
@@ -46,22 +46,23 @@ def assess(
     key: PRNGKeyArray,
     objective: Any,
     gradient: Any,
-    target: PyTree,
-    ask: Ask,
     z: Float[Array, "B *shape"],
     ok: Bool[Array, " B"],
-    last: Batch | None,
     *,
+    target: PyTree,
+    goal: Goal,
+    last: Batch | None,
     linearize: Linearize,
 ) -> tuple[Batch, Bool[Array, " B"], dict[str, Array]]:
     """The batch of a round from its samples, which samples are good, and the numbers of the history.
 
     Args:
         key: for gradients that are estimated.
-        objective, gradient, target: what is raised, how its gradient is found, its target.
-        ask: how much.
+        objective, gradient: what is raised, and how its gradient is found.
         z: new samples.
         ok: which of them finished.
+        target: the objective's.
+        goal: how much is asked for.
         last: the batch before, whose entries stand in for failed ones; None in the first round, where the first good
             sample does.
         linearize: "sample" or "mean".
@@ -75,7 +76,9 @@ def assess(
     else:
         z_last, value_last = last.z, last.value
     z, value = _choose(good, z, z_last), jnp.where(good, value, value_last)
-    g, y = _linear_model(key, objective, gradient, target, ask, z, value, linearize)
+    g, y = _linear_model(
+        key, objective, gradient, z, value, target=target, goal=goal, linearize=linearize
+    )  # fmt: skip
     sound = jnp.isfinite(y) & jnp.all(jnp.isfinite(g).reshape(count, -1), axis=1)
     good = good & sound
     if last is None:  # a sample without a gradient waits for the next round unguided
@@ -92,8 +95,9 @@ def assess(
 
 
 def _linear_model(
-    key: PRNGKeyArray, objective: Any, gradient: Any, target: PyTree, ask: Ask, z: Array, value: Array, linearize: str
-) -> tuple[Array, Array]:
+    key: PRNGKeyArray, objective: Any, gradient: Any, z: Array, value: Array, *, target: PyTree, goal: Goal,
+    linearize: Linearize,
+) -> tuple[Array, Array]:  # fmt: skip
     count = len(z)
     seen = (z, value)
     if linearize == "sample":
@@ -107,7 +111,7 @@ def _linear_model(
         level = map_samples(lambda at: objective(*at), (points, target)).mean(keepdims=True)
         points = points[:1]
     along = jnp.sum((g * points).reshape(len(g), -1), axis=1)
-    y = along + (jnp.asarray(ask.delta) if ask.delta is not None else jnp.asarray(ask.goal) - level)
+    y = along + (jnp.asarray(goal.delta) if goal.delta is not None else jnp.asarray(goal.value) - level)
     return jnp.broadcast_to(g, z.shape), jnp.broadcast_to(y, (count,)).astype(z.dtype)
 
 

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Inexact
 
 from tfg_jax.kinds import public
 from tfg_jax.metrics import spread_map
-from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.metrics.inverse_run import InverseRun, inverse_metrics, per_draw
 from tfg_jax.metrics.titles import INVERSE, METRICS
 from tfg_jax.report.images import Pixels, grid
@@ -65,23 +63,6 @@ def restoration_report(run: InverseRun, numbers: Mapping[str, Any], title: str) 
     return run_report(
         title, run, numbers, picture, text=text, shown=INVERSE, sections=sections, card=card, noun="draw"
     )  # fmt: skip
-
-
-def as_picture(y: Inexact[AnyArray, "n *measurement"], shape: tuple[int, ...]) -> Float[np.ndarray, "n H W C"]:
-    """Measurements as pictures of the images' size: small ones enlarged, Fourier magnitudes on a logarithmic scale.
-
-    y: (n, h, w, C). shape: (H, W, C).
-    """
-    frequencies = np.iscomplexobj(y) or y.shape[1] > shape[0]
-    shown, (height, width) = np.asarray(np.abs(y) if np.iscomplexobj(y) else y, np.float64), shape[:2]
-    if shown.shape[1:] == tuple(shape) and not frequencies:
-        return shown
-    tall, wide = shown.shape[1:3]
-    if frequencies:  # Fourier magnitudes: the constant in the middle, as usual
-        shown = np.log10(np.maximum(np.roll(shown, (tall // 2, wide // 2), (1, 2)), 1e-3))
-        shown = 2.0 * (shown - shown.min()) / max(float(np.ptp(shown)), 1e-12) - 1.0
-    rows, columns = np.arange(height) * tall // height, np.arange(width) * wide // width
-    return shown[:, rows][:, :, columns]
 
 
 def restoration_grid(run: InverseRun, values: Mapping[str, np.ndarray], scale: int = 3) -> Pixels:

@@ -33,6 +33,16 @@ def shown_rounds(run: Optimized) -> list[int]:
     return np.unique(np.linspace(0, run.rounds, min(ROWS, run.rounds + 1)).round().astype(int)).tolist()
 
 
+def round_rows(run: Optimized) -> list[dict[str, Any]]:
+    """The shown rounds as lines of a table."""
+    history = run.history
+    return [
+        {"round": k, "reward": float(history["reward"][k]), "best": float(history["reward_best"][k]),
+         "failed": int(history["failed"][k])}
+        for k in shown_rounds(run)
+    ]  # fmt: skip
+
+
 def optimize_report(
     run: Optimized, rounds: Sequence[Mapping[str, np.ndarray]], reward: str, config: Mapping[str, Any]
 ) -> Report:

@@ -67,7 +67,7 @@ def claim(
     try:
         path.mkdir(parents=True, exist_ok=True)
         _check_files(path, kind, overwrite)
-        held = lock(path)
+        right = lock(path)
     except OSError as error:
         raise ValueError(f"path={path} is no writable folder ({error.strerror}); choose another") from error
     try:
@@ -80,9 +80,9 @@ def claim(
             text = json.dumps(config, indent=2, sort_keys=True) + "\n"
             write_atomically(file, lambda out: out.write(text.encode()))
     except BaseException:
-        held.release()
+        right.release()
         raise
-    return held, known
+    return right, known
 
 
 def _check_files(path: Path, kind: Kind, overwrite: bool) -> None:

@@ -27,6 +27,7 @@ import jax
 import numpy as np
 
 from tfg_jax.checks import check_count
+from tfg_jax.domains.base import named_leaves, names_of
 from tfg_jax.files import write_atomically
 from tfg_jax.kinds import public
 from tfg_jax.locks import FolderLock
@@ -185,20 +186,29 @@ def read_folder(path: str | os.PathLike[str]) -> SampleFolder:
 
 
 def sample_arrays(samples: Samples) -> dict[str, np.ndarray]:
-    """The arrays of one shard: x, status_code, status_step, cost_forwards, cost_pullbacks, cost_objective; no info."""
+    """The arrays of one shard: x, status_code, status_step, cost_forwards, cost_pullbacks, cost_objective; no info.
+
+    Of samples that are pytrees x is several arrays, named by their path: ``x__positions``, ``x__parts__0``.
+    """
     parts = {"status": samples.status, "cost": samples.cost}
     named = {f"{part}_{f.name}": getattr(value, f.name) for part, value in parts.items() for f in fields(value)}
-    return {name: np.asarray(value) for name, value in {"x": samples.x, **named}.items()}
+    return {name: np.asarray(value) for name, value in {**named_leaves("x", samples.x), **named}.items()}
 
 
-def samples_from(arrays: Mapping[str, np.ndarray]) -> Samples:
-    """The inverse of `sample_arrays`, for what `read` or `read_all` returns; ValueError if an array is missing."""
+def samples_from(arrays: Mapping[str, np.ndarray], model: Any = None) -> Samples:
+    """The inverse of `sample_arrays`, for what `read` or `read_all` returns; ValueError if an array is missing.
+
+    Args:
+        arrays: name -> array.
+        model: whose samples they are, where those are pytrees.
+    """
 
     def part(kind: type, prefix: str) -> Any:
         return kind(**{f.name: arrays[f"{prefix}_{f.name}"] for f in fields(kind)})
 
     try:
-        x: Any = arrays["x"]  # stays on the host: all samples of a run may not fit on a device
+        # They stay on the host: all samples of a run may not fit on a device.
+        x: Any = jax.tree.map(arrays.__getitem__, names_of("x", model))
         return Samples(x, part(Status, "status"), part(Cost, "cost"), info=None)
     except KeyError as error:
         raise ValueError(f"arrays has no {error}; pass what a folder of sample_arrays returns") from None

@@ -6,13 +6,14 @@ A rule is a frozen pytree with static ``steps``, a time ``grid`` (None is `Unifo
     perturb(x, now, ...)             an optional raise of the noise level before the step (EDM churn)
     advance(step, edited) -> Next    one step from the (possibly guided) estimate ``edited``
 
-The unguided estimate is ``step.plain``. Rules that remember or evaluate twice do so from it; guidance reaches them as
-the first-order displacement of `guided_shift`, which is exactly 0 when nothing was edited. One declared on top of
+The unguided estimate is ``step.denoised``. Rules that remember or evaluate twice do so from it; guidance reaches them
+as the first-order displacement of `guided_shift`, which is exactly 0 when nothing was edited. One declared on top of
 `SingleEvaluation` writes ``advance`` alone.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -35,10 +36,16 @@ class Step(NamedTuple):
     x: Array
     now: Level
     next: Level
-    plain: Denoised
+    denoised: Denoised
     memory: PyTree
     noise: StepNoise
     denoise: Callable[[Array, ArrayLike], Denoised]
+
+    @property
+    def plain(self) -> Denoised:
+        """Deprecated name of ``denoised``."""
+        warnings.warn("Step.plain is called Step.denoised", DeprecationWarning, stacklevel=2)
+        return self.denoised
 
 
 @runtime_checkable
@@ -80,9 +87,9 @@ def straight(denoised: Denoised, next: Level) -> Array:
 
 def guided_shift(step: Step, edited: Denoised) -> Array:
     """First-order displacement at the next level due to editing the estimate."""
-    if edited is step.plain:
+    if edited is step.denoised:
         return jnp.zeros((), step.x.dtype)
-    return straight(edited, step.next) - straight(step.plain, step.next)
+    return straight(edited, step.next) - straight(step.denoised, step.next)
 
 
 def fresh_variance(now: Level, next: Level) -> Array:

@@ -56,7 +56,7 @@ class DDPM(SingleEvaluation):
         shrink = next.noise_share / now.noise_share
         # The last step (sigma_next = 0) adds no noise whatever v is.
         last = next.sigma == 0
-        v = self.v if step.plain.v is None else 0.5 * (step.plain.v + 1.0)
+        v = self.v if step.denoised.v is None else 0.5 * (step.denoised.v + 1.0)
         variance = large * jnp.where(last, 0.0, jnp.where(last, 1.0, shrink) ** (1.0 - v))
         mean = next.alpha * edited.x0 + along * edited.eps
         return Next(mean + safe_sqrt(variance) * step.noise.step, step.memory, Cost())

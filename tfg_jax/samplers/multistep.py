@@ -52,7 +52,7 @@ class DPMSolverPP2M(SingleEvaluation):
 
     def advance(self, step: Step, edited: Denoised) -> Next:
         """One step to ``step.next``."""
-        now, next, x0 = step.now, step.next, step.plain.x0
+        now, next, x0 = step.now, step.next, step.denoised.x0
         # exp(-h) = (alpha / sigma) (sigma_next / alpha_next), exact at sigma_next = 0.
         decay = now.alpha * next.sigma / (now.sigma * next.alpha)
         # From a level without signal, or to one without noise, h is infinite.
@@ -61,5 +61,5 @@ class DPMSolverPP2M(SingleEvaluation):
         h = jnp.where(first_order, jnp.inf, 0.5 * (usual(next) - usual(now)))
         weight = jnp.where(first_order, 0.0, jnp.where(first_order, 0.0, h) / (2.0 * step.memory.h))
         second_order = next.alpha * (1.0 - decay) * weight * (x0 - step.memory.x0)
-        x = straight(step.plain, next) + second_order.astype(x0.dtype)
+        x = straight(step.denoised, next) + second_order.astype(x0.dtype)
         return Next(x + guided_shift(step, edited), Memory(x0, h.astype(step.memory.h.dtype)), Cost())

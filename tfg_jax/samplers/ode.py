@@ -16,6 +16,7 @@ from tfg_jax.declare import Declared, child, count, number
 from tfg_jax.denoiser import Denoised
 from tfg_jax.guidance.base import Next
 from tfg_jax.noise import StepNoise
+from tfg_jax.ode import HEUN
 from tfg_jax.result import Cost
 from tfg_jax.samplers.base import SingleEvaluation, Step, guided_shift, straight
 from tfg_jax.schedules import Level, Schedule
@@ -79,7 +80,7 @@ class Euler(SingleEvaluation):
 
 @struct.dataclass
 class Heun(Euler):
-    """Second order on the probability-flow ODE, the mean of both ends' gradients (Karras et al., arXiv 2206.00364).
+    """Second order on the probability-flow ODE, the mean of both ends' velocities (Karras et al., arXiv 2206.00364).
 
         x_next = alpha_next (x / alpha + (tau_next - tau) (eps + eps_next) / 2),  tau = sigma / alpha
 
@@ -97,12 +98,14 @@ class Heun(Euler):
     def advance(self, step: Step, edited: Denoised) -> Next:
         """One step to ``step.next``."""
         now, next = step.now, step.next
-        predicted = straight(step.plain, next)
+        predicted = straight(step.denoised, next)
 
         def corrected() -> Array:
-            eps = step.denoise(predicted, next.t).eps
-            step_tau = next.sigma / next.alpha - now.sigma / jnp.where(now.alpha > 0, now.alpha, 1.0)
-            return predicted + next.alpha * step_tau * 0.5 * (eps - step.plain.eps)
+            """A Runge-Kutta step in the frame that moves along with the first evaluation, where nothing large cancels
+            at small alpha: in units of the next level, dy / d(next.alpha tau) = eps - first."""
+            length = next.alpha * (next.sigma / next.alpha - now.sigma / jnp.where(now.alpha > 0, now.alpha, 1.0))
+            relative = lambda y, _: step.denoise(y, next.t).eps - step.denoised.eps  # noqa: E731
+            return HEUN.step(predicted, jnp.zeros_like(predicted), relative, length)
 
         more = (next.sigma > 0) & (now.alpha > 0)
         x = jax.lax.cond(more, corrected, lambda: predicted)

@@ -17,7 +17,7 @@ from tfg_jax.denoiser import Denoiser
 from tfg_jax.result import finished
 from tfg_jax.tasks.horizon_rows import LABEL, Row
 from tfg_jax.tasks.inverse import InverseTask, measure_images, problem_operator
-from tfg_jax.tasks.label import LabelTask, balanced_targets, load_label_task
+from tfg_jax.tasks.label import LabelTask, balanced_targets
 from tfg_jax.tasks.scoring import load_as
 
 REPORT, TRIAL = 0, 1
@@ -77,11 +77,13 @@ class Networks:
         shape: Any = images.shape[1:]
         operator = problem_operator(name, shape, key)
         y, noise_std = measure_images(operator, images, key, noise_std=NOISE_STD)
-        return Problem(name, InverseTask(self.model, operator, noise_std), y, images, seed)
+        return Problem(name, InverseTask(self.model, operator, noise_std, measurements=y), y, images, seed)
 
 
 def load_networks(model: str | os.PathLike[str], guide: str | os.PathLike[str], evaluator: Any) -> Networks:
     """Released or own networks; see `load_label_task`."""
+    from tfg_jax.tasks import load_label_task
+
     load_as(model, Denoiser)  # the first complaint is about the model
     return Networks(load_label_task(model, guide, evaluator))
 

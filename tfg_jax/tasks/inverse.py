@@ -5,8 +5,9 @@ Sample i of a run with m draws an image restores image ``i // m``.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -15,14 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
-from tfg_jax import operators
-from tfg_jax.denoiser import Denoiser
+from tfg_jax import metrics, operators, struct
+from tfg_jax.config import to_dict
 from tfg_jax.guidance.base import StepContext
 from tfg_jax.guidance.dps import DPS
 from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.kinds import public
-from tfg_jax.lookahead import Clip, Lookahead
+from tfg_jax.lookahead import Clip
 from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.metrics.inverse_run import per_draw
 from tfg_jax.noise import root_key
 from tfg_jax.objectives.inverse import (
     gaussian_log_likelihood,
@@ -30,9 +32,10 @@ from tfg_jax.objectives.inverse import (
     poisson_log_likelihood,
     residual_norm,
 )
-from tfg_jax.result import Cost, Samples
+from tfg_jax.result import Samples
+from tfg_jax.runs.store import fingerprint
 from tfg_jax.samplers.ddim import DDIM
-from tfg_jax.tasks.methods import EndToEnd, Method, sample_task, upper_task_cost
+from tfg_jax.tasks.base import EndToEnd, Evaluation, Method, Task
 
 Shape = tuple[int, int, int]
 
@@ -110,9 +113,9 @@ def poisson_noise_std(y: Float[AnyArray, "n *measurement"], peak: float) -> floa
     return float(np.sqrt(np.mean(2.0 * np.maximum(np.asarray(y) + 1.0, 1.0 / peak) / peak)))
 
 
-@dataclass(frozen=True)
-class InverseTask:
-    """Everything of a restoration run but the method, the key and the measurements.
+@struct.dataclass
+class InverseTask(Task):
+    """Everything of a restoration run but the method, the seed and the number of restorations.
 
     Attributes:
         model: the diffusion model; used with its null class.
@@ -124,68 +127,144 @@ class InverseTask:
         peak: photons of a white pixel, > 0, if the noise is Poisson's; None is Gaussian noise.
         lookahead: the denoised estimate that gradients go through; None is `Tweedie`.
         window: log-SNRs (low, high) between which guidance acts; None is everywhere.
+        measurements: of the images, (m, ...); those of a run of n samples are each restored n / m times.
+        truth: the images themselves, (m, H, W, C); None where nobody knows them.
+        names: of the images.
+        evaluator: classifier in whose features perceptual distance is measured; None leaves it out.
+        about: what else decides the samples, as JSON, for `describe`.
+        warnings: about the networks, for the reader.
+        tuned: tuned methods by name.
     """
 
-    model: Denoiser
+    model: Any
     operator: Any
-    noise_std: float
-    sampler: DDIM = DDIM()
+    noise_std: Any
+    sampler: Any = DDIM()
     clip: Clip | None = Clip(gradient="outside")
-    peak: float | None = None
-    lookahead: Lookahead | None = None
-    window: tuple[float, float] | None = None
-    traced = ("model", "operator")
+    peak: Any = None
+    lookahead: Any = None
+    window: Any = None
+    measurements: Any = None
+    truth: Any = None
+    evaluator: Any = None
+    names: tuple[str, ...] = struct.field(pytree_node=False, default=())
+    about: str = struct.field(pytree_node=False, default="{}")
+    warnings: tuple[str, ...] = struct.field(pytree_node=False, default=())
+    tuned: Mapping[str, Any] = struct.field(default_factory=dict)
 
-    def objective(self, guidance: Method) -> Any:
+    @property
+    def presets(self) -> Mapping[str, Any]:
+        """Tuned methods by name."""
+        return self.tuned
+
+    def targets(self, n: int) -> np.ndarray:
+        """The measurements, each as often as they fit."""
+        if self.measurements is None or n % len(self.measurements):
+            count = 0 if self.measurements is None else len(self.measurements)
+            raise ValueError(f"num_samples={n} is no multiple of the {count} measurements; give as many draws of each")
+        return np.repeat(np.asarray(self.measurements), n // len(self.measurements), axis=0)
+
+    def objective(self, method: Method) -> Any:
         """What a method ascends.
 
         End to end: the log-likelihood. PiGDM: that of Gaussian noise, of the mean variance if the noise is Poisson's.
         DPS, normalized by the residual: half the squared residual, whose scale drops out. Every other: minus the
         residual's norm, the energy of the TFG benchmark. Residuals of photon counts are weighted by their variances.
         """
-        if isinstance(guidance, EndToEnd) and self.peak is not None:
+        if isinstance(method, EndToEnd) and self.peak is not None:
             return poisson_log_likelihood(self.operator, self.peak)
-        if isinstance(guidance, PiGDM | EndToEnd):
+        if isinstance(method, PiGDM | EndToEnd):
             return gaussian_log_likelihood(self.operator, self.noise_std)
-        squared = isinstance(guidance, DPS) and guidance.normalize == "residual"
+        squared = isinstance(method, DPS) and method.normalize == "residual"
         if self.peak is not None:
             return photon_residual(self.operator, self.peak, squared=squared)
         return gaussian_log_likelihood(self.operator, 1.0) if squared else residual_norm(self.operator)
 
-    def upper_cost(self, guidance: Method) -> Cost:
-        """Calls per sample before a run is made; it can only be cheaper."""
-        return upper_task_cost(self, guidance)
+    def value(self, method: Method) -> Callable[[StepContext], Array]:
+        """The norm of the residual."""
+        return _residual
+
+    def reached(self, objective: Any, x: Array, target: Array) -> Array:
+        """The same of a result."""
+        return objective.residual_norm(x, target)
+
+    def evaluate(
+        self, samples: Mapping[str, np.ndarray], *, seconds: float = 0.0, config: Mapping[str, Any] | None = None
+    ) -> Evaluation:
+        """As `Task.evaluate`: residuals, distances from the truth where it is known, spread of the draws."""
+        x, truth, judge = np.asarray(samples["x"]), self.truth, self.evaluator
+        finite = np.isfinite(x).all(axis=(1, 2, 3), keepdims=True)
+        shown = np.where(finite, x, 0.0).astype(np.float32)  # failed samples are left out of every mean
+        run = metrics.InverseRun(
+            truth=truth,
+            pictures=as_picture(np.asarray(self.measurements), self.model.shape),
+            x=x,
+            residual=metrics.measurement_residual(self.operator, shown, samples["target"]),
+            noise_std=self.noise_std,
+            status_code=samples["status_code"],
+            status_step=samples["status_step"],
+            cost={name: samples[f"cost_{name}"] for name in ("forwards", "pullbacks", "objective")},
+            seconds=seconds,
+            names=self.names,
+            features=None if judge is None else metrics.features(judge, shown),
+            truth_features=None if judge is None or truth is None else metrics.features(judge, truth),
+            path=samples["objective"] if samples["objective"].shape[1] > 1 else None,  # end to end: the result's alone
+            config=config or {},
+            notes=self.warnings,
+        )
+        return Evaluation(per_draw(run), lambda: metrics.inverse_metrics(run), run)
+
+    def bare(self) -> InverseTask:
+        """The task without images, evaluator and presets."""
+        return dataclasses.replace(self, measurements=None, truth=None, evaluator=None, tuned={})
+
+    def notes(self) -> list[str]:
+        """What is left out, and why."""
+        return list(self.warnings)
+
+    def describe(self, method: Method, conditional: bool, targets: Any) -> dict[str, Any]:
+        """All that decides the samples but the seed and their number, as JSON: another value is another folder."""
+        about = json.loads(self.about) | {
+            "guidance": to_dict(method), "operator_sha256": fingerprint(self.operator),
+            "schedule": to_dict(self.model.schedule), "prediction": self.model.prediction,
+            "weights_sha256": {"model": fingerprint(self.model.params)},
+        }  # fmt: skip
+        if isinstance(method, EndToEnd):
+            return about
+        about |= {name: to_dict(getattr(self, name)) for name in ("sampler", "clip", "lookahead")}
+        return about if self.window is None else about | {"window": to_dict(self.window)}
 
     def sample(
         self,
         key: PRNGKeyArray,
         targets: Inexact[AnyArray, "n *measurement"],
-        guidance: Method,
+        method: Method,
         *,
         conditional: bool = False,
         index_offset: int | Array = 0,
     ) -> Samples:
-        """One batch of samples; ``info["summary"]`` holds the norm of the residual at every step, (n, steps).
-
-        Methods that work end to end take neither sampler nor clip nor lookahead from the task, and have one residual:
-        that of the result, (n, 1).
-
-        Args:
-            key: root key.
-            targets: measurements, one a sample.
-            guidance: the method, `DFlow` and `Controls` among them; None is unguided.
-            conditional: not for this task.
-            index_offset: global index of the first sample (traced).
-        Raises:
-            ValueError: conditional=True, and as `tfg_jax.sample`.
-        """
+        """As `Task.sample`; ``info["summary"]`` holds the norm of the residual. ValueError for conditional=True."""
         if conditional:
             raise ValueError("conditional=True has no effect on an inverse problem, which asks for no class; drop it")
-        return sample_task(
-            self, key, targets, guidance, summary=_residual, index_offset=index_offset,
-            reached=lambda objective, x0, y: objective.residual_norm(x0, y),
-        )  # fmt: skip
+        return super().sample(key, targets, method, index_offset=index_offset)
 
 
 def _residual(ctx: StepContext) -> Array:
     return ctx.residual_norm(ctx.lookahead()[0])
+
+
+def as_picture(y: Inexact[AnyArray, "n *measurement"], shape: tuple[int, ...]) -> Float[np.ndarray, "n H W C"]:
+    """Measurements as pictures of the images' size: small ones enlarged, Fourier magnitudes on a logarithmic scale.
+
+    y: (n, h, w, C). shape: (H, W, C).
+    """
+    frequencies = np.iscomplexobj(y) or y.shape[1] > shape[0]
+    shown, (height, width) = np.asarray(np.abs(y) if np.iscomplexobj(y) else y, np.float64), shape[:2]
+    if shown.shape[1:] == tuple(shape) and not frequencies:
+        return shown
+    tall, wide = shown.shape[1:3]
+    if frequencies:  # Fourier magnitudes: the constant in the middle, as usual
+        shown = np.log10(np.maximum(np.roll(shown, (tall // 2, wide // 2), (1, 2)), 1e-3))
+        shown = 2.0 * (shown - shown.min()) / max(float(np.ptp(shown)), 1e-12) - 1.0
+    rows, columns = np.arange(height) * tall // height, np.arange(width) * wide // width
+    return shown[:, rows][:, :, columns]

@@ -5,40 +5,32 @@ Sample i of a run asks for class ``classes[i % len(classes)]``, so any leading p
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int
 
+from tfg_jax import metrics, struct
 from tfg_jax.checks import check_count
-from tfg_jax.data.fashion_mnist import CLASS_NAMES
-from tfg_jax.denoiser import Denoiser, Model
+from tfg_jax.config import to_dict
 from tfg_jax.guidance.base import StepContext
 from tfg_jax.guidance.classifier import ClassifierGuidance
 from tfg_jax.guidance.classifier_free.autoguidance import Autoguidance
 from tfg_jax.kinds import public
-from tfg_jax.lookahead import Clip, Lookahead
-from tfg_jax.metrics.intervals import AnyArray
-from tfg_jax.objectives.classifier import (
-    Classifier,
-    ClassLogProb,
-    NoisyClassifier,
-    class_log_prob,
-    noisy_class_log_prob,
-)
-from tfg_jax.result import Cost, Samples
-from tfg_jax.samplers.base import Sampler
+from tfg_jax.lookahead import Clip
+from tfg_jax.objectives.classifier import class_log_prob, noisy_class_log_prob
+from tfg_jax.runs.store import fingerprint
 from tfg_jax.samplers.ddim import DDIM
-from tfg_jax.samplers.ddpm import DDPM
-from tfg_jax.tasks.methods import Method, sample_task, upper_task_cost
-from tfg_jax.tasks.scoring import Judge, check_reads, load_as, load_judge
+from tfg_jax.tasks.base import Evaluation, Method, Task, identity
+from tfg_jax.tasks.scoring import Judge, check_reads
 
 
-@dataclass(frozen=True)
-class LabelTask:
-    """Everything of a label-guidance run but the method, the key and the targets.
+@struct.dataclass
+class LabelTask(Task):
+    """Everything of a label-guidance run but the method, the seed and the number of samples.
 
     Attributes:
         model: the diffusion model, or a transform of one such as `Autoguidance`; used with its null class unless
@@ -51,60 +43,89 @@ class LabelTask:
         class_names: one name a class.
         lookahead: the denoised estimate that gradients go through; None is `Tweedie`.
         window: log-SNRs (low, high) between which guidance acts; None is everywhere.
+        classes: those that are asked for; () is all.
+        own_objective: ascended in place of the guide's log-probability; None is that.
+        tuned: tuned methods by name.
     """
 
-    model: Model
-    guide: Classifier
-    judge: Judge
-    noisy_guide: NoisyClassifier | None = None
-    sampler: Sampler = DDIM()
+    model: Any
+    guide: Any
+    judge: Any
+    noisy_guide: Any = None
+    sampler: Any = DDIM()
     clip: Clip | None = Clip()
-    class_names: tuple[str, ...] = CLASS_NAMES
-    lookahead: Lookahead | None = None
-    window: tuple[float, float] | None = None
-    traced = ("model", "guide", "noisy_guide")
+    class_names: tuple[str, ...] = struct.field(pytree_node=False, default=())
+    lookahead: Any = None
+    window: Any = None
+    classes: tuple[int, ...] = struct.field(pytree_node=False, default=())
+    own_objective: Any = None
+    tuned: Mapping[str, Any] = struct.field(default_factory=dict)
 
-    def objective(self, guidance: Method) -> ClassLogProb:
+    @property
+    def presets(self) -> Mapping[str, Any]:
+        """Tuned methods by name."""
+        return self.tuned
+
+    def targets(self, n: int) -> np.ndarray:
+        """Classes in turn."""
+        return balanced_targets(n, self.classes or range(len(self.class_names)))
+
+    def objective(self, method: Method) -> Any:
         """The log-probability that the method ascends. Raises ValueError if the noisy guide is needed and missing."""
-        if not isinstance(guidance, ClassifierGuidance):
+        if self.own_objective is not None:
+            return self.own_objective
+        if not isinstance(method, ClassifierGuidance):
             return class_log_prob(self.guide)
         if self.noisy_guide is None:
             raise ValueError("noisy_guide=None, but ClassifierGuidance needs a classifier of noisy images; load one")
         return noisy_class_log_prob(self.noisy_guide)
 
-    def upper_cost(self, guidance: Method) -> Cost:
-        """Calls per sample before a run is made; it can only be cheaper."""
-        return upper_task_cost(self, guidance)
+    def value(self, method: Method) -> Callable[[StepContext], Array]:
+        """The log-probability, of the noisy sample where the guide reads that."""
+        return _noisy_value if isinstance(method, ClassifierGuidance) else super().value(method)
 
-    def sample(
-        self,
-        key: PRNGKeyArray,
-        targets: Int[AnyArray, " n"],
-        guidance: Method,
-        *,
-        conditional: bool = False,
-        index_offset: int | Array = 0,
-    ) -> Samples:
-        """One batch of samples; ``info["summary"]`` holds the objective at every step, (n, steps).
+    def bare(self) -> LabelTask:
+        """The task without its judge and presets."""
+        return dataclasses.replace(self, judge=None, tuned={})
 
-        Args:
-            key: root key.
-            targets: the requested classes, (n,).
-            guidance: the method; None is unguided.
-            conditional: also give the classes to the network itself.
-            index_offset: global index of the first sample (traced).
-        Raises:
-            ValueError: as `tfg_jax.sample`.
-        """
-        return sample_task(
-            self, key, targets, guidance, cond=targets if conditional else None, index_offset=index_offset,
-            summary=_noisy_value if isinstance(guidance, ClassifierGuidance) else _value,
-            reached=lambda objective, x0, target: objective(x0, target),
-        )  # fmt: skip
+    def notes(self) -> list[str]:
+        """That the samples are scored by their own guide, if they are."""
+        return dependence_notes(self.guide, self.judge.evaluator)
 
+    def evaluate(
+        self, samples: Mapping[str, np.ndarray], *, seconds: float = 0.0, config: Mapping[str, Any] | None = None
+    ) -> Evaluation:
+        """As `Task.evaluate`, by the judge."""
+        run = label_run(self.judge, self.class_names, samples, seconds, config or {}, self.notes())
+        probability = metrics.target_probability(run.counted(run.evaluator_logits), run.targets)
+        return Evaluation({"evaluator_target_probability": probability}, lambda: metrics.label_metrics(run), run)
 
-def _value(ctx: StepContext) -> Array:
-    return ctx.objective(ctx.lookahead()[0])
+    def describe(self, method: Method, conditional: bool, targets: Any) -> dict[str, Any]:
+        """All that decides the samples but the seed and their number, as JSON: another value is another folder."""
+        away = isinstance(self.model, Autoguidance)
+        model: Any = self.model.model if away else self.model
+        networks = {"model": model.params}
+        # Absent when not asked for, so that folders written before there was such a choice are still known.
+        chosen = {
+            name: to_dict(getattr(self, name)) for name in ("lookahead", "window") if getattr(self, name) is not None
+        }
+        if away:
+            weak: Any = self.model.weak
+            chosen["w"], networks["weak"] = to_dict(self.model.w), weak.params
+        if self.own_objective is not None and method is not None:
+            chosen["objective"] = identity(self.own_objective)
+        elif method is not None:
+            networks["guide"] = (self.noisy_guide if isinstance(method, ClassifierGuidance) else self.guide).params
+        return chosen | {
+            "guidance": to_dict(method),
+            "conditional": conditional,
+            "sampler": to_dict(self.sampler),
+            "clip": to_dict(self.clip),
+            "schedule": to_dict(model.schedule),
+            "prediction": model.prediction,
+            "classes": [int(c) for c in dict.fromkeys(np.asarray(targets).tolist())],
+            "weights_sha256": {name: fingerprint(params) for name, params in networks.items()},
+        }
 
 
 def _noisy_value(ctx: StepContext) -> Array:
@@ -120,54 +141,81 @@ def balanced_targets(num_samples: int, classes: Sequence[int] = range(10)) -> In
     return np.resize(np.asarray(classes, np.int32), num_samples)
 
 
-@public
-def load_label_task(
-    model: str | os.PathLike[str] = "fashion-mnist",
-    guide: str | os.PathLike[str] = "fashion-mnist-guide-estimates",
-    evaluator: str | os.PathLike[str] = "fashion-mnist-evaluator",
-    noisy_guide: str | os.PathLike[str] | None = None,
+def label_task(
+    model: Any,
+    guide: Any,
+    judge: Judge,
+    noisy_guide: Any = None,
     *,
-    weak: str | os.PathLike[str] | None = None,
+    weak: Any = None,
     w: float | None = None,
-    data: str | os.PathLike[str] | None = None,
-    steps: int = 50,
-    eta: float = 1.0,
-    v: float | None = None,
-    clip: bool = True,
+    class_names: tuple[str, ...] = (),
+    **fields: Any,
 ) -> LabelTask:
-    """The Fashion-MNIST task with the shipped weights, or with weights of your own.
+    """The task of loaded networks.
 
     Args:
-        model, guide, evaluator, noisy_guide: released names or folders of weights.
-        weak: a worse model of the same kind, which `model` is guided away from by `Autoguidance`; None is none.
-        w: the weight of that, as in `Autoguidance`; None is 1.
-        data: folder of the original files, see `load_judge`.
-        steps: DDIM steps, >= 1. eta: DDIM stochasticity in [0, 1].
-        v: more noise than eta 1, in [0, 1], as `DDPM` has it; None is DDIM.
-        clip: clip denoised estimates to [-1, 1].
+        model, guide, judge, noisy_guide: as in `LabelTask`.
+        weak: a worse model of the same kind, which ``model`` is guided away from by `Autoguidance`; None is none.
+        w: the weight of that; None is 1.
+        class_names: names of the classes, used where the classifiers have as many.
+        **fields: of `LabelTask`.
     Raises:
-        FileNotFoundError: no such weights or data.
-        ValueError: damaged files, weights of the wrong kind, classes or sizes that do not match, bad steps, eta, v
-            or w, both eta and v, or w without a weak model.
+        ValueError: classes or sizes that do not match, or w without a weak model.
     """
     if w is not None and weak is None:
         raise ValueError(f"w={w} has no effect without weak; name the model to be guided away from")
-    if v is not None and eta != 1.0:
-        raise ValueError(f"eta={eta} has no effect with v={v}, which takes its place; drop one of them")
-    sampler = DDIM(steps, eta) if v is None else DDPM(steps, v)
-    good = load_as(model, Denoiser)
-    guiding = load_as(guide, Classifier)
-    judge = load_judge(evaluator, guide=guiding, data=data)
-    noisy = None if noisy_guide is None else load_as(noisy_guide, NoisyClassifier)
-    counts = {network.num_classes for network in (guiding, judge.evaluator, noisy) if network is not None}
+    counts = {network.num_classes for network in (guide, judge.evaluator, noisy_guide) if network is not None}
     if len(counts) > 1:
         raise ValueError(
-            f"guide={str(guide)!r} and the other classifiers differ in classes ({sorted(counts)}); match them"
+            f"guide={guide.name!r} and the other classifiers differ in classes ({sorted(counts)}); match them"
         )
-    count = counts.pop()
-    names = CLASS_NAMES if count == len(CLASS_NAMES) else tuple(f"class {c}" for c in range(count))
-    for role, network in (("guide", guiding), ("evaluator", judge.evaluator), ("noisy_guide", noisy)):
+    for role, network in (("guide", guide), ("evaluator", judge.evaluator), ("noisy_guide", noisy_guide)):
         if network is not None:
-            check_reads(role, network, good.shape)
-    away = good if weak is None else Autoguidance(good, load_as(weak, Denoiser), 1.0 if w is None else w)
-    return LabelTask(away, guiding, judge, noisy, sampler, Clip() if clip else None, names)
+            check_reads(role, network, model.shape)
+    model = model if weak is None else Autoguidance(model, weak, 1.0 if w is None else w)
+    return LabelTask(model, guide, judge, noisy_guide, class_names=names_of(counts.pop(), class_names), **fields)
+
+
+def names_of(count: int, names: Sequence[str]) -> tuple[str, ...]:
+    """Names of so many classes: those given where they are as many."""
+    return tuple(names) if count == len(names) else tuple(f"class {c}" for c in range(count))
+
+
+def label_run(
+    judge: Judge,
+    class_names: Sequence[str],
+    samples: Mapping[str, np.ndarray],
+    seconds: float,
+    config: Mapping[str, Any],
+    notes: Sequence[str] = (),
+) -> metrics.LabelRun:
+    """Stored arrays with what the networks say of them; images alone (x, target) count as finished and free."""
+    x, n = samples["x"], len(samples["x"])
+    scores, real = judge.score(x), judge.images
+    counts = ("forwards", "pullbacks", "objective")
+    return metrics.LabelRun(
+        x=x,
+        targets=samples["target"],
+        evaluator_logits=scores.evaluator_logits,
+        status_code=samples.get("status_code", np.zeros(n, np.int32)),
+        status_step=samples.get("status_step", np.full(n, -1, np.int32)),
+        cost={name: samples.get(f"cost_{name}", np.zeros(n, np.int32)) for name in counts},
+        seconds=seconds,
+        class_names=class_names,
+        guide_logits=scores.guide_logits,
+        features=scores.features,
+        reference_features=judge.moments,
+        reference_images=real if real is not None and np.shape(real)[1:] == x.shape[1:] else None,
+        objective=samples.get("objective"),
+        config=config,
+        notes=notes,
+    )
+
+
+def dependence_notes(guide: Any, evaluator: Any) -> list[str]:
+    """A warning for the reader if the samples are scored by their own guide; empty if not."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        metrics.check_independent(guide, evaluator)
+    return [str(warning.message) for warning in caught]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
-from tfg_jax.data import fashion_mnist
-from tfg_jax.data.sample import load_sample
-from tfg_jax.kinds import public
+from tfg_jax import struct
 from tfg_jax.metrics import Moments, check_independent, classify, features, moments
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
@@ -29,7 +26,7 @@ class Scores:
     guide_logits: Float[np.ndarray, "n K"] | None
 
 
-@dataclass(frozen=True)
+@struct.dataclass
 class Judge:
     """An evaluator with what it compares samples to.
 
@@ -54,33 +51,29 @@ class Judge:
         )
 
 
-@public
-def load_judge(
-    evaluator: str | os.PathLike[str] = "fashion-mnist-evaluator",
-    *,
-    guide: Classifier | None = None,
-    data: str | os.PathLike[str] | None = None,
+def judge_of(
+    evaluator: Any, *, guide: Classifier | None = None, images: Float[AnyArray, "m H W C"] | None, all_of_them: bool
 ) -> Judge:
     """A judge with the evaluator's shipped moments of the test set.
 
     Args:
-        evaluator: released name, or folder of weights.
+        evaluator: released name, folder of weights, or a classifier.
         guide: the classifier that guided; the library warns (UserWarning) if it is the evaluator itself.
-        data: folder of the original Fashion-MNIST files: all its test images stand for real ones, in place of the
-            hundred that are shipped, and give the moments of an evaluator that comes without.
+        images: real images.
+        all_of_them: whether they are enough to give the moments of an evaluator that comes without.
     Raises:
-        FileNotFoundError: no such weights or data.
+        FileNotFoundError: no such weights.
         ValueError: damaged files, or weights of another kind.
     """
     network = load_as(evaluator, Classifier)
     if guide is not None:
         check_independent(guide, network)
-    images = load_sample()[0] if data is None else fashion_mnist.load("test", data)[0]
     reference = None
     try:
-        reference = Moments(*load_moments(evaluator))
+        reference = None if network is evaluator else Moments(*load_moments(evaluator))
     except FileNotFoundError:
-        if data is not None and network.features_of is not None and input_shape(network) in (None, images.shape[1:]):
+        fits = images is not None and input_shape(network) in (None, np.shape(images)[1:])
+        if all_of_them and images is not None and network.features_of is not None and fits:
             reference = moments(features(network, images))
     return Judge(network, reference, images, guide)
 
@@ -94,6 +87,14 @@ def check_reads(role: str, network: Classifier | NoisyClassifier, shape: tuple[i
         )
 
 
+def check_samples(source: str, shape: tuple[int, ...], role: str, name: Any, network: Classifier) -> None:
+    """Raise ValueError unless the network in that role, given by that name, reads samples of a source's shape."""
+    if (needed := input_shape(network)) not in (None, shape):
+        size, wanted = (" x ".join(map(str, each)) for each in (shape, needed))
+        raise ValueError(f"{source} holds images of {size}, {role}={name} needs {wanted}; resize or crop them, or give "
+                         f"another {role}")  # fmt: skip
+
+
 def check_features(role: str, network: Classifier, shape: tuple[int, ...]) -> None:
     """As `check_reads`, of a network whose features are needed."""
     check_reads(role, network, shape)
@@ -101,9 +102,9 @@ def check_features(role: str, network: Classifier, shape: tuple[int, ...]) -> No
         raise ValueError(f"{role}={network.name!r} has no features; give one that has, such as the shipped evaluator")
 
 
-def load_as(name: str | os.PathLike[str], kind: type[Network]) -> Network:
-    """Weights that must be of one kind, e.g. `Classifier`. Raises ValueError if they are of another."""
-    network = load(name)
+def load_as(name: Any, kind: type[Network]) -> Network:
+    """Weights that must be of one kind, e.g. `Classifier`, or such a network. ValueError if they are of another."""
+    network = name if isinstance(name, kind) else load(name)
     if not isinstance(network, kind):
         raise ValueError(
             f"{str(name)!r} holds a {type(network).__name__}, a {kind.__name__} is needed; give other weights"

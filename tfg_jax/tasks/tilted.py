@@ -99,7 +99,7 @@ def moments(data: Mixture, label: int, x: Float[np.ndarray, "n 2"]) -> PlaneMome
 
 def _moments(mean: np.ndarray, var: np.ndarray, skew: float, entropy: float | None, inside: float) -> PlaneMoments:
     (mean_x, mean_y), (var_x, var_y) = map(float, mean), map(float, var)
-    return PlaneMoments(mean_x, mean_y, var_x, var_y, skew, entropy, float(inside))
+    return PlaneMoments(mean_x, mean_y, var_x, var_y, skew, entropy, class_probability=float(inside))
 
 
 def _square(data: Mixture, grid: int) -> tuple[np.ndarray, float]:

@@ -29,7 +29,7 @@ def load(name_or_path: str | os.PathLike, *, max_bytes: int = store.MAX_BYTES, a
     """The model of a released name (checked against the manifest's sha256) or of a folder of your own.
 
     Args:
-        name_or_path: a name of the manifest, such as "fashion-mnist-guide", or a folder of `store.save_weights`.
+        name_or_path: a name of the manifest, or a folder of `store.save_weights`.
         max_bytes: largest weights file accepted.
         allow: modules of your own whose architectures a folder may name; they are imported.
     Returns:

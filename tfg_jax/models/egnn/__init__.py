@@ -1,1 +1,1 @@
-"""Equivariant graph network of molecules: `network` (EGNN), `config`, `sample` (a molecule as one array)."""
+"""Equivariant graph network of molecules: `network` (EGNN), `config`, `convert` (a molecule as one array)."""

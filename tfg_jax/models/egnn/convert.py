@@ -1,7 +1,8 @@
 """A molecule as one array: (29, 3 + features), positions before features, and its atom count as the condition.
 
-So a molecule network is a `Denoiser` like any other. Rows beside the atoms, and the mean of the positions, are noise
-that the network neither sees nor is moved by: its denoised estimate is 0 there, so they vanish as t goes to 0.
+So a molecule network is a `Denoiser` like any other, of the domain `tfg_jax.domains.molecules`: rows beside the atoms,
+and the mean of the positions, are 0 in noise and samples. Without the domain they are noise that the network neither
+sees nor is moved by.
 """
 
 from typing import Any
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
 from tfg_jax.denoiser import Denoiser
+from tfg_jax.domains.molecules import molecules
 from tfg_jax.models.config import is_number, need, need_name
 from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.network import EGNN
@@ -91,7 +93,8 @@ def molecule_denoiser(stored: Stored) -> Denoiser:
     for key, value in (("prediction", "x0"), ("network_time", "log_sigma"), ("num_classes", atoms + 1), ("pack", 1)):
         given = stored.values.get(key, 1)
         need(key, given, given == value, f"{value}, as of every molecule network of this shape")
-    return denoiser(stored, lambda graphdef: OneMolecule(graphdef, net))
+    model: Any = denoiser(stored, lambda graphdef: OneMolecule(graphdef, net))
+    return model.replace(domain=molecules(atoms, net.num_features))
 
 
 def property_predictor(stored: Stored) -> PropertyPredictor:

@@ -43,7 +43,8 @@ def read_picture(file: Path, shape: tuple[int, ...], needed_by: str) -> np.ndarr
     except _Refused:
         raise
     except Exception as error:  # a damaged file makes Pillow raise anything
-        raise ValueError(f"images={file} is no readable picture ({type(error).__name__}); give PNG or .npz") from None
+        kinds = f"{', '.join(FORMATS)} or .npz"
+        raise ValueError(f"images={file} is no readable picture ({type(error).__name__}); give {kinds}") from None
 
 
 def _bytes(file: Path) -> io.BytesIO:
@@ -88,7 +89,7 @@ def _is_deep(opened: Any) -> bool:
 def _shallow(opened: Any, channels: int) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    from tfg_jax.data.fashion_mnist import to_float
+    from tfg_jax.data.pixels import to_float
 
     frame: Any = ImageOps.exif_transpose(opened)
     if frame.has_transparency_data:

@@ -56,6 +56,12 @@ INVERSE_PRESETS: Mapping[str, Any] = MappingProxyType(
 )
 
 
+REWARD_UNITS: Mapping[str, tuple[float | None, float | None, float]] = MappingProxyType(
+    {"class": (None, 10.0, 1.0), "brightness": (0.1, None, 0.003)}
+)
+"""Default delta, goal and noise_std of each reward, in its units: log-odds, and mean pixel value in [-1, 1]."""
+
+
 @public
 def preset(name: str) -> Guidance:
     """The tuned guidance of a method: "classifier", "dps", "lgd", "freedom", "mpgd", "ugd" or "tfg".

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfg_jax.cli.pictures import SUFFIXES, read_picture, wrong_size
+from tfg_jax.data.pictures import SUFFIXES, read_picture, wrong_size
 from tfg_jax.readers import check_file, load_npz
 
 
@@ -74,7 +74,7 @@ def as_images(where: str, x: np.ndarray, *, bright: bool = True, complex_values:
 
     bright: whether values far outside that range are refused. complex_values: whether complex numbers are wanted.
     """
-    from tfg_jax.data.fashion_mnist import to_float
+    from tfg_jax.data.pixels import to_float
 
     if complex_values:
         if x.ndim != 4 or not len(x) or not np.issubdtype(x.dtype, np.complexfloating):

@@ -1,0 +1,154 @@
+"""Tasks, models, objectives, methods and samplers of the user's own, named on the command line."""
+
+import csv
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tfg_jax as tfg
+from tfg_jax.cli.main import main
+from tfg_jax.runs.run import Run
+from tfg_jax.runs.store import read_folder
+from tfg_jax.tasks.find import find_task
+
+OWN = '''
+import jax.numpy as jnp
+import tfg_jax as tfg
+
+data = tfg.analytic.mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [0.05 * jnp.eye(2)] * 2)
+
+
+def near(x0, target):
+    return -2.0 * jnp.sum((x0 - target) ** 2)
+
+
+def flipped(x0, target):
+    return near(x0, -target)
+
+
+def other():
+    return data.denoiser(tfg.VPLinear())
+
+
+class Mine(tfg.DPS):
+    """A method of one's own."""
+
+
+task = tfg.tasks.own_task(
+    data.denoiser(tfg.VPCosine()),
+    objective=near,
+    targets=jnp.array([[1.0, 0.3], [-1.0, 0.3]]),
+    evaluate=lambda x, target: {"distance": jnp.linalg.norm(x - target, axis=1)},
+    presets={"tfg": tfg.TFG(rho=0.5, mu=0.1), "dps": tfg.DPS(0.5)},
+    sampler=tfg.DDIM(steps=3, eta=0.5),
+)
+'''
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("own") / "mytask.py"
+    file.write_text(OWN)
+    return file
+
+
+@pytest.fixture(scope="module")
+def asked(own) -> list[str]:
+    return ["sample", "--task", str(own), "--num-samples", "4", "--chunk", "3"]
+
+
+@pytest.fixture(scope="module")
+def run(asked, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("tasks") / "run"
+    assert main([*asked, "--output", str(out)]) == 0
+    return out
+
+
+def test_a_task_of_ones_own_is_one_file(run, asked, own, capsys):
+    """Its samples are those of `tfg_jax.sample`, its numbers and report those that it says; the command resumes."""
+    arrays, task = read_folder(run).read_all(), find_task(str(own))
+    assert arrays["target"].tolist() == np.asarray(task.targets(4)).tolist()
+    found = tfg.sample(
+        __import__("jax").random.key(0), task.model, objective=task.objective(None), target=task.targets(4),
+        guidance=tfg.TFG(rho=0.5, mu=0.1), sampler=tfg.DDIM(steps=3, eta=0.5),
+    )  # fmt: skip
+    np.testing.assert_allclose(arrays["x"], found.x, rtol=1e-5, atol=1e-6)
+    numbers = json.loads((run / "metrics.json").read_text())
+    distance = np.linalg.norm(arrays["x"] - arrays["target"], axis=1)
+    assert (
+        numbers["distance"] == pytest.approx(distance.mean(), rel=1e-5) and numbers["network_forwards_per_sample"] == 3
+    )
+    rows = list(csv.DictReader((run / "samples.csv").open()))
+    assert [float(row["distance"]) for row in rows] == pytest.approx(distance.tolist(), rel=1e-5)
+    assert "Objective against sampling step" in (run / "report.html").read_text() and not (run / "grid.png").exists()
+    capsys.readouterr()
+    assert main([*asked, "--output", str(run)]) == 0
+    assert "4 of 4 samples are on disk already" in capsys.readouterr().err
+    assert main([*asked, "--seed", "1", "--output", str(run)]) == 2
+    assert "seed: 0 -> 1" in (said := capsys.readouterr().err) and "--output" in said and "path=" not in said
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--objective", "{file}:flipped"], "objective.name"),
+        (["--model", "{file}:other"], "schedule.type"),
+        (["--guidance", "{file}:Mine"], "guidance.mu"),
+        (["--guidance", "dps", "--strength", "0.25"], "guidance.mu"),
+        (["--sampler", "heun"], "sampler.eta"),
+        (["--steps", "4"], "sampler.steps: 3 -> 4"),
+        (["--horizon", "1"], "lookahead"),
+    ],
+)
+def test_each_part_of_a_run_may_be_the_users(extra, said, run, asked, own, capsys):
+    """It is understood, and tells the folder from that of the task's own parts."""
+    assert main([*asked, *(word.format(file=own) for word in extra), "--output", str(run)]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--task", "nothing"], "task='nothing' is unknown; choose one of fashion-mnist"),
+        (["--task", "nothing.py"], "does not exist"),
+        (["--task", "no_such_module:task"], "cannot be imported"),
+        (["--task", "json:dumps"], "fails|is a"),
+        (["--guidance", "ugd"], "guidance='ugd' is unknown; choose one of none, tfg, dps"),
+        (["--guidance", "json:dumps"], "give a guidance method"),
+        (["--sampler", "magic"], "sampler='magic' is unknown; choose one of ddim"),
+        (["--objective", "{file}:nothing"], "has no 'nothing'"),
+        (["--model", "{file}:near"], "fails when it is called"),
+        (["--num-samples", "0"], "num_samples=0"),
+        (["--strength", "1"], "--strength has no effect on --method tfg"),
+    ],
+)
+def test_code_that_cannot_be_used_is_named(extra, said, asked, own, capsys):
+    words = [word.format(file=own) for word in extra]
+    assert main([*asked, *words, "--dry-run"]) == 2
+    heard = capsys.readouterr().err
+    assert re.search(said, heard) and "Traceback" not in heard and len(heard.strip().splitlines()) == 1
+
+
+def test_a_file_of_options_never_names_code_to_run(run, asked, capsys):
+    config = ["--config", str(run / "config.json"), "--dry-run"]
+    assert main(["sample", *config]) == 2
+    assert "names code to run" in (said := capsys.readouterr().err) and "pass --task" in said
+    assert main([*asked, *config]) == 0
+
+
+def test_the_key_of_a_run_is_that_of_all_that_decides_its_samples(own):
+    """Not of how many are computed together."""
+    task = find_task(str(own))
+    run = Run(task, tfg.TFG(rho=0.5, mu=0.1), 4, chunk=2)
+    assert run.key == dataclasses.replace(run, chunk=3, name="other").key
+    changed = [
+        {"n": 5},
+        {"seed": 1},
+        {"method": tfg.DPS(0.5)},
+        {"task": dataclasses.replace(task, sampler=tfg.Heun(3))},
+    ]
+    assert len({run.key, *(dataclasses.replace(run, **change).key for change in changed)}) == 5

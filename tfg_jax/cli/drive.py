@@ -1,0 +1,126 @@
+"""What sampling commands do with a run: tell its cost, or sample, score and report it."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from tfg_jax.cli.main import FAILED_SAMPLES, OK, SCORING_FAILED
+from tfg_jax.cli.options import as_json
+from tfg_jax.files import write_bytes, write_json
+from tfg_jax.metrics import InverseRun, LabelRun
+from tfg_jax.metrics.titles import INVERSE, LABEL, titled
+from tfg_jax.report import counted, text_table, with_failed
+from tfg_jax.report.inverse import restoration_report
+from tfg_jax.report.label import label_report
+from tfg_jax.report.task import named_estimates, samples_table, task_report
+from tfg_jax.result import finished
+from tfg_jax.runs.claim import RESULTS, claim
+from tfg_jax.runs.run import Run, seconds_of
+from tfg_jax.runs.store import versions
+from tfg_jax.tasks.base import Evaluation
+
+
+def drive(command: str, options: Any, run: Run, title: str, again: str) -> int:
+    """Sample, score and report one run, or with ``--dry-run`` tell its cost; ``again`` scores it again."""
+    for note in run.task.notes():
+        print(f"note: {note}", file=sys.stderr)
+    if options.dry_run:
+        print(describe([run]))
+        return OK
+    with run.open(options.out, overwrite=options.overwrite) as folder:
+        write_config(options.out, command, options, run.config)
+        arrays = run.fill(folder)
+        try:
+            scored = run.task.evaluate(arrays, seconds=seconds_of(options.out), config=run.config)
+            said = write_report(options.out, scored, title, arrays, run.config)
+        except Exception as error:  # whatever goes wrong here, the samples are safe and the user must hear of them
+            print(f"tfg-jax {command}: the samples are complete in {options.out}, but scoring failed "
+                  f"({type(error).__name__}: {error}); {again}", file=sys.stderr)  # fmt: skip
+            return SCORING_FAILED
+    print(said)
+    return exit_code(command, arrays)
+
+
+def describe(runs: Sequence[Run]) -> str:
+    """What runs would cost: the table of a dry run. One program is compiled, that of the costliest method."""
+    rows = [run.cost() for run in runs]
+    dearest = max(
+        range(len(rows)), key=lambda i: (rows[i]["forwards"] + rows[i]["pullbacks"], rows[i]["objective gradients"])
+    )
+    for i, row in enumerate(rows):
+        row["memory (MB)"] = runs[i].memory() if i == dearest else None
+    whose = f"the program of {runs[dearest].name}, the costliest," if len(rows) > 1 else "the program"
+    chunk = counted(runs[dearest].chunk, "sample")
+    note = f"Upper bounds; memory is of {whose} compiled for {chunk} on {jax.devices()[0]}."
+    return f"{text_table(rows)}\n{note} Nothing was sampled or written."
+
+
+def write_report(
+    out: Path, scored: Evaluation, title: str, arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]
+) -> str:
+    """metrics.json, report.html and what else shows the samples in `out`; returns what to say of them on the terminal.
+
+    A numbers' page of any task, or the one of its kind where the evaluation holds what that shows.
+    """
+    run, numbers = scored.run, scored.numbers
+    shown = {**titled(numbers, [key for key in (*LABEL, *INVERSE) if key != "inception_score"])}
+    if isinstance(run, LabelRun):
+        label_report(run, numbers, title).write(out)
+        if worst := numbers.get("least_like_real"):
+            named = [(each["sample"], run.class_names[int(run.targets[each["sample"]])]) for each in worst[:3]]
+            shown["least like real ones"] = ", ".join(f"#{i} {name}" for i, name in named)
+    elif isinstance(run, InverseRun):
+        restoration_report(run, numbers, title).write(out)
+    else:
+        task_report(scored.values, numbers, arrays, title, config).write(out)
+        write_bytes(out / "samples.csv", samples_table(scored.values).encode())
+        shown = named_estimates(numbers, scored.values)
+    cost = [key for key in ("network_forwards_per_sample", "seconds") if numbers[key]]  # images alone do not say
+    rows = {**shown, **titled(numbers | {"seconds": round(numbers["seconds"], 1)}, cost)}
+    rows["finished"] = with_failed(numbers["samples"], numbers["failed_samples"])
+    return f"{text_table([{'': name, 'value': str(value)} for name, value in rows.items()])}\n\n{written(out)}"
+
+
+def written(out: Path) -> str:
+    """Where the files of a report lie."""
+    files = {"picture": "grid.png", "report": "report.html", "numbers": "metrics.json"}
+    return "\n".join(f"{what:<9}{out / name}" for what, name in files.items() if (out / name).exists())
+
+
+def write_config(out: Path, command: str, options: Any, resolved: Mapping[str, Any]) -> None:
+    """config.json: the options as `--config` reads them, what they came to, and the versions."""
+    write_json(
+        out / "config.json",
+        {"command": command, "options": as_json(options), "resolved": resolved, "versions": versions()},
+    )
+
+
+@contextmanager
+def claimed_output(options: Any, former: Mapping[str, Any], free: Sequence[str] = ()) -> Iterator[None]:
+    """Hold the output folder (made if missing) for the results of these options.
+
+    ``free`` names options that may differ, ``former`` values of those that earlier versions did not have. ValueError if
+    it holds the results of other options and is not to be overwritten, is written by another process, or cannot be.
+    """
+    kind = dataclasses.replace(RESULTS, read=lambda file: {**former, **RESULTS.read(file)})
+    held, _ = claim(options.out, as_json(options), kind, overwrite=options.overwrite, free=free)
+    with held:
+        yield
+
+
+def exit_code(command: str, arrays: Mapping[str, np.ndarray]) -> int:
+    """OK, or FAILED_SAMPLES with a word about them."""
+    status = arrays["status_code"]
+    failed = int((~finished(status)).sum())
+    if failed:
+        said = f"{failed} of {counted(len(status), 'sample')} failed"
+        print(f"tfg-jax {command}: {said}; the report shows failures first", file=sys.stderr)
+    return FAILED_SAMPLES if failed else OK

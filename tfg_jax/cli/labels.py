@@ -1,0 +1,90 @@
+"""The task that options ask for: of a data set's classifier, or one of the user's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tfg_jax.references import called, is_reference, resolve
+
+
+def label_defaults(subject: Any) -> dict[str, str]:
+    """The networks of a data set."""
+    return {role: subject.networks[role] for role in ("guide", "evaluator")}
+
+
+def network(role: str, text: str, kind: Any) -> Any:
+    """A network by released name or folder, or what a function of the user's gives. ValueError for another kind."""
+    from tfg_jax.tasks.scoring import load_as
+
+    if not is_reference(text) or Path(text).is_dir():
+        return load_as(text, kind)
+    found = resolve(role, text, default=role)
+    found = found if isinstance(found, kind) or not callable(found) else called(role, text, found)
+    if not isinstance(found, kind):
+        raise ValueError(f"{role}={text} gives a {type(found).__name__}, a {kind.__name__} is needed; mend it")
+    return found
+
+
+def label_run_task(subject: Any, options: Any, methods: Sequence[Any], sampler: Any) -> Any:
+    """The task with its networks; the noisy guide only if a method needs it.
+
+    Raises ValueError for a noisy guide that no method needs, for classes that are given to the model itself if they
+    are not the model's, and for a class that is not there, or one given twice.
+    """
+    noisy = any(method.kind == "noisy" for method in methods)
+    if options.noisy_guide is not None and not noisy:
+        raise ValueError("--noisy-guide has no effect without the method classifier; drop it")
+    from tfg_jax.checks import check_count
+    from tfg_jax.denoiser import Denoiser
+
+    wanted = (options.noisy_guide or subject.networks["noisy_guide"]) if noisy else None
+    model = network("model", options.model, Denoiser) if is_reference(options.model) else options.model
+    task = subject.label_task_of(
+        model, options.guide, options.evaluator, wanted, weak=options.weak, w=options.w, data=options.data,
+        clip=options.clip, sampler=sampler,
+    )  # fmt: skip
+    count = getattr(task.model, "num_classes", None)
+    if any(method.conditional for method in methods) and count != len(task.class_names):
+        raise ValueError(f"model={options.model!r} has {count or 'no'} classes of its own, the classifiers have "
+                         f"{len(task.class_names)}; the method conditional needs the same")  # fmt: skip
+    for name, low in (("per_class", 1), ("chunk", 1), ("seed", 0)):
+        check_count(name, getattr(options, name), low)
+    classes = tuple(_class(word, task.class_names) for word in options.classes)
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"classes={' '.join(options.classes)} names a class twice; raise --per-class instead")
+    return dataclasses.replace(task, classes=classes)
+
+
+def own_run_task(task: Any, options: Any, sampler: Any) -> Any:
+    """The user's task with the model and the sampler of the options."""
+    from tfg_jax.checks import check_count
+
+    for name, low in (("num_samples", 1), ("chunk", 1), ("seed", 0)):
+        check_count(name, getattr(options, name), low)
+    from tfg_jax.denoiser import Denoiser
+
+    task = dataclasses.replace(task, sampler=sampler, clip=task.clip if options.clip else None)
+    return dataclasses.replace(task, model=network("model", options.model, Denoiser)) if options.model else task
+
+
+def own_objective(text: str) -> Any:
+    """The objective that a reference names."""
+    from tfg_jax.objectives.base import as_objective
+
+    return as_objective(resolve("objective", text))
+
+
+def label_size(task: Any, options: Any) -> int:
+    """Samples of the whole run."""
+    return options.per_class * len(task.classes or task.class_names)
+
+
+def _class(word: str, names: Sequence[str]) -> int:
+    if word in names:
+        return list(names).index(word)
+    if word.isdigit() and int(word) < len(names):
+        return int(word)
+    raise ValueError(f"classes={word!r} is no class; give numbers 0..{len(names) - 1} or names: {', '.join(names)}")

@@ -1,0 +1,47 @@
+"""Samples that are on disk already, of a sample folder or of an .npz file, for commands that score them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfg_jax.data.inputs import as_images, read_npz
+from tfg_jax.runs.run import seconds_of
+from tfg_jax.runs.store import MANIFEST, read_folder
+
+
+class Stored(NamedTuple):
+    """Arrays with one row a sample, the seconds they took, and the configuration that made them."""
+
+    arrays: dict[str, np.ndarray]
+    seconds: float
+    config: dict[str, Any]
+
+
+def stored_samples(path: Path) -> Stored:
+    """Samples with their targets.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: damaged, incomplete or without targets.
+    """
+    if path.exists() and not path.is_dir():
+        arrays = read_npz("source", path, ("x", "target"))
+        x = as_images(f"source={path}", arrays["x"])
+        if not np.isfinite(x).all():  # in a sample folder it marks failed samples, which are counted as such
+            raise ValueError(f"source={path} holds NaN or infinity in x; clean it first")
+        return Stored({"x": x, "target": arrays["target"]}, 0.0, {"source": str(path)})
+    if not path.exists():
+        raise FileNotFoundError(f"source={path} does not exist; give a folder of `tfg-jax sample` or an .npz file")
+    if not (path / MANIFEST).is_file():
+        raise FileNotFoundError(f"source={path} holds no {MANIFEST}; give a folder of `tfg-jax sample` or an .npz file")
+    try:
+        folder = read_folder(path)
+    except ValueError:  # its advice, to overwrite, is meant for the command that writes the folder
+        raise ValueError(f"source={path} has a damaged {MANIFEST}; run the command that made it again") from None
+    arrays = folder.read_all()
+    if not {"x", "target"} <= set(arrays):
+        raise ValueError(f"source={path} holds samples without targets; give a folder of `tfg-jax sample`")
+    return Stored(arrays, seconds_of(path), folder.manifest["config"])

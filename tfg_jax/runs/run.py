@@ -1,0 +1,229 @@
+"""A run: a task by a method, on a seed, for a number of samples; known by the hash of all that decides them.
+
+Its samples lie in a folder that any interruption leaves resumable: chunks with progress and ETA, signals that stop
+between chunks, seconds spent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, Shaped
+
+from tfg_jax.checks import check_count
+from tfg_jax.endtoend.run import memory_of
+from tfg_jax.files import read_json, write_atomically
+from tfg_jax.kinds import public
+from tfg_jax.result import Samples
+from tfg_jax.runs.store import SampleFolder, config_hash, open_folder, sample_arrays
+from tfg_jax.signals import Interrupted, stop_on_signals
+
+SECONDS = "seconds.json"  # wall-clock time of every shard: not a part of the samples, so not in the shards
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A task by a method on a seed.
+
+    Attributes:
+        task: what is asked and scored, as `tfg_jax.tasks.base.Task`.
+        method: how it is asked for; None is unguided.
+        n: samples.
+        seed: root of all random numbers.
+        chunk: samples computed together, and samples a file.
+        conditional: also give the targets to the network itself.
+        name: for people.
+        own: the configuration in the place of what the task says of itself, as JSON; None is that.
+    """
+
+    task: Any
+    method: Any
+    n: int
+    seed: int = 0
+    chunk: int = 20
+    conditional: bool = False
+    name: str = ""
+    own: Mapping[str, Any] | None = None
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """What every sample is asked for."""
+        return self.task.targets(self.n)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """All that decides the samples but their number, as JSON: another value of any of it is another folder."""
+        if self.own is not None:
+            return dict(self.own)
+        return {**self.task.describe(self.method, self.conditional, self.targets), "seed": self.seed}
+
+    @property
+    def key(self) -> str:
+        """The hash of the run's plain form, whatever it is computed in: chunks are no part of it."""
+        return config_hash({"config": self.config, "num_samples": self.n})
+
+    def open(self, path: Path, *, overwrite: bool = False) -> SampleFolder:
+        """Its folder, claimed; ValueError if it holds another run."""
+        return open_folder(path, self.config, self.n, self.chunk, overwrite)
+
+    def samples(self, path: Path, *, overwrite: bool = False) -> dict[str, np.ndarray]:
+        """All samples: what the folder lacks is computed. Raises as `fill`."""
+        with self.open(path, overwrite=overwrite) as folder:
+            return self.fill(folder)
+
+    def numbers(self, path: Path, *, overwrite: bool = False) -> dict[str, Any]:
+        """What the task says of the samples."""
+        arrays = self.samples(path, overwrite=overwrite)
+        return self.task.evaluate(arrays, seconds=seconds_of(path), config=self.config).numbers
+
+    def fill(self, folder: SampleFolder) -> dict[str, np.ndarray]:
+        """Compute and store what an open folder lacks, and return all it holds.
+
+        Raises `Interrupted` on a signal, after the chunk at hand is on disk, and when the disk refuses a shard.
+        """
+        missing = folder.missing()
+        left = sum(map(len, missing))
+        if left < self.n:
+            are, samples = ("is", "sample") if self.n == 1 else ("are", "samples")
+            said = f"{self.n - left} of {self.n} {samples} {are} on disk already"
+            print(f"{self.name}: {said}", file=sys.stderr)
+        if left:
+            self._compute(folder, missing, left)
+        return folder.read_all()
+
+    def _compute(self, folder: SampleFolder, missing: list[range], left: int) -> None:
+        seconds = read_seconds(folder.path) if left < self.n else {}
+        chunks = run_chunked(
+            self.task, jax.random.key(self.seed), self.targets, self.method,
+            chunk=folder.manifest["shard_size"], conditional=self.conditional, ranges=missing,
+        )  # fmt: skip
+        with stop_on_signals("this chunk") as stop, _bar(self.n, left, self.name) as bar:
+            since = time.monotonic()
+            for indices, samples in chunks:
+                arrays = {**sample_arrays(samples), "target": self.targets[indices.start : indices.stop]}
+                arrays["objective"] = samples.info["summary"]
+                try:
+                    folder.write(indices, arrays)
+                    seconds[str(indices.start)] = time.monotonic() - since
+                    text = json.dumps(seconds)
+                    write_atomically(folder.path / SECONDS, lambda out, text=text: out.write(text.encode()))
+                except OSError as error:
+                    raise full_disk(folder.path, error) from error
+                since = time.monotonic()
+                bar.update(len(indices))
+                left -= len(indices)
+                if stop.is_set():
+                    where = f"{'in' if left else 'after'} {self.name}"
+                    kept = f"{self.n - left} of {self.n} samples are kept in {folder.path}"
+                    raise Interrupted(f"interrupted {where}: {kept}; the same command resumes")
+
+    def cost(self) -> dict[str, Any]:
+        """What it would cost at most, as a row of a table; nothing is compiled."""
+        cost = self.task.upper_cost(self.method)
+        return {
+            "method": self.name,
+            "samples": self.n,
+            "shape": " x ".join(map(str, self.task.model.shape)),
+            "forwards": cost.forwards * self.n,
+            "pullbacks": cost.pullbacks * self.n,
+            "objective gradients": cost.objective * self.n,
+        }
+
+    def memory(self) -> float | None:
+        """MB of the program of one chunk, which is compiled."""
+        shape, dtype = self.targets.shape[1:], self.targets.dtype
+
+        def program(key: Any, task: Any, targets: Any) -> Any:
+            return task.sample(key, targets, self.method, conditional=self.conditional)
+
+        batch = jax.ShapeDtypeStruct((self.chunk, *shape), dtype)
+        return compiled_memory(program, jax.random.key(0), self.task.bare(), batch)
+
+
+@public
+def run_chunked(
+    task: Any,
+    key: PRNGKeyArray,
+    targets: Shaped[np.ndarray | Array, "n *target"],
+    guidance: Any,
+    *,
+    chunk: int,
+    conditional: bool = False,
+    ranges: Iterable[range] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[tuple[range, Samples]]:
+    """Sample range by range of indices, each by one call of the same compiled program.
+
+    Args:
+        task: what is sampled.
+        key: root key.
+        targets: the targets of the whole run, one a sample: classes (n,) or measurements (n, ...).
+        guidance: the method, of a kind that the task takes; None is unguided.
+        chunk: shape of the compiled program, >= 1; shorter ranges are padded to it.
+        conditional: also give the classes to the network itself.
+        ranges: index ranges of at most `chunk` samples; default all of them in order.
+        stop: asked before every range; True ends the run.
+    Yields:
+        The range and its samples on the host.
+    Raises:
+        ValueError: a range longer than the chunk, and as `tfg_jax.sample`.
+    """
+    check_count("chunk", chunk)
+    n = len(targets)
+    if ranges is None:
+        ranges = [range(start, min(start + chunk, n)) for start in range(0, n, chunk)]
+    for indices in ranges:
+        if stop is not None and stop():
+            return
+        if len(indices) > chunk:
+            raise ValueError(f"ranges holds {indices}, longer than chunk={chunk}; cut it or raise chunk")
+        wanted = np.asarray(targets)[indices.start : indices.stop]
+        padded = np.concatenate([wanted, np.repeat(wanted[:1], chunk - len(wanted), axis=0)])
+        samples = task.sample(key, padded, guidance, conditional=conditional, index_offset=indices.start)
+        while not samples.x.is_ready():  # type: ignore[attr-defined]  # a blocking wait would keep signals waiting too
+            time.sleep(0.01)
+        count = len(indices)
+        yield indices, jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], samples)
+
+
+def full_disk(path: Path, error: OSError) -> Interrupted:
+    """What to raise when a folder cannot be written any more."""
+    return Interrupted(f"{path} cannot be written ({error.strerror}); make room and resume")
+
+
+def read_seconds(path: Path) -> dict[str, float]:
+    """Seconds by the first index of a shard; empty if nothing is known."""
+    try:
+        return {str(k): float(v) for k, v in (read_json(path / SECONDS) or {}).items()}
+    except (ValueError, AttributeError, TypeError, OverflowError):
+        return {}
+
+
+def seconds_of(path: Path) -> float:
+    """Seconds that the samples of a folder took."""
+    return sum(read_seconds(path).values())
+
+
+def compiled_memory(program: Callable[..., Any], *arguments: Any) -> float | None:
+    """Arguments, outputs and temporaries of a compiled program in MB; None where the device does not tell."""
+    # Buffers are laid out before LLVM is asked: on the CPU its costly half is left out, to the same bytes.
+    quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    options = quick if jax.default_backend() == "cpu" else None
+    found = memory_of(jax.jit(program).lower(*arguments).compile(compiler_options=options))
+    return None if found is None else found / 1e6
+
+
+def _bar(total: int, left: int, name: str) -> Any:
+    """The progress of one folder; below that of a whole study it goes when it is done."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, initial=total - left, unit="image", desc=name, leave=None)

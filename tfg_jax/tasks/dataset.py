@@ -1,0 +1,31 @@
+"""What a data set of labelled images brings to the tasks: the names of its networks, its classes, tuned methods."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set as commands know it.
+
+    Attributes:
+        name: for people.
+        package: where ``CLASS_NAMES``, ``label_task_of``, ``load_judge``, ``shipped_images``, ``LABEL_PRESETS``,
+            ``INVERSE_PRESETS`` and ``REWARD_UNITS`` are found when they are needed.
+        request: the class that is raised where none is asked for.
+        networks: released names by role: "model", "guide" of labels, "reward" guide, "noisy_guide", "evaluator".
+    """
+
+    name: str
+    package: str
+    request: str
+    networks: Mapping[str, str]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.package), name)

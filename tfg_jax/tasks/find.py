@@ -1,0 +1,39 @@
+"""Tasks by name: a folder of this room, or code of the user's. Nothing heavy is imported for the former."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from tfg_jax.references import called, is_reference, resolve
+from tfg_jax.tasks.dataset import DataSet
+
+DEFAULT = "fashion-mnist"
+"""The one place outside its folder that names it."""
+
+
+def task_names() -> list[str]:
+    """Names of the data sets that the library brings."""
+    return sorted(file.parent.name.replace("_", "-") for file in Path(__file__).parent.glob("*/data.py"))
+
+
+def find_task(text: str) -> Any:
+    """What ``--task`` names: a `DataSet`, or a `Task` of the user's.
+
+    Raises:
+        ValueError: an unknown name, or code that gives neither.
+    """
+    if text in task_names():
+        return importlib.import_module(f"tfg_jax.tasks.{text.replace('-', '_')}.data").DATA
+    if not is_reference(text):
+        raise ValueError(f"task={text!r:.60} is unknown; choose one of {', '.join(task_names())}, or name a file.py")
+    from tfg_jax.tasks.base import Task
+
+    subject = resolve("task", text, default="task")
+    subject = (
+        called("task", text, subject) if callable(subject) and not isinstance(subject, Task | DataSet) else subject
+    )
+    if not isinstance(subject, Task | DataSet):
+        raise ValueError(f"task={text} is a {type(subject).__name__}; make a task by tfg_jax.tasks.own_task")
+    return subject
