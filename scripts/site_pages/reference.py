@@ -66,14 +66,15 @@ def _entry(symbol: Symbol) -> str:
     options = {"heading": symbol.shown, "toc_label": symbol.shown}
     value = pkgutil.resolve_name(f"{symbol.path.rsplit('.', 1)[0]}:{symbol.path.rsplit('.', 1)[1]}")
     call = ""
-    if dataclasses.is_dataclass(value):
+    configuration = isinstance(value, type) and dataclasses.is_dataclass(value)
+    if configuration:
         fields = [f"{field.name}{_default(field)}" for field in dataclasses.fields(value) if field.init]
         call = f"```python\n{_wrapped(symbol.shown, fields)}\n```\n"
         options["show_root_heading"] = "false"
         call = f"## {symbol.shown}\n\n{call}\n"
     lines = "".join(f"      {name}: {text}\n" for name, text in options.items())
     entry = f"{call}::: {symbol.path}\n    options:\n{lines}"
-    settings = dataclasses.is_dataclass(value) and issubclass(value, Declared) and describe(value)  # type: ignore
+    settings = configuration and issubclass(value, Declared) and describe(value)
     return f"{entry}\n{settings_table(value)}\n" if settings else entry
 
 
