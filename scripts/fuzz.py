@@ -52,10 +52,10 @@ def formats() -> dict[str, Format]:
     from tfg_jax.cli.options import _read as _read_options
     from tfg_jax.config import from_json
     from tfg_jax.data import inputs
-    from tfg_jax.files import read_json
     from tfg_jax.runs.read import stored_samples
     from tfg_jax.runs.run import read_seconds
     from tfg_jax.runs.store import read_folder
+    from tfg_jax.runs.study import Study
     from tfg_jax.training import checkpoint
     from tfg_jax.weights import store
     from tfg_jax.weights.manifest import load_manifest
@@ -90,7 +90,7 @@ def formats() -> dict[str, Format]:
         "cited": Format(_text("config.json", {"type": "TFG"}), lambda file: list(cite._names(cite._read(file)))),
         "training state": Format(_text("config.json", {"steps": 3, "lr": 0.1}), claimed),
         "seconds": Format(_text("seconds.json", {"0": 1.5}), lambda file: read_seconds(file.parent)),
-        "result": Format(_text("result.json", {"score": 1.0}), read_json),
+        "results": Format(_text("rows.json", {"a": {"config": 1}}), lambda file: Study(file.parent, ()).known()),
     }  # fmt: skip
 
 

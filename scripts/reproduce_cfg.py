@@ -18,8 +18,8 @@ from cfg.common import Run, Store, held
 from cfg.rows import plan, rows_of
 
 from tfg_jax import report
-from tfg_jax.cli.main import RESUMABLE, Interrupted
 from tfg_jax.host import keep_freed_memory
+from tfg_jax.signals import RESUMABLE, Interrupted
 
 
 def main(run: Run) -> None:

@@ -173,6 +173,18 @@ def test_no_unsafe_loading_no_loose_ends_no_machine_paths():
     assert not wrong, "\n".join(wrong)
 
 
+def test_scripts_import_no_command_line():
+    """They build on what it builds on; only those that put the command itself to the test name it."""
+    scripts = REPO / "scripts"
+    wrong = []
+    for path in sorted(scripts.rglob("*.py")):
+        if path.parent != scripts / "stress" and path != scripts / "fuzz.py":
+            tree = ast.parse(path.read_text("utf-8"), str(path))
+            nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+            wrong += [f"{path.relative_to(REPO)}: {ast.unparse(n)}" for n in nodes if "tfg_jax.cli" in ast.unparse(n)]
+    assert not wrong, "\n".join(wrong)
+
+
 MOST_POSITIONAL = 6
 # Signatures that a kept library asks for.
 GIVEN_BY_OTHERS = {"init", "adapt_step_size"}

@@ -4,15 +4,16 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tfg_jax.cli import study_images
 from tfg_jax.cli.groups import SizeOptions
 from tfg_jax.cli.main import main
 from tfg_jax.runs import run as runs
 from tfg_jax.runs.store import SampleFolder
-from tfg_jax.studies.horizon_page import write_page
+from tfg_jax.studies.horizon.cells import images_study
+from tfg_jax.studies.horizon.page import write_page
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +40,11 @@ def test_the_plan_keeps_every_row_near_its_budget_and_writes_nothing(tmp_path, c
     assert main(["study", "horizon", "--dry-run", "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "Nothing was computed" in said and "minutes at" in said and not out.exists()
-    for cell in study_images.plan(("box", "label"), (80, 320), SizeOptions()):
-        if len(cell.row.trials) > 1:
-            assert len(cell.row.trials) == 4 and 0.8 * cell.budget <= cell.row.evaluations <= cell.budget, cell.name
+    load: Any = dict  # a plan needs no network
+    for row in images_study(out, ("box", "label"), (80, 320), SizeOptions(), load).rows:
+        if len(row.choices) > 1:
+            budget = row.labels["budget"]
+            assert len(row.choices) == 4 and 0.8 * budget <= row.evaluations <= budget, row.name
 
 
 def test_hours_of_work_are_asked_for(tmp_path, capsys):
@@ -56,10 +59,11 @@ def test_hours_of_work_are_asked_for(tmp_path, capsys):
 
 
 def test_a_run_leaves_tuned_rows_and_a_page(done):
-    result = json.loads((done / "images/sr4/25/DFlow/result.json").read_text())
+    rows = json.loads((done / "images/rows.json").read_text())
+    result = rows["sr4/25/DFlow"]
     assert len(result["trials"]) == 4 and result["kept"] in range(4) and result["seconds"] > 0
     assert result["report"]["evaluations"] == 25 and result["report"]["samples"] == 2
-    label = json.loads((done / "images/label/25/conditional/result.json").read_text())
+    label = rows["label/25/conditional"]
     assert 0 <= label["report"]["accuracy"][0] <= 1 and "frechet_distance" in label["report"]
     page = (done / "page.md").read_text()
     for said in ("### sr4", "### label", "Budget 25", "PSNR (dB)", "gain over DPS", "page_cost.png"):
@@ -69,7 +73,7 @@ def test_a_run_leaves_tuned_rows_and_a_page(done):
 
 def test_a_page_of_a_single_image_has_no_intervals(done, tmp_path):
     """JSON has null for their infinite ends, and for what failed."""
-    result = json.loads((done / "images/sr4/25/DPS/result.json").read_text())
+    result = json.loads((done / "images/rows.json").read_text())["sr4/25/DPS"]
     alone = {"samples": 1, "psnr": [23.23, None, None], "ssim": [None, None, None], "values": [23.23]}
     result["report"] = result["report"] | alone
     page = write_page(tmp_path / "page.md", {}, [result]).read_text()
@@ -81,9 +85,10 @@ def test_a_finished_row_is_not_computed_again(done, tiny_study, monkeypatch, cap
     monkeypatch.setattr(runs, "run_chunked", None)  # calling it would fail
     command = [*tiny_study, "--out", str(done), "--only", "sr4", "DPS"]
     assert main([word for word in command if word != "--yes"]) == 0  # nothing is left to ask for
-    file = done / "images/sr4/25/DPS/result.json"
+    file = done / "images/rows.json"
     before = json.loads(file.read_text())
-    file.unlink()  # scored again from the samples
+    file.write_text(json.dumps({name: each for name, each in before.items() if name != "sr4/25/DPS"}))
+    # It is scored again from its samples.
     capsys.readouterr()
     assert main(command) == 0 and json.loads(file.read_text()) == before
     assert "all rows: 100%" in (said := capsys.readouterr().err) and "1 of 1 row" in said
@@ -102,7 +107,7 @@ def test_an_interrupted_study_resumes_at_its_trial(done, tiny_study, tmp_path, m
     assert "interrupted after sr4 25 DPS, trial-strength" in capsys.readouterr().err
     assert len(list(out.glob("images/sr4/25/DPS/trial-*"))) == 1
     assert main([*command, "--out", str(out)]) == 0 and (out / "page.md").exists()
-    first, second = (json.loads((home / "images/sr4/25/DPS/result.json").read_text()) for home in (done, out))
+    first, second = (json.loads((home / "images/rows.json").read_text())["sr4/25/DPS"] for home in (done, out))
     assert first["report"]["score"] == second["report"]["score"] and first["kept"] == second["kept"]
 
 

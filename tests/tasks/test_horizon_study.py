@@ -5,11 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tfg_jax.tasks import horizon_gradients as gradients
-from tfg_jax.tasks import horizon_mixtures as mixtures
-from tfg_jax.tasks import horizon_posterior as posterior
-from tfg_jax.tasks.horizon_images import study_images
-from tfg_jax.tasks.horizon_rows import image_rows
+from tfg_jax.studies.horizon import gradients, mixtures, posterior
+from tfg_jax.studies.horizon.images import study_images
+from tfg_jax.studies.horizon.rows import image_rows
 from tfg_jax.truncated import TruncatedSolve
 
 
@@ -71,11 +69,10 @@ def test_tuning_never_sees_a_reported_image():
 
 def test_mixtures_are_computed_once(tmp_path, monkeypatch):
     calls = []
-    plan = {"gradients": lambda: calls.append(1) or [1.0], "adjoints": lambda: [2.0]}
+    plan = {"gradients": lambda: calls.append(1) or [1.0], "adjoints": lambda: [{"gradient": np.inf}]}
     monkeypatch.setattr(mixtures, "plan_mixtures", lambda quick=False: plan)
-    assert len(list(mixtures.run_mixtures(tmp_path))) == 2 and not list(mixtures.run_mixtures(tmp_path))
-    assert calls == [1] and mixtures.read_mixtures(tmp_path)["adjoints"]["found"] == [2.0]
-    (tmp_path / "adjoints.json").write_text("{")  # a damaged file is computed again
-    assert len(list(mixtures.run_mixtures(tmp_path))) == 1
+    compute = lambda: [row.name for row, _ in mixtures.mixtures_study(tmp_path).compute()]  # noqa: E731
+    assert compute() == compute() == ["gradients", "adjoints"]
+    assert calls == [1] and mixtures.read_mixtures(tmp_path)["adjoints"]["found"] == [{"gradient": np.inf}]
     with pytest.raises(ValueError, match="holds mixtures of other sizes"):
-        list(mixtures.run_mixtures(tmp_path, True))
+        mixtures.mixtures_study(tmp_path, True)

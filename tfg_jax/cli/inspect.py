@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +27,7 @@ def run(options: Options) -> int:
     """Read and print."""
     from tfg_jax.files import to_json, write_json
     from tfg_jax.runs.store import MANIFEST
+    from tfg_jax.weights.describe import describe_weights
 
     table = None
     if options.source is None:
@@ -36,7 +36,7 @@ def run(options: Options) -> int:
     elif (Path(options.source) / MANIFEST).is_file():
         found = _folder(Path(options.source))
     else:
-        found = _weights(options.source)
+        found = describe_weights(options.source)
     print(table or to_json(found))
     if options.out is not None and not options.dry_run:
         write_json(options.out, found)
@@ -78,32 +78,3 @@ def _folder(path: Path) -> dict[str, Any]:
     counts = {state: states.count(state) for state in ("ok", "missing", "damaged")}
     missing = [[part.start, part.stop] for part in folder.missing()]
     return {"manifest": folder.manifest, "shards": counts, "missing_ranges": missing}
-
-
-def _weights(source: str) -> dict[str, Any]:
-    import hashlib
-
-    from tfg_jax.weights.manifest import checkpoints_dir, load_manifest, sha256_of
-    from tfg_jax.weights.store import read_weights
-
-    folder, entry = Path(source), None
-    try:
-        entry = load_manifest().get(source)
-    except FileNotFoundError:
-        pass
-    if entry is not None:
-        folder = checkpoints_dir() / source
-    elif not folder.is_dir():
-        raise FileNotFoundError(
-            f"source={source!r} is no released name, weights or sample folder; try `tfg-jax inspect`"
-        )
-    config, arrays = read_weights(folder, sha256_of(entry) if entry is not None else None)
-    sizes = {name: list(array.shape) for name, array in arrays.items()}
-    files = [file for file in sorted(folder.iterdir()) if file.suffix in (".json", ".safetensors")]
-    return {
-        "config": json.loads(json.dumps(config)),
-        "parameters": sum(array.size for array in arrays.values()),
-        "arrays": len(sizes),
-        "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
-        "manifest": entry,
-    }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -13,7 +13,9 @@ from tfg_jax.cli.groups import SizeOptions
 from tfg_jax.cli.main import OK
 from tfg_jax.cli.options import Part, Typed, data_set
 
-MIXTURE_SECONDS = {False: 25.0, True: 2.0}  # of one row of mixtures on one core, whether quick
+if TYPE_CHECKING:
+    from tfg_jax.runs.study import Study
+
 BAR = "all rows: {percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
 
 
@@ -59,12 +61,12 @@ def parts(typed: Typed) -> list[Part]:
 def run(options: Any) -> int:
     """How far should guidance look: the truncation horizon on mixtures with exact answers and on images.
 
-    Every row has a folder of its own, so the same command resumes; page.md and its figures show all rows that are done.
+    Every row is kept once it is computed, so the same command resumes, also beside another process; page.md and its
+    figures show all rows that are done.
     """
     from tqdm import tqdm
 
     from tfg_jax.checks import check_count
-    from tfg_jax.cli import study_images
     from tfg_jax.locks import lock
     from tfg_jax.report import counted
 
@@ -72,75 +74,66 @@ def run(options: Any) -> int:
         check_count(field.name, getattr(options, field.name))
     if not options.problems or not options.budgets:
         raise ValueError("problems and budgets must name at least one each; leave them out for the defaults")
-    every = study_images.plan(options.problems, options.budgets, options)
-    cells = study_images.plan(options.problems, options.budgets, options, options.only)
-    left = _left(options, cells)
-    seconds = sum(left.values())
+    studies = _studies(options)
+    rows = [row for part, only in studies.values() for row in part.missing(only)]
+    left, seconds = {row.name: row.seconds for row in rows}, sum(row.seconds for row in rows)
     if options.dry_run or (left and not options.yes):
-        _describe(options, study_images.plan_rows(cells))
+        _describe([part.plan(only) for part, only in studies.values()])
         if options.dry_run:
             return OK
         raise ValueError(f"{counted(len(left), 'row')} to compute, about {_time(seconds)}; pass --yes to start, or "
                          "--only for a part")  # fmt: skip
     with tqdm(total=seconds, unit="s", smoothing=0, bar_format=BAR, disable=not left) as bar:
-        for number, (row, said) in enumerate(_computed(options, cells, left), 1):
-            bar.write(said)
-            bar.set_postfix_str(f"{min(number, len(left))} of {counted(len(left), 'row')}", refresh=False)
-            bar.update(left.get(row, 0.0))
+        computed = (each for part, only in studies.values() for each in part.compute(only))
+        done = 0
+        for row, result in computed:
+            if row.name in left:
+                done += 1
+                bar.write(f"{row.name}: {'left to another process' if result is None else _said(result)}")
+            bar.set_postfix_str(f"{done} of {counted(len(left), 'row')}", refresh=False)
+            bar.update(left.get(row.name, 0.0))
     with lock(options.out, wait=True):
-        print(f"page  {_page(options, every)}")
+        print(f"page  {_page(options)}")
     return OK
 
 
-def _left(options: Any, cells: list) -> dict[str, float]:
-    """What is still to be computed, with the seconds that it will take on one core."""
-    from tfg_jax.cli.study_images import RATE, missing_cells
-    from tfg_jax.tasks.horizon_mixtures import missing_mixtures
+def _studies(options: Any) -> dict[str, tuple[Study, tuple[str, ...]]]:
+    """The parts that are wanted, and which rows of them."""
+    from tfg_jax.studies.horizon.mixtures import mixtures_study
 
-    rows: dict[str, float] = {}
+    studies = {}
     if options.part != "images":
-        names = missing_mixtures(options.out / "mixtures", options.quick)
-        rows |= dict.fromkeys(names, MIXTURE_SECONDS[options.quick])
-    if options.part != "mixtures":
-        missing = missing_cells(cells, options.out / "images")
-        rows |= {str(cell.slug): cell.evaluations / RATE for cell in missing}
-    return rows
+        studies["mixtures"] = (mixtures_study(options.out / "mixtures", options.quick), ())
+    images = _images(options)
+    images.selected(options.only)  # a wrong word is wrong whatever the part
+    return studies | ({} if options.part == "mixtures" else {"images": (images, options.only)})
 
 
-def _computed(options: Any, cells: list, left: dict[str, float]) -> Iterator[tuple[str, str]]:
-    """Every row that was left, by name, once it is computed, with a word about it."""
-    from tfg_jax.locks import lock
+def _images(options: Any) -> Study:
+    from tfg_jax.studies.horizon.cells import images_study
+    from tfg_jax.studies.horizon.images import load_networks
 
-    if options.part != "images":
-        from tfg_jax.tasks.horizon_mixtures import run_mixtures
+    def load() -> Any:
+        return load_networks(options.model, options.guide, options.evaluator)
 
-        with lock(options.out / "mixtures", wait=True):  # of a process beside this one, which will have done them all
-            for done in run_mixtures(options.out / "mixtures", options.quick):
-                yield done.partition(":")[0], done
-    if options.part != "mixtures":
-        from tfg_jax.cli import study_images
-        from tfg_jax.tasks.horizon_images import load_networks
-
-        networks = load_networks(options.model, options.guide, options.evaluator)
-        for cell, result in zip(cells, study_images.run_cells(networks, cells, options.out / "images"), strict=True):
-            said = (cell.problem, str(cell.budget), cell.name, result["setting"], f"{result['report']['score']:.3f}")
-            yield str(cell.slug), "  ".join(said)
+    return images_study(options.out / "images", options.problems, options.budgets, options, load)
 
 
-def _describe(options: Any, rows: list[dict]) -> None:
-    from tfg_jax.cli.study_images import RATE
+def _said(result: Mapping[str, Any]) -> str:
+    """A word about a row that is done."""
+    report = result["report"]
+    score = f"{report['setting']}  {report['score']:.3f}  " if "score" in report else ""
+    return f"{score}{result['seconds']:.1f} s"
+
+
+def _describe(plans: Sequence[list[dict[str, Any]]]) -> None:
     from tfg_jax.report import counted, text_table
 
-    if options.part != "images":
-        from tfg_jax.tasks.horizon_mixtures import describe_mixtures, plan_mixtures
-
-        seconds = MIXTURE_SECONDS[options.quick] * len(plan_mixtures(options.quick))
-        print(f"{text_table(describe_mixtures(options.quick))}\n\nNo network; about {_time(seconds)}.\n")
-    if options.part != "mixtures":
-        total = sum(row["all evaluations"] for row in rows)
-        print(text_table(rows))
-        print(f"\n{counted(len(rows), 'row')}, {total} network evaluations of the image model: about "
-              f"{_time(total / RATE)} at {RATE} a second.")  # fmt: skip
+    for plan in plans:
+        total = sum(row["all evaluations"] for row in plan)
+        minutes = _time(60 * sum(row["minutes"] for row in plan))
+        print(f"{text_table(plan)}\n\n{counted(len(plan), 'row')}, {total} network evaluations: {minutes} at a usual "
+              "speed, about.\n")  # fmt: skip
     print("Nothing was computed or written.")
 
 
@@ -152,12 +145,10 @@ def _time(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours"
 
 
-def _page(options: Any, cells: list) -> Path:
-    from tfg_jax.cli.study_images import read_result
-    from tfg_jax.studies.horizon_page import write_page
-    from tfg_jax.tasks.horizon_mixtures import read_mixtures
+def _page(options: Any) -> Path:
+    from tfg_jax.studies.horizon.mixtures import read_mixtures
+    from tfg_jax.studies.horizon.page import write_page
 
-    found = [read_result(options.out / "images" / cell.slug) for cell in cells]
     page = options.page or options.out / "page.md"
-    write_page(page, read_mixtures(options.out / "mixtures"), [each for each in found if each is not None])
+    write_page(page, read_mixtures(options.out / "mixtures"), list(_images(options).known().values()))
     return page

@@ -210,7 +210,7 @@ def read_seconds(path: Path) -> dict[str, float]:
 
 def seconds_of(path: Path) -> float:
     """Seconds that the samples of a folder took."""
-    return sum(read_seconds(path).values())
+    return sum(read_seconds(path).values(), 0.0)
 
 
 def compiled_memory(program: Callable[..., Any], *arguments: Any) -> float | None:

@@ -1,1 +1,1 @@
-"""Studies whose pages the command line writes: what they say beside their tables and figures."""
+"""Studies that the command line runs: their rows, and the pages that say what they found."""

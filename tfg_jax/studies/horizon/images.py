@@ -15,7 +15,7 @@ from tfg_jax import metrics
 from tfg_jax.data.sample import load_sample
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.result import finished
-from tfg_jax.tasks.horizon_rows import LABEL, Row
+from tfg_jax.studies.horizon.rows import LABEL, ImageRow
 from tfg_jax.tasks.inverse import InverseTask, measure_images, problem_operator
 from tfg_jax.tasks.label import LabelTask, balanced_targets
 from tfg_jax.tasks.scoring import load_as
@@ -88,7 +88,7 @@ def load_networks(model: str | os.PathLike[str], guide: str | os.PathLike[str], 
     return Networks(load_label_task(model, guide, evaluator))
 
 
-def row_task(problem: Problem, row: Row) -> InverseTask | LabelTask:
+def row_task(problem: Problem, row: ImageRow) -> InverseTask | LabelTask:
     """The problem as a row sees it; rows that work end to end take neither sampler nor lookahead."""
     if row.sampler is None:
         return problem.task

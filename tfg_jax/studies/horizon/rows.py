@@ -34,7 +34,7 @@ REACH = MappingProxyType({"sr2": 2.0, "sr2-bicubic": 2.0, "sr4": 4.0, "sr4-bicub
 
 
 @dataclass(frozen=True)
-class Row:
+class ImageRow:
     """One method at one budget.
 
     Attributes:
@@ -66,7 +66,7 @@ class Row:
         return int(self.cost.forwards + self.cost.pullbacks)
 
 
-def image_rows(budget: int, problem: str, *, first: bool = True) -> Mapping[str, Row]:
+def image_rows(budget: int, problem: str, *, first: bool = True) -> Mapping[str, ImageRow]:
     """The rows of one column.
 
     Args:
@@ -89,11 +89,11 @@ def image_rows(budget: int, problem: str, *, first: bool = True) -> Mapping[str,
         "horizon 0.9": (TruncatedSolve(0.9, some, "midpoint"), 0.9),
         "horizon 1": (TruncatedSolve(1.0, some, "midpoint"), 1.0),
     }
-    rows: dict[str, Row] = {}
+    rows: dict[str, ImageRow] = {}
     if first:
-        rows["unguided"] = Row(f"{UNGUIDED_STEPS} steps", (None,), DDIM(UNGUIDED_STEPS))
+        rows["unguided"] = ImageRow(f"{UNGUIDED_STEPS} steps", (None,), DDIM(UNGUIDED_STEPS))
     if first and label:
-        rows["conditional"] = Row(f"{UNGUIDED_STEPS} steps", (None,), DDIM(UNGUIDED_STEPS), conditional=True)
+        rows["conditional"] = ImageRow(f"{UNGUIDED_STEPS} steps", (None,), DDIM(UNGUIDED_STEPS), conditional=True)
     rows["DPS"] = _sampled(budget, dps, spread, None, 0.0)
     if not label:
         rows["PiGDM"] = _sampled(budget, PiGDM, PSEUDOINVERSE)
@@ -127,7 +127,7 @@ def _label_tfg(s: float) -> TFG:
 def _sampled(
     budget: int, guidance: Callable[[float], Any], spread: tuple[float, ...], lookahead: TruncatedSolve | None = None,
     horizon: float | None = None,
-) -> Row:  # fmt: skip
+) -> ImageRow:  # fmt: skip
     each = upper_cost(guidance(1.0), lookahead, DDIM(1))
     steps = _fitting(budget, int(each.forwards + each.pullbacks), "one step")
     # Tuned settings are for 50 steps; fewer steps want more of a push each, not as much more as there are fewer.
@@ -135,23 +135,23 @@ def _sampled(
     words = f"{steps} steps"
     if lookahead is not None:
         words += f" of {lookahead.steps} {lookahead.solver}"
-    return Row(words, tuple(guidance(round(scale * s, 4)) for s in spread), DDIM(steps), lookahead, horizon)
+    return ImageRow(words, tuple(guidance(round(scale * s, 4)) for s in spread), DDIM(steps), lookahead, horizon)
 
 
-def _source(budget: int, steps: int) -> Row:
+def _source(budget: int, steps: int) -> ImageRow:
     method = DFlow(TruncatedSolve(1.0, steps, "euler"), 1, rate=1.0)
     return _descended(budget, method, f"{steps + 1} evaluations")
 
 
-def _controls(budget: int, steps: int) -> Row:
+def _controls(budget: int, steps: int) -> ImageRow:
     return _descended(budget, Controls(steps, iterations=1, remat="none", rate=1.0), f"{steps} steps")
 
 
-def _descended(budget: int, method: Any, words: str) -> Row:
+def _descended(budget: int, method: Any, words: str) -> ImageRow:
     closure, final = (int(cost.forwards + cost.pullbacks) for cost in (method.closure, method.final))
     iterations = _fitting(budget - final - closure, closure, "one iteration")
     trials = tuple(method.replace(iterations=iterations, rate=rate) for rate in RATES)
-    return Row(f"{iterations} iterations of {words}", trials)
+    return ImageRow(f"{iterations} iterations of {words}", trials)
 
 
 def _fitting(budget: int, each: int, what: str) -> int:

@@ -12,10 +12,10 @@ from tfg_jax.metrics.titles import METRICS
 from tfg_jax.report.page import Block, Figure, Report, Section, Table, Text
 from tfg_jax.report.table import as_markdown
 from tfg_jax.runs.page import write_details
-from tfg_jax.studies.horizon_mixtures import mixture_sections
+from tfg_jax.studies.horizon.mixtures_page import mixture_sections
 from tfg_jax.studies.panels import panels
 
-COMMAND = "python scripts/reproduce_horizon.py"
+COMMAND = "tfg-jax study horizon"
 LABEL = "label"
 SHOWN = {
     **{key: key for key in ("psnr", "ssim", "residual_per_noise_std", "feature_distance")},
@@ -90,7 +90,7 @@ def _by(name: str, results: Sequence[Result]) -> dict[Any, list[Result]]:
 def _row(result: Result, base: Result | None) -> dict[str, Any]:
     config, report = result["config"], result["report"]
     n = report["samples"]
-    row: dict[str, Any] = {"row": config["row"], "what": config["what"], "setting": result["setting"]}
+    row: dict[str, Any] = {"row": config["row"], "what": config["what"], "setting": report["setting"]}
     if result["trials"] and result["kept"] in (0, len(result["trials"]) - 1):
         row["setting"] += ", edge"
     row |= {METRICS[key].header(): _estimate(report[name], n) for name, key in SHOWN.items() if name in report}
@@ -130,7 +130,9 @@ def _figures(images: Sequence[Result]) -> list[Block]:
             if name != "unguided" and (name != "conditional" or problem == LABEL):
                 rows.setdefault(name, []).append((each["report"]["evaluations"], *point))
             if name in ON_AXIS:
-                axis.setdefault(f"{each['config']['budget']} evaluations", []).append((each["horizon"], *point))
+                axis.setdefault(f"{each['config']['budget']} evaluations", []).append(
+                    (each["config"]["horizon"], *point)
+                )
         for panel, curves in ((by_cost, rows), (by_horizon, axis)):
             if curves:
                 panel[problem] = {name: np.array(sorted(points)).T for name, points in curves.items()}

@@ -1,0 +1,166 @@
+"""A study: a list of rows that answer a question, each computed once and kept.
+
+    rows.json    the result of every finished row, with all that it depends on
+    claims/      which row a living process computes: processes may work side by side on one folder
+
+A row says what it is (as JSON), what it costs, and how one of its choices is measured, mostly by the numbers of a `Run`
+whose samples have a folder of their own. With several choices each is tried first, on a seed apart, and the best one is
+reported. Stopped at any moment, a study goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfg_jax.files import read_json, slug, to_json, write_json
+from tfg_jax.locks import lock
+
+RESULTS = "rows.json"
+
+Result = Mapping[str, Any]
+"""Of a row: config, inputs, kept (number of the choice), trials and report (what was measured), seconds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        name: unique in its study.
+        table: what it belongs to.
+        config: all that decides its result, as JSON; a stored result of another one counts as missing.
+        measure: numbers of a choice, as JSON; True as second argument for a trial, which then has a ``score``, the
+            larger the better. ``seconds`` in them are summed.
+        choices: what is tuned, as `measure` takes it; with one there is nothing to try.
+        samples: of report and trials together.
+        evaluations: network evaluations of a sample.
+        seconds: that it is expected to take.
+        labels: words by which `Study.selected` knows it, by kind; none are its table and its name.
+        shown: what a plan says of it besides.
+        claim: rows of one claim are not computed side by side; default its name.
+    """
+
+    name: str
+    table: str
+    config: Mapping[str, Any]
+    measure: Callable[[Any, bool], Mapping[str, Any]]
+    choices: Sequence[Any] = (None,)
+    samples: int = 0
+    evaluations: float = 0
+    seconds: float = 0.0
+    labels: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    shown: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    claim: str = ""
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The words it is known by, by their kind."""
+        return {kind: str(word) for kind, word in (self.labels or {"table": self.table, "row": self.name}).items()}
+
+    def tune(self) -> tuple[int, list[Mapping[str, Any]]]:
+        """Number of the best choice, and the numbers of every trial."""
+        trials = [self.measure(choice, True) for choice in self.choices] if len(self.choices) > 1 else []
+        return max(range(len(trials)), key=lambda i: trials[i]["score"], default=0), trials
+
+    def result(self, inputs: Mapping[str, Any]) -> Result:
+        """All about it: trials, and the report of the best."""
+        best, trials = self.tune()
+        report = self.measure(self.choices[best], False)
+        seconds = sum(each.get("seconds", 0.0) for each in (*trials, report))
+        return {"config": self.config, "inputs": inputs, "kept": best, "trials": trials, "report": report,
+                "seconds": seconds}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Rows, kept in a folder.
+
+    Attributes:
+        folder: where results lie.
+        rows: all of them, in the order they are computed in.
+        inputs: what results depend on besides, as JSON, such as hashes of weights; called before the first row is
+            computed, so a plan loads no network.
+    """
+
+    folder: Path
+    rows: Sequence[Row]
+    inputs: Callable[[], Mapping[str, Any]] = dict
+
+    def selected(self, only: Iterable[str] = ()) -> list[Row]:
+        """Rows by their words, of each kind all if none is named; ValueError for a word that no row has."""
+        wanted, words = set(only), {}
+        for row in self.rows:
+            for kind, word in row.kinds.items():
+                words.setdefault(kind, {})[word] = None
+        if unknown := sorted(wanted - {word for each in words.values() for word in each}):
+            *kinds, last = words
+            known = ", ".join(sorted({word for each in words.values() for word in each}))
+            raise ValueError(f"only={' '.join(unknown)!r} is no {', '.join(kinds)} or {last}; choose of {known}")
+        kept = {kind: wanted & set(each) or set(each) for kind, each in words.items()}
+        return [row for row in self.rows if all(word in kept[kind] for kind, word in row.kinds.items())]
+
+    def stored(self) -> dict[str, Result]:
+        """Results by the names of rows, whatever they depend on."""
+        stored = read_json(self.folder / RESULTS)
+        return (
+            {name: each for name, each in stored.items() if isinstance(each, dict)} if isinstance(stored, dict) else {}
+        )
+
+    def known(self, inputs: Mapping[str, Any] | None = None) -> dict[str, Result]:
+        """Results that the rows have, by name; of other ``inputs`` too where they are not given."""
+        stored, known = self.stored(), {}
+        for row in self.rows:
+            entry = stored.get(row.name)
+            if entry is not None and entry.get("config") == _builtins(row.config):
+                if inputs is None or entry.get("inputs") == _builtins(inputs):
+                    known[row.name] = entry
+        return known
+
+    def missing(self, only: Iterable[str] = ()) -> list[Row]:
+        """Rows without a result."""
+        known = self.known()
+        return [row for row in self.selected(only) if row.name not in known]
+
+    def plan(self, only: Iterable[str] = ()) -> list[dict[str, Any]]:
+        """What it costs, row by row, before anything runs."""
+        known = self.known()
+        return [
+            {
+                **row.kinds, **row.shown, "evaluations": row.evaluations, "samples": row.samples,
+                "all evaluations": int(row.evaluations * row.samples), "minutes": round(row.seconds / 60, 1),
+                "done": "yes" if row.name in known else "",
+            }
+            for row in self.selected(only)
+        ]  # fmt: skip
+
+    def compute(self, only: Iterable[str] = ()) -> Iterator[tuple[Row, Result | None]]:
+        """Every row with its result, computed unless it is known; None for a row of another living process.
+
+        Raises `Interrupted` on a signal while samples are computed, after the chunk at hand is on disk.
+        """
+        rows = self.selected(only)
+        inputs = self.inputs() if rows else {}
+        for row in rows:
+            if row.name not in self.known(inputs):
+                try:
+                    claim = lock(self.folder / "claims" / slug(row.claim or row.name))
+                except ValueError:
+                    yield row, None
+                    continue
+                with claim:
+                    if row.name not in self.known(inputs):  # it may have been finished while it was taken
+                        self._store(row.name, row.result(inputs))
+            yield row, self.known(inputs)[row.name]
+
+    def _store(self, name: str, result: Result) -> None:
+        with lock(self.folder / "claims", wait=True):
+            write_json(self.folder / RESULTS, {**self.stored(), name: result})
+
+
+def _builtins(value: Any) -> Any:
+    """As it is read back."""
+    return json.loads(to_json(value))

@@ -1,0 +1,1 @@
+"""How far should guidance look? Mixtures with exact answers, and images at equal cost."""
