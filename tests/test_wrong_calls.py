@@ -103,11 +103,15 @@ VALID: dict[str, Any] = {
     "truth_features": ROWS, "value": {}, "values": np.ones(4), "variables": {}, "variance": 1.0, "weight": 1.0,
     "weights": [1.0], "x": IMAGES, "x0": IMAGES[0], "xlabel": "x", "y": IMAGES, "ylabel": "y",
 }  # fmt: skip
+FLOW_GRID = tfg.ode.steps_between(tfg.VPLinear(), tfg.VPLinear().level(jnp.array([0.9, 0.1])), jnp.asarray(1e-3))
 OWN: dict[str, dict[str, Any]] = {
     "tfg.best_of_n": {"num_samples": 2},
     "tfg.end_to_end": {"start": IMAGES[:2]},
     "tfg.preview_end_to_end": {"start": IMAGES[:2]},
     "tfg.sample": {"num_samples": 2},
+    "ode.equal_steps": {"level": tfg.VPLinear().level(0.9), "span": jnp.asarray(0.5), "margin": jnp.asarray(1e-3)},
+    "ode.solve": {"y": jnp.zeros(2), "grid": FLOW_GRID, "field": one, "method": "euler", "adjoint": "none"},
+    "ode.steps_between": {"levels": tfg.VPLinear().level(jnp.array([0.9, 0.1])), "margin": jnp.asarray(1e-3)},
     "optimize.iterate": {"delta": 1.0, "folder": NOWHERE},
     "metrics.beyond_real": {"distance": np.ones(4), "real": np.ones(3)},
     "metrics.estimate": {"key": "psnr"},

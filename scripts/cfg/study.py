@@ -1,8 +1,10 @@
-"""Rows of the image study: samples in resumable folders, and their numbers."""
+"""The rows of the study, on Gaussians and on images: how each is measured, and what it costs."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +12,51 @@ import jax.numpy as jnp
 import numpy as np
 
 import tfg_jax as tfg
-from cfg.common import Run, Store
-from cfg.rows import Row
+from cfg.common import Options
+from cfg.gaussians import gaussian_rows
+from cfg.settings import Setting, settings
 from tfg_jax import metrics, struct
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug
 from tfg_jax.metrics import label_metrics
-from tfg_jax.runs import run as runs
-from tfg_jax.runs.store import config_hash
+from tfg_jax.runs.run import Run, seconds_of
+from tfg_jax.runs.store import fingerprint
+from tfg_jax.runs.study import Row, Study
 from tfg_jax.tasks import load_label_task
 from tfg_jax.tasks.fashion_mnist.train_diffusion import Diffusion, Model
 from tfg_jax.tasks.label import LabelTask, balanced_targets, label_run
 from tfg_jax.training.recipe import train
 
 REAL = "real test images"
+TRAINING_BATCH = 64
+PULLBACK = 2.0  # forwards' worth of time
+
+
+def study_of(options: Options) -> Study:
+    """All rows: Gaussians, real images, settings."""
+    images, real, rows, trained = Images(options), [], [], set()
+    for n in sorted({options.samples, options.p_samples}):
+        measure = partial(images.measure_real, n)
+        real.append(Row(f"{REAL}, n {n}", REAL, {"samples": n}, measure, inputs=images.inputs))
+    for setting in settings(options):
+        n, cost = images.samples(setting), setting.cost
+        work = (cost.forwards + PULLBACK * cost.pullbacks) * n
+        config, claim = setting.config | {"samples": n}, ""
+        if setting.p_uncond is not None:  # one process trains its model
+            claim, config["train_steps"] = f"p_uncond {setting.p_uncond:g}", options.train_steps
+            new = {setting.p_uncond} - trained
+            work += len(new) * (1.0 + PULLBACK) * options.train_steps * TRAINING_BATCH
+            trained |= new
+        rows.append(
+            Row(setting.name, setting.part, config, images.measure, (setting,), n, claim=claim, inputs=images.inputs,
+                evaluations=cost.forwards + cost.pullbacks, seconds=work / options.rate)
+        )  # fmt: skip
+    return Study(options.folder, [*gaussian_rows(options), *real, *rows])
+
+
+def samples_of(options: Options, name: str) -> Path:
+    """Where the samples of a row lie."""
+    return options.folder / "samples" / slug(name)
 
 
 @struct.dataclass
@@ -40,45 +73,58 @@ class GuidedTask(LabelTask):
         return dataclasses.replace(out, info={"summary": jnp.zeros((len(targets), 1))})
 
 
-class Study:
-    """The task, and the rows known so far, kept in rows.json."""
+class Images:
+    """The networks, loaded when the first row is measured, and how rows are measured with them."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.known = Store(run.folder / "rows.json")
-        self.task = load_label_task(guide="fashion-mnist-guide", noisy_guide="fashion-mnist-noisy")
-        images, _ = test_images(2 * run.samples)
-        self.real = np.asarray(metrics.features(self.task.judge.evaluator, images))
-        for n in {run.samples, run.p_samples}:
-            self.known.put(f"{REAL}, n {n}", "", self._real_row(n))
+    def __init__(self, options: Options) -> None:
+        self.options = options
 
-    def compute(self, row: Row) -> dict[str, Any]:
-        """The numbers of a row; only what is missing on disk is computed."""
-        run = self.run
-        base = self.task.model if row.p_uncond is None else tfg.load(trained(run, row.p_uncond))
-        sampler, targets = row.sampler(), balanced_targets(row.samples(run))
+    @cached_property
+    def task(self) -> LabelTask:
+        """The label task with the shipped networks."""
+        return load_label_task(guide="fashion-mnist-guide", noisy_guide="fashion-mnist-noisy")
+
+    @cached_property
+    def real(self) -> np.ndarray:
+        """Features of test images."""
+        return np.asarray(metrics.features(self.task.judge.evaluator, test_images(2 * self.options.samples)[0]))
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """Of the networks."""
+        each: Any = {"model": self.task.model, "guide": self.task.guide, "noisy_guide": self.task.noisy_guide}
+        each["evaluator"] = self.task.judge.evaluator
+        return {name: fingerprint(network.params) for name, network in each.items()}
+
+    def inputs(self) -> dict[str, str]:
+        """What every row depends on."""
+        return self.hashes
+
+    def samples(self, setting: Setting) -> int:
+        """How many of them."""
+        return self.options.samples if setting.p_uncond is None else self.options.p_samples
+
+    def measure(self, setting: Setting, trial: bool) -> dict[str, Any]:
+        """The numbers of a row; only samples that are missing on disk are computed."""
+        options, n, path = self.options, self.samples(setting), samples_of(self.options, setting.name)
+        base = self.task.model if setting.p_uncond is None else tfg.load(trained(options, setting.p_uncond))
         task = GuidedTask(**{f.name: getattr(self.task, f.name) for f in dataclasses.fields(self.task)})
-        task = dataclasses.replace(task, model=row.model(base), sampler=sampler)
-        plain = dataclasses.replace(self.task, model=base, sampler=sampler)
-        config = plain.describe(row.guidance, row.conditional, targets) | {"seed": 0}
-        config |= {"w": row.w, "temperature": row.temperature}
-        home = run.folder / "samples" / slug(row.name)
-        key = config_hash({"config": config, "samples": len(targets)})
-        if (found := self.known.get(row.name, key)) is not None:
-            return found
-        chunk = min(run.chunk, len(targets))
-        own = runs.Run(task, row.guidance, len(targets), 0, chunk, row.conditional, row.name, config)
-        scored = label_run(task.judge, task.class_names, own.samples(home), runs.seconds_of(home), config)
+        task = dataclasses.replace(task, model=setting.model(base), sampler=setting.sampler)
+        untransformed = dataclasses.replace(self.task, model=base, sampler=setting.sampler)
+        config = untransformed.describe(setting.guidance, setting.conditional, balanced_targets(n)) | {"seed": 0}
+        config |= {"w": setting.w, "temperature": setting.temperature}
+        more = {"conditional": setting.conditional, "name": setting.name, "own": config}
+        run = Run(task, setting.guidance, n, 0, min(options.chunk, n), **more)
+        scored = label_run(task.judge, task.class_names, run.samples(path), seconds_of(path), config)
         features: Any = scored.features
-        found = label_metrics(scored) | self._spread(features[scored.ok()])
-        return self.known.put(row.name, key, found | {"part": row.part, "folder": str(home)})
+        return label_metrics(scored) | self.spread(features[scored.ok()])
 
-    def _spread(self, features: np.ndarray) -> dict[str, float]:
+    def spread(self, features: np.ndarray) -> dict[str, float]:
         """Precision and recall against as many real images, flat."""
         made, real = metrics.equal_size(features, self.real)
         return _flat(dict(zip(("precision", "recall"), metrics.precision_recall(made, real), strict=True)))
 
-    def _real_row(self, n: int) -> dict[str, Any]:
+    def measure_real(self, n: int, choice: None, trial: bool) -> dict[str, Any]:
         """Real test images on the same scale, half of them new to the manifold of the other half."""
         n = min(n, len(self.real) // 2)
         images, labels = test_images(2 * n)
@@ -86,28 +132,28 @@ class Study:
         logits = metrics.classify(self.task.judge.evaluator, images[:n])
         precision, recall = metrics.precision_recall(other, real)
         assert self.task.judge.moments is not None
-        found = {
+        estimates = {
             "frechet_distance": metrics.frechet_with_ci(real, self.task.judge.moments),
             "inception_score": metrics.inception_score(logits), "precision": precision, "recall": recall,
             "evaluator_accuracy": metrics.accuracy(logits, labels[:n]),
         }  # fmt: skip
-        return _flat(found) | {
+        return _flat(estimates) | {
             "network_forwards_per_sample": 0, "network_pullbacks_per_sample": 0, "samples": n
         }  # fmt: skip
 
 
-def _flat(found: dict[str, metrics.Estimate]) -> dict[str, float]:
+def _flat(estimates: Mapping[str, metrics.Estimate]) -> dict[str, float]:
     """Estimates under the flat names of metrics.json."""
-    return {key: value for name, each in found.items() for key, value in metrics.flat_estimate(name, each).items()}
+    return {key: value for name, each in estimates.items() for key, value in metrics.flat_estimate(name, each).items()}
 
 
-def trained(run: Run, p: float) -> Path:
+def trained(options: Options, p: float) -> Path:
     """A model trained with this share of labels dropped; the same number of updates for all. Resumable."""
-    home = run.folder / f"model-p{p:g}-{run.train_steps}"
-    export = run.folder / "models" / f"p-uncond-{p:g}-{run.train_steps}"
+    steps = options.train_steps
+    export = options.folder / "models" / f"p-uncond-{p:g}-{steps}"
     if not (export / "README.md").exists():  # written after the weights
-        steps = run.train_steps
-        train(Diffusion(Model(p_uncond=p), home, steps=steps, decay_from=steps * 3 // 4, export=export))
+        checkpoints = options.folder / f"model-p{p:g}-{steps}"
+        train(Diffusion(Model(p_uncond=p), checkpoints, steps=steps, decay_from=steps * 3 // 4, export=export))
     return export
 
 

@@ -1,28 +1,48 @@
-"""What the study of label guidance runs: a way on a seed, kept in a folder; and the lines of its tables."""
+"""The rows of the study of label guidance: how each is measured, and what it costs."""
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from label_guidance.ways import TRIALS, Way, strengths
-from tfg_jax import Autoguidance, Denoiser, metrics
+from label_guidance import guides
+from label_guidance.classes import Named, by_class, named
+from label_guidance.ways import AWAY, AWAY_FIXED, ESTIMATES, TAUGHT, TRIALS, Way, ablations, strengths
+from tfg_jax import DDIM, TFG, Autoguidance, Denoiser, Unguided, load, metrics, upper_cost
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug
-from tfg_jax.metrics import LabelRun, label_metrics
+from tfg_jax.locks import lock
+from tfg_jax.metrics import label_metrics
 from tfg_jax.objectives.classifier import Classifier
-from tfg_jax.runs import run as runs
+from tfg_jax.runs.run import Run, seconds_of
+from tfg_jax.runs.store import fingerprint, read_folder
+from tfg_jax.runs.study import Row, Study
 from tfg_jax.samplers.ddpm import DDPM
 from tfg_jax.tasks import load_label_task
 from tfg_jax.tasks.label import LabelTask, label_run
 from tfg_jax.tasks.scoring import load_as
 
+REAL, GUIDES = "real test images", "guides on estimates"
+COMPARED = ("none", "conditional", "lgd", "tfg", "tfg4")  # whose first samples compare with the rows of ablations
+SHIFTED = (
+    "none", "conditional", "lgd", "tfg4", "none away", "tfg away", "tfg4 away", "tfg4 decrease away",
+    "lgd estimates", "tfg estimates", "tfg4 estimates", *TAUGHT, "none, n_recur 4, v 0.5",
+)  # fmt: skip
+FIXED = {"none": Way(None), "conditional": Way(None, conditional=True), **AWAY_FIXED, **TAUGHT}
+RECURRENT = {f"none, n_recur 4{more}": Way(Unguided(n_recur=4), v=v) for more, v in (("", None), (", v 0.5", 0.5))}
+ABLATIONS = ablations(TFG(0.5, None, 1.0))  # of the best trial; here for their names
+CHANGED = (*RECURRENT, *ABLATIONS)
+ASIDE = {"away": (*AWAY_FIXED, *AWAY), "estimates": tuple(ESTIMATES), "taught": tuple(TAUGHT), "changed": CHANGED}
+MAIN = ("none", "conditional", *(name for name in TRIALS if name not in ASIDE["away"] + ASIDE["estimates"]))
+TABLES = {"main": MAIN, **ASIDE}
+RATE = 430.0  # network evaluations a second that the plan reckons with
+
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Options:
     """What is run and where it goes."""
 
     per_class: int = 128  # reported samples a class
@@ -30,95 +50,151 @@ class Run:
     trial_per_class: int = 10  # tuning samples a class
     steps: int = 50
     chunk: int = 20  # small arrays stay in the cache of a CPU core
-    only: tuple[str, ...] = ()  # rows to sample, without a page; () is all of them, and the page
-    folder: Path = Path("runs/label_guidance")  # samples, for resuming
+    only: tuple[str, ...] = ()  # tables or rows to compute, without a page; () is all of them, and the page
+    dry_run: bool = False  # print the plan: rows, network evaluations and minutes
+    folder: Path = Path("runs/label_guidance")  # samples and results, for resuming
     page: Path = Path("docs/results/details/label_guidance.md")
 
 
-@dataclasses.dataclass(frozen=True)
-class Study:
-    """The task, and samples of any method on any seed, kept in folders."""
+def study_of(options: Options) -> Study:
+    """All rows."""
+    label, rows = Label(options), []
+    sizes = {"steps": options.steps, "few": options.ablation_per_class}
+    for table, names in TABLES.items():
+        for name in names:
+            ways = TRIALS.get(name) or [(FIXED | RECURRENT | ABLATIONS)[name]]
+            per_class = options.ablation_per_class if table == "changed" else options.per_class
+            trials = 10 * options.trial_per_class if len(ways) > 1 else 0
+            config = sizes | {"ways": [way.config for way in ways], "per_class": per_class, "trial": trials}
+            if name in ABLATIONS:
+                config["of"] = [way.config for way in TRIALS["tfg"]]
+            cost = upper_cost(ways[0].guidance, None, DDIM(options.steps))
+            evaluations = int(cost.forwards + cost.pullbacks) * (1 if ways[0].w is None else 2)
+            samples = 10 * per_class + trials * len(ways)
+            rows.append(
+                Row(name, table, config, partial(label.measure, name, per_class), ways, samples,
+                    evaluations=evaluations, seconds=evaluations * samples / RATE, inputs=label.inputs,
+                    claim="tfg" if "of" in config else name)
+            )  # fmt: skip
+    for n in sorted({10 * options.per_class, 10 * options.ablation_per_class}):
+        measure = partial(label.measure_real, n)
+        rows.append(Row(f"{REAL}, n {n}", REAL, {"samples": n}, measure, inputs=label.inputs))
+    rows.append(Row(GUIDES, GUIDES, {}, label.measure_guides, inputs=label.inputs))
+    return Study(options.folder, rows)
 
-    task: LabelTask
-    guided_by: Mapping[str, LabelTask]  # the same with the other guides
-    networks: Mapping[str, Denoiser]  # later stages of the task's
-    first: Denoiser  # the first stage of all
-    run: Run
 
-    @classmethod
-    def load(cls, run: Run) -> "Study":
-        """With the released networks."""
-        guides = {"estimates": "fashion-mnist-guide-estimates", "narrow": "fashion-mnist-guide"}
-        tasks = {name: load_label_task(guide=guide, steps=run.steps) for name, guide in guides.items()}
-        networks = {stage: load_as(f"fashion-mnist-{stage}", Denoiser) for stage in ("longer", "taught")}
-        first = load_as("fashion-mnist-first", Denoiser)
-        return cls(load_label_task(guide="fashion-mnist-guide-robust", steps=run.steps), tasks, networks, first, run)
+def samples_of(options: Options, name: str) -> Path:
+    """Where the reported samples of a row lie."""
+    return options.folder / "report" / slug(name)
+
+
+class Label:
+    """The networks, loaded when the first row is measured, and how rows are measured with them."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @cached_property
+    def tasks(self) -> dict[str | None, LabelTask]:
+        """The task by the guide."""
+        each = {None: "-robust", "estimates": "-estimates", "narrow": ""}
+        steps = self.options.steps
+        return {key: load_label_task(guide=f"fashion-mnist-guide{end}", steps=steps) for key, end in each.items()}
+
+    @cached_property
+    def networks(self) -> dict[str, Denoiser]:
+        """Stages of the task's network."""
+        return {stage: load_as(f"fashion-mnist-{stage}", Denoiser) for stage in ("first", "longer", "taught")}
 
     @property
     def guides(self) -> dict[str, Classifier]:
         """The classifiers of clean images, by their short names."""
-        return {"robust": self.task.guide} | {name: task.guide for name, task in self.guided_by.items()}
+        return {key or "robust": task.guide for key, task in self.tasks.items()}
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """Of the networks."""
+        task = self.tasks[None]
+        each: Any = {"model": task.model, "evaluator": task.judge.evaluator, **self.guides, **self.networks}
+        return {name: fingerprint(network.params) for name, network in each.items()}
+
+    def inputs(self) -> dict[str, str]:
+        """What every row depends on."""
+        return self.hashes
+
+    @cached_property
+    def real(self) -> Named:
+        """Test images."""
+        return named(self.tasks[None].judge, fashion_mnist.load("test")[0])
+
+    @cached_property
+    def reference(self) -> float:
+        """Distance of conditional samples on the seed of trials."""
+        with lock(self.options.folder / "claims/reference", wait=True):
+            folder = self.options.folder / "tune/conditional"
+            return self.numbers(folder, FIXED["conditional"], 1, self.options.trial_per_class)["frechet_distance"]
+
+    @cached_property
+    def tuned(self) -> TFG:
+        """The best trial of TFG."""
+        study = study_of(self.options)
+        known = study.known().get("tfg")
+        (row,) = study.selected(["main", "tfg"])
+        guidance: Any = TRIALS["tfg"][row.tune()[0] if known is None else known["kept"]].guidance
+        return guidance
 
     def task_of(self, way: Way) -> LabelTask:
-        """The task with the networks of a way."""
-        task = self.task if way.guide is None else self.guided_by[way.guide]
-        if way.network is None:
-            return task
-        network = self.networks[way.network]
-        return dataclasses.replace(task, model=network if way.w is None else Autoguidance(network, self.first, way.w))
+        """The task with the networks and the sampler of a way."""
+        task = self.tasks[way.guide]
+        if way.network is not None:
+            network = self.networks[way.network]
+            if way.w is not None:
+                network = Autoguidance(network, self.networks["first"], way.w)
+            task = dataclasses.replace(task, model=network)
+        return task if way.v is None else dataclasses.replace(task, sampler=DDPM(self.options.steps, way.v))
 
-    def samples(
-        self, name: str, way: Way, seed: int, per_class: int, first: int | None = None
-    ) -> tuple[LabelRun, dict[str, Any]]:
-        """Samples and metrics of a way (of the ``first`` of them); only what is missing on disk is computed."""
-        task = self.task_of(way)
-        if way.v is not None:
-            task = dataclasses.replace(task, sampler=DDPM(self.run.steps, way.v))
-        n, folder = 10 * per_class, self.run.folder / name
-        run = runs.Run(task, way.guidance, n, seed, min(self.run.chunk, n), way.conditional, name)
+    def numbers(self, folder: Path, way: Way, seed: int, per_class: int, first: int | None = None) -> dict[str, Any]:
+        """Metrics of samples (of the ``first`` of them); only what is missing on disk is computed."""
+        task, n = self.task_of(way), 10 * per_class
+        name = str(folder.relative_to(self.options.folder))
+        run = Run(task, way.guidance, n, seed, min(self.options.chunk, n), conditional=way.conditional, name=name)
         arrays = {key: array[:first] for key, array in run.samples(folder).items()}
-        scored = label_run(task.judge, task.class_names, arrays, runs.seconds_of(folder), run.config)
-        return scored, label_metrics(scored)
+        return label_metrics(label_run(task.judge, task.class_names, arrays, seconds_of(folder), run.config))
 
-    def tune(self, name: str, reference: float) -> tuple[Way, list[dict[str, Any]]]:
-        """The best of a method's trials on the tuning seed, and all of them as rows."""
-        rows = []
-        for way in TRIALS[name]:
-            trial = f"tune/{slug(name)}-{'-'.join(map(str, strengths(way)))}"
-            _, found = self.samples(trial, way, 1, self.run.trial_per_class)
-            score = found["evaluator_accuracy"] - 0.25 * math.log2(found["frechet_distance"] / reference)
-            rows.append(
-                {
-                    "method": name,
-                    "setting": way.setting,
-                    "accuracy": round(found["evaluator_accuracy"], 3),
-                    "Fréchet distance": round(found["frechet_distance"], 1),
-                    "score": round(score, 3),
-                }
-            )
-        best = int(np.argmax([row["score"] for row in rows]))
-        return TRIALS[name][best], [{**row, "kept": "yes" if i == best else ""} for i, row in enumerate(rows)]
+    def measure(self, name: str, per_class: int, way: Way, trial: bool) -> dict[str, Any]:
+        """The numbers of a way, and the score of a trial."""
+        options, few = self.options, 10 * self.options.ablation_per_class
+        if trial:
+            folder = options.folder / f"tune/{slug(name)}-{'-'.join(map(str, strengths(way)))}"
+            numbers = self.numbers(folder, way, 1, options.trial_per_class)
+            accuracy, distance = numbers["evaluator_accuracy"], numbers["frechet_distance"]
+            score = round(accuracy - 0.25 * math.log2(distance / self.reference), 3)
+            return {"setting": way.setting, "accuracy": accuracy, "distance": distance, "score": score}
+        if name in ABLATIONS:
+            way = ablations(self.tuned)[name]
+        folder = samples_of(options, name)
+        report = {"setting": way.setting, "numbers": self.numbers(folder, way, 0, per_class)}
+        if name in COMPARED:
+            report["first"] = self.numbers(folder, way, 0, per_class, first=few)
+        if name in SHIFTED:
+            x = read_folder(folder).read_all()["x"][:few]
+            report["by_class"] = by_class(named(self.tasks[None].judge, x), self.real)
+        return report
 
+    def measure_real(self, n: int, choice: None, trial: bool) -> dict[str, Any]:
+        """Real test images on the same scale, at equal n and class balance."""
+        judge, (images, labels) = self.tasks[None].judge, fashion_mnist.load("test")
+        chosen = np.concatenate([np.flatnonzero(labels == c)[: n // 10] for c in range(10)])
+        scores = judge.score(images[chosen])
+        distance = metrics.frechet_with_ci(scores.features, judge.moments)  # type: ignore[arg-type]
+        ratio = metrics.high_frequency_ratio(images[chosen], judge.images)  # type: ignore[arg-type]
+        numbers: dict[str, Any] = {"samples": len(chosen), **dict.fromkeys(metrics.COSTS.values(), 0)}
+        numbers |= metrics.flat_estimate(
+            "evaluator_accuracy", metrics.accuracy(scores.evaluator_logits, labels[chosen])
+        )
+        numbers |= metrics.flat_estimate("frechet_distance", distance)
+        return {"setting": "-", "numbers": numbers | metrics.flat_estimate("high_frequency_ratio", ratio)}
 
-def row_of(name: str, way: Way, numbers: dict[str, Any]) -> dict[str, Any]:
-    """One line of the main table."""
-    return line_of(name, way.setting, numbers)
-
-
-def line_of(name: str, setting: str, numbers: dict[str, Any]) -> dict[str, Any]:
-    """A line of any table of methods."""
-    keys = ("evaluator_accuracy", "frechet_distance", "high_frequency_ratio", *metrics.COSTS.values())
-    return {"method": name, "setting": setting, **metrics.titled(numbers, keys, short=True)}
-
-
-def real_row(task: LabelTask, n: int) -> dict[str, Any]:
-    """Real test images on the same scale, at equal n and class balance."""
-    images, labels = fashion_mnist.load("test")
-    chosen = np.concatenate([np.flatnonzero(labels == c)[: n // 10] for c in range(10)])
-    scores = task.judge.score(images[chosen])
-    distance = metrics.frechet_with_ci(scores.features, task.judge.moments)  # type: ignore[arg-type]
-    ratio = metrics.high_frequency_ratio(images[chosen], task.judge.images)  # type: ignore[arg-type]
-    numbers: dict[str, Any] = {"samples": len(chosen), **dict.fromkeys(metrics.COSTS.values(), 0)}
-    numbers |= metrics.flat_estimate("evaluator_accuracy", metrics.accuracy(scores.evaluator_logits, labels[chosen]))
-    numbers |= metrics.flat_estimate("frechet_distance", distance)
-    return line_of("real test images", "-", numbers | metrics.flat_estimate("high_frequency_ratio", ratio))
+    def measure_guides(self, choice: None, trial: bool) -> dict[str, Any]:
+        """How the guides read estimates."""
+        return {"rows": guides.rows(self.tasks[None].model, self.guides, load("fashion-mnist-noisy"))}

@@ -20,6 +20,11 @@ class Way:
     w: float | None = None  # autoguidance of that network, away from its first stage
 
     @property
+    def config(self) -> dict[str, Any]:
+        """As JSON."""
+        return vars(self) | {"guidance": None if self.guidance is None else to_dict(self.guidance)}
+
+    @property
     def setting(self) -> str:
         """The numbers of the method, as short text."""
         if self.guidance is None:

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import tfg_jax as tfg
+from scripts.cfg.tilted import triangle
 from tfg_jax.denoiser import Prediction
-from tfg_jax.tasks.tilted import triangle
 
 __all__ = ["T", "T_NEXT", "close", "network", "point", "posterior", "triangle"]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
+from scripts.cfg import tilted
 from tfg_jax.denoiser import unit_time
-from tfg_jax.tasks import tilted
 from tfg_jax.training.diffusion import diffusion_loss
 
 # r, s, w: mean_y, var_x, var_y, entropy, E[p(c|x)], skew_y of class 0, computed independently on a 1601 x 1601 grid

@@ -9,8 +9,8 @@ import pytest
 from gaussian_classes import T_NEXT, T, network, triangle
 
 import tfg_jax as tfg
+from scripts.cfg import guided_distributions
 from tfg_jax.samplers.base import straight
-from tfg_jax.tasks import guided_distributions
 
 ONE = jnp.zeros(1, jnp.int32)
 

@@ -34,22 +34,25 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from tfg_jax.denoiser import Denoised
+from tfg_jax.kinds import public
 from tfg_jax.ode import by_diffrax, scan
-from tfg_jax.ode.field import Field, Grid, Point, ProbabilityFlow, equal_steps, margin_of, steps_between, velocity
+from tfg_jax.ode.field import Field, Grid, Point, ProbabilityFlow, equal_steps, steps_between
+from tfg_jax.ode.field import margin_of as margin_of
+from tfg_jax.ode.field import velocity as velocity
 from tfg_jax.ode.scan import HEUN, RK4, SOLVERS, Tableau
 from tfg_jax.result import Cost
 
 __all__ = [
-    "HEUN", "RK4", "SOLVERS", "Grid", "Point", "ProbabilityFlow", "Tableau", "by_scan", "check",
-    "cost", "equal_steps", "margin_of", "solve", "steps_between", "velocity",
+    "HEUN", "RK4", "SOLVERS", "Grid", "Point", "ProbabilityFlow", "Tableau", "equal_steps", "solve", "steps_between",
 ]  # fmt: skip
 
 
+@public
 def solve(
-    field: Field, y: Array, grid: Grid, method: Any, adjoint: Any, *, first: Denoised | None = None,
+    field: Field, y: Float[Array, "*shape"], grid: Grid, method: Any, adjoint: Any, *, first: Denoised | None = None,
     tail: bool = False, inputs: PyTree = None,
 ) -> tuple[Array, Any]:  # fmt: skip
     """From ``y`` along a grid; see the module's docstring.

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import struct
+from tfg_jax.checks import check_steps
 from tfg_jax.denoiser import Denoised
+from tfg_jax.kinds import public
 from tfg_jax.schedules import Level
 
 Field = Callable[..., Array | Denoised]
@@ -79,7 +81,8 @@ class Start(NamedTuple):
     offset: Array | None
 
 
-def equal_steps(schedule: Any, level: Level, span: Array, steps: int, margin: Array) -> Grid:
+@public
+def equal_steps(schedule: Any, level: Level, span: Float[Array, ""], steps: int, margin: Float[Array, ""]) -> Grid:
     """``steps`` equal steps in s from ``level``, over ``span`` >= 0 altogether.
 
     Args:
@@ -88,7 +91,10 @@ def equal_steps(schedule: Any, level: Level, span: Array, steps: int, margin: Ar
         span: the whole length in s; its gradient is kept.
         steps: number of steps, >= 1.
         margin: how close to data the network is called at most, see `margin_of`.
+    Raises:
+        ValueError: no steps.
     """
+    check_steps(steps)
     dtype, total = span.dtype, level.alpha + level.sigma
     t, s, gap = (
         jnp.broadcast_to(a, (steps,))
@@ -98,7 +104,8 @@ def equal_steps(schedule: Any, level: Level, span: Array, steps: int, margin: Ar
     return Grid(jnp.full((steps,), span / steps), starts, jax.tree_util.Partial(_flow_point, schedule, margin))
 
 
-def steps_between(schedule: Any, levels: Level, margin: Array) -> Grid:
+@public
+def steps_between(schedule: Any, levels: Level, margin: Float[Array, ""]) -> Grid:
     """Steps between the levels of a sampler's grid, from noise to data; arguments as in `equal_steps`."""
     dtype, total = margin.dtype, levels.alpha + levels.sigma
     s, gap = (levels.alpha / total).astype(dtype), (levels.sigma / total).astype(dtype)

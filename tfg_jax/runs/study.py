@@ -42,6 +42,8 @@ class Row:
         labels: words by which `Study.selected` knows it, by kind; none are its table and its name.
         shown: what a plan says of it besides.
         claim: rows of one claim are not computed side by side; default its name.
+        inputs: what its result depends on besides, as JSON, such as hashes of weights; called before it is computed
+            only, so that a plan loads no network.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Row:
     labels: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     shown: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     claim: str = ""
+    inputs: Callable[[], Mapping[str, Any]] = dict
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -66,12 +69,12 @@ class Row:
         trials = [self.measure(choice, True) for choice in self.choices] if len(self.choices) > 1 else []
         return max(range(len(trials)), key=lambda i: trials[i]["score"], default=0), trials
 
-    def result(self, inputs: Mapping[str, Any]) -> Result:
+    def result(self) -> Result:
         """All about it: trials, and the report of the best."""
         best, trials = self.tune()
         report = self.measure(self.choices[best], False)
         seconds = sum(each.get("seconds", 0.0) for each in (*trials, report))
-        return {"config": self.config, "inputs": inputs, "kept": best, "trials": trials, "report": report,
+        return {"config": self.config, "inputs": self.inputs(), "kept": best, "trials": trials, "report": report,
                 "seconds": seconds}  # fmt: skip
 
 
@@ -82,13 +85,10 @@ class Study:
     Attributes:
         folder: where results lie.
         rows: all of them, in the order they are computed in.
-        inputs: what results depend on besides, as JSON, such as hashes of weights; called before the first row is
-            computed, so a plan loads no network.
     """
 
     folder: Path
     rows: Sequence[Row]
-    inputs: Callable[[], Mapping[str, Any]] = dict
 
     def selected(self, only: Iterable[str] = ()) -> list[Row]:
         """Rows by their words, of each kind all if none is named; ValueError for a word that no row has."""
@@ -110,15 +110,10 @@ class Study:
             {name: each for name, each in stored.items() if isinstance(each, dict)} if isinstance(stored, dict) else {}
         )
 
-    def known(self, inputs: Mapping[str, Any] | None = None) -> dict[str, Result]:
-        """Results that the rows have, by name; of other ``inputs`` too where they are not given."""
-        stored, known = self.stored(), {}
-        for row in self.rows:
-            entry = stored.get(row.name)
-            if entry is not None and entry.get("config") == _builtins(row.config):
-                if inputs is None or entry.get("inputs") == _builtins(inputs):
-                    known[row.name] = entry
-        return known
+    def known(self) -> dict[str, Result]:
+        """Results that the rows have, by name, whatever their inputs."""
+        stored = self.stored()
+        return {row.name: stored[row.name] for row in self.rows if _fits(stored.get(row.name), config=row.config)}
 
     def missing(self, only: Iterable[str] = ()) -> list[Row]:
         """Rows without a result."""
@@ -142,25 +137,30 @@ class Study:
 
         Raises `Interrupted` on a signal while samples are computed, after the chunk at hand is on disk.
         """
-        rows = self.selected(only)
-        inputs = self.inputs() if rows else {}
-        for row in rows:
-            if row.name not in self.known(inputs):
+        for row in self.selected(only):
+            if (result := self._current(row)) is None:
                 try:
                     claim = lock(self.folder / "claims" / slug(row.claim or row.name))
                 except ValueError:
                     yield row, None
                     continue
                 with claim:
-                    if row.name not in self.known(inputs):  # it may have been finished while it was taken
-                        self._store(row.name, row.result(inputs))
-            yield row, self.known(inputs)[row.name]
+                    if self._current(row) is None:  # it may have been finished while it was taken
+                        self._store(row.name, row.result())
+                result = self._current(row)
+            yield row, result
+
+    def _current(self, row: Row) -> Result | None:
+        result = self.stored().get(row.name)
+        return result if _fits(result, config=row.config, inputs=row.inputs()) else None
 
     def _store(self, name: str, result: Result) -> None:
         with lock(self.folder / "claims", wait=True):
             write_json(self.folder / RESULTS, {**self.stored(), name: result})
 
 
-def _builtins(value: Any) -> Any:
-    """As it is read back."""
-    return json.loads(to_json(value))
+def _fits(result: Result | None, **wanted: Any) -> bool:
+    """Whether a stored result is of these values."""
+    return result is not None and all(
+        result.get(key) == json.loads(to_json(value)) for key, value in wanted.items()
+    )  # fmt: skip

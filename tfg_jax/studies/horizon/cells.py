@@ -49,7 +49,7 @@ def images_study(
             for name, row in image_rows(budget, problem, first=first).items():
                 known_by = {"problem": problem, "budget": budget, "row": name}
                 rows.append(_row(folder, known_by, row, size, loaded))
-    return Study(folder, rows, lambda: loaded.weights)
+    return Study(folder, rows)
 
 
 class _Size(NamedTuple):
@@ -106,6 +106,7 @@ def _row(folder: Path, known_by: Mapping[str, Any], row: ImageRow, size: _Size, 
     return Row(
         f"{problem}/{budget}/{name}", "images", config, measure, row.trials, samples, evaluations=row.evaluations,
         seconds=row.evaluations * samples / RATE, labels=known_by, shown={"what": row.what},
+        inputs=lambda: loaded.weights,
     )  # fmt: skip
 
 
