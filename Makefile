@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 PYTEST ?= -q -n 2 --dist loadfile
 OUT ?= runs/demo
 
-.PHONY: demo tables fuzz stress versions test bench format wheel clean
+.PHONY: demo docs tables fuzz stress versions test bench format wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tfg-jax sample --output $(OUT)
@@ -24,6 +24,9 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python & types=$$!; \
 	$(BIN)/python -m pytest $(PYTEST) && { wait $$types || { echo "pyright found errors, see above"; exit 1; }; }
+
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 bench: $(VENV)/.installed
 	$(BIN)/python scripts/bench.py
@@ -47,7 +50,7 @@ wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) build dist runs .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist runs site .pytest_cache .ruff_cache
 	find tfg_jax tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Editable, so that a change of the source needs no second installation; the stamps hold until pyproject.toml changes.

@@ -14,45 +14,11 @@ Every method is tuned with the same number of trials on seed 1, then reported on
 so that a doubled distance must buy 25 points of accuracy.
 """
 
-import sys
-from typing import Any
-
 import tyro
-from label_guidance.page import line_of, write_page
+from label_guidance.page import row_line, write_page
 from label_guidance.study import Options, study_of
-
-from tfg_jax import report
-from tfg_jax.host import keep_freed_memory
-from tfg_jax.locks import lock
-from tfg_jax.signals import RESUMABLE, Interrupted
-
-
-def main(options: Options) -> None:
-    """Tune, sample, report."""
-    study = study_of(options)
-    if options.dry_run:
-        plan = study.plan(options.only)
-        print(f"{report.text_table(plan)}\n{sum(row['minutes'] for row in plan) / 60:.1f} core hours. Nothing was run.")
-        return
-    for row, result in study.compute(options.only):
-        print(said(row.name, result and result["report"]), flush=True)
-    if not options.only:
-        with lock(options.folder, wait=True):
-            write_page(options, study.known())
-
-
-def said(name: str, result: Any) -> str:
-    """A line about a row."""
-    if result is None:
-        return f"{name}: left to another process"
-    known = "numbers" in result
-    return report.text_table([line_of(name, result["setting"], result["numbers"])]) if known else f"{name}: done"
-
+from studied import run
 
 if __name__ == "__main__":
-    keep_freed_memory()
-    try:
-        main(tyro.cli(Options))
-    except Interrupted as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(RESUMABLE)
+    options = tyro.cli(Options)
+    run(study_of(options), options, row_line, write_page)

@@ -46,9 +46,7 @@ def tilted_variance(gamma: float) -> float:
 def sampled_variance(gamma: float, sampler: Sampler) -> float:
     """Variance of what a sampler gives, exactly: the sum of the squared responses to its draws.
 
-    Args:
-        gamma: 1 + w, of `CFG`.
-        sampler: a linear rule with one draw a step, e.g. `DDPM`, or without draws, on a grid for sigma up to 80.
+    The sampler has at most one draw a step, as `DDPM`, and a grid for sigma up to 80; gamma is 1 + w of `CFG`.
     """
     steps = sampler.steps
     basis = np.eye(steps + 1)

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 from jax.typing import ArrayLike
 
 import tfg_jax as tfg
@@ -50,11 +49,8 @@ class Setting:
 
     @property
     def cost(self) -> Any:
-        """Calls of a sample, at most."""
-        base = tfg.from_fn(
-            _nothing, None, tfg.VPCosine(), prediction="v", shape=(28, 28, 1), num_classes=10, null_cond=10
-        )  # fmt: skip
-        return tfg.upper_cost(self.guidance, None, self.sampler, self.model(base), conditional=self.conditional)
+        """Calls of a sample, at most: `CFG` calls the network twice."""
+        return tfg.upper_cost(self.guidance, None, self.sampler) * (1 if self.w is None else 2)
 
 
 def settings(options: Options) -> Iterator[Setting]:
@@ -76,7 +72,3 @@ def settings(options: Options) -> Iterator[Setting]:
     for p in options.p_uncond:
         yield from (Setting("p_uncond", f"p_uncond {p:g}, w {w:g}", T, w or None, p_uncond=p) for w in SOME)
     yield from (weighted("steps", w, 4 * T) for w in SOME)
-
-
-def _nothing(params: None, x: jax.Array, t: jax.Array, cond: Any) -> jax.Array:
-    return x

@@ -35,9 +35,10 @@ PULLBACK = 2.0  # forwards' worth of time
 def study_of(options: Options) -> Study:
     """All rows: Gaussians, real images, settings."""
     images, real, rows, trained = Images(options), [], [], set()
+    inputs = lambda: images.hashes  # noqa: E731
     for n in sorted({options.samples, options.p_samples}):
         measure = partial(images.measure_real, n)
-        real.append(Row(f"{REAL}, n {n}", REAL, {"samples": n}, measure, inputs=images.inputs))
+        real.append(Row(f"{REAL}, n {n}", REAL, {"samples": n}, measure, inputs=inputs))
     for setting in settings(options):
         n, cost = images.samples(setting), setting.cost
         work = (cost.forwards + PULLBACK * cost.pullbacks) * n
@@ -48,7 +49,7 @@ def study_of(options: Options) -> Study:
             work += len(new) * (1.0 + PULLBACK) * options.train_steps * TRAINING_BATCH
             trained |= new
         rows.append(
-            Row(setting.name, setting.part, config, images.measure, (setting,), n, claim=claim, inputs=images.inputs,
+            Row(setting.name, setting.part, config, images.measure, (setting,), n, claim=claim, inputs=inputs,
                 evaluations=cost.forwards + cost.pullbacks, seconds=work / options.rate)
         )  # fmt: skip
     return Study(options.folder, [*gaussian_rows(options), *real, *rows])
@@ -95,10 +96,6 @@ class Images:
         each: Any = {"model": self.task.model, "guide": self.task.guide, "noisy_guide": self.task.noisy_guide}
         each["evaluator"] = self.task.judge.evaluator
         return {name: fingerprint(network.params) for name, network in each.items()}
-
-    def inputs(self) -> dict[str, str]:
-        """What every row depends on."""
-        return self.hashes
 
     def samples(self, setting: Setting) -> int:
         """How many of them."""

@@ -21,6 +21,11 @@ def line_of(name: str, setting: str, numbers: Mapping[str, Any]) -> dict[str, An
     return {"method": name, "setting": setting, **metrics.titled(numbers, keys, short=True)}
 
 
+def row_line(name: str, report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The line of a row of samples or images."""
+    return line_of(name, report["setting"], report["numbers"]) if "numbers" in report else None
+
+
 def lines_of(known: Mapping[str, Any], names: Mapping[str, str]) -> list[dict[str, Any]]:
     """Lines of the rows that are known: name -> which of its numbers."""
     lines = []
@@ -43,7 +48,8 @@ def write_page(options: Options, known: Mapping[str, Any]) -> None:
     reading = known[GUIDES]["report"]["rows"] if GUIDES in known else []
     trials = [line for name in TRIALS if name in known for line in trial_lines(name, known[name])]
     pictures = {name: read_folder(samples_of(options, name)).read_all()["x"][:20] for name in ALL if name in known}
-    options.page.parent.mkdir(parents=True, exist_ok=True)
+    if not pictures or not rows:
+        return
     picture = options.page.with_suffix(".png")
     report.save_png(picture, report.grid(list(pictures.values()), row_labels=list(pictures), scale=2, gap=2))
     across, up = METRICS["frechet_distance"], METRICS["evaluator_accuracy"]

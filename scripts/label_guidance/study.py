@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import studied
 
 from label_guidance import guides
 from label_guidance.classes import Named, by_class, named
@@ -38,27 +39,24 @@ CHANGED = (*RECURRENT, *ABLATIONS)
 ASIDE = {"away": (*AWAY_FIXED, *AWAY), "estimates": tuple(ESTIMATES), "taught": tuple(TAUGHT), "changed": CHANGED}
 MAIN = ("none", "conditional", *(name for name in TRIALS if name not in ASIDE["away"] + ASIDE["estimates"]))
 TABLES = {"main": MAIN, **ASIDE}
-RATE = 430.0  # network evaluations a second that the plan reckons with
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(studied.Options):
     """What is run and where it goes."""
 
+    folder: Path = Path("runs/label_guidance")
+    page: Path = Path("docs/results/details/label_guidance.md")
     per_class: int = 128  # reported samples a class
     ablation_per_class: int = 64  # of the rows that change one thing of TFG
     trial_per_class: int = 10  # tuning samples a class
     steps: int = 50
-    chunk: int = 20  # small arrays stay in the cache of a CPU core
-    only: tuple[str, ...] = ()  # tables or rows to compute, without a page; () is all of them, and the page
-    dry_run: bool = False  # print the plan: rows, network evaluations and minutes
-    folder: Path = Path("runs/label_guidance")  # samples and results, for resuming
-    page: Path = Path("docs/results/details/label_guidance.md")
 
 
 def study_of(options: Options) -> Study:
     """All rows."""
     label, rows = Label(options), []
+    inputs = lambda: label.hashes  # noqa: E731
     sizes = {"steps": options.steps, "few": options.ablation_per_class}
     for table, names in TABLES.items():
         for name in names:
@@ -73,13 +71,13 @@ def study_of(options: Options) -> Study:
             samples = 10 * per_class + trials * len(ways)
             rows.append(
                 Row(name, table, config, partial(label.measure, name, per_class), ways, samples,
-                    evaluations=evaluations, seconds=evaluations * samples / RATE, inputs=label.inputs,
+                    evaluations=evaluations, seconds=evaluations * samples / options.rate, inputs=inputs,
                     claim="tfg" if "of" in config else name)
             )  # fmt: skip
     for n in sorted({10 * options.per_class, 10 * options.ablation_per_class}):
         measure = partial(label.measure_real, n)
-        rows.append(Row(f"{REAL}, n {n}", REAL, {"samples": n}, measure, inputs=label.inputs))
-    rows.append(Row(GUIDES, GUIDES, {}, label.measure_guides, inputs=label.inputs))
+        rows.append(Row(f"{REAL}, n {n}", REAL, {"samples": n}, measure, inputs=inputs))
+    rows.append(Row(GUIDES, GUIDES, {}, label.measure_guides, inputs=inputs))
     return Study(options.folder, rows)
 
 
@@ -117,10 +115,6 @@ class Label:
         task = self.tasks[None]
         each: Any = {"model": task.model, "evaluator": task.judge.evaluator, **self.guides, **self.networks}
         return {name: fingerprint(network.params) for name, network in each.items()}
-
-    def inputs(self) -> dict[str, str]:
-        """What every row depends on."""
-        return self.hashes
 
     @cached_property
     def real(self) -> Named:

@@ -70,9 +70,11 @@ def test_tuning_never_sees_a_reported_image():
 def test_mixtures_are_computed_once(tmp_path, monkeypatch):
     calls = []
     plan = {"gradients": lambda: calls.append(1) or [1.0], "adjoints": lambda: [{"gradient": np.inf}]}
-    monkeypatch.setattr(mixtures, "plan_mixtures", lambda quick=False: plan)
+    monkeypatch.setattr(mixtures, "line_rows", lambda quick: plan)
+    monkeypatch.setattr(mixtures, "methods", dict)
+    monkeypatch.setattr(mixtures, "posterior_numbers", lambda *_: {})
     compute = lambda: [row.name for row, _ in mixtures.mixtures_study(tmp_path).compute()]  # noqa: E731
-    assert compute() == compute() == ["gradients", "adjoints"]
-    assert calls == [1] and mixtures.read_mixtures(tmp_path)["adjoints"]["found"] == [{"gradient": np.inf}]
+    assert compute() == compute() == ["gradients", "adjoints", "posterior-exact-samples"]
+    assert calls == [1] and mixtures.read_mixtures(tmp_path)["adjoints"]["report"]["found"] == [{"gradient": np.inf}]
     with pytest.raises(ValueError, match="holds mixtures of other sizes"):
         mixtures.mixtures_study(tmp_path, True)

@@ -111,12 +111,10 @@ def _studies(options: Any) -> dict[str, tuple[Study, tuple[str, ...]]]:
 
 def _images(options: Any) -> Study:
     from tfg_jax.studies.horizon.cells import images_study
-    from tfg_jax.studies.horizon.images import load_networks
+    from tfg_jax.studies.horizon.images import Networks
 
-    def load() -> Any:
-        return load_networks(options.model, options.guide, options.evaluator)
-
-    return images_study(options.out / "images", options.problems, options.budgets, options, load)
+    networks = Networks(options.model, options.guide, options.evaluator)
+    return images_study(options.out / "images", options.problems, options.budgets, options, networks)
 
 
 def _said(result: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfg_jax.files import read_json, slug, to_json, write_json
+from tfg_jax.files import read_json, slug, to_builtins, write_bytes
 from tfg_jax.locks import lock
 
 RESULTS = "rows.json"
@@ -156,11 +156,12 @@ class Study:
 
     def _store(self, name: str, result: Result) -> None:
         with lock(self.folder / "claims", wait=True):
-            write_json(self.folder / RESULTS, {**self.stored(), name: result})
+            text = json.dumps(
+                to_builtins({**self.stored(), name: result}), indent=1, ensure_ascii=False, allow_nan=False
+            )
+            write_bytes(self.folder / RESULTS, f"{text}\n".encode())  # not sorted: tables keep the order of columns
 
 
 def _fits(result: Result | None, **wanted: Any) -> bool:
     """Whether a stored result is of these values."""
-    return result is not None and all(
-        result.get(key) == json.loads(to_json(value)) for key, value in wanted.items()
-    )  # fmt: skip
+    return result is not None and all(result.get(key) == to_builtins(value) for key, value in wanted.items())

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfg_jax.files import slug
 from tfg_jax.runs.run import Run, seconds_of
-from tfg_jax.runs.store import fingerprint
 from tfg_jax.runs.study import Row, Study
 from tfg_jax.studies.horizon.images import NOISE_STD, REPORT, TRIAL, Networks, row_task, score
 from tfg_jax.studies.horizon.rows import LABEL, ImageRow, image_rows
@@ -21,7 +19,7 @@ RATE = 165  # network evaluations a second, as the published run took, compilati
 
 
 def images_study(
-    folder: Path, problems: Iterable[str], budgets: Iterable[int], sizes: Any, load: Callable[[], Networks]
+    folder: Path, problems: Iterable[str], budgets: Iterable[int], sizes: Any, networks: Networks
 ) -> Study:
     """All rows, cheapest budget first.
 
@@ -30,12 +28,12 @@ def images_study(
         problems: names of `tfg_jax.tasks.PROBLEMS`, or "label".
         budgets: network evaluations a sample.
         sizes: samples of a row.
-        load: the networks, called when the first row is computed.
+        networks: loaded when the first row is computed.
 
     Raises:
         ValueError: unknown problems, or budgets below what a row needs.
     """
-    problems, budgets, loaded = list(problems), sorted(set(budgets)), _Loaded(load)
+    problems, budgets = list(problems), sorted(set(budgets))
     for name in problems:
         if name not in PROBLEMS and name != LABEL:
             raise ValueError(f"problems={name!r} is unknown; choose of {', '.join(PROBLEMS)}, {LABEL}")
@@ -48,7 +46,7 @@ def images_study(
             size = _Size(sizes.label_samples, sizes.trial_samples, sizes.label_chunk) if label else size
             for name, row in image_rows(budget, problem, first=first).items():
                 known_by = {"problem": problem, "budget": budget, "row": name}
-                rows.append(_row(folder, known_by, row, size, loaded))
+                rows.append(_row(folder, known_by, row, size, networks))
     return Study(folder, rows)
 
 
@@ -60,40 +58,21 @@ class _Size(NamedTuple):
     chunk: int
 
 
-class _Loaded:
-    """The networks, loaded when they are first asked for."""
-
-    def __init__(self, load: Callable[[], Networks]) -> None:
-        self.load = load
-
-    @cached_property
-    def networks(self) -> Networks:
-        """All of them."""
-        return self.load()
-
-    @cached_property
-    def weights(self) -> dict[str, str]:
-        """Their hashes."""
-        label = self.networks.label
-        each = {"model": self.networks.model, "guide": label.guide, "evaluator": label.judge.evaluator}
-        return {name: fingerprint(network.params) for name, network in each.items()}
-
-
-def _row(folder: Path, known_by: Mapping[str, Any], row: ImageRow, size: _Size, loaded: _Loaded) -> Row:
+def _row(folder: Path, known_by: Mapping[str, Any], row: ImageRow, size: _Size, networks: Networks) -> Row:
     (problem, budget, name), (reported, tried, chunk) = known_by.values(), size
 
     def measure(method: Any, trial: bool) -> dict[str, Any]:
         n, seed = (tried, TRIAL) if trial else (reported, REPORT)
-        own = {**known_by, "what": row.what, "noise_std": NOISE_STD, "weights_sha256": loaded.weights,
+        own = {**known_by, "what": row.what, "noise_std": NOISE_STD, "weights_sha256": networks.weights,
                "setting": setting(method), "seed": seed}  # fmt: skip
         # Named by its strength, so that other trials of a row keep what they share.
         words = re.sub(r"[^\w.]+", "-", f"{'trial' if trial else 'report'} {setting(method)}").strip("-")
         path = folder / problem / str(budget) / slug(name) / words
-        asked = loaded.networks.problem(problem, seed, n)
+        asked = networks.problem(problem, seed, n)
         title = f"{problem} {budget} {name}, {words}"
         task, options = row_task(asked, row), {"conditional": row.conditional, "name": title, "own": own}
         run = Run(task, method, n, seed, min(chunk, n), **options)
-        numbers = score(loaded.networks, asked, run.samples(path))
+        numbers = score(networks, asked, run.samples(path))
         return {**numbers, "setting": setting(method), "seconds": seconds_of(path)}
 
     config = {
@@ -106,7 +85,7 @@ def _row(folder: Path, known_by: Mapping[str, Any], row: ImageRow, size: _Size, 
     return Row(
         f"{problem}/{budget}/{name}", "images", config, measure, row.trials, samples, evaluations=row.evaluations,
         seconds=row.evaluations * samples / RATE, labels=known_by, shown={"what": row.what},
-        inputs=lambda: loaded.weights,
+        inputs=lambda: networks.weights,
     )  # fmt: skip
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import jax
@@ -15,6 +15,7 @@ from tfg_jax import metrics
 from tfg_jax.data.sample import load_sample
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.result import finished
+from tfg_jax.runs.store import fingerprint
 from tfg_jax.studies.horizon.rows import LABEL, ImageRow
 from tfg_jax.tasks.inverse import InverseTask, measure_images, problem_operator
 from tfg_jax.tasks.label import LabelTask, balanced_targets
@@ -58,16 +59,30 @@ class Problem:
     seed: int
 
 
-@dataclass(frozen=True)
 class Networks:
-    """The networks of the study: the model, and the task of labels with guide and evaluator."""
+    """The networks of the study, released or own (see `load_label_task`); loaded when they are first asked for."""
 
-    label: LabelTask
+    def __init__(self, model: Any, guide: Any, evaluator: Any) -> None:
+        self.names = (model, guide, evaluator)
+
+    @cached_property
+    def label(self) -> LabelTask:
+        """The task of labels, with guide and evaluator."""
+        from tfg_jax.tasks import load_label_task
+
+        load_as(self.names[0], Denoiser)  # the first complaint is about the model
+        return load_label_task(*self.names)
 
     @property
     def model(self) -> Denoiser:
         """The diffusion model."""
         return cast(Denoiser, self.label.model)  # loaded without a weaker model
+
+    @cached_property
+    def weights(self) -> dict[str, str]:
+        """Their hashes."""
+        each = {"model": self.model, "guide": self.label.guide, "evaluator": self.label.judge.evaluator}
+        return {name: fingerprint(network.params) for name, network in each.items()}
 
     def problem(self, name: str, seed: int, n: int) -> Problem:
         """A problem of ``n`` samples on a seed; the mask of a random problem is another on another seed."""
@@ -78,14 +93,6 @@ class Networks:
         operator = problem_operator(name, shape, key)
         y, noise_std = measure_images(operator, images, key, noise_std=NOISE_STD)
         return Problem(name, InverseTask(self.model, operator, noise_std, measurements=y), y, images, seed)
-
-
-def load_networks(model: str | os.PathLike[str], guide: str | os.PathLike[str], evaluator: Any) -> Networks:
-    """Released or own networks; see `load_label_task`."""
-    from tfg_jax.tasks import load_label_task
-
-    load_as(model, Denoiser)  # the first complaint is about the model
-    return Networks(load_label_task(model, guide, evaluator))
 
 
 def row_task(problem: Problem, row: ImageRow) -> InverseTask | LabelTask:

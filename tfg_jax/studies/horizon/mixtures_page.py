@@ -30,11 +30,11 @@ def mixture_sections(mixtures: Mapping[str, Any]) -> list[Section]:
     """The sections of what has been computed."""
     sections = []
     if "gradients" in mixtures:
-        rows = mixtures["gradients"]["found"]
+        rows = mixtures["gradients"]["report"]["found"]
         sections.append(Section("Gradients on a mixture", [*_gradients(rows), *_gradient_figures(rows)]))
     if "adjoints" in mixtures:
-        sections.append(Section("Adjoints", _adjoints(mixtures["adjoints"]["found"])))
-    rows = [each["found"] for name, each in mixtures.items() if name.startswith("posterior")]
+        sections.append(Section("Adjoints", _adjoints(mixtures["adjoints"]["report"]["found"])))
+    rows = [each for name, each in mixtures.items() if name.startswith("posterior")]
     return sections + ([Section("Sampling a posterior exactly known", _posterior(rows))] if rows else [])
 
 
@@ -99,23 +99,23 @@ def _adjoints(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
 def _posterior(rows: Sequence[Mapping[str, Any]]) -> list[Block]:
     table, curve, costs = [], [], {}
     for row in rows:
-        distance = mean_ci(np.asarray(row["sliced_w2"]))
-        strengths = [trial["strength"] for trial in row["trials"]]
-        strength = "-" if row["strength"] is None else f"{row['strength']:g}"
-        if strengths and row["strength"] in (strengths[0], strengths[-1]):
+        report, name, horizon = row["report"], row["config"]["row"], row["config"]["horizon"]
+        distance = mean_ci(np.asarray(report["sliced_w2"]))
+        strength = f"{report['strength']:g}" if row["trials"] else "-"
+        if row["trials"] and row["kept"] in (0, len(row["trials"]) - 1):
             strength += ", edge"
         table.append(
             {
-                "row": row["row"], "strength": strength, "sliced W2": distance,
-                "MMD² x 1000": mean_ci(1e3 * np.asarray(row["mmd"])), "failed": row["failed"],
-                "evaluations": row["evaluations"],
+                "row": name, "strength": strength, "sliced W2": distance,
+                "MMD² x 1000": mean_ci(1e3 * np.asarray(report["mmd"])), "failed": report["failed"],
+                "evaluations": report["evaluations"],
             }
         )  # fmt: skip
         point = (distance.value, distance.low, distance.high)
-        if row["evaluations"]:
-            costs[row["row"]] = [[each] for each in (row["evaluations"], *point)]
-        if row["horizon"] is not None and row["row"] != "two-step Euler":
-            curve.append((row["horizon"], *point))
+        if report["evaluations"]:
+            costs[name] = [[each] for each in (report["evaluations"], *point)]
+        if horizon is not None and name != "two-step Euler":
+            curve.append((horizon, *point))
     blocks: list[Block] = [Text(POSTERIOR), Table(table)]
     if costs:
         chart = panels({"every method": costs}, "network evaluations a sample", "sliced W2", log_x=True, log_y=True)

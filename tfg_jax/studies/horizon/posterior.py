@@ -32,6 +32,7 @@ from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.schedules import RectifiedFlow
 from tfg_jax.truncated import TruncatedSolve
 
+FLOOR = "exact samples"
 MEASURED = ((0.4, 1.0),)
 NOISE_STD = 0.3
 HORIZONS = (0.25, 0.5, 0.75, 0.9, 1.0)
@@ -149,25 +150,14 @@ def distances(
     return found
 
 
-def posterior_row(name: str, setup: Setup) -> dict[str, Any]:
-    """Trials, the strength kept, and the distances of one method; "exact samples" is the floor of a distance."""
-    y = measurements(0, setup.measurements)
-    exact = exact_samples(y, 10, setup.exact)
-    if name == "exact samples":
-        other = exact_samples(y, 11, setup.samples)
-        return {"row": name, "horizon": None, "strength": None, "trials": [], "evaluations": 0.0, "failed": 0,
-                **distances(other, exact)}  # fmt: skip
-    method, trials = methods()[name], []
-    if len(method.strengths) > 1:
-        tuning = measurements(1, setup.measurements)
-        reference = exact_samples(tuning, 12, setup.exact)
-        for strength in method.strengths:
-            x, failed, _ = method_samples(method, strength, tuning, 1, setup)
-            score = float(np.mean(distances(x, reference, mmd=False)["sliced_w2"]))
-            trials.append({"strength": strength, "sliced_w2": score, "failed": failed})
-    best = min(trials, key=lambda t: t["sliced_w2"])["strength"] if trials else 1.0
-    x, failed, evaluations = method_samples(method, best, y, 0, setup)
-    return {
-        "row": name, "horizon": method.horizon, "strength": best if trials else None, "trials": trials,
-        "evaluations": evaluations, "failed": failed, **distances(x, exact),
-    }  # fmt: skip
+def posterior_numbers(name: str, setup: Setup, strength: float, trial: bool) -> dict[str, Any]:
+    """Distances of a method's samples at a strength; a trial is on other measurements and another seed."""
+    seed = int(trial)
+    y = measurements(seed, setup.measurements)
+    exact = exact_samples(y, 12 if trial else 10, setup.exact)
+    if name == FLOOR:
+        x, failed, evaluations = exact_samples(y, 11, setup.samples), 0, 0.0
+    else:
+        x, failed, evaluations = method_samples(methods()[name], strength, y, seed, setup)
+    numbers = {"strength": strength, "evaluations": evaluations, "failed": failed, **distances(x, exact, not trial)}
+    return numbers | ({"score": -float(np.mean(numbers["sliced_w2"]))} if trial else {})

@@ -1,0 +1,1 @@
+"""The documentation as a site: notebooks and the API reference as pages."""
