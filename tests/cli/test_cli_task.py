@@ -140,6 +140,23 @@ def test_a_file_of_options_never_names_code_to_run(run, asked, capsys):
     assert main([*asked, *config]) == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "{file}:Mine"}, "names code to run (method="),
+        ({"model": ["{file}:other"]}, "names code to run (model="),
+        ({"classes": ["--task", "{file}"]}, "holds '--task', which reads as a flag"),
+        ({"evaluator": "--task={file}"}, "which reads as a flag"),
+        ({"task={file}": True}, "which reads as a flag"),
+    ],
+)
+def test_a_file_of_options_does_not_pass_code_by_another_name(options, said, own, tmp_path, capsys):
+    file = tmp_path / "options.json"
+    file.write_text(json.dumps(options).replace("{file}", str(own)))
+    assert main(["sample", "--config", str(file), "--dry-run"]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_the_key_of_a_run_is_that_of_all_that_decides_its_samples(own):
     """Not of how many are computed together."""
     task = find_task(str(own))
