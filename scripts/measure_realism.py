@@ -15,7 +15,7 @@ from tfg_jax.data import fashion_mnist
 from tfg_jax.data.sample import load_sample
 from tfg_jax.report import markdown_table
 from tfg_jax.runs.page import write_details
-from tfg_jax.tasks import load_judge
+from tfg_jax.tasks import load_evaluator
 
 N = 300
 INTRO = """# What tells real garments from noise
@@ -60,19 +60,19 @@ def main() -> None:
     parser.add_argument("--data")
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
-    rng, judge, (shipped, _) = np.random.default_rng(0), load_judge(), load_sample()
+    rng, evaluator, (shipped, _) = np.random.default_rng(0), load_evaluator(), load_sample()
     test, (train, labels) = fashion_mnist.load("test", options.data)[0], fashion_mnist.load("train", options.data)
     unseen = train[rng.permutation(fashion_mnist.halves(labels)[0])[: 3 * N]]
     copies = {image.tobytes() for image in shipped}
     test = np.stack([image for image in test if image.tobytes() not in copies])
     sets = image_sets(test[rng.permutation(len(test))[: 2 * N]], rng)
-    near = metrics.features(judge.evaluator, shipped)
-    moments = judge.moments
+    near = metrics.features(evaluator.network, shipped)
+    moments = evaluator.moments
     assert moments is not None  # they are shipped
     values, vectors = np.linalg.eigh(moments.cov)
 
     def scores(x: np.ndarray) -> dict[str, np.ndarray]:
-        f = metrics.features(judge.evaluator, x)
+        f = metrics.features(evaluator.network, x)
         whitened = (f - moments.mean) @ vectors / np.sqrt(values)
         return {
             "patches": metrics.patch_distance(x, shipped),
@@ -86,7 +86,7 @@ def main() -> None:
         for score, found in scores(x).items():
             beyond = metrics.beyond_real(found, held[score])
             row[score] = f"{beyond.mean():.2f}, {(beyond > 0.95).mean():.0%}"
-        seen = metrics.probabilities(metrics.classify(judge.evaluator, x)).max(axis=1)
+        seen = metrics.probabilities(metrics.classify(evaluator.network, x)).max(axis=1)
         rows.append(row | {"probability": f"{np.median(seen):.2f}"})
     text = INTRO.format(n=N, m=len(unseen)) + markdown_table(rows) + "\n" + OUTRO
     print(text)

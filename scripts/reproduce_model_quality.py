@@ -76,12 +76,12 @@ def main(run: Run) -> None:
     }
     rows = []
     for name, (images, labels, labelled) in sets.items():
-        scores = task.judge.score(images)
+        scores = task.evaluator.score(images)
         rows.append(
             {
                 "images": name,
                 "n": len(images),
-                "Fréchet distance to test": metrics.frechet_with_ci(scores.features, task.judge.moments),  # type: ignore[arg-type]
+                "Fréchet distance to test": metrics.frechet_with_ci(scores.features, task.evaluator.moments),  # type: ignore[arg-type]
                 "evaluator accuracy": metrics.accuracy(scores.evaluator_logits, labels) if labelled else "-",
                 "Inception-score analogue": metrics.inception_score(scores.evaluator_logits),
             }

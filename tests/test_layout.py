@@ -190,6 +190,19 @@ MOST_POSITIONAL = 6
 GIVEN_BY_OTHERS = {"init", "adapt_step_size"}
 
 
+def test_results_of_more_than_three_parts_have_names():
+    """A tuple of four and more says what its parts are: a NamedTuple or a dataclass."""
+    wrong = []
+    for path, tree in parsed():
+        for node in ast.walk(tree):
+            returns = node.returns if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else None
+            for part in ast.walk(returns) if returns is not None else ():
+                unnamed = isinstance(part, ast.Subscript) and ast.unparse(part.value) == "tuple"
+                if unnamed and isinstance(part.slice, ast.Tuple) and len(part.slice.elts) > 3:
+                    wrong.append(f"{path.relative_to(REPO)}:{node.lineno} {ast.unparse(part)}")
+    assert not wrong, "\n".join(wrong)
+
+
 def test_no_call_needs_more_than_six_arguments_counted_by_position():
     """Constructors included; what more is needed goes by keyword, or into an object."""
     wrong = []

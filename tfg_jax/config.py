@@ -146,8 +146,9 @@ def _read(data: Any, allow: Collection[str], given: Mapping[str, Any], whole: bo
     }
     try:
         return cls(**read)
-    except TypeError:  # of a field without a default
-        raise ValueError(f"{name} lacks a field; it has {', '.join(fields)}") from None
+    except TypeError as error:  # of a field without a default
+        lacking = str(error).rpartition(": ")[2]
+        raise ValueError(f"{name} lacks a field, {lacking}; it has {', '.join(fields)}") from None
 
 
 def _asked(data: Any) -> set[str]:

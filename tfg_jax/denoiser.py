@@ -233,7 +233,12 @@ class Denoiser:
                 raise NoGradient(f"the network cannot be differentiated ({why[:90]})") from error
             shapes = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(sample))
             given = f"one sample of shape {shapes}, a time of shape () and {'no cond' if cond is None else 'a cond'}"
-            raise ValueError(f"the network cannot read {given}: {why}; {_advice(error, self.apply)}") from error
+            advice = _advice(error, self.apply)
+            if cond is None and "'NoneType'" in why:
+                advice = (
+                    "pass cond=, and null_cond=, which stands for none, where a model made of it also asks for none"
+                )
+            raise ValueError(f"the network cannot read {given}: {why}; {advice}") from error
         if self.domain is not None and not self.domain.spec.is_array:
             return self._packed(raw)
         if not is_array(raw):

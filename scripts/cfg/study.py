@@ -88,13 +88,13 @@ class Images:
     @cached_property
     def real(self) -> np.ndarray:
         """Features of test images."""
-        return np.asarray(metrics.features(self.task.judge.evaluator, test_images(2 * self.options.samples)[0]))
+        return np.asarray(metrics.features(self.task.evaluator.network, test_images(2 * self.options.samples)[0]))
 
     @cached_property
     def hashes(self) -> dict[str, str]:
         """Of the networks."""
         each: Any = {"model": self.task.model, "guide": self.task.guide, "noisy_guide": self.task.noisy_guide}
-        each["evaluator"] = self.task.judge.evaluator
+        each["evaluator"] = self.task.evaluator.network
         return {name: fingerprint(network.params) for name, network in each.items()}
 
     def samples(self, setting: Setting) -> int:
@@ -112,7 +112,7 @@ class Images:
         config |= {"w": setting.w, "temperature": setting.temperature}
         more = {"conditional": setting.conditional, "name": setting.name, "own": config}
         run = Run(task, setting.guidance, n, 0, min(options.chunk, n), **more)
-        scored = label_run(task.judge, task.class_names, run.samples(path), seconds_of(path), config)
+        scored = label_run(task.evaluator, task.class_names, run.samples(path), seconds_of(path), config)
         features: Any = scored.features
         return label_metrics(scored) | self.spread(features[scored.ok()])
 
@@ -126,11 +126,11 @@ class Images:
         n = min(n, len(self.real) // 2)
         images, labels = test_images(2 * n)
         other, real = self.real[n : 2 * n], self.real[:n]
-        logits = metrics.classify(self.task.judge.evaluator, images[:n])
+        logits = metrics.classify(self.task.evaluator.network, images[:n])
         precision, recall = metrics.precision_recall(other, real)
-        assert self.task.judge.moments is not None
+        assert self.task.evaluator.moments is not None
         estimates = {
-            "frechet_distance": metrics.frechet_with_ci(real, self.task.judge.moments),
+            "frechet_distance": metrics.frechet_with_ci(real, self.task.evaluator.moments),
             "inception_score": metrics.inception_score(logits), "precision": precision, "recall": recall,
             "evaluator_accuracy": metrics.accuracy(logits, labels[:n]),
         }  # fmt: skip

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import tfg_jax as tfg
+from gradient_guidance import problems
 from gradient_guidance.common import Place
 from gradient_guidance.exact_page import DELTA, NOISE, Found, figures, section
 from tfg_jax import optimize
-from tfg_jax.optimize import problems
 
 NAIVE, LOOK = tfg.NaiveGradientGuidance(), tfg.GradientGuidance()
 

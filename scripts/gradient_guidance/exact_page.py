@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from gradient_guidance import distributions
 from gradient_guidance.common import Missing, Place, clouds, curves, points, rate, rounds_to
+from gradient_guidance.problems import LinearProblem
 from tfg_jax import report
-from tfg_jax.optimize import Optimized, distributions
-from tfg_jax.optimize.problems import LinearProblem
+from tfg_jax.optimize import Optimized
 
 NOISE = 0.1
 DELTA = {"theta_1": 0.05, "theta_2": 0.2, "b_1": 1.0, "b_2": 1.0}

@@ -53,7 +53,7 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
     shown = sorted({0, 1, sizes.rounds // 4, sizes.rounds // 2, sizes.rounds})
     rows = []
     for strength, out in found.items():
-        scores = task.judge.score(kept[strength][out.rounds])
+        scores = task.evaluator.score(kept[strength][out.rounds])
         accuracy = metrics.accuracy(scores.evaluator_logits, np.full(sizes.batch, wanted))
         rows.append(
             {

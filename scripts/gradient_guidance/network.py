@@ -15,9 +15,9 @@ import numpy as np
 import optax
 
 import tfg_jax as tfg
+from gradient_guidance import problems
 from gradient_guidance.common import Place, clouds, curves, points, rounds_to
 from tfg_jax import optimize, report
-from tfg_jax.optimize import problems
 from tfg_jax.training.loop import fit, shuffled
 
 NAIVE, LOOK = tfg.NaiveGradientGuidance(), tfg.GradientGuidance()

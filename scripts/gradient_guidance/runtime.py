@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import tfg_jax as tfg
+from gradient_guidance import problems
 from gradient_guidance.common import Place
 from tfg_jax import optimize, report
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
-from tfg_jax.optimize import problems
 from tfg_jax.tasks import load_label_task
 from tfg_jax.tasks.rewards import class_log_odds
 

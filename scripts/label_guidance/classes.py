@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfg_jax.data import fashion_mnist
-from tfg_jax.tasks.scoring import Judge
+from tfg_jax.tasks.scoring import Evaluator
 
 
 class Named(NamedTuple):
@@ -15,9 +15,9 @@ class Named(NamedTuple):
     called: np.ndarray
 
 
-def named(judge: Judge, x: np.ndarray) -> Named:
+def named(evaluator: Evaluator, x: np.ndarray) -> Named:
     """What the evaluator says of images (n, H, W, C)."""
-    scores = judge.score(x)
+    scores = evaluator.score(x)
     return Named(np.asarray(scores.features), scores.evaluator_logits.argmax(-1))
 
 

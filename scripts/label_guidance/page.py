@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from label_guidance.study import ASIDE, COMPARED, GUIDES, MAIN, REAL, SHIFTED, TABLES, Options, samples_of
-from label_guidance.ways import TRIALS, Way
+from label_guidance.ways import TRIALS, Way, title
 from tfg_jax import metrics, report
 from tfg_jax.metrics import METRICS
 from tfg_jax.runs.page import write_details
@@ -18,7 +18,7 @@ ALL = [name for names in TABLES.values() for name in names]
 def line_of(name: str, setting: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """A line of any table of methods."""
     keys = ("evaluator_accuracy", "frechet_distance", "high_frequency_ratio", *metrics.COSTS.values())
-    return {"method": name, "setting": setting, **metrics.titled(numbers, keys, short=True)}
+    return {"method": title(name), "setting": setting, **metrics.titled(numbers, keys, short=True)}
 
 
 def row_line(name: str, report: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -31,8 +31,8 @@ def lines_of(known: Mapping[str, Any], names: Mapping[str, str]) -> list[dict[st
     lines = []
     for name, which in names.items():
         if name in known:
-            each, title = known[name]["report"], REAL if name.startswith(REAL) else name
-            lines.append(line_of(title, each["setting"], each[which]))
+            each, shown = known[name]["report"], REAL if name.startswith(REAL) else name
+            lines.append(line_of(shown, each["setting"], each[which]))
     return lines
 
 
@@ -44,7 +44,9 @@ def write_page(options: Options, known: Mapping[str, Any]) -> None:
     compared = lines_of(
         known, {few: "numbers"} | dict.fromkeys(COMPARED, "first") | dict.fromkeys(ASIDE["changed"], "numbers")
     )
-    shifts = [{"method": name} | known[name]["report"]["by_class"] for name in ALL if name in SHIFTED and name in known]
+    shifts = [
+        {"method": title(name)} | known[name]["report"]["by_class"] for name in ALL if name in SHIFTED and name in known
+    ]
     reading = known[GUIDES]["report"]["rows"] if GUIDES in known else []
     trials = [line for name in TRIALS if name in known for line in trial_lines(name, known[name])]
     pictures = {name: read_folder(samples_of(options, name)).read_all()["x"][:20] for name in ALL if name in known}
@@ -69,16 +71,16 @@ def write_page(options: Options, known: Mapping[str, Any]) -> None:
         report.markdown_table(rows),
         f"\n![accuracy against distance]({chart.name})\n",
         "\n## Away from a weaker model\n\nThe same seeds, n and moments, from the network that was trained for longer "
-        "(`longer`), and from that network guided away from its own first stage (`away`: `Autoguidance`, two forwards "
+        "(*trained longer*), and from that network guided away from its own first stage (*autoguidance*: two forwards "
         "an evaluation), tuned like the rows above.\n",
         report.markdown_table(away),
         "\n## By a guide that knows estimates\n\nThe same again, guided by `fashion-mnist-guide-estimates`, which has "
-        "also seen images as a linear denoiser estimates them (`estimates`), in the place of "
+        "also seen images as a linear denoiser estimates them (*guide of estimates*), in the place of "
         "`fashion-mnist-guide-robust`, which guides every other row but one.\n",
         report.markdown_table(estimates),
         "\n## From a network whose unconditional half was taught\n\nThe same again, from `fashion-mnist-taught`, whose "
-        "unconditional half learned the estimates of the conditional one (`taught`); `away` is guided away from the "
-        "first stage, two forwards an evaluation. Settings were chosen by looks at 320 samples on seed 1.\n",
+        "unconditional half learned the estimates of the conditional one (*taught network*); *autoguidance* is away "
+        "from the first stage, two forwards an evaluation. Settings were chosen by looks at 320 samples on seed 1.\n",
         report.markdown_table(taught),
         f"\n## One thing changed at a time\n\n{10 * options.ablation_per_class} samples a row, the first of those "
         "above; distances compare within this table alone.\n",
@@ -90,7 +92,8 @@ def write_page(options: Options, known: Mapping[str, Any]) -> None:
         "\n## How the guides read estimates\n\nLoss in nats (accuracy) on the network's clipped denoised estimates of "
         "1,000 test images, by the log-SNR of what it saw; last, the classifier of noisy images on that itself.\n",
         report.markdown_table(reading),
-        f"\nThe first twenty samples of each row, same seeds, every class twice:\n\n![samples]({picture.name})\n",
+        "\nThe first twenty samples of each row, by the names that `--only` takes, same seeds, every class twice:\n\n"
+        f"![samples]({picture.name})\n",
         f"\n## Tuning\n\n{len(TRIALS['tfg'])} trials a method, {10 * options.trial_per_class} samples each, on seed 1. "
         "Score: accuracy - 0.25 log2(distance / distance of conditional samples at that n).\n",
         report.markdown_table(trials),
@@ -103,7 +106,7 @@ def trial_lines(name: str, result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every trial of a method."""
     return [
         {
-            "method": name, "setting": each["setting"], "accuracy": round(each["accuracy"], 3),
+            "method": title(name), "setting": each["setting"], "accuracy": round(each["accuracy"], 3),
             "Fréchet distance": round(each["distance"], 1), "score": each["score"],
             "kept": "yes" if i == result["kept"] else "",
         }

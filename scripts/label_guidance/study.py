@@ -113,13 +113,13 @@ class Label:
     def hashes(self) -> dict[str, str]:
         """Of the networks."""
         task = self.tasks[None]
-        each: Any = {"model": task.model, "evaluator": task.judge.evaluator, **self.guides, **self.networks}
+        each: Any = {"model": task.model, "evaluator": task.evaluator.network, **self.guides, **self.networks}
         return {name: fingerprint(network.params) for name, network in each.items()}
 
     @cached_property
     def real(self) -> Named:
         """Test images."""
-        return named(self.tasks[None].judge, fashion_mnist.load("test")[0])
+        return named(self.tasks[None].evaluator, fashion_mnist.load("test")[0])
 
     @cached_property
     def reference(self) -> float:
@@ -153,7 +153,7 @@ class Label:
         name = str(folder.relative_to(self.options.folder))
         run = Run(task, way.guidance, n, seed, min(self.options.chunk, n), conditional=way.conditional, name=name)
         arrays = {key: array[:first] for key, array in run.samples(folder).items()}
-        return label_metrics(label_run(task.judge, task.class_names, arrays, seconds_of(folder), run.config))
+        return label_metrics(label_run(task.evaluator, task.class_names, arrays, seconds_of(folder), run.config))
 
     def measure(self, name: str, per_class: int, way: Way, trial: bool) -> dict[str, Any]:
         """The numbers of a way, and the score of a trial."""
@@ -172,16 +172,16 @@ class Label:
             report["first"] = self.numbers(folder, way, 0, per_class, first=few)
         if name in SHIFTED:
             x = read_folder(folder).read_all()["x"][:few]
-            report["by_class"] = by_class(named(self.tasks[None].judge, x), self.real)
+            report["by_class"] = by_class(named(self.tasks[None].evaluator, x), self.real)
         return report
 
     def measure_real(self, n: int, choice: None, trial: bool) -> dict[str, Any]:
         """Real test images on the same scale, at equal n and class balance."""
-        judge, (images, labels) = self.tasks[None].judge, fashion_mnist.load("test")
+        evaluator, (images, labels) = self.tasks[None].evaluator, fashion_mnist.load("test")
         chosen = np.concatenate([np.flatnonzero(labels == c)[: n // 10] for c in range(10)])
-        scores = judge.score(images[chosen])
-        distance = metrics.frechet_with_ci(scores.features, judge.moments)  # type: ignore[arg-type]
-        ratio = metrics.high_frequency_ratio(images[chosen], judge.images)  # type: ignore[arg-type]
+        scores = evaluator.score(images[chosen])
+        distance = metrics.frechet_with_ci(scores.features, evaluator.moments)  # type: ignore[arg-type]
+        ratio = metrics.high_frequency_ratio(images[chosen], evaluator.images)  # type: ignore[arg-type]
         numbers: dict[str, Any] = {"samples": len(chosen), **dict.fromkeys(metrics.COSTS.values(), 0)}
         numbers |= metrics.flat_estimate(
             "evaluator_accuracy", metrics.accuracy(scores.evaluator_logits, labels[chosen])

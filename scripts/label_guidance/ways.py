@@ -94,6 +94,15 @@ TRIALS = {name: [Way(guidance) for guidance in tried] for name, tried in GUIDANC
 }
 
 
+def title(name: str) -> str:
+    """A row by what it does: the names that `--only` takes are short."""
+    words = {"tfg4": "tfg, 4 recurrences", " decrease": ", decreasing", " longer": ", trained longer"}
+    words |= {" taught": ", taught network", " away": ", autoguidance", " estimates": ", guide of estimates"}
+    for short, long in words.items():
+        name = name.replace(short, long)
+    return name
+
+
 def strengths(way: Way) -> list[Any]:
     """What tuning varies."""
     names = ("strength", "rho", "mu", "smoothing", "n_mc")

@@ -159,10 +159,10 @@ def test_classifier_guidance_of_both_models_is_classifier_free_guidance(x64):
     def draw(model, **options):
         return tfg.sample(jax.random.key(1), model, start=(x, 0.9), sampler=tfg.DDIM(steps=4), **options).x
 
-    judge = {"objective": tfg.analytic.component_objective(data), "target": cond}
+    by_class = {"objective": tfg.analytic.component_objective(data), "target": cond}
     free = draw(tfg.CFG(model, w), cond=cond)
-    np.testing.assert_allclose(draw(model, cond=cond, guidance=tfg.ClassifierGuidance(w), **judge), free, atol=1e-10)
-    np.testing.assert_allclose(draw(model, guidance=tfg.ClassifierGuidance(w + 1.0), **judge), free, atol=1e-10)
+    np.testing.assert_allclose(draw(model, cond=cond, guidance=tfg.ClassifierGuidance(w), **by_class), free, atol=1e-10)
+    np.testing.assert_allclose(draw(model, guidance=tfg.ClassifierGuidance(w + 1.0), **by_class), free, atol=1e-10)
 
 
 def test_interval_bounds(x64):

@@ -190,14 +190,14 @@ def test_failed_samples_are_stored_shown_and_exit_3(tiny, weights, tmp_path, cap
 
 
 def test_failing_metrics_lose_no_sample(tiny, finished, tmp_path, monkeypatch, capsys):
-    from tfg_jax.tasks.scoring import Judge
+    from tfg_jax.tasks.scoring import Evaluator
 
     def broken(self, x):
         raise RuntimeError("no metrics today")
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(Judge, "score", broken)
+        patch.setattr(Evaluator, "score", broken)
         assert main(["sample", *tiny, "--out", str(out)]) == 1
     assert "no metrics today" in (said := capsys.readouterr().err) and "tfg-jax evaluate" in said
     assert shards(out) == shards(finished) and not (out / "lock").exists()

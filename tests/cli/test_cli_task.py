@@ -100,6 +100,7 @@ def test_a_task_of_ones_own_is_one_file(run, asked, own, capsys):
         (["--guidance", "{file}:Mine"], "guidance.mu"),
         (["--guidance", "dps", "--strength", "0.25"], "guidance.mu"),
         (["--sampler", "heun"], "sampler.eta"),
+        (["--clip"], "clip"),
         (["--steps", "4"], "sampler.steps: 3 -> 4"),
         (["--horizon", "1"], "lookahead"),
     ],

@@ -37,7 +37,8 @@ def draw(method="tfg", strength=0.5, key=0, model=MODEL, **changes):
 
 
 def traces(calls):
-    """How often the network is traced by the calls after the first."""
+    """How often the network is traced by the calls after the first; programs of other tests, which count, forgotten."""
+    jax.clear_caches()
     calls[0]()
     before = len(TRACED)
     results = [np.asarray(call().x) for call in calls[1:]]

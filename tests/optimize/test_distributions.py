@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
+from scripts.gradient_guidance import distributions, problems
 from tfg_jax import optimize
-from tfg_jax.optimize import distributions, problems
 
 PROBLEM = problems.linear_problem(seed=2345)
 F1_ACROSS = distributions.parabola(PROBLEM.basis, PROBLEM.theta_across)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
+from scripts.gradient_guidance import problems
 from tfg_jax import optimize
-from tfg_jax.optimize import problems
 
 PROBLEM = problems.linear_problem(6, 3, seed=3)
 BASIS = jnp.asarray(PROBLEM.basis, jnp.float32)

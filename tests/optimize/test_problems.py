@@ -7,8 +7,8 @@ import pytest
 import scipy.special
 
 import tfg_jax as tfg
+from scripts.gradient_guidance import problems
 from tfg_jax import analytic
-from tfg_jax.optimize import problems
 from tfg_jax.schedules import Level
 
 pytestmark = pytest.mark.usefixtures("x64")

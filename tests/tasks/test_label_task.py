@@ -10,7 +10,7 @@ import pytest
 import tfg_jax as tfg
 from tfg_jax.objectives import Classifier, NoisyClassifier
 from tfg_jax.sample import _sample
-from tfg_jax.tasks import Judge, LabelTask, balanced_targets, preset, run_chunked
+from tfg_jax.tasks import Evaluator, LabelTask, balanced_targets, preset, run_chunked
 
 SHAPE = (4, 4, 1)
 
@@ -35,7 +35,7 @@ def task():
     )
     guide = Classifier(jnp.asarray(0.5), logits, 3)
     return LabelTask(
-        model, guide, Judge(guide), NoisyClassifier(jnp.asarray(0.5), noisy_logits, 3),
+        model, guide, Evaluator(guide), NoisyClassifier(jnp.asarray(0.5), noisy_logits, 3),
         tfg.DDIM(steps=3), class_names=("a", "b", "c"),
     )  # fmt: skip
 

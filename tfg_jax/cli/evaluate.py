@@ -56,19 +56,19 @@ def run(options: Any) -> int:
     subject = find_task(options.task)
     arrays, seconds, config = stored_samples(options.source)
     guide = None if options.guide is None else load_as(options.guide, Classifier)
-    judge = subject.load_judge(options.evaluator, guide=guide, data=options.data)
-    count, n = judge.evaluator.num_classes, len(arrays["x"])
+    evaluator = subject.load_evaluator(options.evaluator, guide=guide, data=options.data)
+    count, n = evaluator.network.num_classes, len(arrays["x"])
     check_classes(f"target of source={options.source}", arrays["target"], n, count)
-    for role, network in (("evaluator", judge.evaluator), ("guide", guide)):
+    for role, network in (("evaluator", evaluator.network), ("guide", guide)):
         if network is not None:
             check_samples(f"source={options.source}", arrays["x"].shape[1:], role, getattr(options, role), network)
     if options.dry_run:
         print(f"{counted(n, 'sample')} of shape {arrays['x'].shape[1:]}; nothing was scored or written.")
         return OK
-    notes = dependence_notes(guide, judge.evaluator) if guide is not None else []
+    notes = dependence_notes(guide, evaluator.network) if guide is not None else []
     with drive.claimed_output(options, {"task": DEFAULT}):
         drive.write_config(options.out, "evaluate", options, config)
-        scored = label_run(judge, names_of(count, subject.CLASS_NAMES), arrays, seconds, config, notes)
+        scored = label_run(evaluator, names_of(count, subject.CLASS_NAMES), arrays, seconds, config, notes)
         title = f"Evaluation of {options.source}"
         print(
             drive.write_report(

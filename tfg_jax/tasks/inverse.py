@@ -192,7 +192,7 @@ class InverseTask(Task):
         self, samples: Mapping[str, np.ndarray], *, seconds: float = 0.0, config: Mapping[str, Any] | None = None
     ) -> Evaluation:
         """As `Task.evaluate`: residuals, distances from the truth where it is known, spread of the draws."""
-        x, truth, judge = np.asarray(samples["x"]), self.truth, self.evaluator
+        x, truth, network = np.asarray(samples["x"]), self.truth, self.evaluator
         finite = np.isfinite(x).all(axis=(1, 2, 3), keepdims=True)
         shown = np.where(finite, x, 0.0).astype(np.float32)  # failed samples are left out of every mean
         run = metrics.InverseRun(
@@ -206,8 +206,8 @@ class InverseTask(Task):
             cost={name: samples[f"cost_{name}"] for name in ("forwards", "pullbacks", "objective")},
             seconds=seconds,
             names=self.names,
-            features=None if judge is None else metrics.features(judge, shown),
-            truth_features=None if judge is None or truth is None else metrics.features(judge, truth),
+            features=None if network is None else metrics.features(network, shown),
+            truth_features=None if network is None or truth is None else metrics.features(network, truth),
             path=samples["objective"] if samples["objective"].shape[1] > 1 else None,  # end to end: the result's alone
             config=config or {},
             notes=self.warnings,

@@ -25,7 +25,7 @@ from tfg_jax.objectives.classifier import class_log_prob, noisy_class_log_prob
 from tfg_jax.runs.store import fingerprint
 from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.tasks.base import Evaluation, Method, Task, identity
-from tfg_jax.tasks.scoring import Judge, check_reads
+from tfg_jax.tasks.scoring import Evaluator, check_reads
 
 
 @struct.dataclass
@@ -36,7 +36,7 @@ class LabelTask(Task):
         model: the diffusion model, or a transform of one such as `Autoguidance`; used with its null class unless
             `sample` is told ``conditional=True``.
         guide: classifier of clean images that guides.
-        judge: scores the samples.
+        evaluator: scores the samples.
         noisy_guide: classifier of noisy images, needed by `ClassifierGuidance` alone.
         sampler: the sampler rule, the same for every method.
         clip: clips denoised estimates, the same for every method; None does not.
@@ -50,7 +50,7 @@ class LabelTask(Task):
 
     model: Any
     guide: Any
-    judge: Any
+    evaluator: Any
     noisy_guide: Any = None
     sampler: Any = DDIM()
     clip: Clip | None = Clip()
@@ -85,18 +85,18 @@ class LabelTask(Task):
         return _noisy_value if isinstance(method, ClassifierGuidance) else super().value(method)
 
     def bare(self) -> LabelTask:
-        """The task without its judge and presets."""
-        return dataclasses.replace(self, judge=None, tuned={})
+        """The task without its evaluator and presets."""
+        return dataclasses.replace(self, evaluator=None, tuned={})
 
     def notes(self) -> list[str]:
         """That the samples are scored by their own guide, if they are."""
-        return dependence_notes(self.guide, self.judge.evaluator)
+        return dependence_notes(self.guide, self.evaluator.network)
 
     def evaluate(
         self, samples: Mapping[str, np.ndarray], *, seconds: float = 0.0, config: Mapping[str, Any] | None = None
     ) -> Evaluation:
-        """As `Task.evaluate`, by the judge."""
-        run = label_run(self.judge, self.class_names, samples, seconds, config or {}, self.notes())
+        """As `Task.evaluate`, by the evaluator."""
+        run = label_run(self.evaluator, self.class_names, samples, seconds, config or {}, self.notes())
         probability = metrics.target_probability(run.counted(run.evaluator_logits), run.targets)
         return Evaluation({"evaluator_target_probability": probability}, lambda: metrics.label_metrics(run), run)
 
@@ -144,7 +144,7 @@ def balanced_targets(num_samples: int, classes: Sequence[int] = range(10)) -> In
 def label_task(
     model: Any,
     guide: Any,
-    judge: Judge,
+    evaluator: Evaluator,
     noisy_guide: Any = None,
     *,
     weak: Any = None,
@@ -155,7 +155,7 @@ def label_task(
     """The task of loaded networks.
 
     Args:
-        model, guide, judge, noisy_guide: as in `LabelTask`.
+        model, guide, evaluator, noisy_guide: as in `LabelTask`.
         weak: a worse model of the same kind, which ``model`` is guided away from by `Autoguidance`; None is none.
         w: the weight of that; None is 1.
         class_names: names of the classes, used where the classifiers have as many.
@@ -165,16 +165,16 @@ def label_task(
     """
     if w is not None and weak is None:
         raise ValueError(f"w={w} has no effect without weak; name the model to be guided away from")
-    counts = {network.num_classes for network in (guide, judge.evaluator, noisy_guide) if network is not None}
+    counts = {network.num_classes for network in (guide, evaluator.network, noisy_guide) if network is not None}
     if len(counts) > 1:
         raise ValueError(
             f"guide={guide.name!r} and the other classifiers differ in classes ({sorted(counts)}); match them"
         )
-    for role, network in (("guide", guide), ("evaluator", judge.evaluator), ("noisy_guide", noisy_guide)):
+    for role, network in (("guide", guide), ("evaluator", evaluator.network), ("noisy_guide", noisy_guide)):
         if network is not None:
             check_reads(role, network, model.shape)
     model = model if weak is None else Autoguidance(model, weak, 1.0 if w is None else w)
-    return LabelTask(model, guide, judge, noisy_guide, class_names=names_of(counts.pop(), class_names), **fields)
+    return LabelTask(model, guide, evaluator, noisy_guide, class_names=names_of(counts.pop(), class_names), **fields)
 
 
 def names_of(count: int, names: Sequence[str]) -> tuple[str, ...]:
@@ -183,7 +183,7 @@ def names_of(count: int, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def label_run(
-    judge: Judge,
+    evaluator: Evaluator,
     class_names: Sequence[str],
     samples: Mapping[str, np.ndarray],
     seconds: float,
@@ -192,7 +192,7 @@ def label_run(
 ) -> metrics.LabelRun:
     """Stored arrays with what the networks say of them; images alone (x, target) count as finished and free."""
     x, n = samples["x"], len(samples["x"])
-    scores, real = judge.score(x), judge.images
+    scores, real = evaluator.score(x), evaluator.images
     counts = ("forwards", "pullbacks", "objective")
     return metrics.LabelRun(
         x=x,
@@ -205,7 +205,7 @@ def label_run(
         class_names=class_names,
         guide_logits=scores.guide_logits,
         features=scores.features,
-        reference_features=judge.moments,
+        reference_features=evaluator.moments,
         reference_images=real if real is not None and np.shape(real)[1:] == x.shape[1:] else None,
         objective=samples.get("objective"),
         config=config,

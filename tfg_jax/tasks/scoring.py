@@ -27,17 +27,17 @@ class Scores:
 
 
 @struct.dataclass
-class Judge:
+class Evaluator:
     """An evaluator with what it compares samples to.
 
     Attributes:
-        evaluator: classifier that scores; it should not be the guide.
+        network: classifier that scores; it should not be the guide.
         moments: of the evaluator's features of real test images, for Fréchet distances; None leaves them out.
         images: (m, H, W, C) real images in [-1, 1], for texture; None leaves it out.
         guide: the classifier that guided, to show how far it was pleased; None leaves it out.
     """
 
-    evaluator: Classifier
+    network: Classifier
     moments: Moments | None = None
     images: Float[AnyArray, "m H W C"] | None = None
     guide: Classifier | None = None
@@ -45,16 +45,16 @@ class Judge:
     def score(self, x: Float[AnyArray, "n H W C"]) -> Scores:
         """Scores of n samples in [-1, 1]."""
         return Scores(
-            classify(self.evaluator, x),
-            features(self.evaluator, x) if self.moments is not None else None,
+            classify(self.network, x),
+            features(self.network, x) if self.moments is not None else None,
             classify(self.guide, x) if self.guide is not None else None,
         )
 
 
-def judge_of(
+def evaluator_of(
     evaluator: Any, *, guide: Classifier | None = None, images: Float[AnyArray, "m H W C"] | None, all_of_them: bool
-) -> Judge:
-    """A judge with the evaluator's shipped moments of the test set.
+) -> Evaluator:
+    """An evaluator with the evaluator's shipped moments of the test set.
 
     Args:
         evaluator: released name, folder of weights, or a classifier.
@@ -75,7 +75,7 @@ def judge_of(
         fits = images is not None and input_shape(network) in (None, np.shape(images)[1:])
         if all_of_them and images is not None and network.features_of is not None and fits:
             reference = moments(features(network, images))
-    return Judge(network, reference, images, guide)
+    return Evaluator(network, reference, images, guide)
 
 
 def check_reads(role: str, network: Classifier | NoisyClassifier, shape: tuple[int, ...]) -> None:

@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -114,7 +114,8 @@ def load_arrays(
     views = {}
     position = 0
     # Sorted by offset, the tensors must tile the rest of the file: no overlap, no gap, nothing behind the last one.
-    for name, (dtype, shape, begin, end) in sorted(header.items(), key=lambda item: item[1][2:]):
+    for name, tensor in sorted(header.items(), key=lambda item: (item[1].begin, item[1].end)):
+        dtype, shape, begin, end = tensor
         if begin != position or end - begin != dtype.itemsize * math.prod(shape):
             raise ValueError(f"{path} has wrong data offsets for {name!r:.60}; fetch the file again.")
         position = end
@@ -156,8 +157,17 @@ def _parse_config(path: Path, expected_sha256: str | None) -> dict[str, Any]:
     return config
 
 
-def _parse_header(path: Path, data: bytes) -> tuple[dict[str, tuple[np.dtype, tuple[int, ...], int, int]], int]:
-    """{name: (dtype, shape, begin, end)} and where the tensors start."""
+class Tensor(NamedTuple):
+    """What a header says of a tensor: its bytes lie at ``begin`` to ``end`` behind the header."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def _parse_header(path: Path, data: bytes) -> tuple[dict[str, Tensor], int]:
+    """The tensors by name, and where the tensors start."""
     size = int.from_bytes(data[:8], "little")
     if size > MAX_HEADER_BYTES:
         raise ValueError(
@@ -178,7 +188,7 @@ def _parse_header(path: Path, data: bytes) -> tuple[dict[str, tuple[np.dtype, tu
         shape, offsets = entry["shape"], entry["data_offsets"]
         if not _is_sizes(shape) or not _is_sizes(offsets) or len(offsets) != 2:
             raise ValueError(f"{path} has a corrupted header at {name!r:.60}; fetch the file again.")
-        header[name] = (DTYPES[entry["dtype"]], tuple(shape), *offsets)
+        header[name] = Tensor(DTYPES[entry["dtype"]], tuple(shape), *offsets)
     return header, 8 + size
 
 

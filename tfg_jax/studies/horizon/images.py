@@ -81,7 +81,7 @@ class Networks:
     @cached_property
     def weights(self) -> dict[str, str]:
         """Their hashes."""
-        each = {"model": self.model, "guide": self.label.guide, "evaluator": self.label.judge.evaluator}
+        each = {"model": self.model, "guide": self.label.guide, "evaluator": self.label.evaluator.network}
         return {name: fingerprint(network.params) for name, network in each.items()}
 
     def problem(self, name: str, seed: int, n: int) -> Problem:
@@ -118,7 +118,7 @@ def score(networks: Networks, problem: Problem, arrays: Mapping[str, np.ndarray]
 
 def _rate_restorations(networks: Networks, problem: Problem, x: np.ndarray, ok: np.ndarray) -> dict[str, Any]:
     truth: Any = problem.truth
-    evaluator, operator = networks.label.judge.evaluator, problem.task.operator  # type: ignore[union-attr]
+    evaluator, operator = networks.label.evaluator.network, problem.task.operator  # type: ignore[union-attr]
     residual = metrics.measurement_residual(operator, x, problem.targets)
     values = {
         "psnr": metrics.psnr(x, truth),
@@ -134,15 +134,15 @@ def _rate_restorations(networks: Networks, problem: Problem, x: np.ndarray, ok: 
 
 
 def _rate_labels(networks: Networks, problem: Problem, x: np.ndarray, ok: np.ndarray) -> dict[str, Any]:
-    judge = networks.label.judge
-    scores = judge.score(x)
+    evaluator = networks.label.evaluator
+    scores = evaluator.score(x)
     counted = lambda logits: np.where(ok[:, None], np.asarray(logits, np.float64), np.nan)  # noqa: E731
     accuracy = metrics.accuracy(counted(scores.evaluator_logits), problem.targets)
     found = {"accuracy": _interval(accuracy)}
     found["guide_accuracy"] = _interval(metrics.accuracy(counted(scores.guide_logits), problem.targets))
-    if scores.features is None or judge.moments is None or ok.sum() < 2:
+    if scores.features is None or evaluator.moments is None or ok.sum() < 2:
         return {**found, "score": accuracy.value}
-    distance = metrics.frechet_with_ci(scores.features[ok], judge.moments)
+    distance = metrics.frechet_with_ci(scores.features[ok], evaluator.moments)
     found["frechet_distance"] = _interval(distance)
     return {**found, "score": accuracy.value - 0.25 * float(np.log2(max(distance.value, 1e-9)))}
 

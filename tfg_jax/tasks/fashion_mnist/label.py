@@ -17,17 +17,17 @@ from tfg_jax.samplers.ddpm import DDPM
 from tfg_jax.tasks.fashion_mnist.data import DATA
 from tfg_jax.tasks.fashion_mnist.presets import LABEL_PRESETS
 from tfg_jax.tasks.label import LabelTask, label_task
-from tfg_jax.tasks.scoring import Judge, judge_of, load_as
+from tfg_jax.tasks.scoring import Evaluator, evaluator_of, load_as
 
 
 @public
-def load_judge(
+def load_evaluator(
     evaluator: str | os.PathLike[str] = DATA.networks["evaluator"],
     *,
     guide: Classifier | None = None,
     data: str | os.PathLike[str] | None = None,
-) -> Judge:
-    """A judge with the evaluator's shipped moments of the test set.
+) -> Evaluator:
+    """An evaluator with the evaluator's shipped moments of the test set.
 
     Args:
         evaluator: released name, or folder of weights.
@@ -40,7 +40,7 @@ def load_judge(
     """
     load_as(evaluator, Classifier)  # the first complaint is about the network
     images = load_sample()[0] if data is None else fashion_mnist.load("test", data)[0]
-    return judge_of(evaluator, guide=guide, images=images, all_of_them=data is not None)
+    return evaluator_of(evaluator, guide=guide, images=images, all_of_them=data is not None)
 
 
 @public
@@ -64,7 +64,7 @@ def load_label_task(
         model, guide, evaluator, noisy_guide: released names or folders of weights.
         weak: a worse model of the same kind, which `model` is guided away from by `Autoguidance`; None is none.
         w: the weight of that, as in `Autoguidance`; None is 1.
-        data: folder of the original files, see `load_judge`.
+        data: folder of the original files, see `load_evaluator`.
         steps: DDIM steps, >= 1. eta: DDIM stochasticity in [0, 1].
         v: more noise than eta 1, in [0, 1], as `DDPM` has it; None is DDIM.
         clip: clip denoised estimates to [-1, 1].
@@ -87,9 +87,9 @@ def label_task_of(
 ) -> LabelTask:  # fmt: skip
     """As `load_label_task`, of networks by name or themselves, and with any sampler."""
     good, guiding = load_as(model, Denoiser), load_as(guide, Classifier)
-    judge = load_judge(evaluator, guide=guiding, data=data)
+    scoring = load_evaluator(evaluator, guide=guiding, data=data)
     noisy = None if noisy_guide is None else load_as(noisy_guide, NoisyClassifier)
     return label_task(
-        good, guiding, judge, noisy, weak=None if weak is None else load_as(weak, Denoiser), w=w,
+        good, guiding, scoring, noisy, weak=None if weak is None else load_as(weak, Denoiser), w=w,
         class_names=fashion_mnist.CLASS_NAMES, sampler=sampler, clip=Clip() if clip else None, tuned=LABEL_PRESETS,
     )  # fmt: skip

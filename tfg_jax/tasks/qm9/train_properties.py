@@ -10,7 +10,7 @@ on the second, as the generator does. The guide also sees noisy molecules, as it
 import dataclasses
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,15 @@ USES = {
     "guide": "Guides samplers of molecules to properties, through denoised estimates.",
     "evaluator": "Scores molecules that another network guided.",
 }
+
+
+class Data(NamedTuple):
+    """Molecules, those trained on, those measured on, and mean and scale of the first ones' properties."""
+
+    molecules: qm9.Molecules
+    trained: np.ndarray
+    measured: np.ndarray
+    moments: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,13 +93,12 @@ class Properties(Recipe):
         return f"{super().command(step)} --steps {self.steps}"
 
     @cached_property
-    def _data(self) -> tuple[qm9.Molecules, np.ndarray, np.ndarray, np.ndarray]:
-        """Molecules, those trained on, those measured on, and mean and scale of the first ones' properties."""
+    def _data(self) -> Data:
         molecules, parts = qm9.load(self.data), qm9.split()
         chosen = parts[HALVES[self.which]]
         values = qm9.property_table(molecules)[chosen]
         moments = np.stack([values.mean(0), np.abs(values - values.mean(0)).mean(0)])
-        return molecules, chosen, parts["valid"], moments
+        return Data(molecules, chosen, parts["valid"], moments)
 
     def lessons(self, graphdef: Any) -> Lessons:
         molecules, chosen, valid, moments = self._data
@@ -106,7 +114,7 @@ class Properties(Recipe):
         )
 
     def config(self, name: str) -> dict[str, Any]:
-        mean, scale = self._data[-1].tolist()
+        mean, scale = self._data.moments.tolist()
         head = {"architecture": self.architecture, "name": name, "network": self.model.net.to_dict()}
         return {**head, "properties": list(qm9.PROPERTIES), "mean": mean, "scale": scale}
 
