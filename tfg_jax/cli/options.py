@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import tyro
 
 from tfg_jax.readers import load_json
 from tfg_jax.references import is_reference
+from tfg_jax.runs.claim import OLD_KEYS
 
 CODE = {"task": ["--task"], "model": ["--model"], "objective": ["--objective"], "sampler": ["--sampler"],
         "guidance": ["--guidance", "--method"]}  # fmt: skip
@@ -53,7 +55,7 @@ class Typed:
     """What was typed, those of a `--config` file before it, with the values of single flags."""
 
     def __init__(self, arguments: Sequence[str]):
-        self.typed = list(arguments)
+        self.typed = [_as_today(word) for word in arguments]
         file = self.last("--config")
         self.from_file = {} if file is None else _read(Path(file), self)
         self.words = self.typed
@@ -168,7 +170,17 @@ def _read(file: Path, typed: Typed) -> dict[str, Any]:
             raise ValueError(
                 f"config={file} names code to run ({key}={code:.60}); pass {flags[0]} {code:.60} to allow it"
             )
-    return values
+    return {OLD_KEYS.get(key, key): value for key, value in values.items()}
+
+
+def _as_today(word: str) -> str:
+    """A flag by the name it has today; the old one is taken with a note until the next release."""
+    name, equals, value = word.partition("=")
+    today = OLD_KEYS.get(name.removeprefix("--")) if name.startswith("--") else None
+    if today is None:
+        return word
+    print(f"note: {name} is called --{today}; the old name goes with the next release", file=sys.stderr)
+    return f"--{today}{equals}{value}"
 
 
 def _flags(values: Mapping[str, Any]) -> list[str]:
