@@ -170,7 +170,7 @@ def _read(file: Path, typed: Typed) -> dict[str, Any]:
             raise ValueError(
                 f"config={file} names code to run ({key}={code:.60}); pass {flags[0]} {code:.60} to allow it"
             )
-    return {OLD_KEYS.get(key, key): value for key, value in values.items()}
+    return {OLD_KEYS.get(str(key), str(key)): value for key, value in values.items()}
 
 
 def _as_today(word: str) -> str:
