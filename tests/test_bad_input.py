@@ -182,6 +182,7 @@ def test_strengths(value):
         (lambda: tfg.DDIM(steps=0), "steps=0 must be an integer >= 1"),
         (lambda: tfg.DDPM(steps=-1), "steps=-1 must be an integer >= 1"),
         (lambda: tfg.Euler(steps=2.5), "steps=2.5 must be an integer >= 1"),  # type: ignore[arg-type]
+        (lambda: tfg.DDIM(steps=jnp.asarray(5)), "steps=5 .* >= 1 of Python, since it is not"),  # type: ignore[arg-type]
         (lambda: tfg.Heun(steps=True), "steps=True must be an integer >= 1"),
         (lambda: tfg.DPMSolverPP2M(steps=0), "steps=0 must be an integer >= 1"),
         (lambda: tfg.DDIM(eta=1.5), "eta=1.5 must be a finite number >= 0 and <= 1"),

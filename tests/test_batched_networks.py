@@ -80,6 +80,10 @@ def test_methods_with_one_say_that_there_is_none():
                   tfg.from_batched(exported(False), W, SCHEDULE, **OPTIONS)):  # fmt: skip
         with pytest.raises(ValueError, match=f"guidance=DPS needs the network's gradient, but .*{fix}"):
             draw(model, tfg.DPS())
+    with pytest.raises(ValueError, match="method=DFlow needs the network's gradient, but .*; use tfg.sample with guid"):
+        tfg.end_to_end(KEY, HOST, tfg.DFlow(iterations=1), objective=far, num_samples=1)
+    with pytest.raises(ValueError, match="and no cond: 'NoneType' .*; pass cond=, and null_cond="):
+        draw(tfg.from_fn(lambda p, x, t, c: x * c["gap"], None, SCHEDULE, **OPTIONS))
     lookahead = tfg.TruncatedSolve(0.5, steps=1, solver="euler")
     assert draw(HOST, tfg.MPGD(0.2), lookahead=lookahead).status.ok.all()
 

@@ -76,6 +76,10 @@ def test_failed_candidates_do_not_win():
     assert lost.status.code.tolist() == [1] * SAMPLES and np.isneginf(lost.info["score"]).all()
 
 
+def needs_cond(x0, target, cond):
+    return cond * jnp.sum(x0)
+
+
 def test_it_compiles_under_jit():
     jitted = jax.jit(lambda key: tfg.best_of_n(
         key, model(denoised), n=N, num_samples=SAMPLES, score=SCORE, target=TARGET, sampler=SAMPLER
@@ -90,6 +94,7 @@ def test_it_compiles_under_jit():
         ({"num_samples": 0}, "num_samples=0 must be an integer >= 1"),
         ({"start": (jnp.ones((3, D)), 0.5)}, "start cannot be shared by n=4 candidates"),
         ({"noise": tfg.NoiseTape(jnp.ones((3, D)))}, "noise cannot be shared by n=4 candidates"),
+        ({"score": needs_cond}, r"score cannot read samples of shape \(3,\) and this target"),
         ({"target": TARGET[:2]}, r"target has a leaf of shape \(2, 3\), num_samples=3"),
     ],
 )

@@ -1,5 +1,6 @@
 """Configurations to JSON and back."""
 
+import importlib
 import json
 
 import jax
@@ -167,3 +168,17 @@ def test_what_no_file_holds_is_given():
 def test_spellings_of_older_files():
     same(tfg.from_json('{"kind": "VPLinear", "beta_max": 15.0}'), tfg.VPLinear(beta_max=15.0))
     same(tfg.from_json('{"type": "DPS", "normalise": "residual"}'), tfg.DPS(normalize="residual"))
+
+
+def test_old_names_are_taken_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="is called normalize"):
+        assert tfg.DPS(normalise="residual") == tfg.DPS(normalize="residual")  # type: ignore[call-arg]
+    with pytest.warns(DeprecationWarning, match="is called regularizer"):
+        assert tfg.DFlow(regulariser=1.0) == tfg.DFlow(regularizer=1.0)  # type: ignore[call-arg]
+    assert tfg.from_json('{"type": "DPS", "normalise": "residual"}') == tfg.DPS(normalize="residual")
+    for old, new in (("Clean", tfg.Denoised), ("Marginalised", tfg.Marginalized)):
+        with pytest.warns(DeprecationWarning, match="goes with the next release"):
+            assert getattr(tfg, old) is new
+    old = importlib.import_module("tfg_jax.optimise")
+    with pytest.warns(DeprecationWarning, match="is tfg_jax.optimize.iterate now"):
+        assert old.iterate is tfg.optimize.iterate

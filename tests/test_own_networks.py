@@ -335,7 +335,7 @@ def test_methods_of_the_users_own_are_told_what_they_lack():
     refused("guidance=NoPytree is no pytree; make its class a @tfg_jax.struct.dataclass", run, NoPytree())
     for fault, message in (
         ("alone", r"guidance=Wrong.step must return \(proposal, state\).* got a Next"),
-        ("sample", r"guidance=Wrong.step must return \(proposal, state\)"),
+        ("sample", r"guidance=Wrong.step must return \(proposal, state\).* got a (ArrayImpl|\w*Tracer)"),
         ("state", "guidance=Wrong.step returns a state of .*; return one of the same"),
         ("shape", r"guidance=Wrong.step moves a sample of shape \(3,\) to shape \(7,\)"),
         ("prepare", r"guidance=Wrong.prepare must return \(per_step, state\), got a NoneType"),

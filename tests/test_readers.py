@@ -79,5 +79,5 @@ def test_a_pipe_is_not_waited_for(tmp_path, capsys):
 
 
 def test_a_configuration_without_a_field_it_needs():
-    with pytest.raises(ValueError, match="Explicit lacks a field; it has times"):
+    with pytest.raises(ValueError, match="Explicit lacks a field, .times.; it has times"):
         from_json('{"type": "Explicit"}')

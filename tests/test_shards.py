@@ -157,6 +157,16 @@ def test_another_configuration_is_refused_and_the_keys_are_named(tmp_path):
     assert contents(tmp_path) == whole, "a refusal changes nothing, and leaves no lock"
 
 
+def test_keys_that_are_called_otherwise_today_are_the_same_configuration(tmp_path):
+    """As version 0.1 wrote them; other values are another configuration still."""
+    old = {"guidance": {"type": "DPS", "normalise": "residual"}, "linearise": "mean"}
+    new = {"guidance": {"type": "DPS", "normalize": "residual"}, "linearize": "mean"}
+    run(tmp_path, old)
+    assert run(tmp_path, new) == []
+    with pytest.raises(ValueError, match=r"linearize: \"mean\" -> \"sample\""):
+        run(tmp_path, {**new, "linearize": "sample"})
+
+
 def test_a_folder_is_not_resumed_under_another_type_of_keys(tmp_path):
     """The draws of a seed depend on it. Folders that do not say were made with the default."""
     open_folder(tmp_path / "new", CONFIG, TOTAL, SIZE).close()

@@ -11,16 +11,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from tfg_jax.arguments import count_of
 from tfg_jax.batch import in_chunks, map_samples, on_any_mesh
 from tfg_jax.checks import check_count
 from tfg_jax.denoiser import Model
-from tfg_jax.domains.base import shape_of
+from tfg_jax.domains.base import domain_of, shape_of
 from tfg_jax.kinds import public
 from tfg_jax.numbers import one_form
-from tfg_jax.objectives.base import Objective, as_objective, log_weight, uses_cond
+from tfg_jax.objectives.base import Objective, as_objective, at_door, log_weight, uses_cond
+from tfg_jax.problem import check_reads
 from tfg_jax.result import Cost, Samples
 from tfg_jax.sample import sample
 
@@ -70,6 +71,7 @@ def best_of_n(
             raise ValueError(f"{name} cannot be shared by n={n} candidates; call tfg_jax.sample and choose yourself")
     score = as_objective(score)
     score.check(target, num_samples, shape_of(model))
+    check_reads("score", *at_door(score, domain_of(model), target, cond), model.shape)
     repeat = lambda tree: on_any_mesh(partial(_repeat, n=n), tree)(tree)  # noqa: E731
     drawn = sample(
         key, model, num_samples=num_samples * n, cond=repeat(cond), objective=objective,

@@ -102,7 +102,8 @@ def readable(name: str, value: Any) -> np.ndarray:
 def check_count(name: str, value: Any, low: int = 1, high: int | None = None) -> None:
     """Raise ValueError unless ``value`` is an integer >= ``low``, and <= ``high`` if that is given."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-        raise ValueError(f"{name}={show(value)} must be an integer >= {low}")
+        static = " of Python, since it is not traced" if isinstance(value, jax.Array) else ""
+        raise ValueError(f"{name}={show(value)} must be an integer >= {low}{static}")
     if high is not None and value > high:
         raise ValueError(f"{name}={show(value)} must be at most {high}")
 

@@ -23,8 +23,6 @@ from tfg_jax.networks import is_array
 from tfg_jax.per_sample import PerSample
 from tfg_jax.readers import parse_json
 
-RENAMED = {("DPS", "normalise"): "normalize", ("DFlow", "regulariser"): "regularizer"}
-"""Fields as files written before version 0.2 call them."""
 INFINITE = {"inf": np.inf, "-inf": -np.inf}
 
 
@@ -134,7 +132,8 @@ def _read(data: Any, allow: Collection[str], given: Mapping[str, Any], whole: bo
     cls: Any = class_named(named, allow)
     name = str(named)
     fields = {field.name: field for field in describe(cls)}
-    values: dict[str, Any] = {RENAMED.get((name, str(key)), str(key)): value for key, value in rest.items()}
+    renamed = getattr(cls, "renamed", {})  # as files written before version 0.2 call them
+    values: dict[str, Any] = {renamed.get(str(key), str(key)): value for key, value in rest.items()}
     if unknown := sorted(set(values) - set(fields)):
         raise ValueError(f"{name} has no field {unknown[0]!r:.60}; it has {', '.join(fields)}")
     whole = whole if cls is PerSample else False
@@ -146,8 +145,9 @@ def _read(data: Any, allow: Collection[str], given: Mapping[str, Any], whole: bo
     }
     try:
         return cls(**read)
-    except TypeError:  # of a field without a default
-        raise ValueError(f"{name} lacks a field; it has {', '.join(fields)}") from None
+    except TypeError as error:  # of a field without a default
+        lacking = str(error).rpartition(": ")[2]
+        raise ValueError(f"{name} lacks a field, {lacking}; it has {', '.join(fields)}") from None
 
 
 def _asked(data: Any) -> set[str]:

@@ -233,7 +233,12 @@ class Denoiser:
                 raise NoGradient(f"the network cannot be differentiated ({why[:90]})") from error
             shapes = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(sample))
             given = f"one sample of shape {shapes}, a time of shape () and {'no cond' if cond is None else 'a cond'}"
-            raise ValueError(f"the network cannot read {given}: {why}; {_advice(error, self.apply)}") from error
+            advice = _advice(error, self.apply)
+            if cond is None and "'NoneType'" in why:
+                advice = (
+                    "pass cond=, and null_cond=, which stands for none, where a model made of it also asks for none"
+                )
+            raise ValueError(f"the network cannot read {given}: {why}; {advice}") from error
         if self.domain is not None and not self.domain.spec.is_array:
             return self._packed(raw)
         if not is_array(raw):
@@ -298,15 +303,25 @@ def null_beside(null: PyTree, cond: PyTree) -> PyTree:
     check_null(null, cond)
 
     def fill(null: Any, own: PyTree) -> PyTree:
-        return own if null is None else jnp.broadcast_to(jnp.asarray(null, own.dtype), own.shape)
+        if null is None:
+            return own
+        try:
+            return jnp.broadcast_to(jnp.asarray(null, own.dtype), own.shape)
+        except ValueError:
+            raise ValueError(
+                f"null_cond holds an array of shape {jnp.shape(null)} where cond has one of {own.shape} a sample; "
+                "give it the shape of one sample's"
+            ) from None
 
     return jax.tree.map(fill, null, jax.tree.map(jnp.asarray, cond), is_leaf=lambda leaf: leaf is None)
 
 
 def check_null(null: PyTree, cond: PyTree) -> None:
     """Raise ValueError unless a null condition has the structure of a condition, but for what it keeps of that."""
+    leaf = lambda own: jax.tree_util.treedef_is_leaf(jax.tree.structure(own))  # noqa: E731
+    kept = lambda null, own: own if null is None or leaf(own) else None  # noqa: E731
     try:
-        parts = jax.tree.map(lambda _, own: own, null, cond, is_leaf=lambda leaf: leaf is None)
+        parts = jax.tree.map(kept, null, cond, is_leaf=lambda leaf: leaf is None)
         fits = jax.tree.structure(parts) == jax.tree.structure(cond)
     except ValueError:
         fits = False

@@ -233,16 +233,21 @@ def _check_objective(guidance: Any, objective: Any, lookahead: Any) -> None:
         )
 
 
+def check_reads(name: str, objective: Any, target: PyTree, shape: Any) -> Any:
+    """Shape and dtype of what the objective returns; ValueError unless it reads one clean sample of the model."""
+    x0 = jax.ShapeDtypeStruct(shape, jnp.float32)
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), target)
+    try:
+        return output_of(objective, x0, one)
+    except Exception as error:  # whatever a function of the user's raises
+        raise ValueError(f"{name} cannot read samples of shape {shape} and this target: {error}") from error
+
+
 def check_scalar(objective: Any, target: PyTree, shape: Any) -> None:
     """The objective reads one clean sample of the model and returns a real number."""
     if objective.noisy:
         return
-    x0 = jax.ShapeDtypeStruct(shape, jnp.float32)
-    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), target)
-    try:
-        out = output_of(objective, x0, one)
-    except Exception as error:  # whatever a function of the user's raises
-        raise ValueError(f"objective cannot read samples of shape {shape} and this target: {error}") from error
+    out = check_reads("objective", objective, target, shape)
     if getattr(out, "shape", None) is None:
         raise ValueError(f"objective must return a scalar for one sample, it returns a {type(out).__name__}; take one")
     if out.shape != ():

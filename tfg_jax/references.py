@@ -44,6 +44,23 @@ def resolve(argument: str, text: str, default: str = "") -> Any:
     return getattr(module, name)
 
 
+FILE_MODULE = re.compile(r"_tfg_jax_[0-9a-f]{12}_(.*)")
+
+
+def module_named(argument: str, text: str) -> str:
+    """The name under which the module of a reference is imported, that of `file.py` made from its path."""
+    match = REFERENCE.fullmatch(text)
+    if match is None or not match["file"]:
+        return text.partition(":")[0]
+    return _load(argument, text, match).__name__
+
+
+def as_typed(name: str) -> str:
+    """A module's name, or a class's in it, as a person names it: that of a file by its file."""
+    module, colon, rest = name.partition(":")
+    return FILE_MODULE.sub(r"\1.py", module) + colon + rest
+
+
 def called(argument: str, text: str, function: Callable[[], Any]) -> Any:
     """What the user's function or class of a reference gives. ValueError if it fails."""
     try:

@@ -8,8 +8,10 @@ time only, so a compiled function called with a `Heun` now and then ran the prog
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
@@ -91,10 +93,27 @@ def _declared(default: Any, pytree_node: bool, spec: Spec) -> Any:
     return dataclasses.field(default=default, metadata={"pytree_node": pytree_node, "spec": spec})
 
 
+def _with_old_names(init: Any, renamed: Mapping[str, str]) -> Any:
+    """A constructor that takes fields by the names that they had before, and says so."""
+
+    @functools.wraps(init)
+    def constructor(self: Any, *args: Any, **fields: Any) -> None:
+        for old in renamed.keys() & fields.keys():
+            new, name = renamed[old], type(self).__name__
+            message = f"{name}({old}=) is called {new}; the old name goes with the next release"
+            warnings.warn(message, DeprecationWarning, stacklevel=2)
+            fields[new] = fields.pop(old)
+        init(self, *args, **fields)
+
+    return constructor
+
+
 @dataclass_transform(frozen_default=True, field_specifiers=(field, number, count, choice, static, child))
 def dataclass(cls: type[T]) -> type[T]:
     """``cls`` as a frozen dataclass and pytree node, with ``replace(**fields)`` and a `short_repr` of its own."""
     cls = dataclasses.dataclass(frozen=True, repr=False)(cls)
+    if renamed := vars(cls).get("renamed"):
+        cls.__init__ = _with_old_names(cls.__init__, renamed)  # type: ignore[method-assign]
     if "__repr__" not in vars(cls):
         cls.__repr__ = short_repr  # type: ignore[method-assign]
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]

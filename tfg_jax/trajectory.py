@@ -229,9 +229,10 @@ def _stepped(method: Guidance, ctx: StepContext, per_step: PyTree, state: PyTree
             "TFG(rho=None)"
         ) from error
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Next):
+        given = result[0] if isinstance(result, tuple) and len(result) == 2 else result
         raise ValueError(
-            f"guidance={name}.step must return (proposal, state), e.g. ctx.advance(ctx.denoised), state; got a "
-            f"{type(result).__name__}"
+            f"guidance={name}.step must return (proposal, state), or the proposal alone where it takes ctx alone, "
+            f"e.g. ctx.advance(ctx.denoised); got a {type(given).__name__}"
         )
     moved, after = result
     if jnp.shape(moved.x) != ctx.x.shape:

@@ -33,6 +33,8 @@ from tfg_jax.weights.manifest import load_manifest
 def test_front_door(capsys):
     assert main(["--help"]) == 0 and "sample" in capsys.readouterr().out
     assert main(["--version"]) == 0 and "tfg-jax 0." in capsys.readouterr().out
+    module = [sys.executable, "-m", "tfg_jax.cli.main", "--version"]
+    assert "tfg-jax 0." in subprocess.run(module, capture_output=True, text=True, check=True).stdout
     assert main([]) == 2 and "which command" in capsys.readouterr().err
     assert main(["smaple"]) == 2 and "'smaple' is no command" in capsys.readouterr().err
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
+from tfg_jax.cli import optimize
 from tfg_jax.cli.main import main
+from tfg_jax.cli.options import parse
 from tfg_jax.runs.run import Run
 from tfg_jax.runs.store import read_folder
 from tfg_jax.tasks.find import find_task
@@ -100,6 +102,7 @@ def test_a_task_of_ones_own_is_one_file(run, asked, own, capsys):
         (["--guidance", "{file}:Mine"], "guidance.mu"),
         (["--guidance", "dps", "--strength", "0.25"], "guidance.mu"),
         (["--sampler", "heun"], "sampler.eta"),
+        (["--clip"], "clip"),
         (["--steps", "4"], "sampler.steps: 3 -> 4"),
         (["--horizon", "1"], "lookahead"),
     ],
@@ -138,6 +141,32 @@ def test_a_file_of_options_never_names_code_to_run(run, asked, capsys):
     assert main(["sample", *config]) == 2
     assert "names code to run" in (said := capsys.readouterr().err) and "pass --task" in said
     assert main([*asked, *config]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "{file}:Mine"}, "names code to run (method="),
+        ({"model": ["{file}:other"]}, "names code to run (model="),
+        ({"classes": ["--task", "{file}"]}, "holds '--task', which reads as a flag"),
+        ({"evaluator": "--task={file}"}, "which reads as a flag"),
+        ({"task={file}": True}, "which reads as a flag"),
+    ],
+)
+def test_a_file_of_options_does_not_pass_code_by_another_name(options, said, own, tmp_path, capsys):
+    file = tmp_path / "options.json"
+    file.write_text(json.dumps(options).replace("{file}", str(own)))
+    assert main(["sample", "--config", str(file), "--dry-run"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_options_are_read_by_the_names_of_version_0_1(tmp_path, capsys):
+    file = tmp_path / "options.json"
+    file.write_text('{"linearise": "mean", "steps": 3}')
+    read = parse(optimize, "optimize", ["--config", str(file)])
+    assert read.linearize == "mean" and read.steps == 3 and not capsys.readouterr().err
+    assert parse(optimize, "optimize", ["--linearise=mean"]).linearize == "mean"
+    assert "--linearise is called --linearize" in capsys.readouterr().err
 
 
 def test_the_key_of_a_run_is_that_of_all_that_decides_its_samples(own):

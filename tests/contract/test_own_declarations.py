@@ -17,7 +17,8 @@ from test_cost import MODEL as COUNTED
 import tfg_jax as tfg
 from tfg_jax import struct
 from tfg_jax.cli.main import main
-from tfg_jax.declare import describe, flags_of, told, with_flags
+from tfg_jax.declare import bibtex_of_text, describe, flags_of, told, with_flags
+from tfg_jax.references import resolve
 from tfg_jax.runs.run import Run
 
 OWN = Path(__file__).parents[1] / "own"
@@ -165,3 +166,21 @@ def test_they_are_cited(tmp_path, capsys):
     assert "nobody" not in said.out and "own_method:BoundedSteps is left out; give --allow own_method" in said.err
     for name, key in (("own_transform:Shrunk", "ho2022cfg"), ("own_sampler:Damped", "karras2022edm")):
         assert main(["cite", name]) == 0 and key in capsys.readouterr().out
+
+
+def test_a_class_of_a_file_is_cited_by_its_file(tmp_path, capsys):
+    own = tmp_path / "mine.py"
+    own.write_text((OWN / "own_method.py").read_text())
+    typed = f"{own}:BoundedSteps"
+    assert main(["cite", typed]) == 0 and "nobody2026bounded" in capsys.readouterr().out
+    file = tmp_path / "run.json"
+    file.write_text(tfg.to_json(resolve("guidance", typed)()))
+    assert main(["cite", str(file), "--allow", str(own)]) == 0 and "nobody2026bounded" in capsys.readouterr().out
+    assert main(["cite", str(file)]) == 0
+    assert "mine.py:BoundedSteps is left out; give --allow mine.py" in capsys.readouterr().err
+    assert main(["cite", "nowhere.py:Mine"]) == 2 and "nowhere.py:Mine does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["@misc{me, title = {A {B} c}}", "@misc{me,\n  title = {A},\n  note = {b}}"])
+def test_entries_end_where_their_braces_do(text):
+    assert bibtex_of_text(f"Words.\n\n{text}\n\nMore: {{x}}.") == {"me": text}

@@ -1,5 +1,7 @@
 """Domains: noise and shifts stay in the samples' subspace, and none costs nothing."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from flax import nnx
 
 import tfg_jax as tfg
+from tfg_jax import struct
 from tfg_jax.denoiser import log_sigma_time
 from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.convert import OneMolecule
@@ -145,3 +148,26 @@ def test_pictures_and_ranges():
                           (lambda: tfg.domains.points((2, 2, 2)), r"must be \(D,\) or \(n, D\)")):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@struct.dataclass
+class Projected(tfg.domains.Domain):
+    """A domain of the user's that projects by any function."""
+
+    function: Any = struct.field(pytree_node=False, default=None)
+
+    def project(self, sample, cond):
+        return self.function(sample)
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [(lambda x: x[:1], r"float32\[1, 2, 1\]"), (lambda x: x.astype(int), "int"), (lambda x: {"x": x}, "{'x'"),
+     (lambda x: None, "None")],
+)  # fmt: skip
+def test_a_projection_to_something_else_is_refused(function, told):
+    domain = Projected(tfg.domains.images((2, 2, 1)).spec, function)
+    model = tfg.from_fn(plain, None, tfg.VPCosine(), prediction="eps", domain=domain)
+    for run in (lambda: tfg.sample(KEY, model, num_samples=1), lambda: tfg.invert(model, jnp.ones((1, 2, 2, 1)))):
+        with pytest.raises(ValueError, match=f"domain=Projected.project gives .*{told}.*; give the same arrays"):
+            run()

@@ -201,6 +201,13 @@ def test_conditions_of_any_pytree_under_classifier_free_guidance():
     for message, options in wrong:
         with pytest.raises(ValueError, match=message):
             tfg.sample(KEY, model, sampler=tfg.DDIM(steps=2), **options)
+    for message, other in (
+        (r"null_cond holds an array of shape \(2,\) where cond has one of \(\)", {**null, "gain": jnp.zeros(2)}),
+        ("does not fit null_cond", jnp.zeros(())),
+    ):
+        unfit = tfg.from_fn(conditional, None, SCHEDULE, shape=(2,), null_cond=other, **OPTIONS)
+        with pytest.raises(ValueError, match=message):
+            tfg.sample(KEY, tfg.CFG(unfit, 1.0), cond=cond, sampler=tfg.DDIM(steps=2))
     labelled = tfg.from_fn(lambda p, x, t, c: x * t, None, SCHEDULE, shape=(2,), num_classes=3, **OPTIONS)
     with pytest.raises(ValueError, match=r"cond must be .2,. integer classes, .*; pass jnp.asarray\(cond\)"):
         tfg.sample(KEY, labelled, cond=[1, 2], num_samples=2)

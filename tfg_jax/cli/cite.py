@@ -12,6 +12,7 @@ import tyro
 
 from tfg_jax.cli.main import OK
 from tfg_jax.readers import load_json
+from tfg_jax.references import as_typed, module_named
 
 DEFAULT = {
     "guidance": {"type": "TFG"},
@@ -28,12 +29,12 @@ class Options:
     """Print the BibTeX entries of this library and of the papers behind a configuration."""
 
     source: Annotated[str | None, tyro.conf.Positional] = None
-    """Sample folder, comparison folder, JSON configuration, or a class of your own, module:Class; default: what
-    `tfg-jax sample` uses by default."""
+    """Sample folder, comparison folder, JSON configuration, or a class of your own, module:Class or file.py:Class;
+    default: what `tfg-jax sample` uses by default."""
     all: bool = False
     """Every method of the library instead."""
     allow: tuple[str, ...] = ()
-    """Modules of your own that may be imported for the classes that a configuration names as module:Class."""
+    """Modules and files of your own that may be imported for the classes of them that a configuration names."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["--output"])] = None
     """Also write it to this file."""
     dry_run: bool = False
@@ -77,14 +78,16 @@ def _used(options: Options) -> Iterator[type]:
 
     source = options.source
     if source is not None and ":" in source and not Path(source).exists():
-        yield own_class(source)
+        yield own_class(f"{module_named('source', source)}:{source.rpartition(':')[2]}")
         return
+    allow = tuple(module_named("allow", module) for module in options.allow)
     for name in dict.fromkeys(_names(DEFAULT if source is None else _read(Path(source)))):
         try:
-            yield library().Denoiser if name == "Denoiser" else class_named(name, options.allow)
+            yield library().Denoiser if name == "Denoiser" else class_named(name, allow)
         except ValueError:
             if ":" in name:
-                print(f"{name} is left out; give --allow {name.partition(':')[0]}", file=sys.stderr)
+                typed = as_typed(name)
+                print(f"{typed} is left out; give --allow {typed.partition(':')[0]}", file=sys.stderr)
 
 
 def _read(source: Path) -> Any:

@@ -28,8 +28,8 @@ class RequestOptions:
     task: str = DEFAULT
     """A data set by name, or a task of your own: file.py, file.py:name or module:name."""
     guidance: Annotated[str, tyro.conf.arg(aliases=["--method"])] = "tfg"
-    """How it is asked for: none, a method that is tuned for the task (see below), for a data set also conditional; or
-    module:Class. Its settings are flags of their own."""
+    """How it is asked for: none, a method that is tuned for the task (an unknown name lists them), for a data set also
+    conditional; or module:Class. Its settings are flags of their own."""
     objective: str | None = None
     """Ascended in place of the task's: module:name or file.py:name of an objective or a function (x0, target)."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/sample")

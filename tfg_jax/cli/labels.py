@@ -65,8 +65,9 @@ def own_run_task(task: Any, options: Any, sampler: Any) -> Any:
     for name, low in (("num_samples", 1), ("chunk", 1), ("seed", 0)):
         check_count(name, getattr(options, name), low)
     from tfg_jax.denoiser import Denoiser
+    from tfg_jax.lookahead import Clip
 
-    task = dataclasses.replace(task, sampler=sampler, clip=task.clip if options.clip else None)
+    task = dataclasses.replace(task, sampler=sampler, clip=(task.clip or Clip()) if options.clip else None)
     return dataclasses.replace(task, model=network("model", options.model, Denoiser)) if options.model else task
 
 

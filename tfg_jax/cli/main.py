@@ -119,3 +119,7 @@ def _usage() -> str:
             "75 interrupted (the same command resumes)",
         ]
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

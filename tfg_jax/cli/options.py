@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ import tyro
 
 from tfg_jax.readers import load_json
 from tfg_jax.references import is_reference
+from tfg_jax.runs.claim import OLD_KEYS
 
 CODE = {"task": ["--task"], "model": ["--model"], "objective": ["--objective"], "sampler": ["--sampler"],
         "guidance": ["--guidance", "--method"]}  # fmt: skip
 """Options that may name code of the user's, and their flags."""
+NAME, FLAG = re.compile(r"[A-Za-z][\w-]*"), re.compile(r"--?[A-Za-z]")
+"""What a file of options may call one, and what it may not give as a value, since words that follow are read by it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Typed:
     """What was typed, those of a `--config` file before it, with the values of single flags."""
 
     def __init__(self, arguments: Sequence[str]):
-        self.typed = list(arguments)
+        self.typed = [_as_today(word) for word in arguments]
         file = self.last("--config")
         self.from_file = {} if file is None else _read(Path(file), self)
         self.words = self.typed
@@ -155,13 +159,28 @@ def _read(file: Path, typed: Typed) -> dict[str, Any]:
     values = values.get("options", values) if isinstance(values, dict) else values
     if not isinstance(values, dict):
         raise ValueError(f'config={file} holds no JSON object; give one such as {{"steps": 50}}')
-    for name, flags in CODE.items():
-        value = values.get(name)
-        if isinstance(value, str) and is_reference(value) and typed.last(*flags) is None:
+    for key, value in values.items():
+        texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+        if not NAME.fullmatch(key) or (read := [text for text in texts if FLAG.match(text)]):
+            raise ValueError(f"config={file} holds {key if not NAME.fullmatch(key) else read[0]!r:.60}, which reads as "
+                             "a flag; give names of options and their values")  # fmt: skip
+        flags = next((flags for flags in CODE.values() if f"--{key}" in flags), None)
+        code = next(filter(is_reference, texts), None)
+        if flags is not None and code is not None and typed.last(*flags) is None:
             raise ValueError(
-                f"config={file} names code to run ({name}={value:.60}); pass {flags[0]} {value:.60} to allow it"
+                f"config={file} names code to run ({key}={code:.60}); pass {flags[0]} {code:.60} to allow it"
             )
-    return values
+    return {OLD_KEYS.get(str(key), str(key)): value for key, value in values.items()}
+
+
+def _as_today(word: str) -> str:
+    """A flag by the name it has today; the old one is taken with a note until the next release."""
+    name, equals, value = word.partition("=")
+    today = OLD_KEYS.get(name.removeprefix("--")) if name.startswith("--") else None
+    if today is None:
+        return word
+    print(f"note: {name} is called --{today}; the old name goes with the next release", file=sys.stderr)
+    return f"--{today}{equals}{value}"
 
 
 def _flags(values: Mapping[str, Any]) -> list[str]:

@@ -31,8 +31,8 @@ def parts(typed: Typed) -> list[Part]:
     request = Part(RequestOptions, {"guidance": default})
     sampler = sampler_part(typed, None if labels else subject.sampler)
     asked_for = [Part(LabelOptions, label_defaults(subject))] if labels else [Part(NumberOptions)]
-    common = Part(CommonOptions, {"model": subject.networks["model"] if labels else ""})
-    return [request, *methods.parts_of(choice, typed, sampler, presets), *asked_for, common]
+    common = {"model": subject.networks["model"]} if labels else {"model": "", "clip": subject.clip is not None}
+    return [request, *methods.parts_of(choice, typed, sampler, presets), *asked_for, Part(CommonOptions, common)]
 
 
 def run(options: Any) -> int:

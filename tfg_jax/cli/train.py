@@ -74,7 +74,9 @@ def run(options: Options) -> int:
 
     if options.asks:
         train(dataclasses.replace(options.recipe, dry_run=True))
-        raise ValueError(f"this trains {options.recipe.updates():,} updates, which takes hours; pass --yes to start "
-                         "(stopped, the same command goes on), --minutes for a part, or a recipe")  # fmt: skip
+        raise ValueError(
+            f"this trains {options.recipe.updates():,} updates, which takes hours; pass --yes to start (stopped, the "
+            "same command goes on), --minutes for a part, or a recipe (--help lists them)"
+        )
     train(options.recipe)
     return OK

@@ -8,7 +8,10 @@ import re
 import sys
 from typing import NamedTuple
 
-ENTRY = re.compile(r"^@\w+\{(?P<key>[^,\s]+),.*?^\}", re.MULTILINE | re.DOTALL)
+BALANCED = r"[^{}]"
+for _ in range(4):  # braces within braces, more than BibTeX's fields need
+    BALANCED = rf"(?:[^{{}}]|\{{{BALANCED}*\}})"
+ENTRY = re.compile(rf"^@\w+\{{(?P<key>[^,\s]+),{BALANCED}*\}}", re.MULTILINE)
 CITED = re.compile(r"^Cite: (.+)$", re.MULTILINE)
 PART = r"^(Cost[^:]*|Reduces to|Source): "
 ABOUT = re.compile(PART + r"(.*?)(?=^(?:Cost[^:]*|Reduces to|Source): |^$|\Z)", re.MULTILINE | re.DOTALL)

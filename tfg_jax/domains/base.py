@@ -147,6 +147,20 @@ class Domain:
         """Shapes and dtype of a sample's arrays, as `jax.ShapeDtypeStruct`."""
         return self.spec.unflatten([jax.ShapeDtypeStruct((*lead, *shape), dtype) for shape in self.spec.shapes])
 
+    def _project(self, sample: PyTree, cond: PyTree) -> PyTree:
+        """`project`, whose class is the user's: ValueError unless it gives the arrays of a sample."""
+        projected = self.project(sample, cond)
+        given, wanted = (
+            (jax.tree.structure(each), [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(each)])
+            for each in (projected, sample)
+        )
+        if given != wanted:
+            raise ValueError(
+                f"domain={type(self).__name__}.project gives {_told(projected)} for a sample of {_told(sample)}; "
+                "give the same arrays"
+            )
+        return projected
+
     @property
     def projects(self) -> bool:
         """Whether samples live in a subspace; a class that overrides neither `mask` nor `project` has none."""
@@ -157,10 +171,14 @@ class Domain:
         """`project` on the one array of the core, with any leading axes."""
         if not self.projects:
             return x
-        project = lambda x: self.pack(self.project(self.unpack(x), cond))  # noqa: E731
+        project = lambda x: self.pack(self._project(self.unpack(x), cond))  # noqa: E731
         for _ in range(x.ndim - len(self.shape)):
             project = jax.vmap(project)
         return project(x)
+
+
+def _told(sample: PyTree) -> str:
+    return str(jax.tree.map(lambda leaf: f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}", sample))[:120]
 
 
 def domain_of(model: Any) -> Domain | None:

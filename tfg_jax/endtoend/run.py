@@ -22,6 +22,7 @@ from tfg_jax.endtoend.descend import lbfgs, minimize
 from tfg_jax.endtoend.source import DFlow
 from tfg_jax.kinds import check_leaves, public
 from tfg_jax.loops import as_varying, varying_over
+from tfg_jax.networks import NoGradient
 from tfg_jax.noise import KeyNoise, root_key, sample_key
 from tfg_jax.numbers import number, one_form
 from tfg_jax.objectives.base import Objective
@@ -77,7 +78,13 @@ def end_to_end(
     """
     problem = Problem.of(model, cond, objective, target)
     batching = Batching(count_of(num_samples, start, cond, target), index_offset, chunk, sharding)
-    return problem.result(batching.run(_optimized, *_checked(key, problem, method, start, blend, batching)))
+    try:
+        return problem.result(batching.run(_optimized, *_checked(key, problem, method, start, blend, batching)))
+    except NoGradient as error:
+        raise ValueError(
+            f"method={type(method).__name__} needs the network's gradient, but {error}; use tfg.sample with guidance "
+            "that needs none, such as MPGD"
+        ) from error
 
 
 class Preview(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +79,7 @@ class DFlow(EndToEnd):
     optimizer: Any = static(default=None, help=OPTIMIZER)
     line_search: int | None = count(default=None, help=LINE_SEARCH)
     rate: ArrayLike | None = number(default=None, low=0.0, help=RATE)
+    renamed: ClassVar = {"regulariser": "regularizer"}
 
     def check(self) -> None:
         """Raise ValueError for a solve that does not reach the source; see `EndToEnd.check`."""

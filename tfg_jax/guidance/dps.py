@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 from jax.typing import ArrayLike
@@ -38,6 +38,8 @@ class DPS(Method):
     normalize: Literal["value", "residual"] = choice(
         default="value", help="what divides the gradient; of a function of your own the value's sign cannot be seen"
     )
+
+    renamed: ClassVar = {"normalise": "normalize"}
 
     @property
     def needs(self) -> Needs:

@@ -15,6 +15,8 @@ from tfg_jax.locks import LOCK, FolderLock, lock
 from tfg_jax.readers import load_json
 
 NOTHING = re.compile(r"(?!)")
+OLD_KEYS = {"normalise": "normalize", "regulariser": "regularizer", "linearise": "linearize"}
+"""Keys as folders written before version 0.2 call them."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def read_record(path: Path, kind: Kind) -> Any:
 
 
 def _check_same(path: Path, kind: Kind, there: Mapping, wanted: Mapping, free: set[str]) -> None:
-    old, new = (_flat({key: value for key, value in each.items() if key not in free}) for each in (there, wanted))
+    sides = (_renamed(there), wanted)
+    old, new = (_flat({key: value for key, value in each.items() if key not in free}) for each in sides)
     differ = [
         f"{key:.60}: {old.get(key)!s:.60} -> {new.get(key)!s:.60}"
         for key in sorted({*old, *new})
@@ -129,6 +132,13 @@ def _check_same(path: Path, kind: Kind, there: Mapping, wanted: Mapping, free: s
         raise ValueError(
             f"path={path} holds {kind.other} ({'; '.join(differ[:5])}); choose another folder or {kind.fix}"
         )
+
+
+def _renamed(value: Any) -> Any:
+    """With the keys that are called otherwise today, at any depth."""
+    if isinstance(value, Mapping):
+        return {OLD_KEYS.get(key, key): _renamed(inner) for key, inner in value.items()}
+    return value
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:
