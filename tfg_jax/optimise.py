@@ -6,6 +6,8 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
     value = getattr(importlib.import_module("tfg_jax.optimize"), name)
     warnings.warn(f"tfg_jax.optimise.{name} is tfg_jax.optimize.{name} now", DeprecationWarning, stacklevel=2)
     return value

@@ -58,6 +58,9 @@ def test_committed_pages_are_what_the_stored_tables_give(monkeypatch):
     spec.loader.exec_module(scripts)  # type: ignore[union-attr]
     folder = REPO / "docs/results"
     assert set(scripts.TEMPLATES) == {file.stem for file in folder.glob("*.md")}
+    template = (REPO / "scripts/method_guide/page.md.jinja").read_text("utf-8")
+    stored = scripts.load_json("tables", folder / "details/which_method.json")
+    assert (REPO / "docs/which_method.md").read_text("utf-8") == page_text(template, stored)
     for name in scripts.TEMPLATES:
         page, details = folder / f"{name}.md", folder / f"details/{name}"
         assert page.read_text("utf-8") == scripts.text_of(name, folder), f"run: python scripts/write_pages.py {name}"
