@@ -96,7 +96,7 @@ def measure(folder: Path, only: tuple[str, ...] = ()) -> None:
             file = folder / f"{slug(name)}--{slug(row.name)}.json"
             if file.exists() or (only and name not in only):
                 continue
-            if problem is None:
+            if problem is None or distance is None:
                 problem = make()
                 distance = Distance(problem)
             if not row.applies(problem):

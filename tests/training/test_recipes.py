@@ -14,9 +14,9 @@ from flax import nnx
 
 import tfg_jax as tfg
 from tfg_jax.cli.main import main
-from tfg_jax.cli.train import recipes
 from tfg_jax.data import fashion_mnist
 from tfg_jax.models import Family, NetworkConfig
+from tfg_jax.tasks.find import recipes
 from tfg_jax.training.recipe import Hyper, Lessons, OpenEnded, train
 from tfg_jax.weights import diffusion_config, manifest
 

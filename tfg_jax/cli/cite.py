@@ -6,22 +6,12 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from tfg_jax.cli.main import OK
-from tfg_jax.readers import load_json
 from tfg_jax.references import as_typed, module_named
-
-DEFAULT = {
-    "guidance": {"type": "TFG"},
-    "sampler": {"type": "DDIM"},
-    "schedule": {"type": "VPCosine"},
-    "prediction": "v",
-}
-PREDICTIONS = {"v": "Denoiser", "edm": "EDM"}
-"""Prediction -> class whose docstring holds its paper."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +35,7 @@ def run(options: Options) -> int:
     """Find the classes in the configuration and print the entries of their docstrings."""
     if options.all and options.source is not None:
         raise ValueError(f"source={options.source} has no effect with --all; drop one of them")
+    from tfg_jax.citations import entries
     from tfg_jax.config import public_classes
 
     sys.path.insert(0, "")  # modules of the user's own lie where the command is given
@@ -52,7 +43,7 @@ def run(options: Options) -> int:
         used = public_classes() if options.all else list(_used(options))
     finally:
         sys.path.remove("")
-    text = "\n\n".join(_entries(used).values())
+    text = "\n\n".join(entries(used).values())
     print(text)
     if options.out is not None and not options.dry_run:
         from tfg_jax.files import write_bytes
@@ -61,19 +52,8 @@ def run(options: Options) -> int:
     return OK
 
 
-def _entries(used: list[type]) -> dict[str, str]:
-    """The library's own entry and those of classes, in the library's order, then those of the user's own."""
-    from tfg_jax.config import library, public_classes
-    from tfg_jax.declare import bibtex, bibtex_of_text
-
-    found = {key: entry for cls in used for key, entry in bibtex(cls).items()}
-    known = [key for cls in public_classes() for key in bibtex_of_text(cls.__doc__)]
-    order = {key: rank for rank, key in enumerate(dict.fromkeys(known))}
-    chosen = sorted(found, key=lambda key: order.get(key, len(order)))
-    return {**bibtex_of_text(library().__doc__), **{key: found[key] for key in chosen}}
-
-
 def _used(options: Options) -> Iterator[type]:
+    from tfg_jax.citations import configuration_of, names
     from tfg_jax.config import class_named, library, own_class
 
     source = options.source
@@ -81,38 +61,10 @@ def _used(options: Options) -> Iterator[type]:
         yield own_class(f"{module_named('source', source)}:{source.rpartition(':')[2]}")
         return
     allow = tuple(module_named("allow", module) for module in options.allow)
-    for name in dict.fromkeys(_names(DEFAULT if source is None else _read(Path(source)))):
+    for name in dict.fromkeys(names(configuration_of(source))):
         try:
             yield library().Denoiser if name == "Denoiser" else class_named(name, allow)
         except ValueError:
             if ":" in name:
                 typed = as_typed(name)
                 print(f"{typed} is left out; give --allow {typed.partition(':')[0]}", file=sys.stderr)
-
-
-def _read(source: Path) -> Any:
-    file = source if source.is_file() else source / "config.json"
-    if source.is_dir() and not file.is_file():
-        file = source / "manifest.json"
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"source={source} holds no config.json or manifest.json; give a folder of `tfg-jax sample`"
-        )
-    return load_json("source", file)
-
-
-def _names(value: Any) -> Iterator[str]:
-    """Classes named anywhere in a configuration, that of its prediction, and CFG if it says "conditional"."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _names(item)
-    if not isinstance(value, dict):
-        return
-    for key, item in value.items():
-        if key in ("type", "kind") and isinstance(item, str):
-            yield item
-        if key == "prediction" and item in PREDICTIONS:
-            yield PREDICTIONS[item]
-        if key == "conditional" and item is True:
-            yield "CFG"
-        yield from _names(item)

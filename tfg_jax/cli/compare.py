@@ -66,8 +66,7 @@ def run(options: Any) -> int:
     if (options.out / MANIFEST).exists():
         raise ValueError(f"out={options.out} is the sample folder of another command; choose another folder")
     scored = {}
-    # More methods join those that are there, and are scored and reported together.
-    with drive.claimed_output(options, LATER, FREE):
+    with drive.claimed_output(options, LATER, FREE):  # more methods join those that are there
         for note in (notes := task.notes()):
             print(f"note: {note}", file=sys.stderr)
         configs = {each.name: each.config for each in runs}

@@ -15,9 +15,9 @@ from typing import Any
 
 import tyro
 
+from tfg_jax.old_names import OLD_KEYS
 from tfg_jax.readers import load_json
 from tfg_jax.references import is_reference
-from tfg_jax.runs.claim import OLD_KEYS
 
 CODE = {"task": ["--task"], "model": ["--model"], "objective": ["--objective"], "sampler": ["--sampler"],
         "guidance": ["--guidance", "--method"]}  # fmt: skip

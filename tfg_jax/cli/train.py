@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
-import runpy
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import tyro
 
 from tfg_jax.cli.main import OK
+from tfg_jax.tasks.find import recipes
 
 USAGE = """usage: tfg-jax train RECIPE [OPTIONS]      (tfg-jax train RECIPE --help lists the options;
                                                --dry-run shows what would be trained)
@@ -33,16 +32,6 @@ class Options:
 
     recipe: Any = None
     asks: bool = False
-
-
-def recipes() -> dict[str, tuple[str, str]]:
-    """The module and the description of every recipe by its name; each task's folder lists its own."""
-    known = {}
-    for file in sorted((Path(__file__).parents[1] / "tasks").glob("*/recipes.py")):
-        package = f"tfg_jax.tasks.{file.parent.name}"  # whose import takes long
-        listed = runpy.run_path(str(file))["RECIPES"]
-        known |= {name: (f"{package}.{module}", words) for name, (module, words) in listed.items()}
-    return known
 
 
 def parse(program: str, arguments: Sequence[str]) -> Options:

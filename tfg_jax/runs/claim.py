@@ -12,11 +12,10 @@ from typing import Any
 
 from tfg_jax.files import write_atomically
 from tfg_jax.locks import LOCK, FolderLock, lock
+from tfg_jax.old_names import OLD_KEYS
 from tfg_jax.readers import load_json
 
 NOTHING = re.compile(r"(?!)")
-OLD_KEYS = {"normalise": "normalize", "regulariser": "regularizer", "linearise": "linearize"}
-"""Keys as folders written before version 0.2 call them."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,13 @@ def find_task(text: str) -> Any:
     if not isinstance(subject, Task | DataSet):
         raise ValueError(f"task={text} is a {type(subject).__name__}; make a task by tfg_jax.tasks.own_task")
     return subject
+
+
+def recipes() -> dict[str, tuple[str, str]]:
+    """The module and the description of every recipe by its name; each task's folder lists its own."""
+    known = {}
+    for file in sorted(Path(__file__).parent.glob("*/recipes.py")):
+        package = f"tfg_jax.tasks.{file.parent.name}"  # whose import takes long
+        listed = runpy.run_path(str(file))["RECIPES"]
+        known |= {name: (f"{package}.{module}", words) for name, (module, words) in listed.items()}
+    return known
