@@ -47,7 +47,7 @@ class Failure(NamedTuple):
 
 def formats() -> dict[str, Format]:
     """Every format by name."""
-    from tfg_jax.cli import cite
+    from tfg_jax import citations
     from tfg_jax.cli.options import Typed, _flags
     from tfg_jax.cli.options import _read as _read_options
     from tfg_jax.config import from_json
@@ -74,6 +74,10 @@ def formats() -> dict[str, Format]:
 
     options = lambda file: _flags(_read_options(file, Typed([])))  # noqa: E731
     images = lambda file: inputs.read_images([file], (6, 6, 1))  # noqa: E731
+
+    def cited(file: Path) -> list[str]:
+        return list(citations.names(citations.configuration_of(str(file))))
+
     return {
         "shard": Format(_samples("shard-00000.npz"), folder, hashed),
         "shard hash": Format(_samples("shard-00000.sha256"), folder),
@@ -87,7 +91,7 @@ def formats() -> dict[str, Format]:
         "weights manifest": Format(_text("manifest.json", _manifest()), lambda file: load_manifest(file.parent)),
         "configuration": Format(_text("c.json", _configuration()), lambda file: from_json(file.read_text("utf-8"))),
         "options": Format(_text("o.json", {"steps": 5, "classes": ["1"]}), options),
-        "cited": Format(_text("config.json", {"type": "TFG"}), lambda file: list(cite._names(cite._read(file)))),
+        "cited": Format(_text("config.json", {"type": "TFG"}), cited),
         "training state": Format(_text("config.json", {"steps": 3, "lr": 0.1}), claimed),
         "seconds": Format(_text("seconds.json", {"0": 1.5}), lambda file: read_seconds(file.parent)),
         "results": Format(_text("rows.json", {"a": {"config": 1}}), lambda file: Study(file.parent, ()).known()),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from gradient_guidance.common import Place, write_page
+from gradient_guidance.common import ResultFolder, write_page
 
 from tfg_jax.host import keep_freed_memory
 
@@ -41,7 +41,7 @@ def main(run: Run) -> None:
         module = importlib.import_module(f"gradient_guidance.{part}")
         sizes = module.TINY if run.tiny else module.Sizes()
         sizes = dataclasses.replace(sizes, rounds=max(round(run.share * sizes.rounds), 1))
-        module.run(Place(run.folder, run.page, part, run.known), sizes, run.seed)
+        module.run(ResultFolder(run.folder, run.page, part, run.known), sizes, run.seed)
         write_page(run.folder, run.page, PARTS)
     print(f"page  {run.page}")
 

@@ -22,7 +22,7 @@ class Missing(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class ResultFolder:
     """Folders of one part: its runs (to resume), its section of the page, its pictures."""
 
     runs: Path

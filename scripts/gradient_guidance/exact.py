@@ -11,8 +11,8 @@ import numpy as np
 
 import tfg_jax as tfg
 from gradient_guidance import problems
-from gradient_guidance.common import Place
-from gradient_guidance.exact_page import DELTA, NOISE, Found, figures, section
+from gradient_guidance.common import ResultFolder
+from gradient_guidance.exact_page import DELTA, NOISE, Results, figures, section
 from tfg_jax import optimize
 
 NAIVE, LOOK = tfg.NaiveGradientGuidance(), tfg.GradientGuidance()
@@ -35,7 +35,7 @@ class Sizes:
 TINY = Sizes(rounds=6, recentred=4, short=3, one_round=50, steps=4, sphere_batch=8, sphere_rounds=2, deltas=(0.1, 0.2))
 
 
-def run(place: Place, sizes: Sizes, seed: int) -> None:
+def run(results: ResultFolder, sizes: Sizes, seed: int) -> None:
     """All of the exact part."""
     problem = problems.linear_problem(seed=seed)
     table = tfg.from_alphas_cumprod(tfg.cosine_table(sizes.steps))
@@ -45,14 +45,14 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
     f2 = {"b_1": problems.distance(problem.b_same), "b_2": problems.distance(problem.b_spread)}
 
     def go(name: str, objective: Any, rounds: int, delta: float, **options: Any) -> optimize.Optimized:
-        return place.iterate(
+        return results.iterate(
             name, seed, model, objective, rounds=rounds, batch=32, delta=delta, sampler=sampler, basis=basis, **options
         )
 
-    found = Found(problem)
+    found = Results(problem)
 
     with found.or_missing():
-        found.numbers["one"] = place.load("one_round", lambda: one_round(problem, model, sampler, sizes, seed))
+        found.numbers["one"] = results.load("one_round", lambda: one_round(problem, model, sampler, sizes, seed))
     for linearize in ("mean", "sample"):
         for f, chosen, rounds in (("f1", f1, sizes.rounds), ("f2", f2, sizes.short)):
             for which, objective in chosen.items():
@@ -70,10 +70,10 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
         naive = go("naive-f1-theta_2", f1["theta_2"], sizes.rounds, 0.9, guidance=NAIVE)
         found.naive["naive"] = naive
         step = lambda: last_step(problem, model, sampler, f1["theta_2"], naive.x, 0.9)  # noqa: E731
-        found.numbers["last"] = place.load("last_step", step)
-    sphere_runs(place, sizes, seed, found)
-    figures(place, found)
-    section(place, sizes, seed, found)
+        found.numbers["last"] = results.load("last_step", step)
+    sphere_runs(results, sizes, seed, found)
+    figures(results, found)
+    section(results, sizes, seed, found)
 
 
 def one_round(problem: Any, model: Any, sampler: Any, sizes: Sizes, seed: int) -> dict[str, float]:
@@ -117,14 +117,14 @@ def last_step(problem: Any, model: Any, sampler: Any, objective: Any, x: Any, de
     }
 
 
-def sphere_runs(place: Place, sizes: Sizes, seed: int, found: Found) -> None:
+def sphere_runs(results: ResultFolder, sizes: Sizes, seed: int, found: Results) -> None:
     """Reward and radius after the last round, by guidance and delta."""
     model = problems.sphere(64, tfg.from_alphas_cumprod(tfg.cosine_table(sizes.steps)))
     theta = np.random.default_rng(seed).standard_normal(64)
     objective = problems.along(theta / np.linalg.norm(theta))
 
     def one(name: str, guidance: Any, delta: float) -> dict[str, float]:
-        out = place.iterate(
+        out = results.iterate(
             f"sphere-{name}-{delta}", seed, model, objective, rounds=sizes.sphere_rounds, batch=sizes.sphere_batch,
             delta=delta, sampler=tfg.DDPM(steps=sizes.steps), guidance=guidance,
         )  # fmt: skip

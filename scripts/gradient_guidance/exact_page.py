@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradient_guidance import distributions
-from gradient_guidance.common import Missing, Place, clouds, curves, points, rate, rounds_to
+from gradient_guidance.common import Missing, ResultFolder, clouds, curves, points, rate, rounds_to
 from gradient_guidance.problems import LinearProblem
 from tfg_jax import report
 from tfg_jax.optimize import Optimized
@@ -27,7 +27,7 @@ REFERENCE = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class Results:
     """All that was measured."""
 
     problem: LinearProblem
@@ -71,13 +71,13 @@ def line_of(out: Optimized, name: str = "reward", until: int | None = None) -> t
     return np.arange(len(values)), values
 
 
-def figures(place: Place, found: Found) -> None:
+def figures(results: ResultFolder, found: Results) -> None:
     """As the paper's 4, 5, 9 and 11, and the view of the drift; of what there is."""
     runs, moved = found.runs, found.moved
     off = {"G, delta 0.9": found.naive.get("naive"), "G_loss, delta 0.2": runs.get(("f1", "theta_2", "sample")),
            "G_loss, recentred": moved.get(("theta_2", 0.2))}  # fmt: skip
     lines = {name: line_of(out, "off_support") for name, out in off.items() if out is not None}
-    curves(place.picture("off_support"), {"off-support part, f1, theta_2": lines}, "round", "r_off", log=True)
+    curves(results.picture("off_support"), {"off-support part, f1, theta_2": lines}, "round", "r_off", log=True)
     panels: dict[str, Any] = {}
     for theta in ("theta_2", "theta_1"):
         delta = DELTA[theta]
@@ -90,25 +90,25 @@ def figures(place: Place, found: Found) -> None:
             panel |= {"drawn from exact distributions": (np.arange(len(drawn)), drawn)}
         if ideal is not None:
             panel["recentred (idealised Algorithm 2)"] = line_of(ideal)
-    curves(place.picture("convergence"), panels, "round", "reward")
+    curves(results.picture("convergence"), panels, "round", "reward")
     panels = {}
     for (f, which, linearize), out in runs.items():
         title = {"f1": "f1 (delta 0.05 and 0.2)", "f2": "f2 (delta 1)"}[f]
         panels.setdefault(title, {})[f"{which}, by {linearize}"] = line_of(out)
     if panels:
-        curves(place.picture("algorithm_1"), panels, "round", "reward")
+        curves(results.picture("algorithm_1"), panels, "round", "reward")
     views = {name: out for name, out in list(off.items())[:2] if out is not None}
     if views:
-        drift(place, found, views)
+        drift(results, found, views)
     if found.spheres:
         front = {
             name: tuple([v[key] for (n, _), v in found.spheres.items() if n == name] for key in ("ratio", "reward"))
             for name in ("G", "G_loss")
         }
-        points(place.picture("sphere"), front, "|x| - 1", "reward")
+        points(results.picture("sphere"), front, "|x| - 1", "reward")
 
 
-def drift(place: Place, found: Found, outs: Mapping[str, Optimized]) -> None:
+def drift(results: ResultFolder, found: Results, outs: Mapping[str, Optimized]) -> None:
     """The last batches in three dimensions, one of them across the subspace."""
     basis, theta = found.problem.basis, found.problem.theta_across
     inside = basis.T @ theta
@@ -119,10 +119,10 @@ def drift(place: Place, found: Found, outs: Mapping[str, Optimized]) -> None:
     views = {
         name: {"data": start @ frame, "last round": np.asarray(out.x) @ frame} for name, out in outs.items()
     }  # fmt: skip
-    clouds(place.picture("views"), views, ["along theta, inside", "inside", "across"])
+    clouds(results.picture("views"), views, ["along theta, inside", "inside", "across"])
 
 
-def algorithm_1(found: Found) -> list[dict[str, Any]]:
+def algorithm_1(found: Results) -> list[dict[str, Any]]:
     """Plateaus and rates beside those of exact distributions."""
     rows = []
     for (f, which, linearize), out in found.runs.items():
@@ -141,7 +141,7 @@ def algorithm_1(found: Found) -> list[dict[str, Any]]:
     return rows
 
 
-def recentred(found: Found) -> list[dict[str, Any]]:
+def recentred(found: Results) -> list[dict[str, Any]]:
     """Idealised Algorithm 2 by round."""
     rows = []
     for (theta, delta), out in found.moved.items():
@@ -157,10 +157,10 @@ def recentred(found: Found) -> list[dict[str, Any]]:
     return rows
 
 
-def section(place: Place, sizes: Any, seed: int, found: Found) -> None:
+def section(results: ResultFolder, sizes: Any, seed: int, found: Results) -> None:
     """The part's text and numbers, of what there is."""
     rows, ideal = algorithm_1(found), recentred(found)
-    show = lambda name: f"\n![{name.replace('_', ' ')}]({place.picture(name).name})\n"  # noqa: E731
+    show = lambda name: f"\n![{name.replace('_', ' ')}]({results.picture(name).name})\n"  # noqa: E731
     text = [
         "## Exact scores\n",
         f"Denoisers known in closed form, float32, seed {seed}: Algorithm 1 for {sizes.rounds} rounds on f1 "
@@ -214,10 +214,10 @@ def section(place: Place, sizes: Any, seed: int, found: Found) -> None:
             report.markdown_table(ball),
             show("sphere"),
         ]
-    place.write_section(text, numbers)
+    results.write_section(text, numbers)
 
 
-def off_support(found: Found, numbers: dict[str, Any]) -> list[str]:
+def off_support(found: Results, numbers: dict[str, Any]) -> list[str]:
     """What naive guidance leaves across the subspace; its numbers are added to ``numbers``."""
     if "naive" not in found.naive:
         return []

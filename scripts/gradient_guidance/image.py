@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 import tfg_jax as tfg
-from gradient_guidance.common import Place, curves
+from gradient_guidance.common import ResultFolder, curves
 from tfg_jax import metrics, report
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
 from tfg_jax.tasks import load_label_task
@@ -31,7 +31,7 @@ class Sizes:
 TINY = Sizes(rounds=2, batch=2, steps=3, strengths=(0.5, 1.0))
 
 
-def run(place: Place, sizes: Sizes, seed: int) -> None:
+def run(results: ResultFolder, sizes: Sizes, seed: int) -> None:
     """Rounds at every strength from the same starting noise, as in the paper; judged by the evaluator, too."""
     task = load_label_task(guide="fashion-mnist-guide", steps=sizes.steps)
     wanted = CLASS_NAMES.index(sizes.wanted)
@@ -40,8 +40,8 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
     found, kept = {}, {}
     for strength in sizes.strengths:
         images: dict[int, np.ndarray] = {}
-        file = place.runs / place.part / f"images-{strength}.npz"
-        out = place.iterate(
+        file = results.runs / results.part / f"images-{strength}.npz"
+        out = results.iterate(
             f"strength-{strength}", seed, task.model, reward, rounds=sizes.rounds, batch=sizes.batch, goal=sizes.goal,
             sampler=tfg.DDIM(steps=sizes.steps, eta=0.0), clip=task.clip, initial=initial,
             guidance=tfg.GradientGuidance(noise_std=sizes.noise_std, beta_coef=strength),
@@ -64,13 +64,13 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
             }
         )  # fmt: skip
     lines = {f"strength {s}": (np.arange(out.rounds + 1), out.history["reward"]) for s, out in found.items()}
-    curves(place.picture("reward"), {f"log-odds of {sizes.wanted}": lines}, "round", "reward")
+    curves(results.picture("reward"), {f"log-odds of {sizes.wanted}": lines}, "round", "reward")
     strongest = max(kept)
     grid = report.grid(
         [kept[s][k][:12] for s in (min(kept), strongest) for k in shown if k in kept[s]],
         row_labels=[f"{s}, round {k}" for s in (min(kept), strongest) for k in shown if k in kept[s]], scale=2,
     )  # fmt: skip
-    report.save_png(place.picture("rounds"), grid)
+    report.save_png(results.picture("rounds"), grid)
     text = [
         "## Images\n",
         f"Reward: the guide's log-odds of *{sizes.wanted}*, goal {sizes.goal:g} in every round; the shipped "
@@ -78,9 +78,9 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
         f"same starting noise in every round; G_loss with noise_std {sizes.noise_std:g} and the strength below as "
         "beta_coef. The evaluator never guides.\n",
         report.markdown_table(rows),
-        f"\n![reward]({place.picture('reward').name})\n\n![rounds]({place.picture('rounds').name})\n",
+        f"\n![reward]({results.picture('reward').name})\n\n![rounds]({results.picture('rounds').name})\n",
     ]
-    place.write_section(text, {"rows": [{k: v for k, v in row.items() if k != "evaluator says so"} for row in rows]})
+    results.write_section(text, {"rows": [{k: v for k, v in row.items() if k != "evaluator says so"} for row in rows]})
 
 
 def _keep(file, images: dict[int, np.ndarray], number: int, x: jax.Array) -> None:  # noqa: ANN001

@@ -16,7 +16,7 @@ import optax
 
 import tfg_jax as tfg
 from gradient_guidance import problems
-from gradient_guidance.common import Place, clouds, curves, points, rounds_to
+from gradient_guidance.common import ResultFolder, clouds, curves, points, rounds_to
 from tfg_jax import optimize, report
 from tfg_jax.training.loop import fit, shuffled
 
@@ -79,7 +79,9 @@ def log_snr_time(schedule: Any, t: jax.Array) -> jax.Array:
     return schedule.level(t).log_snr
 
 
-def train(place: Place, name: str, data: np.ndarray, sizes: Sizes, seed: int) -> tuple[tfg.Denoiser, dict[str, float]]:
+def train(
+    results: ResultFolder, name: str, data: np.ndarray, sizes: Sizes, seed: int
+) -> tuple[tfg.Denoiser, dict[str, float]]:
     """The network of the learning rate with the lowest held-out error, and the errors of all."""
     schedule = tfg.from_alphas_cumprod(tfg.cosine_table(sizes.steps))
     held = jnp.asarray(data[: max(len(data) // 32, 8)], jnp.float32)
@@ -105,7 +107,7 @@ def train(place: Place, name: str, data: np.ndarray, sizes: Sizes, seed: int) ->
             lambda params, batch, key: (error(params, batch, key), {}), start,
             optax.adam(optax.cosine_decay_schedule(rate, steps), 0.9, 0.99),
             lambda step, index=index: kept[index(step)],
-            steps=steps, folder=place.runs / place.part / f"train-{name}-{rate}", key=jax.random.key(seed),
+            steps=steps, folder=results.runs / results.part / f"train-{name}-{rate}", key=jax.random.key(seed),
             config={"sizes": str(sizes), "rate": rate}, log_every=max(steps // 10, 1),
         )  # fmt: skip
         found[rate] = state.ema
@@ -114,18 +116,18 @@ def train(place: Place, name: str, data: np.ndarray, sizes: Sizes, seed: int) ->
     return make(found[best]), errors | {"chosen": best, "steps": float(steps)}
 
 
-def run(place: Place, sizes: Sizes, seed: int) -> None:
+def run(results: ResultFolder, sizes: Sizes, seed: int) -> None:
     """All of the network part."""
     problem = problems.linear_problem(seed=seed)
     rng = np.random.default_rng(seed)
-    linear, errors = train(place, "linear", rng.standard_normal((sizes.data, 16)) @ problem.basis.T, sizes, seed)
+    linear, errors = train(results, "linear", rng.standard_normal((sizes.data, 16)) @ problem.basis.T, sizes, seed)
     ball = rng.standard_normal((sizes.data, 64))
-    sphere, ball_errors = train(place, "sphere", ball / np.linalg.norm(ball, axis=1, keepdims=True), sizes, 1)
+    sphere, ball_errors = train(results, "sphere", ball / np.linalg.norm(ball, axis=1, keepdims=True), sizes, 1)
     basis = jnp.asarray(problem.basis, jnp.float32)
     f1 = {"theta_1": problems.parabola(problem.theta_in), "theta_2": problems.parabola(problem.theta_across)}
     f2 = {"b_1": problems.distance(problem.b_same), "b_2": problems.distance(problem.b_spread)}
     common = dict(batch=32, sampler=tfg.DDPM(steps=sizes.steps), basis=basis)
-    go = lambda name, f, **options: place.iterate(name, seed, linear, f, **common, **options)  # noqa: E731
+    go = lambda name, f, **options: results.iterate(name, seed, linear, f, **common, **options)  # noqa: E731
 
     one = {
         "G, f1 theta_2": go("G-theta_2", f1["theta_2"], rounds=sizes.rounds, delta=0.9, guidance=NAIVE),
@@ -150,18 +152,20 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
         ),
     }  # fmt: skip
     theta = rng.standard_normal(64)
-    spheres = sphere_runs(place, sphere, problems.along(theta / np.linalg.norm(theta)), sizes)
-    figures(place, problem, one, two, spheres)
-    section(place, sizes, errors, ball_errors, one, two, tune_errors, chosen, spheres)
+    spheres = sphere_runs(results, sphere, problems.along(theta / np.linalg.norm(theta)), sizes)
+    figures(results, problem, one, two, spheres)
+    section(results, sizes, errors, ball_errors, one, two, tune_errors, chosen, spheres)
 
 
-def sphere_runs(place: Place, model: Any, objective: Any, sizes: Sizes) -> dict[str, dict[float, tuple[float, float]]]:
+def sphere_runs(
+    results: ResultFolder, model: Any, objective: Any, sizes: Sizes
+) -> dict[str, dict[float, tuple[float, float]]]:
     """(reward, |x| - 1) after the last round, by guidance and delta."""
     found: dict[str, dict[float, tuple[float, float]]] = {}
     for name, guidance in (("G", NAIVE), ("G_loss", LOOK)):
         found[name] = {}
         for delta in sizes.deltas:
-            out = place.iterate(
+            out = results.iterate(
                 f"sphere-{name}-{delta}", 1, model, objective, rounds=sizes.sphere_rounds, batch=sizes.sphere_batch,
                 delta=delta, sampler=tfg.DDPM(steps=sizes.steps), guidance=guidance,
             )  # fmt: skip
@@ -170,12 +174,12 @@ def sphere_runs(place: Place, model: Any, objective: Any, sizes: Sizes) -> dict[
     return found
 
 
-def figures(place: Place, problem: Any, one: dict, two: dict, spheres: dict) -> None:
+def figures(results: ResultFolder, problem: Any, one: dict, two: dict, spheres: dict) -> None:
     """As the paper's 4, 5, 9 and 11, and the drift in three dimensions."""
     line = lambda out, name: (np.arange(len(out.history[name])), out.history[name])  # noqa: E731
     both = {"Algorithm 1": one, "Algorithm 2": two}
     curves(
-        place.picture("off_support"),
+        results.picture("off_support"),
         {
             title: {n: line(o, "off_support") for n, o in runs.items() if "theta_2" in n}
             for title, runs in both.items()
@@ -184,14 +188,14 @@ def figures(place: Place, problem: Any, one: dict, two: dict, spheres: dict) -> 
     )  # fmt: skip
     name = "G_loss, f1 theta_2"
     curves(
-        place.picture("convergence"),
+        results.picture("convergence"),
         {"f1, theta_2": {title: line(runs[name], "reward") for title, runs in both.items()}},
         "round", "reward",
     )  # fmt: skip
     by_f = {f: {n: line(o, "reward") for n, o in one.items() if f in n and "loss" in n} for f in ("f1", "f2")}
-    curves(place.picture("algorithm_1"), by_f, "round", "reward")
+    curves(results.picture("algorithm_1"), by_f, "round", "reward")
     front = {n: ([v[1] for v in by.values()], [v[0] for v in by.values()]) for n, by in spheres.items()}
-    points(place.picture("sphere"), front, "|x| - 1", "reward")
+    points(results.picture("sphere"), front, "|x| - 1", "reward")
     inside = problem.basis @ (problem.basis.T @ problem.theta_across)
     across = problem.theta_across - inside
     other = problem.basis @ np.linalg.svd((problem.basis.T @ inside)[None])[2][1]
@@ -201,12 +205,12 @@ def figures(place: Place, problem: Any, one: dict, two: dict, spheres: dict) -> 
         n: {"data": start @ frame, "Algorithm 1": np.asarray(one[n].x) @ frame, "Algorithm 2": np.asarray(o.x) @ frame}
         for n, o in two.items()
     }
-    clouds(place.picture("views"), views, ["along theta, inside", "inside", "across"])
+    clouds(results.picture("views"), views, ["along theta, inside", "inside", "across"])
 
 
 def section(
-    place: Place, sizes: Sizes, errors: dict, ball_errors: dict, one: dict, two: dict, tune_errors: dict, chosen: float,
-    spheres: dict,
+    results: ResultFolder, sizes: Sizes, errors: dict, ball_errors: dict, one: dict, two: dict, tune_errors: dict,
+    chosen: float, spheres: dict,
 ) -> None:  # fmt: skip
     """Tables and pictures of the part."""
     rows = []
@@ -238,14 +242,14 @@ def section(
         f"with fine-tuning, one Adam step a round from round 60 (G: 40) at learning rate {chosen}, chosen by G_loss's "
         f"reward in the last tenth of the rounds: {given}; the paper's is 1e-6.\n",
         report.markdown_table(rows),
-        f"\n![off support]({place.picture('off_support').name})\n\n![views]({place.picture('views').name})\n",
-        f"\n![convergence]({place.picture('convergence').name})\n",
-        f"![Algorithm 1]({place.picture('algorithm_1').name})\n",
+        f"\n![off support]({results.picture('off_support').name})\n\n![views]({results.picture('views').name})\n",
+        f"\n![convergence]({results.picture('convergence').name})\n",
+        f"![Algorithm 1]({results.picture('algorithm_1').name})\n",
         f"\n**Sphere**, {sizes.sphere_rounds} rounds of {sizes.sphere_batch} (published: 256); ratio is |x| - 1:\n",
         report.markdown_table(ball),
-        f"\n![sphere]({place.picture('sphere').name})\n",
+        f"\n![sphere]({results.picture('sphere').name})\n",
     ]
-    place.write_section(text, {"errors": errors, "sphere_errors": ball_errors, "chosen": chosen, "rows": rows})
+    results.write_section(text, {"errors": errors, "sphere_errors": ball_errors, "chosen": chosen, "rows": rows})
 
 
 def _told(errors: dict[str, float]) -> str:

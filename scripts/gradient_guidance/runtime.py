@@ -13,7 +13,7 @@ import numpy as np
 
 import tfg_jax as tfg
 from gradient_guidance import problems
-from gradient_guidance.common import Place
+from gradient_guidance.common import ResultFolder
 from tfg_jax import optimize, report
 from tfg_jax.data.fashion_mnist import CLASS_NAMES
 from tfg_jax.tasks import load_label_task
@@ -34,7 +34,7 @@ class Sizes:
 TINY = Sizes(rounds=1, batch=2, steps=3, image_batch=2, image_steps=2)
 
 
-def run(place: Place, sizes: Sizes, seed: int) -> None:
+def run(results: ResultFolder, sizes: Sizes, seed: int) -> None:
     """Time both models; best on a machine with nothing else to do."""
     problem = problems.linear_problem(seed=seed)
     exact = problem.model(tfg.from_alphas_cumprod(tfg.cosine_table(sizes.steps)))
@@ -57,7 +57,7 @@ def run(place: Place, sizes: Sizes, seed: int) -> None:
         report.markdown_table(rows),
         "",
     ]
-    place.write_section(text, {"rows": rows})
+    results.write_section(text, {"rows": rows})
 
 
 def timed(name: str, model: Any, objective: Any, batch: int, repeats: int, **options: Any) -> dict[str, Any]:

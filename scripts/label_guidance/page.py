@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from label_guidance.study import ASIDE, COMPARED, GUIDES, MAIN, REAL, SHIFTED, TABLES, Options, samples_of
-from label_guidance.ways import TRIALS, Way, title
+from label_guidance.variants import TRIALS, Variant, title
 from tfg_jax import metrics, report
 from tfg_jax.metrics import METRICS
 from tfg_jax.runs.page import write_details
@@ -58,7 +58,7 @@ def write_page(options: Options, known: Mapping[str, Any]) -> None:
     points = {row["method"]: (row[across.header()], row[up.header()]) for row in rows}
     chart = options.page.with_name(f"{options.page.stem}_scatter.png")
     report.save_scatter(chart, points, across.axis, up.axis)
-    presets = {name: Way(preset).setting for name, preset in LABEL_PRESETS.items()}
+    presets = {name: Variant(preset).setting for name, preset in LABEL_PRESETS.items()}
     findings = options.page.with_name(f"{options.page.stem}_findings.md")
     text = [
         "# Label guidance on Fashion-MNIST",

@@ -11,7 +11,7 @@ import studied
 
 from label_guidance import guides
 from label_guidance.classes import Named, by_class, named
-from label_guidance.ways import AWAY, AWAY_FIXED, ESTIMATES, TAUGHT, TRIALS, Way, ablations, strengths
+from label_guidance.variants import AWAY, AWAY_FIXED, ESTIMATES, TAUGHT, TRIALS, Variant, ablations, strengths
 from tfg_jax import DDIM, TFG, Autoguidance, Denoiser, Unguided, load, metrics, upper_cost
 from tfg_jax.data import fashion_mnist
 from tfg_jax.files import slug
@@ -32,8 +32,8 @@ SHIFTED = (
     "none", "conditional", "lgd", "tfg4", "none away", "tfg away", "tfg4 away", "tfg4 decrease away",
     "lgd estimates", "tfg estimates", "tfg4 estimates", *TAUGHT, "none, n_recur 4, v 0.5",
 )  # fmt: skip
-FIXED = {"none": Way(None), "conditional": Way(None, conditional=True), **AWAY_FIXED, **TAUGHT}
-RECURRENT = {f"none, n_recur 4{more}": Way(Unguided(n_recur=4), v=v) for more, v in (("", None), (", v 0.5", 0.5))}
+FIXED = {"none": Variant(None), "conditional": Variant(None, conditional=True), **AWAY_FIXED, **TAUGHT}
+RECURRENT = {f"none, n_recur 4{more}": Variant(Unguided(n_recur=4), v=v) for more, v in (("", None), (", v 0.5", 0.5))}
 ABLATIONS = ablations(TFG(0.5, None, 1.0))  # of the best trial; here for their names
 CHANGED = (*RECURRENT, *ABLATIONS)
 ASIDE = {"away": (*AWAY_FIXED, *AWAY), "estimates": tuple(ESTIMATES), "taught": tuple(TAUGHT), "changed": CHANGED}
@@ -60,17 +60,17 @@ def study_of(options: Options) -> Study:
     sizes = {"steps": options.steps, "few": options.ablation_per_class}
     for table, names in TABLES.items():
         for name in names:
-            ways = TRIALS.get(name) or [(FIXED | RECURRENT | ABLATIONS)[name]]
+            variants = TRIALS.get(name) or [(FIXED | RECURRENT | ABLATIONS)[name]]
             per_class = options.ablation_per_class if table == "changed" else options.per_class
-            trials = 10 * options.trial_per_class if len(ways) > 1 else 0
-            config = sizes | {"ways": [way.config for way in ways], "per_class": per_class, "trial": trials}
+            trials = 10 * options.trial_per_class if len(variants) > 1 else 0
+            config = sizes | {"ways": [variant.config for variant in variants], "per_class": per_class, "trial": trials}
             if name in ABLATIONS:
-                config["of"] = [way.config for way in TRIALS["tfg"]]
-            cost = upper_cost(ways[0].guidance, None, DDIM(options.steps))
-            evaluations = int(cost.forwards + cost.pullbacks) * (1 if ways[0].w is None else 2)
-            samples = 10 * per_class + trials * len(ways)
+                config["of"] = [variant.config for variant in TRIALS["tfg"]]
+            cost = upper_cost(variants[0].guidance, None, DDIM(options.steps))
+            evaluations = int(cost.forwards + cost.pullbacks) * (1 if variants[0].w is None else 2)
+            samples = 10 * per_class + trials * len(variants)
             rows.append(
-                Row(name, table, config, partial(label.measure, name, per_class), ways, samples,
+                Row(name, table, config, partial(label.measure, name, per_class), variants, samples,
                     evaluations=evaluations, seconds=evaluations * samples / options.rate, inputs=inputs,
                     claim="tfg" if "of" in config else name)
             )  # fmt: skip
@@ -137,39 +137,43 @@ class Label:
         guidance: Any = TRIALS["tfg"][row.tune()[0] if known is None else known["kept"]].guidance
         return guidance
 
-    def task_of(self, way: Way) -> LabelTask:
+    def task_of(self, variant: Variant) -> LabelTask:
         """The task with the networks and the sampler of a way."""
-        task = self.tasks[way.guide]
-        if way.network is not None:
-            network = self.networks[way.network]
-            if way.w is not None:
-                network = Autoguidance(network, self.networks["first"], way.w)
+        task = self.tasks[variant.guide]
+        if variant.network is not None:
+            network = self.networks[variant.network]
+            if variant.w is not None:
+                network = Autoguidance(network, self.networks["first"], variant.w)
             task = dataclasses.replace(task, model=network)
-        return task if way.v is None else dataclasses.replace(task, sampler=DDPM(self.options.steps, way.v))
+        return task if variant.v is None else dataclasses.replace(task, sampler=DDPM(self.options.steps, variant.v))
 
-    def numbers(self, folder: Path, way: Way, seed: int, per_class: int, first: int | None = None) -> dict[str, Any]:
+    def numbers(
+        self, folder: Path, variant: Variant, seed: int, per_class: int, first: int | None = None
+    ) -> dict[str, Any]:
         """Metrics of samples (of the ``first`` of them); only what is missing on disk is computed."""
-        task, n = self.task_of(way), 10 * per_class
+        task, n = self.task_of(variant), 10 * per_class
         name = str(folder.relative_to(self.options.folder))
-        run = Run(task, way.guidance, n, seed, min(self.options.chunk, n), conditional=way.conditional, name=name)
+        run = Run(
+            task, variant.guidance, n, seed, min(self.options.chunk, n), conditional=variant.conditional, name=name
+        )
         arrays = {key: array[:first] for key, array in run.samples(folder).items()}
         return label_metrics(label_run(task.evaluator, task.class_names, arrays, seconds_of(folder), run.config))
 
-    def measure(self, name: str, per_class: int, way: Way, trial: bool) -> dict[str, Any]:
+    def measure(self, name: str, per_class: int, variant: Variant, trial: bool) -> dict[str, Any]:
         """The numbers of a way, and the score of a trial."""
         options, few = self.options, 10 * self.options.ablation_per_class
         if trial:
             folder = options.folder / f"tune/{slug(name)}-{'-'.join(map(str, strengths(way)))}"
-            numbers = self.numbers(folder, way, 1, options.trial_per_class)
+            numbers = self.numbers(folder, variant, 1, options.trial_per_class)
             accuracy, distance = numbers["evaluator_accuracy"], numbers["frechet_distance"]
             score = round(accuracy - 0.25 * math.log2(distance / self.reference), 3)
-            return {"setting": way.setting, "accuracy": accuracy, "distance": distance, "score": score}
+            return {"setting": variant.setting, "accuracy": accuracy, "distance": distance, "score": score}
         if name in ABLATIONS:
-            way = ablations(self.tuned)[name]
+            variant = ablations(self.tuned)[name]
         folder = samples_of(options, name)
-        report = {"setting": way.setting, "numbers": self.numbers(folder, way, 0, per_class)}
+        report = {"setting": variant.setting, "numbers": self.numbers(folder, variant, 0, per_class)}
         if name in COMPARED:
-            report["first"] = self.numbers(folder, way, 0, per_class, first=few)
+            report["first"] = self.numbers(folder, variant, 0, per_class, first=few)
         if name in SHIFTED:
             x = read_folder(folder).read_all()["x"][:few]
             report["by_class"] = by_class(named(self.tasks[None].evaluator, x), self.real)

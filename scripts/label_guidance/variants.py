@@ -9,7 +9,7 @@ from tfg_jax.guidance.base import Guidance
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
+class Variant:
     """A way to sample: a method, and what differs from the study's sampler and guide."""
 
     guidance: Guidance | None
@@ -50,44 +50,47 @@ GUIDANCES: dict[str, list[Guidance]] = {
 # Each recurrence guides again, so four of them want less strength each; and it takes away some of the samples' variety,
 # which more noise of the sampler gives back.
 RECURRENT = [
-    Way(TFG(rho, None, 1.0, n_mc=n_mc, n_recur=4), v=v)
+    Variant(TFG(rho, None, 1.0, n_mc=n_mc, n_recur=4), v=v)
     for rho, n_mc, v in ((0.3, 1, None), (0.2, 1, 0.5), (0.3, 1, 0.5), (0.45, 1, 0.5), (0.3, 1, 1.0), (0.3, 4, 0.5))
 ]
 # The same methods with the unconditional network guided away from a less trained one.
 AWAY = {
-    "lgd away": [Way(guidance, network="longer", w=1.0) for guidance in GUIDANCES["lgd"]],
-    "tfg away": [Way(guidance, network="longer", w=1.0) for guidance in GUIDANCES["tfg"]],
+    "lgd away": [Variant(guidance, network="longer", w=1.0) for guidance in GUIDANCES["lgd"]],
+    "tfg away": [Variant(guidance, network="longer", w=1.0) for guidance in GUIDANCES["tfg"]],
     "tfg4 away": [
-        Way(TFG(rho, None, 1.0, n_recur=4), v=v, network="longer", w=1.0)
+        Variant(TFG(rho, None, 1.0, n_recur=4), v=v, network="longer", w=1.0)
         for rho, v in ((0.2, 0.5), (0.3, 0.5), (0.4, 0.5), (0.3, 0.7), (0.4, 0.7), (0.3, None))
     ],
     # Strengths in the proportions of the exact conditional score: its shift of a step is 1 - a_t / a_next, too.
     "tfg4 decrease away": [
-        Way(TFG(rho, None, 1.0, n_recur=4, rho_structure="decrease"), v=v, network="longer", w=1.0)
+        Variant(TFG(rho, None, 1.0, n_recur=4, rho_structure="decrease"), v=v, network="longer", w=1.0)
         for rho, v in ((0.15, 0.5), (0.2, 0.5), (0.25, 0.5), (0.3, 0.5), (0.25, 0.7), (0.25, None))
     ],
 }
 # Led by the classifier that has seen estimates, with which less strength is enough.
 ESTIMATES = {
-    f"{name} estimates": [Way(guidance, guide="estimates") for guidance in GUIDANCES[name]] for name in ("lgd", "tfg")
+    f"{name} estimates": [Variant(guidance, guide="estimates") for guidance in GUIDANCES[name]]
+    for name in ("lgd", "tfg")
 }
 ESTIMATES["tfg4 estimates"] = [
-    Way(TFG(rho, None, 1.0, n_mc=n_mc, n_recur=4), v=v, guide="estimates")
+    Variant(TFG(rho, None, 1.0, n_mc=n_mc, n_recur=4), v=v, guide="estimates")
     for rho, n_mc, v in ((0.15, 4, 0.7), (0.2, 4, 0.5), (0.2, 4, 0.7), (0.2, 4, 1.0), (0.25, 4, 0.7), (0.2, 1, 0.7))
 ]
 AWAY_FIXED = {
-    "none longer": Way(None, network="longer"),
-    "conditional longer": Way(None, conditional=True, network="longer"),
-    "none away": Way(None, network="longer", w=1.0),
-    "conditional away": Way(None, conditional=True, network="longer", w=1.0),
+    "none longer": Variant(None, network="longer"),
+    "conditional longer": Variant(None, conditional=True, network="longer"),
+    "none away": Variant(None, network="longer", w=1.0),
+    "conditional away": Variant(None, conditional=True, network="longer", w=1.0),
 }
 # Chosen by looks at 320 samples on seed 1, which tell neighbours apart better than trials of 100.
 TAUGHT = {
-    "none taught": Way(None, network="taught"),
-    "conditional taught": Way(None, conditional=True, network="taught"),
-    "tfg4 taught away": Way(TFG(0.2, None, 1.0, n_mc=4, n_recur=4), v=0.7, guide="estimates", network="taught", w=0.5),
+    "none taught": Variant(None, network="taught"),
+    "conditional taught": Variant(None, conditional=True, network="taught"),
+    "tfg4 taught away": Variant(
+        TFG(0.2, None, 1.0, n_mc=4, n_recur=4), v=0.7, guide="estimates", network="taught", w=0.5
+    ),
 }
-TRIALS = {name: [Way(guidance) for guidance in tried] for name, tried in GUIDANCES.items()} | {
+TRIALS = {name: [Variant(guidance) for guidance in tried] for name, tried in GUIDANCES.items()} | {
     "tfg4": RECURRENT,
     **AWAY,
     **ESTIMATES,
@@ -103,17 +106,17 @@ def title(name: str) -> str:
     return name
 
 
-def strengths(way: Way) -> list[Any]:
+def strengths(variant: Variant) -> list[Any]:
     """What tuning varies."""
     names = ("strength", "rho", "mu", "smoothing", "n_mc")
-    found = [getattr(way.guidance, name) for name in names if hasattr(way.guidance, name)]
-    found += [kind] if (kind := getattr(way.guidance, "rho_structure", None)) else []
-    return found if way.v is None else [*found, way.v]
+    found = [getattr(variant.guidance, name) for name in names if hasattr(variant.guidance, name)]
+    found += [kind] if (kind := getattr(variant.guidance, "rho_structure", None)) else []
+    return found if variant.v is None else [*found, variant.v]
 
 
-def ablations(tfg: TFG) -> dict[str, Way]:
+def ablations(tfg: TFG) -> dict[str, Variant]:
     """TFG at its tuned strengths with one thing changed at a time."""
-    change = lambda **options: Way(tfg.replace(**options))  # type: ignore[attr-defined]  # noqa: E731
+    change = lambda **options: Variant(tfg.replace(**options))  # type: ignore[attr-defined]  # noqa: E731
     terms = [term for term in ("rho", "mu") if getattr(tfg, term) is not None]
     both = lambda kind: change(**{f"{term}_structure": kind for term in terms})  # noqa: E731
     return {
@@ -122,5 +125,5 @@ def ablations(tfg: TFG) -> dict[str, Way]:
         "tfg, n_mc 4": change(n_mc=4),
         "tfg, constant": both("constant"),
         "tfg, decrease": both("decrease"),
-        "tfg, narrow guide": Way(tfg, guide="narrow"),
+        "tfg, narrow guide": Variant(tfg, guide="narrow"),
     }
