@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import types
 import typing
 from typing import Any, NamedTuple, TypeVar
 
@@ -91,8 +92,9 @@ def _annotation(cls: type, field: Any) -> Any:
         return field.type
     owner = next((base for base in cls.__mro__ if field.name in vars(base).get("__annotations__", {})), cls)
     names = {**vars(typing), **vars(sys.modules.get(owner.__module__, typing))}
+    alone = types.SimpleNamespace(__annotations__={field.name: field.type})  # other fields' names may mean nothing
     try:
-        return eval(field.type, names, dict(vars(owner)))
+        return typing.get_type_hints(alone, names, dict(vars(owner)), include_extras=True)[field.name]
     except (NameError, TypeError, AttributeError, SyntaxError):
         return Any
 
