@@ -164,7 +164,11 @@ def uses_cond(objective: Any) -> bool:
 
 def log_weight(objective: Any, x: PyTree, target: Any, cond: PyTree, *level: Any) -> Any:
     """An objective's value; only one that says so is given the condition."""
-    return objective(x, target, *level, **({"cond": cond} if uses_cond(objective) else {}))
+    return objective(x, target, *level, **_cond(objective, cond))
+
+
+def _cond(objective: Any, cond: PyTree) -> dict[str, PyTree]:
+    return {"cond": cond} if uses_cond(objective) else {}
 
 
 @struct.dataclass
@@ -209,7 +213,7 @@ class ResidualAtDoor(AtDoor):
 
     def residual_norm(self, x0: Array, target: Any) -> Array:
         """As the objective's."""
-        return self.objective.residual_norm(self._seen(x0, target[1]), target[0])
+        return self.objective.residual_norm(self._seen(x0, target[1]), target[0], **_cond(self.objective, target[1]))
 
 
 @struct.dataclass
@@ -218,12 +222,12 @@ class GaussianAtDoor(ResidualAtDoor):
 
     def measurement_gradient(self, x0: Array, target: Any, variance: Any) -> Array:
         """As the objective's, its operator seen through the door."""
-        operator = jax.tree_util.Partial(_operated, self.objective.operator, self, target[1])
+        operator = jax.tree_util.Partial(_operated, self.objective, self, target[1])
         return self.objective.replace(operator=operator).measurement_gradient(x0, target[0], variance)
 
 
-def _operated(operator: Any, door: AtDoor, cond: PyTree, x0: Array) -> Any:
-    return operator(door._seen(x0, cond))
+def _operated(objective: Any, door: AtDoor, cond: PyTree, x0: Array) -> Any:
+    return objective.operator(door._seen(x0, cond), **_cond(objective, cond))
 
 
 def at_door(objective: Any, domain: Domain | None, target: PyTree, cond: PyTree) -> tuple[Any, PyTree]:

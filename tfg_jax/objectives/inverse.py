@@ -1,7 +1,8 @@
 """Measurements as objectives: how well a clean sample explains ``y = A(x0) + noise``; the target is y.
 
-The operator is any pytree called as ``operator(x0) -> y`` on one sample. Where y is complex, ``||.||^2`` is the sum of
-``|.|^2``: real and imaginary part count as two measurements, each with noise of its own.
+The operator is any pytree called as ``operator(x0) -> y`` on one sample, or as ``operator(x0, cond=cond)``, with the
+sample's condition, if it has a parameter ``cond``. Where y is complex, ``||.||^2`` is the sum of ``|.|^2``: real and
+imaginary part count as two measurements, each with noise of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tfg_jax import struct
 from tfg_jax.checks import check_number, is_concrete, safe_norm, squared
 from tfg_jax.domains.base import Domain, Spec
 from tfg_jax.kinds import public
-from tfg_jax.objectives.base import output_of
+from tfg_jax.objectives.base import check_leading, output_of, takes_cond
 from tfg_jax.operators.base import measurement_gradient
 from tfg_jax.operators.noise import check_brightness, check_counts_photons
 
@@ -34,8 +35,17 @@ class Residual:
     noisy = False
     counts_photons = False
 
+    @property
+    def uses_cond(self) -> bool:
+        """Whether the operator looks at the sample's condition."""
+        return takes_cond(self.operator)
+
     def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
-        """The target must be (num_samples, *measurement) floats or complex numbers, as the operator gives them."""
+        """The target must be (num_samples, *measurement) floats or complex numbers, as the operator gives them; what an
+        operator of the condition gives is not known before there is one."""
+        if self.uses_cond:
+            check_leading(target, num_samples)
+            return
         one = output_of(self.operator, Domain(Spec.of(shape)).arrays())
         if self.counts_photons:
             check_brightness(self.operator, one)
@@ -55,9 +65,9 @@ class Residual:
         """Whether the measurement is finite."""
         return jnp.all(jnp.isfinite(target))
 
-    def residual_norm(self, x0: PyTree, target: Array) -> Float[Array, ""]:
+    def residual_norm(self, x0: PyTree, target: Array, **cond: Any) -> Float[Array, ""]:
         """``||y - A(x0)||``, with gradient 0 at 0."""
-        return safe_norm(target - self.operator(x0))
+        return safe_norm(target - self.operator(x0, **cond))
 
 
 @struct.dataclass
@@ -67,8 +77,8 @@ class GaussianLogLikelihood(Residual):
     operator: Callable[[Array], Array]
     noise_std: ArrayLike
 
-    def __call__(self, x0: PyTree, target: Inexact[Array, "*measurement"]) -> Float[Array, ""]:
-        return -0.5 * jnp.sum(squared((target - self.operator(x0)) / self.noise_std))
+    def __call__(self, x0: PyTree, target: Inexact[Array, "*measurement"], **cond: Any) -> Float[Array, ""]:
+        return -0.5 * jnp.sum(squared((target - self.operator(x0, **cond)) / self.noise_std))
 
     def measurement_gradient(self, x0: Array, target: Array, variance: ArrayLike) -> Array:
         """Gradient in the mean x0 of ``log p(y)`` if the clean sample is N(x0, variance I), for `PiGDM`."""
@@ -83,9 +93,9 @@ class PoissonLogLikelihood(Residual):
     peak: ArrayLike
     counts_photons = True
 
-    def __call__(self, x0: PyTree, target: Float[Array, "*measurement"]) -> Float[Array, ""]:
+    def __call__(self, x0: PyTree, target: Float[Array, "*measurement"], **cond: Any) -> Float[Array, ""]:
         count = jnp.maximum(0.5 * self.peak * (target + 1.0), 0.0)
-        rate = 0.5 * self.peak * (self.operator(x0) + 1.0)
+        rate = 0.5 * self.peak * (self.operator(x0, **cond) + 1.0)
         held = jnp.maximum(rate, FLOOR)
         log_rate = jnp.log(held) + (rate - held) / FLOOR
         seen = count > 0
@@ -99,8 +109,8 @@ class ResidualNorm(Residual):
 
     operator: Callable[[Array], Array]
 
-    def __call__(self, x0: PyTree, target: Inexact[Array, "*measurement"]) -> Float[Array, ""]:
-        return -self.residual_norm(x0, target)
+    def __call__(self, x0: PyTree, target: Inexact[Array, "*measurement"], **cond: Any) -> Float[Array, ""]:
+        return -self.residual_norm(x0, target, **cond)
 
 
 @struct.dataclass
@@ -112,15 +122,15 @@ class PhotonResidual(Residual):
     squared: bool = struct.field(pytree_node=False, default=False)
     counts_photons = True
 
-    def residual_norm(self, x0: PyTree, target: Array) -> Float[Array, ""]:
+    def residual_norm(self, x0: PyTree, target: Array, **cond: Any) -> Float[Array, ""]:
         """``||w (y - A(x0))||``, w as in `photon_residual`, with gradient 0 at 0."""
         count = jnp.maximum(0.5 * self.peak * (target + 1.0), 0.0)
         variance = count + 1.0
         weight = jax.lax.rsqrt(variance * jnp.mean(1.0 / variance))
-        return safe_norm(weight * (target - self.operator(x0)))
+        return safe_norm(weight * (target - self.operator(x0, **cond)))
 
-    def __call__(self, x0: PyTree, target: Float[Array, "*measurement"]) -> Float[Array, ""]:
-        norm = self.residual_norm(x0, target)
+    def __call__(self, x0: PyTree, target: Float[Array, "*measurement"], **cond: Any) -> Float[Array, ""]:
+        norm = self.residual_norm(x0, target, **cond)
         return -0.5 * norm**2 if self.squared else -norm
 
 

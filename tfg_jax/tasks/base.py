@@ -138,9 +138,13 @@ class Task(abc.ABC):
         """What is recorded of every step: by default the objective at the denoised estimate."""
         return _value
 
-    def reached(self, objective: Any, x: Array, target: Array) -> Array:
+    def reached(self, objective: Any, x: Array, target: Array, cond: Any) -> Array:
         """The same of a result."""
         return objective(x, target)
+
+    def asked(self, objective: Any, targets: Array, conditional: bool) -> tuple[Any, Any]:
+        """Targets as the objective takes them, and conditions as the network does: classes in both, if it is told."""
+        return targets, targets if conditional else None
 
     def sample(
         self,
@@ -165,16 +169,17 @@ class Task(abc.ABC):
         Raises:
             ValueError: as `tfg_jax.sample` and `tfg_jax.end_to_end`.
         """
-        target, objective = jnp.asarray(targets), self.objective(method)
+        objective = self.objective(method)
+        target, cond = self.asked(objective, jnp.asarray(targets), conditional)
         request: Any = {
-            "objective": objective, "num_samples": len(target), "target": target,
-            "cond": targets if conditional else None, "index_offset": index_offset,
+            "objective": objective, "num_samples": len(targets), "target": target, "cond": cond,
+            "index_offset": index_offset,
         }  # fmt: skip
         if isinstance(method, EndToEnd):
             if self.window is not None:
                 raise ValueError(f"window={self.window} has no effect on {type(method).__name__}; leave it out")
             out = end_to_end(key, self.model, method, **request)
-            reached = jax.vmap(lambda x, target: self.reached(objective, x, target))(out.x, target)
+            reached = jax.vmap(lambda *one: self.reached(objective, *one))(out.x, target, cond)
             return Samples(out.x, out.status, out.cost, {"summary": reached[:, None]})
         return sample(
             key, self.model, guidance=method, lookahead=self.lookahead, sampler=self.sampler, clip=self.clip,

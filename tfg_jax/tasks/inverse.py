@@ -184,7 +184,7 @@ class InverseTask(Task):
         """The norm of the residual."""
         return _residual
 
-    def reached(self, objective: Any, x: Array, target: Array) -> Array:
+    def reached(self, objective: Any, x: Array, target: Array, cond: Any) -> Array:
         """The same of a result."""
         return objective.residual_norm(x, target)
 

@@ -1,0 +1,217 @@
+"""Molecules of wanted properties: a generator that never saw them is guided by a network that predicts them.
+
+Sample i of a run is asked for request i modulo their number: an atom count, which the generator is given, and one value
+for each property, which guidance is given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from tfg_jax import struct
+from tfg_jax.checks import check_count
+from tfg_jax.denoiser import Denoiser
+from tfg_jax.domains.molecules import molecules
+from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.metrics.molecule_run import MoleculeRun, by_sample, molecule_metrics
+from tfg_jax.models.egnn.convert import PropertyPredictor
+from tfg_jax.objectives.inverse import gaussian_log_likelihood
+from tfg_jax.result import Samples
+from tfg_jax.samplers.ddim import DDIM
+from tfg_jax.tasks.base import Evaluation, Method, Task
+
+SIZES = (15, 17, 19, 21, 23, 25)
+"""Rows that a batch of molecules is padded to, the least that fits, or the model's own: a program is compiled for each.
+"""
+
+
+@struct.dataclass
+class Properties:
+    """Some properties of a predictor, in the scale of its data: what guidance measures of a clean molecule.
+
+    Attributes:
+        predictor: ``(x, cond) -> (properties,)``.
+        columns: which of them.
+    """
+
+    predictor: PropertyPredictor
+    columns: tuple[int, ...] = struct.field(pytree_node=False)
+
+    def __call__(self, x0: Float[Array, "n c"], cond: Any) -> Float[Array, " p"]:
+        """x0: one molecule. cond: its atom count."""
+        return self.scaled(self.predictor(x0, cond)[jnp.asarray(self.columns)])
+
+    def scaled(self, values: Any) -> Any:
+        """Values (..., p) in the predictor's units as `__call__` gives them."""
+        return (values - self.predictor.mean[jnp.asarray(self.columns)]) / self.predictor.scale[
+            jnp.asarray(self.columns)
+        ]
+
+
+@struct.dataclass
+class MoleculeTask(Task):
+    """Everything of a run of property guidance but the method, the seed and the number of samples.
+
+    Attributes:
+        model: the generator, whose condition is the atom count.
+        guide: predictor of properties that guides.
+        evaluator: predictor that scores, which should not be the guide; None leaves its errors out.
+        properties: names of what is asked for.
+        requested: (m, 1 + properties) the requests, as `requests` gives them.
+        sampler, clip, lookahead, window: as in `tfg_jax.sample`.
+        by_size: sort the requests of a run by atom count, so that a batch is padded to few rows: half the work, but the
+            requests of a longer run are then others.
+        quantum: judges positions and types, `(positions, types, properties) -> (values, failures)`; None is not asked.
+        known: SMILES of the training set, for novelty; None leaves it out.
+        warnings: for the reader.
+        tuned: tuned methods by name.
+    """
+
+    model: Denoiser
+    guide: PropertyPredictor
+    evaluator: PropertyPredictor | None
+    properties: tuple[str, ...] = struct.field(pytree_node=False)
+    requested: Any
+    sampler: Any = DDIM(steps=100)
+    clip: Any = None
+    lookahead: Any = None
+    window: Any = None
+    by_size: bool = struct.field(pytree_node=False, default=True)
+    quantum: Any = struct.field(pytree_node=False, default=None)
+    known: Any = struct.field(pytree_node=False, default=None)
+    warnings: tuple[str, ...] = struct.field(pytree_node=False, default=())
+    tuned: Mapping[str, Any] = struct.field(default_factory=dict)
+
+    @property
+    def presets(self) -> Mapping[str, Any]:
+        """Tuned methods by name."""
+        return self.tuned
+
+    def targets(self, n: int) -> np.ndarray:
+        """Atom counts and wanted values, (n, 1 + properties)."""
+        check_count("num_samples", n)
+        rows = np.asarray(self.requested)[np.arange(n) % len(self.requested)]
+        return rows[np.argsort(rows[:, 0], kind="stable")] if self.by_size else rows
+
+    def objective(self, method: Method) -> Any:
+        """``-||(wanted - predicted) / scale||^2 / 2``, with the data's mean absolute deviation as the scale."""
+        return gaussian_log_likelihood(Properties(self.guide, _columns(self.guide, self.properties)), 1.0)
+
+    def asked(self, objective: Any, targets: Array, conditional: bool) -> tuple[Array, Array]:
+        """The scaled values, and the atom counts as the condition. ValueError for conditional=True."""
+        if conditional:
+            raise ValueError(
+                "conditional=True has no effect on a model of molecules, which is given no property; drop it"
+            )
+        return objective.operator.scaled(targets[:, 1:]), targets[:, 0].astype(jnp.int32)
+
+    def reached(self, objective: Any, x: Array, target: Array, cond: Any) -> Array:
+        """The objective of a result."""
+        return objective(x, target, cond=cond)
+
+    def bare(self) -> MoleculeTask:
+        """The task without what only scores."""
+        return dataclasses.replace(self, evaluator=None, quantum=None, known=None, requested=None, tuned={})
+
+    def notes(self) -> list[str]:
+        """Warnings about requests and networks."""
+        same = self.evaluator is not None and self.evaluator.name == self.guide.name
+        told = [f"evaluator and guide are both {self.guide.name!r}: samples are scored by what guided them"] * same
+        return [*self.warnings, *told]
+
+    def sample(
+        self, key: PRNGKeyArray, targets: Float[AnyArray, "n columns"], method: Method, *, conditional: bool = False,
+        index_offset: int | Array = 0,
+    ) -> Samples:  # fmt: skip
+        """As `Task.sample`; a batch is computed with the rows that its molecules need, where their counts are known."""
+        atoms = self.model.shape[0]
+        if isinstance(targets, jax.core.Tracer):
+            return Task.sample(self, key, targets, method, conditional=conditional, index_offset=index_offset)
+        most = int(np.max(np.asarray(targets)[:, 0]))
+        rows = min((size for size in (*SIZES, atoms) if size >= most), default=atoms)
+        task = dataclasses.replace(self, model=resized(self.model, min(rows, atoms)))
+        out = Task.sample(task, key, targets, method, conditional=conditional, index_offset=index_offset)
+        wide = jnp.pad(out.x, ((0, 0), (0, atoms - out.x.shape[1]), (0, 0)))
+        return Samples(wide, out.status, out.cost, out.info)
+
+    def evaluate(
+        self, samples: Mapping[str, np.ndarray], *, seconds: float = 0.0, config: Mapping[str, Any] | None = None
+    ) -> Evaluation:
+        """As `Task.evaluate`: errors of every property, stability, validity, and what the quantum program says."""
+        run = self.run_of(samples, seconds, config)
+        return Evaluation(by_sample(run), lambda: molecule_metrics(run), run)
+
+    def run_of(
+        self, samples: Mapping[str, np.ndarray], seconds: float = 0.0, config: Mapping[str, Any] | None = None
+    ) -> MoleculeRun:
+        """Stored arrays with what the networks, and the quantum program if there is one, say of them."""
+        x, counts = np.asarray(samples["x"]), samples["target"][:, 0].astype(np.int32)
+        positions, types = split(x, counts)
+        quantum, failures = (None, 0) if self.quantum is None else self.quantum(positions, types, self.properties)
+        judge = self.evaluator or self.guide
+        return MoleculeRun(
+            positions, types, samples["target"][:, 1:], predict(judge, x, counts, self.properties),
+            self.properties, tuple(units(self.properties)), samples["status_code"], samples["status_step"],
+            {name: samples[f"cost_{name}"] for name in ("forwards", "pullbacks", "objective")}, seconds,
+            guide=predict(self.guide, x, counts, self.properties), quantum=quantum, quantum_failed=failures,
+            known=self.known, objective=samples["objective"] if samples["objective"].shape[1] > 1 else None,
+            config=config or {}, notes=self.notes(),
+        )  # fmt: skip
+
+
+def resized(model: Denoiser, rows: int) -> Denoiser:
+    """The same model of molecules with arrays of ``rows`` atoms: the same samples of smaller ones, at less cost."""
+    columns = model.shape[1]
+    return model.replace(shape=(rows, columns), domain=molecules(rows, columns - 3))  # type: ignore[attr-defined]
+
+
+def split(x: Float[np.ndarray, "n atoms c"], counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in Angstrom (n, atoms, 3) and elements (n, atoms), -1 where there is no atom, of sampled molecules."""
+    present = np.arange(x.shape[1]) < np.asarray(counts)[:, None]
+    return x[..., :3] * present[..., None], np.where(present, x[..., 3:8].argmax(-1), -1)
+
+
+def predict(
+    predictor: PropertyPredictor, x: AnyArray, counts: AnyArray, properties: Sequence[str], batch: int = 64
+) -> Float[np.ndarray, "n p"]:
+    """Properties of molecules in their units, elements taken as they are read off: what is judged is the molecule."""
+    x, counts = np.asarray(x), np.asarray(counts, np.int32)
+    n, columns = len(x), list(_columns(predictor, properties))
+    padded = -n % batch
+    x, counts = np.concatenate([x, x[:1].repeat(padded, 0)]), np.concatenate([counts, counts[:1].repeat(padded)])
+    clean = np.concatenate([x[..., :3], _one_hot(x, counts)], -1)
+    each = [_predicted(predictor, clean[i : i + batch], counts[i : i + batch]) for i in range(0, len(x), batch)]
+    return np.concatenate([np.asarray(part) for part in each])[:n, columns]
+
+
+@jax.jit
+def _predicted(predictor: PropertyPredictor, x: Array, counts: Array) -> Array:
+    return jax.vmap(predictor)(x, counts)
+
+
+def _one_hot(x: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    from tfg_jax.training.molecules import features_of
+
+    return np.asarray(features_of(split(x, counts)[1]))
+
+
+def _columns(predictor: PropertyPredictor, properties: Sequence[str]) -> tuple[int, ...]:
+    if unknown := [name for name in properties if name not in predictor.names]:
+        raise ValueError(
+            f"property={unknown[0]!r} is unknown to {predictor.name!r}; choose of {', '.join(predictor.names)}"
+        )
+    return tuple(predictor.names.index(name) for name in properties)
+
+
+def units(properties: Sequence[str]) -> list[str]:
+    """Of properties of QM9."""
+    from tfg_jax.data.qm9 import PROPERTIES
+
+    return [PROPERTIES[name][2] if name in PROPERTIES else "" for name in properties]
