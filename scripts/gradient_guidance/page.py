@@ -9,7 +9,7 @@ import numpy as np
 from studied import findings_of
 
 from gradient_guidance.pictures import curves, front, views
-from gradient_guidance.settings import Climb, Options, exact_climbs, network_climbs, tuned
+from gradient_guidance.settings import DELTA, Climb, Options, exact_climbs, network_climbs, tuned
 from gradient_guidance.study import images_file, read_images, spheres, study_of, tail
 from tfg_jax import metrics, report
 from tfg_jax.runs.page import write_details
@@ -159,6 +159,8 @@ def convergence(one: Mapping[Climb, Any], ideal: Mapping[Climb, Any]) -> dict[st
     first = {climb.which: each for climb, each in one.items() if climb.f == "f1" and climb.linearize == "mean"}
     panels: dict[str, Any] = {}
     for climb, each in ideal.items():
+        if climb.delta != DELTA[climb.which]:
+            continue
         panel = panels.setdefault(f"f1, {climb.which}, delta {climb.delta}", {})
         if climb.which in first:
             panel["Algorithm 1, batch mean"] = first[climb.which]["reward"][: len(each["reward"])]
