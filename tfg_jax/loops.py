@@ -63,13 +63,13 @@ def _settled(step: Callable[[Any], Any], init: Any) -> Any:
     if not jax.sharding.get_abstract_mesh().manual_axes:
         return init
     while True:
-        found: list[Any] = []
+        after: list[Any] = []
 
-        def once(carry: Any, found: list[Any] = found) -> None:
-            found.append(jax.tree.map(_varying, step(carry)))
+        def once(carry: Any, after: list[Any] = after) -> None:
+            after.append(jax.tree.map(_varying, step(carry)))
 
         jax.eval_shape(once, init)
-        grown = jax.tree.map(as_varying, init, found[0])
+        grown = jax.tree.map(as_varying, init, after[0])
         if _types(grown) == _types(init):
             return init
         init = grown

@@ -31,7 +31,7 @@ from tfg_jax.result import Samples
 from tfg_jax.truncated import TruncatedSolve
 
 NOTHING, GREEDY = Unguided(), Tweedie()
-"""Made once, as what is found out about a configuration is remembered by it."""
+"""Made once: a configuration remembers what was learned of it."""
 
 
 @struct.dataclass

@@ -67,8 +67,8 @@ def load(path: str | os.PathLike | None = None) -> Molecules:
     `$TFG_JAX_DATA/qm9/qm9.safetensors`, else the installed package `qm9pack` (slower to read: `convert` it once).
     Raises FileNotFoundError (no data) and ValueError (damaged data).
     """
-    place = find(path)
-    return _read_csv(place) if place.is_dir() else _read_compact(place)
+    source = find(path)
+    return _read_csv(source) if source.is_dir() else _read_compact(source)
 
 
 def convert(target: str | os.PathLike, source: str | os.PathLike | None = None) -> str:
@@ -95,10 +95,10 @@ def find(path: str | os.PathLike | None = None) -> Path:
     else:
         root, spec = os.environ.get(ENVIRONMENT_VARIABLE), importlib.util.find_spec("qm9pack")
         candidates = [Path(root) / "qm9" / FILE_NAME] if root else []
-        candidates += [Path(place) / "data" for place in (spec.submodule_search_locations or [])] if spec else []
-    for place in candidates:
-        if place.is_file() or all((place / name).is_file() for name in _SOURCES):
-            return place
+        candidates += [Path(folder) / "data" for folder in (spec.submodule_search_locations or [])] if spec else []
+    for path in candidates:
+        if path.is_file() or all((path / name).is_file() for name in _SOURCES):
+            return path
     tried = ", ".join(map(str, candidates)) or "the installed packages"
     raise FileNotFoundError(f"QM9 not found in {tried}: {_HOW}.")
 

@@ -39,9 +39,20 @@ from jaxtyping import Array, Float, PyTree
 from tfg_jax.denoiser import Denoised
 from tfg_jax.kinds import public
 from tfg_jax.ode import by_diffrax, scan
-from tfg_jax.ode.field import Field, Grid, Point, ProbabilityFlow, equal_steps, steps_between
-from tfg_jax.ode.field import margin_of as margin_of
-from tfg_jax.ode.field import velocity as velocity
+from tfg_jax.ode.field import (
+    Field,
+    Grid,
+    Point,
+    ProbabilityFlow,
+    equal_steps,
+    steps_between,
+)
+from tfg_jax.ode.field import (
+    margin_of as margin_of,
+)
+from tfg_jax.ode.field import (
+    velocity as velocity,
+)
 from tfg_jax.ode.scan import HEUN, RK4, SOLVERS, Tableau
 from tfg_jax.result import Cost
 
