@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 # In the order in which `tfg-jax cite` names their papers.
-_HOMES = {
+_NAMES = {
     "guidance.base": ("StepContext", "Unguided"),
     "guidance.tfg": ("TFG",),
     "guidance.dps": ("DPS",),
@@ -77,7 +77,7 @@ _ROOMS = (
     "analytic data domains metrics models objectives ode operators optimize report struct tasks training weights"
 ).split()
 _MODULES = {**{name: name for name in _ROOMS}, "special_cases": "guidance.special_cases"}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "APG", "Autoguidance", "CFG", "CFGPlusPlus", "CFGZeroStar", "Churn", "ClassifierGuidance", "Clip", "ComposedCFG",
@@ -189,8 +189,8 @@ def __getattr__(name: str) -> Any:
         return __getattr__(_OLD_NAMES[name])
     if name in _MODULES:
         return importlib.import_module(f"tfg_jax.{_MODULES[name]}")
-    if name in _HOME_OF:
-        return getattr(importlib.import_module(f"tfg_jax.{_HOME_OF[name]}"), name)
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"tfg_jax.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module 'tfg_jax' has no attribute {name!r}")
 
 
@@ -202,7 +202,7 @@ class _Package(types.ModuleType):
     """The package: importing the file ``tfg_jax.sample`` does not hide the function ``tfg_jax.sample``."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME_OF and isinstance(value, types.ModuleType)):
+        if not (name in _MODULE_OF and isinstance(value, types.ModuleType)):
             super().__setattr__(name, value)
 
 

@@ -76,12 +76,6 @@ def check_cond(model: Any, cond: Any, num_samples: int) -> None:
     check_classes("cond", cond, num_samples, model.num_classes, each=model.cond_shape)
 
 
-def rows_of(samples: PyTree) -> int:
-    """How many samples there are, by the first axis of the first array; 0 where there is none."""
-    leaves = [leaf for leaf in jax.tree.leaves(samples) if getattr(leaf, "ndim", 0)]
-    return leaves[0].shape[0] if leaves else 0
-
-
 def check_arrays(name: str, model: Model, samples: PyTree) -> None:
     """Raise ValueError unless samples, as their user gives them, are floating arrays with an axis of samples."""
     for each, value, _ in named_arrays(name, model, samples):

@@ -184,7 +184,7 @@ def library_class(name: str) -> type | None:
 
 def public_classes() -> list[type]:
     """The library's public classes, in its own order."""
-    members = [getattr(library(), name) for names in library()._HOMES.values() for name in names]
+    members = [getattr(library(), name) for names in library()._NAMES.values() for name in names]
     return [member for member in members if isinstance(member, type)]
 
 

@@ -154,12 +154,10 @@ def _read_compact(path: Path) -> Molecules:
     if set(arrays) != names:
         raise ValueError(f"{path} holds no QM9 (its arrays are {', '.join(sorted(arrays))}); convert it again.")
     return Molecules(
-        counts=arrays["counts"].astype(np.int32),
-        types=arrays["types"].astype(np.int32),
-        positions=arrays["positions"],
+        counts=arrays["counts"].astype(np.int32), types=arrays["types"].astype(np.int32), positions=arrays["positions"],
         properties={name: arrays[f"properties.{name}"] for name in PROPERTIES},
         smiles=arrays["smiles"].tobytes().decode("ascii").split("\n"),
-    )
+    )  # fmt: skip
 
 
 def _read_csv(folder: Path) -> Molecules:
@@ -186,9 +184,6 @@ def _read_csv(folder: Path) -> Molecules:
     if len(counts) != NUM_MOLECULES:
         raise ValueError(f"{folder} holds {len(counts)} molecules where QM9 has {NUM_MOLECULES}; install it again.")
     return Molecules(
-        np.array(counts, np.int32),
-        np.array(types, np.int32),
-        np.concatenate(positions),
-        {key: np.array(value, np.float32) for key, value in properties.items()},
-        smiles,
-    )
+        np.array(counts, np.int32), np.array(types, np.int32), np.concatenate(positions),
+        {key: np.array(value, np.float32) for key, value in properties.items()}, smiles,
+    )  # fmt: skip

@@ -81,13 +81,9 @@ def frechet_with_ci(
     target = reference if isinstance(reference, Moments) else moments(reference)
     factor = _factor(target.cov)
     interval = bootstrap(
-        features,
-        lambda part: _distance(moments(part), target, factor),
-        seed,
-        resamples=resamples,
-        level=level,
+        features, lambda part: _distance(moments(part), target, factor), seed, resamples=resamples, level=level,
         kind="centred",
-    )
+    )  # fmt: skip
     return Estimate(interval.value, max(0.0, interval.low), interval.high, interval.n)
 
 

@@ -109,12 +109,9 @@ def fit(
             raise ValueError(f"resume=False but folder {str(folder)!r} holds training state: use overwrite=True")
         # Copies, because the state is donated to each step and the caller keeps its parameters.
         state = TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=jax.tree.map(jnp.array, params),
-            ema=jax.tree.map(jnp.array, params),
-            opt_state=optimizer.init(params),
-            key=jnp.copy(key),
-        )
+            step=jnp.zeros((), jnp.int32), params=jax.tree.map(jnp.array, params), ema=jax.tree.map(jnp.array, params),
+            opt_state=optimizer.init(params), key=jnp.copy(key),
+        )  # fmt: skip
         state = checkpoint.restore(folder, like=state) or state
         update = jax.jit(_update_fn(loss_fn, optimizer, ema_decay), donate_argnums=0)
 

@@ -98,17 +98,9 @@ class ResnetBlock(nnx.Module):
     """Two normalized convolutions modulated by the embedding, plus the (projected) input, over `output_scale`."""
 
     def __init__(
-        self,
-        config: UNet2DConfig,
-        features_in: int,
-        features: int,
-        *,
-        rngs: nnx.Rngs,
-        dtype: DTypeLike | None,
-        zero_init: bool,
-        output_scale: float = 1.0,
-        resample: str | None = None,
-    ):
+        self, config: UNet2DConfig, features_in: int, features: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None,
+        zero_init: bool, output_scale: float = 1.0, resample: str | None = None,
+    ):  # fmt: skip
         groups, eps = config.norm_num_groups, config.norm_eps
         self.scale_shift = config.resnet_time_scale_shift == "scale_shift"
         self.output_scale, self.resample = output_scale, resample
@@ -152,16 +144,9 @@ class Attention(nnx.Module):
     """Multi-head self-attention over pixels with a residual; logits and softmax in float32 or wider."""
 
     def __init__(
-        self,
-        config: UNet2DConfig,
-        channels: int,
-        *,
-        rngs: nnx.Rngs,
-        dtype: DTypeLike | None,
-        zero_init: bool,
-        groups: int | None,
-        output_scale: float = 1.0,
-    ):
+        self, config: UNet2DConfig, channels: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None, zero_init: bool,
+        groups: int | None, output_scale: float = 1.0,
+    ):  # fmt: skip
         self.head_dim = config.attention_head_dim or channels
         self.heads, self.output_scale = channels // self.head_dim, output_scale
         if not self.heads:
