@@ -116,7 +116,7 @@ def follow(
         )  # fmt: skip
         return carry, moved.note
 
-    carry, notes = loops.scan(body, carry, at, (problem.cond, problem.target, noise), scan=hoist.scan)
+    carry, notes = hoist.scan(body, carry, at, (problem.cond, problem.target, noise))
     noted = plan.record is not None and plan.record.summary is not None
     return Trajectory(carry.x, carry.status, carry.cost, {**carry.kept, **({"summary": notes} if noted else {})})
 

@@ -125,11 +125,8 @@ class StepContext:
 
     def lookahead(self) -> tuple[Array, Callable[[Array], Array]]:
         """The denoised estimate for the objective and its pullback to x; shares the denoiser call of `denoised`."""
-        return (
-            (self._evaluation.x0, self._evaluation.pullback)
-            if self._clip is None
-            else self._clip.evaluation(self._evaluation)
-        )
+        seen = self._evaluation
+        return (seen.x0, seen.pullback) if self._clip is None else self._clip.evaluation(seen)
 
     def objective(self, x0: Array) -> Array:
         """The log-weight of a clean sample; higher is better."""

@@ -20,12 +20,9 @@ class PropertyNet(Trunk):
         self.out = nnx.Linear(config.width, num_properties, rngs=rngs)
 
     def __call__(
-        self,
-        positions: Float[Array, "b n 3"],
-        features: Float[Array, "b n f"],
-        mask: Bool[Array, "b n"],
+        self, positions: Float[Array, "b n 3"], features: Float[Array, "b n f"], mask: Bool[Array, "b n"],
         log_snr: Float[Array, " b"],
-    ) -> Float[Array, "b p"]:
+    ) -> Float[Array, "b p"]:  # fmt: skip
         """The expected properties of the clean molecule; arguments as `EGNN`, `log_snr` = +inf for a clean one."""
         real = mask.astype(positions.dtype)[..., None]
         alpha, sigma = noise_level(log_snr.astype(positions.dtype))
