@@ -76,14 +76,22 @@ class Schedule(Protocol):
 
 
 class Path(Declared):
-    """Base of schedules: a subclass writes ``alpha``, ``sigma`` and ``t_of_log_snr``, which `Schedule` describes."""
+    """Base of schedules: a subclass writes ``alpha``, ``sigma`` and ``t_of_log_snr``."""
 
     table = "schedules"
     t_start: Any = 1.0
 
-    alpha: Any
-    sigma: Any
-    t_of_log_snr: Any
+    def alpha(self, t: ArrayLike) -> Array:
+        """Signal scale at time ``t`` in [0, 1], any shape: 1 at t = 0, never below 0."""
+        raise TypeError(f"{type(self).__name__} does not say its alpha(t)")
+
+    def sigma(self, t: ArrayLike) -> Array:
+        """Noise scale at time ``t`` in [0, 1], any shape: 0 at t = 0, increasing relative to alpha."""
+        raise TypeError(f"{type(self).__name__} does not say its sigma(t)")
+
+    def t_of_log_snr(self, log_snr: ArrayLike) -> Array:
+        """The time in [0, 1] at which ``log(alpha^2 / sigma^2)`` is ``log_snr``, any shape."""
+        raise TypeError(f"{type(self).__name__} does not say its t_of_log_snr(log_snr)")
 
     def level(self, t: ArrayLike) -> Level:
         """The path's point at time ``t`` in [0, 1], any shape."""
