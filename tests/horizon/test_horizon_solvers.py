@@ -228,6 +228,7 @@ def test_a_field_with_inputs_has_no_one_output_at_a_node():
     field = lambda y, point, own: own  # noqa: E731
     moved, _ = ode.solve(field, jnp.zeros(1), grid, "euler", "none", inputs=jnp.ones((2, 1)))
     np.testing.assert_array_equal(moved, 1.0)
-    for options in ({"first": tfg.Denoised(jnp.zeros(1), jnp.zeros(1))}, {"tail": True}):
+    refused: list[dict[str, Any]] = [{"first": tfg.Denoised(jnp.zeros(1), jnp.zeros(1))}, {"tail": True}]
+    for options in refused:
         with pytest.raises(ValueError, match="drop first and tail"):
             ode.solve(field, jnp.zeros(1), grid, "euler", "none", inputs=jnp.ones((2, 1)), **options)
