@@ -129,7 +129,9 @@ def whole() -> dict[str, Setting]:
     source, controls = DFlow(solve, 1, regularizer=0.1), Controls(20, iterations=1, solver="euler")
     rates = (0.1, 0.3)
     return {
-        "source, L-BFGS": Setting("source, L-BFGS", "5 iterations of at most 5", (source.replace(iterations=5, line_search=5),)),
+        "source, L-BFGS": Setting(
+            "source, L-BFGS", "5 iterations of at most 5", (source.replace(iterations=5, line_search=5),)
+        ),
         "source, Adam": Setting(
             "source, Adam", "25 iterations", tuple(source.replace(iterations=25, rate=rate) for rate in rates)
         ),
@@ -143,6 +145,8 @@ def windowed(steps: int, best: Any) -> dict[str, Setting]:
     """The best greedy method with guidance in parts of the way only, by log-SNR."""
     windows = {"all": None, "noisy half": (-20.0, 0.0), "middle": (-4.0, 4.0), "clean half": (0.0, 20.0)}
     return {
-        f"window {name}": Setting(f"window {name}", f"{steps} steps", tuple(best(s) for s in SPREAD), DDIM(steps), None, window)
+        f"window {name}": Setting(
+            f"window {name}", f"{steps} steps", tuple(best(s) for s in SPREAD), DDIM(steps), None, window
+        )
         for name, window in windows.items()
     }  # fmt: skip

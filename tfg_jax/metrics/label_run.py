@@ -122,11 +122,8 @@ def _realism(run: LabelRun) -> dict[str, Any]:
 def _check(run: LabelRun) -> None:
     n, classes = len(run.targets), np.asarray(run.evaluator_logits).shape[1]
     per_sample = {k: getattr(run, k) for k in ("x", "evaluator_logits", "status_code", "status_step", "guide_logits")}
-    per_sample |= {
-        "features": run.features,
-        "objective": run.objective,
-        **{f"cost[{k!r}]": v for k, v in run.cost.items()},
-    }
+    per_sample |= {"features": run.features, "objective": run.objective}
+    per_sample |= {f"cost[{key!r}]": value for key, value in run.cost.items()}
     for name, value in per_sample.items():
         if value is not None and len(value) != n:
             raise ValueError(f"{name} must have one entry for each of the {n} targets, got {len(value)}.")
