@@ -74,7 +74,7 @@ class Residual:
 class GaussianLogLikelihood(Residual):
     """``-||y - A(x0)||^2 / (2 noise_std^2)``; build it with `gaussian_log_likelihood`."""
 
-    operator: Callable[[Array], Array]
+    operator: Callable[..., Array]
     noise_std: ArrayLike
 
     def __call__(self, x0: PyTree, target: Inexact[Array, "*measurement"], **cond: Any) -> Float[Array, ""]:
@@ -89,7 +89,7 @@ class GaussianLogLikelihood(Residual):
 class PoissonLogLikelihood(Residual):
     """Photon counts, ``sum n log(rate / n) - rate + n <= 0``; build it with `poisson_log_likelihood`."""
 
-    operator: Callable[[Array], Array]
+    operator: Callable[..., Array]
     peak: ArrayLike
     counts_photons = True
 
@@ -107,7 +107,7 @@ class PoissonLogLikelihood(Residual):
 class ResidualNorm(Residual):
     """``-||y - A(x0)||``, the norm itself; build it with `residual_norm`."""
 
-    operator: Callable[[Array], Array]
+    operator: Callable[..., Array]
 
     def __call__(self, x0: PyTree, target: Inexact[Array, "*measurement"], **cond: Any) -> Float[Array, ""]:
         return -self.residual_norm(x0, target, **cond)
@@ -117,7 +117,7 @@ class ResidualNorm(Residual):
 class PhotonResidual(Residual):
     """Photon counts by their Gaussian approximation, in residuals; build it with `photon_residual`."""
 
-    operator: Callable[[Array], Array]
+    operator: Callable[..., Array]
     peak: ArrayLike
     squared: bool = struct.field(pytree_node=False, default=False)
     counts_photons = True
@@ -135,7 +135,7 @@ class PhotonResidual(Residual):
 
 
 @public
-def gaussian_log_likelihood(operator: Callable[[Array], Array], noise_std: ArrayLike) -> GaussianLogLikelihood:
+def gaussian_log_likelihood(operator: Callable[..., Array], noise_std: ArrayLike) -> GaussianLogLikelihood:
     """The log-likelihood of a measurement with Gaussian noise, up to a constant.
 
     Args:
@@ -151,7 +151,7 @@ def gaussian_log_likelihood(operator: Callable[[Array], Array], noise_std: Array
 
 
 @public
-def poisson_log_likelihood(operator: Callable[[Array], Array], peak: ArrayLike) -> PoissonLogLikelihood:
+def poisson_log_likelihood(operator: Callable[..., Array], peak: ArrayLike) -> PoissonLogLikelihood:
     """The log-likelihood of photon counts, as `tfg_jax.operators.measure_poisson` draws them, minus its maximum.
 
     Args:
@@ -167,7 +167,7 @@ def poisson_log_likelihood(operator: Callable[[Array], Array], peak: ArrayLike) 
 
 
 @public
-def photon_residual(operator: Callable[[Array], Array], peak: ArrayLike, *, squared: bool = False) -> PhotonResidual:
+def photon_residual(operator: Callable[..., Array], peak: ArrayLike, *, squared: bool = False) -> PhotonResidual:
     """``-||w (y - A(x0))||`` for photon counts, w^2 proportional to one over each pixel's variance and of mean 1.
 
     The variance of n photons is read off the measurement, n + 1: what a pixel that counted none may hide is not
@@ -187,7 +187,7 @@ def photon_residual(operator: Callable[[Array], Array], peak: ArrayLike, *, squa
 
 
 @public
-def residual_norm(operator: Callable[[Array], Array]) -> ResidualNorm:
+def residual_norm(operator: Callable[..., Array]) -> ResidualNorm:
     """The TFG benchmark's energy of inverse problems: minus the residual norm, not squared.
 
     Args:
@@ -196,6 +196,6 @@ def residual_norm(operator: Callable[[Array], Array]) -> ResidualNorm:
     return ResidualNorm(_as_pytree(operator))
 
 
-def _as_pytree(operator: Callable[[Array], Array]) -> Callable[[Array], Array]:
+def _as_pytree(operator: Callable[..., Array]) -> Callable[[Array], Array]:
     leaves = jax.tree.leaves(operator)
     return jax.tree_util.Partial(operator) if len(leaves) == 1 and leaves[0] is operator else operator

@@ -50,12 +50,14 @@ class Lessons:
     Attributes:
         measure: the averaged weights -> JSON numbers of its card.
         preview: `(step, averaged weights, folder)`, of `OpenEnded` recipes, every so often and at the end.
+        parts: as of `loop.fit`.
     """
 
     loss: LossFn
     batches: Callable[[int], PyTree]
     measure: Callable[[PyTree], dict[str, Any]]
     preview: Callable[[int, PyTree, Path], None] | None = None
+    parts: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,6 +207,7 @@ def train(recipe: Recipe) -> None:
         key=jax.random.key(recipe.model.seed),
         config=recipe.settings(),
         ema_decay=recipe.model.ema,
+        parts=lessons.parts,
         save_seconds=recipe.save_seconds,
         max_seconds=None if recipe.minutes is None else 60.0 * recipe.minutes,
         log_every=recipe.log_every,

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count
+from tfg_jax.checks import check_count, is_concrete
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.domains.molecules import molecules
 from tfg_jax.metrics.intervals import AnyArray
@@ -132,7 +132,7 @@ class MoleculeTask(Task):
     ) -> Samples:  # fmt: skip
         """As `Task.sample`; a batch is computed with the rows that its molecules need, where their counts are known."""
         atoms = self.model.shape[0]
-        if isinstance(targets, jax.core.Tracer):
+        if not is_concrete(targets):
             return Task.sample(self, key, targets, method, conditional=conditional, index_offset=index_offset)
         most = int(np.max(np.asarray(targets)[:, 0]))
         rows = min((size for size in (*SIZES, atoms) if size >= most), default=atoms)

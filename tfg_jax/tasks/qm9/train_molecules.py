@@ -50,6 +50,8 @@ class Model(Hyper):
     """Of the error of features, beside that of positions."""
     bond_weight: float = 0.2
     """Of the cross-entropy of bond orders."""
+    parts: int = 8
+    """Parts of a batch whose gradients are averaged, one after the other: each fits a CPU's cache."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Molecules(OpenEnded):
                 file.write(json.dumps(line) + "\n")
             print(line, flush=True)
 
-        return Lessons(loss, batches, measure, preview)
+        return Lessons(loss, batches, measure, preview, model.parts)
 
     def config(self, name: str) -> dict[str, Any]:
         options = {**OPTIONS, "network_time": "log_sigma", "architecture": self.architecture}
