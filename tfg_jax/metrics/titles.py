@@ -58,7 +58,21 @@ METRICS: dict[str, Metric] = {
     "objective_gradients_per_sample": Metric("objective gradients per sample", "objective gradients"),
     "seconds": Metric("seconds", digits=".1f"),
     "images_per_second": Metric("images per second"),
+    "molecules_per_second": Metric("molecules per second"),
     "failed_samples": Metric("failed"),
+    "atom_stability": Metric("stable atoms", better="higher"),
+    "molecule_stability": Metric("stable molecules", better="higher"),
+    "validity": Metric("valid molecules", better="higher"),
+    "uniqueness": Metric("unique of the valid", better="higher"),
+    "novelty": Metric("new of the unique", better="higher"),
+    "quantum_failed": Metric("failed by the quantum program", better="lower"),
+}
+_UNITS = {"mu": "D", "alpha": "bohr^3", "homo": "meV", "lumo": "meV", "gap": "meV", "cv": "cal/(mol K)"}
+_SPEAKERS = {"error": "evaluator", "guide_error": "guide", "quantum_error": "quantum program"}
+METRICS |= {
+    f"{key}_{name}": Metric(f"{speaker}'s error of {name}", f"{name}, {speaker}", unit, "lower")
+    for key, speaker in _SPEAKERS.items()
+    for name, unit in _UNITS.items()
 }
 LABEL = (
     "evaluator_accuracy", "evaluator_target_probability", "unlike_real", "guide_accuracy", "frechet_distance",
@@ -66,6 +80,10 @@ LABEL = (
 )  # fmt: skip
 INVERSE = (
     "psnr", "ssim", "psnr_of_mean", "ssim_of_mean", "residual_per_noise_std", "feature_distance", "posterior_spread",
+)  # fmt: skip
+MOLECULES = (
+    *(f"{key}_{name}" for name in _UNITS for key in _SPEAKERS), "atom_stability", "molecule_stability", "validity",
+    "uniqueness", "novelty", "quantum_failed",
 )  # fmt: skip
 """The metrics of each task in the order of its reports."""
 COSTS = {

@@ -18,6 +18,7 @@ from tfg_jax.report.table import show
 
 # Okabe and Ito's palette, told apart with every common color vision; mid tones first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
+MOST_SHAPES = 1000  # points that a page still holds one by one
 DASHES, MARKERS = ("-", "--", ":", "-."), "osD^vP"
 
 Number = float | int | Estimate
@@ -82,6 +83,28 @@ def scatter(points: Mapping[str, Sequence[Number]], xlabel: str, ylabel: str, ti
         names.append(name if finite else f"{name} (not finite)")
     if names:
         add_legend(figure, handles, names)
+    return figure
+
+
+def match_chart(requested: Sequence[float], reached: Mapping[str, Sequence[float]], xlabel: str, ylabel: str) -> Chart:
+    """What was reached against what was requested: many points a name, and the line where both are the same; how many
+    are not finite stands in the legend."""
+    x = np.asarray(requested, np.float64)
+    figure, axes = _figure(xlabel, ylabel, f"{ylabel} against {xlabel}: {', '.join(reached)}")
+    handles, names = [], []
+    for i, (name, values) in enumerate(reached.items()):
+        y = np.asarray(values, np.float64)
+        finite = np.isfinite(x) & np.isfinite(y)
+        style = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)], "linestyle": "none"}
+        many = len(x) > MOST_SHAPES
+        handles += axes.plot(x[finite], y[finite], markersize=3, alpha=0.6, markeredgewidth=0, rasterized=many, **style)
+        names.append(name + f" ({(~finite).sum()} not finite)" * (not finite.all()))
+    shown = x[np.isfinite(x)]
+    if len(shown):
+        ends = [shown.min(), shown.max()]
+        handles += axes.plot(ends, ends, color=PALETTE[-1], linestyle="--", linewidth=1, zorder=1)
+        names.append("as requested")
+    add_legend(figure, handles, names)
     return figure
 
 

@@ -13,7 +13,7 @@ from tfg_jax.metrics.inverse_run import InverseRun, inverse_metrics, per_draw
 from tfg_jax.metrics.titles import INVERSE, METRICS
 from tfg_jax.report.images import Pixels, grid
 from tfg_jax.report.page import Figure, Report, Section, Table
-from tfg_jax.report.run import run_report, step_chart
+from tfg_jax.report.run import image_tile, run_report, step_chart
 from tfg_jax.report.table import counted, with_failed
 
 MOST_ROWS, MOST_DRAWS = 20, 4
@@ -61,7 +61,8 @@ def restoration_report(run: InverseRun, numbers: Mapping[str, Any], title: str) 
         "over images. A residual / noise of 1 fits the measurement as well as the truth does."
     )
     return run_report(
-        title, run, numbers, picture, text=text, shown=INVERSE, sections=sections, card=card, noun="draw"
+        title, run, numbers, picture, text=text, shown=INVERSE, sections=sections, card=card,
+        tile=image_tile(run, run.x), noun="draw",
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from tfg_jax.metrics.titles import LABEL, METRICS
 from tfg_jax.report.charts import bar_chart
 from tfg_jax.report.images import Pixels, grid
 from tfg_jax.report.page import Figure, Report, Section, Table
-from tfg_jax.report.run import run_report, step_chart
+from tfg_jax.report.run import image_tile, run_report, step_chart
 from tfg_jax.report.table import with_failed
 
 GRID_ROWS, GRID_COLUMNS = 20, 10
@@ -67,7 +67,8 @@ def label_report(run: LabelRun, numbers: Mapping[str, Any], title: str) -> Repor
     text = f"{with_failed(numbers['samples'], numbers['failed_samples'])}; failed samples count as misses."
     note = "Numbers are probabilities of the requested class."
     return run_report(
-        title, run, numbers, picture, text=text, shown=LABEL, sections=sections, card=card, note=note
+        title, run, numbers, picture, text=text, shown=LABEL, sections=sections, card=card,
+        tile=image_tile(run, run.x), note=note,
     )  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from tfg_jax.files import to_json, write_bytes, write_json
 from tfg_jax.kinds import public
 from tfg_jax.report.charts import Chart, save_chart, svg_data_uri
 from tfg_jax.report.images import Pixels, png_data_uri, save_png
-from tfg_jax.report.table import Column, Row, as_markdown, cells, markdown_table, show
+from tfg_jax.report.table import Column, Row, as_markdown, cells, counted, markdown_table, show
+from tfg_jax.report.viewer import policy, viewer_scripts
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,14 @@ class Cards:
 
 
 @dataclass(frozen=True)
+class Viewer:
+    """Molecules that turn under the mouse, chosen by their name: the text of an SDF file each, and of 3Dmol.js."""
+
+    molecules: Mapping[str, str]
+    library: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Config:
     """A configuration as JSON, folded until opened."""
 
@@ -75,7 +84,7 @@ class Config:
     summary: str = "Show the configuration"
 
 
-Block = Text | Numbers | Table | Figure | Cards | Config
+Block = Text | Numbers | Table | Figure | Cards | Viewer | Config
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,7 @@ class Report:
         question: what the page answers, under its title.
         numbers: for metrics.json; empty leaves it out.
         picture: for grid.png; None leaves it out.
+        files: more of them, by name.
     """
 
     title: str
@@ -102,18 +112,22 @@ class Report:
     question: str = ""
     numbers: Mapping[str, Any] = field(default_factory=dict)
     picture: Pixels | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def html(self) -> str:
-        """The page as one self-contained document without scripts, every text in it escaped."""
-        return _template().render(report=self)
+        """The page as one self-contained document, every text in it escaped; only a `Viewer` brings scripts."""
+        viewer = next((b for section in self.sections for b in section.blocks if isinstance(b, Viewer)), None)
+        return _template().render(report=self, scripts=viewer_scripts(viewer.library) if viewer else [])
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """metrics.json, grid.png and report.html in a folder, made if missing; each file atomically."""
+        """metrics.json, grid.png, report.html and `files` in a folder, made if missing; each file atomically."""
         folder = Path(folder)
         if self.numbers:
             write_json(folder / "metrics.json", self.numbers)
         if self.picture is not None:
             save_png(folder / "grid.png", self.picture)
+        for name, data in self.files.items():
+            write_bytes(folder / name, data)
         write_bytes(folder / "report.html", self.html().encode())
 
     def markdown(self, page: Path) -> str:
@@ -137,7 +151,7 @@ def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"show": show, "json": to_json, "png": png_data_uri, "svg": svg_data_uri}
+    environment.filters |= {"show": show, "json": to_json, "png": png_data_uri, "svg": svg_data_uri, "policy": policy}
     environment.globals["cells"] = cells
     environment.filters["kind"] = lambda block: type(block).__name__
     environment.tests["chart"] = lambda picture: isinstance(picture, Chart)
@@ -156,6 +170,8 @@ def _as_markdown(block: Block, page: Path) -> Iterator[str]:
         yield f"{block.caption}:\n\n" * bool(block.caption) + markdown_table(block.rows, block.columns) + "\n"
     elif isinstance(block, Config):
         yield f"```json\n{to_json(block.values)}\n```\n"
+    elif isinstance(block, Viewer):
+        yield f"{counted(len(block.molecules), 'molecule')} in 3-D: see the page in HTML.\n"
     elif isinstance(block, Cards):
         yield markdown_table([{"": card.title, **card.facts, "note": card.flag} for card in block.cards]) + "\n"
     else:

@@ -1,13 +1,11 @@
 """What the reports of all sampling runs share: summary, steps, cost, single samples with the failed ones first."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from tfg_jax.metrics.intervals import AnyArray
-from tfg_jax.metrics.inverse_run import InverseRun
-from tfg_jax.metrics.label_run import LabelRun
 from tfg_jax.metrics.titles import COSTS, titled
 from tfg_jax.report.charts import Chart, line_chart
 from tfg_jax.report.images import Pixels, to_pixels
@@ -18,9 +16,24 @@ MOST_CARDS = 60
 FAILURES = {1: "not finite", 2: "invalid input", 3: "diverged"}
 
 
+@runtime_checkable
+class Run(Protocol):
+    """What is needed of a run: which samples finished, what stopped the others, and its configuration and warnings."""
+
+    @property
+    def status_code(self) -> AnyArray: ...
+    @property
+    def status_step(self) -> AnyArray: ...
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
+    def ok(self) -> np.ndarray: ...
+
+
 def run_report(
     title: str,
-    run: LabelRun | InverseRun,
+    run: Run,
     numbers: Mapping[str, Any],
     picture: Pixels,
     *,
@@ -28,6 +41,7 @@ def run_report(
     shown: Collection[str],
     sections: Sequence[Section],
     card: Callable[[int], tuple[str, dict[str, Any], str]],
+    tile: Callable[[int], Pixels],
     noun: str = "sample",
     note: str = "",
 ) -> Report:
@@ -40,16 +54,19 @@ def run_report(
         picture: for grid.png.
         text: what the summary says; the run's warnings stand above it.
         sections: between the summary and the cost.
-        card: title, facts and flag of one sample that finished.
+        card: title, facts and flag of one sample that finished. tile: its picture, whether it finished or not.
         noun: what one sample is called. note: a sentence on the facts of single samples.
     """
     warnings: list[Block] = [Text(each, warning=True) for each in run.notes]
-    cards = _cards(run, card)
-    intro = f"{len(cards)} of {counted(len(run.x), noun)}, failed ones first.{' ' * bool(note)}{note}"
+    cards = _cards(run, card, tile)
+    intro = f"{len(cards)} of {counted(len(run.ok()), noun)}, failed ones first.{' ' * bool(note)}{note}"
     parts = [
         Section("Summary", [*warnings, Text(text), Numbers(titled(numbers, shown))]),
         *sections,
-        Section("Cost", [Numbers(titled(numbers, [*COSTS.values(), "seconds", "images_per_second"]))]),
+        Section(
+            "Cost",
+            [Numbers(titled(numbers, [*COSTS.values(), "seconds", "images_per_second", "molecules_per_second"]))],
+        ),
         Section(f"Single {noun}s", [Text(intro), Cards(cards)]),
     ]
     if run.config:
@@ -68,9 +85,17 @@ def step_chart(values: AnyArray, ylabel: str) -> Chart:
     return line_chart({"mean": (np.arange(values.shape[1]), *curve)}, "sampling step", ylabel)
 
 
-def _cards(run: LabelRun | InverseRun, card: Callable[[int], tuple[str, dict[str, Any], str]]) -> list[Card]:
+def image_tile(run: Run, x: AnyArray) -> Callable[[int], Pixels]:
+    """The picture of each sample of images; a red tile of one that failed."""
+    images, ok = np.asarray(x), run.ok()
+    return lambda i: to_pixels(images[i] if ok[i] else np.full_like(images[i], np.nan), 2)
+
+
+def _cards(
+    run: Run, card: Callable[[int], tuple[str, dict[str, Any], str]], tile: Callable[[int], Pixels]
+) -> list[Card]:
     """Failures first, then the samples in order: what went wrong must not hide behind the first page."""
-    ok, x = run.ok(), np.asarray(run.x)
+    ok = run.ok()
     code, step = np.asarray(run.status_code), np.asarray(run.status_step)
     cards = []
     for i in np.argsort(ok, kind="stable")[:MOST_CARDS].tolist():
@@ -78,5 +103,5 @@ def _cards(run: LabelRun | InverseRun, card: Callable[[int], tuple[str, dict[str
         if not ok[i]:
             facts = dict.fromkeys(facts)
             flag = FAILURES.get(int(code[i]), "failed") + (f" at step {step[i]}" if step[i] >= 0 else "")
-        cards.append(Card(title, to_pixels(x[i] if ok[i] else np.full_like(x[i], np.nan), 2), facts, flag))
+        cards.append(Card(title, tile(i), facts, flag))
     return cards
