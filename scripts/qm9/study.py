@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import studied
-from tfg_jax.metrics.xtb import Xtb
+from tfg_jax.metrics.xtb import XTB
 
 from qm9 import rows
 from qm9.rows import Setting
@@ -146,7 +146,7 @@ class Molecules:
         numbers = molecule_metrics(run)
         if judged:
             chosen = np.sort(np.random.default_rng(0).permutation(len(run.positions))[:judged])
-            values, failed = Xtb()(run.positions[chosen], run.types[chosen], run.properties)
+            values, failed = XTB()(run.positions[chosen], run.types[chosen], run.properties)
             error = np.abs(values - np.asarray(run.targets)[chosen])
             numbers |= {"quantum_samples": len(chosen), "quantum_failed": failed}
             for i, name in enumerate(run.properties):

@@ -157,11 +157,12 @@ class MoleculeTask(Task):
         quantum, failures = (None, 0) if self.quantum is None else self.quantum(positions, types, self.properties)
         judge = self.evaluator or self.guide
         return MoleculeRun(
-            positions, types, samples["target"][:, 1:], predict(judge, x, counts, self.properties),
-            self.properties, tuple(units(self.properties)), samples["status_code"], samples["status_step"],
-            {name: samples[f"cost_{name}"] for name in ("forwards", "pullbacks", "objective")}, seconds,
+            positions=positions, types=types, targets=samples["target"][:, 1:], properties=self.properties,
+            units=tuple(units(self.properties)), predicted=predict(judge, x, counts, self.properties),
             guide=predict(self.guide, x, counts, self.properties), quantum=quantum, quantum_failed=failures,
-            known=self.known, objective=samples["objective"] if samples["objective"].shape[1] > 1 else None,
+            status_code=samples["status_code"], status_step=samples["status_step"],
+            cost={name: samples[f"cost_{name}"] for name in ("forwards", "pullbacks", "objective")}, seconds=seconds,
+            objective=samples["objective"] if samples["objective"].shape[1] > 1 else None, known=self.known,
             config=config or {}, notes=self.notes(),
         )  # fmt: skip
 
