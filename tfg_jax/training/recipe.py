@@ -200,7 +200,8 @@ def train(recipe: Recipe) -> None:
     end = fit(
         lessons.loss, params, optimizer, lessons.batches, steps=recipe.updates(), folder=folder,
         key=jax.random.key(recipe.model.seed), config=recipe.settings(), ema_decay=recipe.model.ema,
-        parts=lessons.parts, save_seconds=recipe.save_seconds, max_seconds=None if recipe.minutes is None else 60.0 * recipe.minutes,
+        parts=lessons.parts, save_seconds=recipe.save_seconds,
+        max_seconds=None if recipe.minutes is None else 60.0 * recipe.minutes,
         log_every=recipe.log_every, sample_every=recipe.sample_every if isinstance(recipe, OpenEnded) else None,
         on_sample=preview if isinstance(recipe, OpenEnded) else None, overwrite=recipe.overwrite,
     )  # fmt: skip
