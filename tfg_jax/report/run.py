@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 
 from tfg_jax.metrics.intervals import AnyArray
-from tfg_jax.metrics.inverse_run import InverseRun
-from tfg_jax.metrics.label_run import LabelRun
+from tfg_jax.metrics.sampled_run import SampledRun
 from tfg_jax.metrics.titles import COSTS, titled
-from tfg_jax.report.charts import Chart, line_chart
+from tfg_jax.report.charts import line_chart
 from tfg_jax.report.images import Pixels, to_pixels
-from tfg_jax.report.page import Block, Card, Cards, Config, Numbers, Report, Section, Text
+from tfg_jax.report.page import Block, Card, Cards, Config, Figure, Numbers, Report, Section, Text
 from tfg_jax.report.table import counted
 
 MOST_CARDS = 60
@@ -20,7 +19,7 @@ FAILURES = {1: "not finite", 2: "invalid input", 3: "diverged"}
 
 def run_report(
     title: str,
-    run: LabelRun | InverseRun,
+    run: SampledRun,
     numbers: Mapping[str, Any],
     picture: Pixels,
     *,
@@ -57,18 +56,19 @@ def run_report(
     return Report(title, parts, numbers=numbers, picture=picture)
 
 
-def step_chart(values: AnyArray, ylabel: str) -> Chart:
-    """Mean of (n, steps) values against the step, over the samples that stayed finite, and the band of their middle
-    80 %."""
+def step_section(title: str, values: AnyArray, ylabel: str, note: str = "") -> Section:
+    """A section with the mean of (n, steps) values against the step, over the samples that stayed finite, and the band
+    of their middle 80 %."""
     values = np.asarray(values, np.float64)
     finite = values[np.isfinite(values).all(axis=1)]
     curve = np.full((3, values.shape[1]), np.nan)
     if len(finite):
         curve = np.stack([finite.mean(axis=0), *np.quantile(finite, [0.1, 0.9], axis=0)])
-    return line_chart({"mean": (np.arange(values.shape[1]), *curve)}, "sampling step", ylabel)
+    chart = line_chart({"mean": (np.arange(values.shape[1]), *curve)}, "sampling step", ylabel)
+    return Section(title, [Figure(chart, f"{title} against sampling step", note)])
 
 
-def _cards(run: LabelRun | InverseRun, card: Callable[[int], tuple[str, dict[str, Any], str]]) -> list[Card]:
+def _cards(run: SampledRun, card: Callable[[int], tuple[str, dict[str, Any], str]]) -> list[Card]:
     """Failures first, then the samples in order: what went wrong must not hide behind the first page."""
     ok, x = run.ok(), np.asarray(run.x)
     code, step = np.asarray(run.status_code), np.asarray(run.status_step)

@@ -229,8 +229,8 @@ def compiled_memory(program: Callable[..., Any], *arguments: Any) -> float | Non
     # Buffers are laid out before LLVM is asked: on the CPU its costly half is left out, to the same bytes.
     quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     options = quick if jax.default_backend() == "cpu" else None
-    found = memory_of(jax.jit(program).lower(*arguments).compile(compiler_options=options))
-    return None if found is None else found / 1e6
+    used = memory_of(jax.jit(program).lower(*arguments).compile(compiler_options=options))
+    return None if used is None else used / 1e6
 
 
 def _bar(total: int, left: int, name: str) -> Any:

@@ -51,7 +51,7 @@ class SampleFolder:
 
     path: Path
     manifest: dict[str, Any]
-    held: FolderLock | None = None
+    lock: FolderLock | None = None
 
     def __enter__(self) -> SampleFolder:
         return self
@@ -61,8 +61,8 @@ class SampleFolder:
 
     def close(self) -> None:
         """Give the lock back; a folder opened to read holds none."""
-        if self.held is not None:
-            self.held.release()
+        if self.lock is not None:
+            self.lock.release()
 
     def ranges(self) -> list[range]:
         """The sample indices of every shard, in order."""
@@ -87,9 +87,9 @@ class SampleFolder:
             ValueError: if the folder is open to read only, was lost to another process while this one slept, or a
                 range, name, length or dtype does not fit.
         """
-        if self.held is None:
+        if self.lock is None:
             raise ValueError(f"path={self.path} is open to read only; open it with open_folder to write")
-        self.held.check()
+        self.lock.check()
         if indices not in self.ranges():
             raise ValueError(f"indices={indices} is no shard of this folder; pass one of folder.ranges()")
         stored = {"index": np.arange(indices.start, indices.stop, dtype=np.int64)}
@@ -175,11 +175,13 @@ def open_folder(
     path = Path(path)
     manifest = _manifest(config, int(num_samples), int(shard_size))
     expected = manifest if shorter is None else _manifest(*shorter, int(shard_size))
-    held, there = claim(path, expected, SHARDS, overwrite=overwrite, free=set(manifest) - COMPARED)
+    lock, there = claim(path, expected, SHARDS, overwrite=overwrite, free=set(manifest) - COMPARED)
     if there is not None:
         _tell_versions(path, there["versions"], manifest["versions"])
-    folder = SampleFolder(path, manifest, held)
-    if shorter is not None:
+    folder = SampleFolder(path, manifest, lock)
+    if shorter is not None and there is not None:
+        manifest |= {"versions": there["versions"]}  # of the samples that stay
+        manifest["hash"] = _hash(manifest)
         file = folder.file(folder.ranges()[shorter[1] // shard_size])
         for each in (file, file.with_suffix(".sha256")) if shorter[1] % shard_size else ():
             each.unlink(missing_ok=True)
@@ -254,11 +256,10 @@ def versions() -> dict[str, str]:
 
 def _manifest(config: Mapping[str, Any], num_samples: int, shard_size: int) -> dict[str, Any]:
     digest = config_hash(config)
-    plain = json.loads(json.dumps(config))  # as it will be read back: tuples become lists, keys strings
     manifest = {
         "schema": SCHEMA,
         "config_hash": digest,
-        "config": plain,
+        "config": json.loads(json.dumps(config)),  # as it will be read back: tuples become lists, keys strings
         "num_samples": num_samples,
         "shard_size": shard_size,
         "key_type": key_type(),
@@ -289,8 +290,8 @@ def _tell_versions(path: Path, there: Any, here: Mapping[str, str]) -> None:
     old = there if isinstance(there, dict) else {}
     changed = [f"{name} {old.get(name, 'unknown')} -> {new}" for name, new in here.items() if old.get(name) != new]
     if changed:
-        found = ", ".join(changed)
-        warnings.warn(f"{path} was begun with other versions ({found}); new samples may differ in their last bits",
+        listed = ", ".join(changed)
+        warnings.warn(f"{path} was begun with other versions ({listed}); new samples may differ in their last bits",
                       stacklevel=3)  # fmt: skip
 
 
