@@ -5,6 +5,7 @@ The suite's own type checker would answer some of these calls first, so they go 
 
 import functools
 import inspect
+import types
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import pytest
 
 import tfg_jax as tfg
 from tfg_jax import struct
+from tfg_jax.checks import is_concrete
 from tfg_jax.kinds import public
 
 sample, invert = (public(inspect.unwrap(function)) for function in (tfg.sample, tfg.invert))
@@ -431,3 +433,8 @@ def test_messages_are_one_sentence():
     with pytest.raises(ValueError) as caught:
         sample(KEY, MODEL, num_samples=N, target=LABELS)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
+def test_what_another_host_holds_a_part_of_is_not_read():
+    elsewhere = types.SimpleNamespace(is_fully_addressable=False)
+    assert is_concrete(jnp.ones(2)) and is_concrete(1.0) and not is_concrete(elsewhere)

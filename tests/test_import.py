@@ -1,11 +1,15 @@
 """`import tfg_jax` is quick and touches no device, so that a program may still choose its devices afterwards."""
 
+import ast
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import tfg_jax
 
 SLOW = ["diffrax", "equinox", "matplotlib", "orbax", "tyro", "PIL"]
 # No backend of this name exists, so whatever asks for a device fails.
@@ -22,6 +26,14 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 def test_the_probe_notices_a_device():
     run = python("import jax; jax.numpy.zeros(3)")
     assert run.returncode != 0 and "no_such_platform" in run.stderr
+
+
+def test_every_public_name_is_written_where_type_checkers_read_it():
+    named = {*tfg_jax._MODULE_OF, *tfg_jax._MODULES}
+    tree = ast.parse(Path(tfg_jax.__file__).read_text("utf-8"))
+    typed = next(node for node in tree.body if isinstance(node, ast.If))
+    imported = {alias.name for each in typed.body if isinstance(each, ast.ImportFrom) for alias in each.names}
+    assert set(tfg_jax.__all__) == named == imported
 
 
 def test_import_touches_no_device_and_no_slow_package():

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 # In the order in which `tfg-jax cite` names their papers.
-_HOMES = {
+_NAMES = {
     "guidance.base": ("StepContext", "Unguided"),
     "guidance.tfg": ("TFG",),
     "guidance.dps": ("DPS",),
@@ -52,17 +52,8 @@ _HOMES = {
     "problem": ("Record",),
     "timesteps": ("CosineLogSNR", "Explicit", "Karras", "Leading", "Linspace", "Trailing", "Uniform", "UniformLogSNR"),
     "schedules": (
-        "EDM",
-        "VE",
-        "Discrete",
-        "Level",
-        "RectifiedFlow",
-        "VPCosine",
-        "VPLinear",
-        "VPPolynomial",
-        "VPTruncatedCosine",
-        "cosine_table",
-        "from_alphas_cumprod",
+        "EDM", "VE", "Discrete", "Level", "RectifiedFlow", "VPCosine", "VPLinear", "VPPolynomial", "VPTruncatedCosine",
+        "cosine_table", "from_alphas_cumprod",
     ),
     "denoiser": ("Denoised", "Denoiser", "Model"),
     "constructors": ("from_batched", "from_fn", "from_linen", "from_nnx"),
@@ -81,117 +72,107 @@ _HOMES = {
     "config": ("from_json", "to_json"),
     "weights.released": ("load",),
     "runs.store": ("read_folder",),
-}
+}  # fmt: skip
 _ROOMS = (
     "analytic data domains metrics models objectives ode operators optimize report struct tasks training weights"
 ).split()
 _MODULES = {**{name: name for name in _ROOMS}, "special_cases": "guidance.special_cases"}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = sorted([*_HOME_OF, *_MODULES])  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "APG", "Autoguidance", "CFG", "CFGPlusPlus", "CFGZeroStar", "Churn", "ClassifierGuidance", "Clip", "ComposedCFG",
+    "Controls", "CosineLogSNR", "Cost", "DDIM", "DDPM", "DFlow", "DPMSolverPP2M", "DPS", "Denoised", "Denoiser",
+    "Discrete", "DynamicThresholding", "EDM", "Euler", "Explicit", "FlowMap", "FreeDoM", "GradientGuidance",
+    "GuidanceInterval", "Heun", "HorizonCurve", "InnerSteps", "Karras", "LGD", "Leading", "Level", "Linspace",
+    "LowTemperature", "MPGD", "Marginalized", "Model", "NaiveGradientGuidance", "NoiseTape", "PerSample", "PerpNeg",
+    "PiGDM", "Reach", "Record", "RectifiedFlow", "RescaledCFG", "Samples", "Status", "StepContext", "TFG", "Trailing",
+    "TruncatedSolve", "Tweedie", "UGD", "Unguided", "Uniform", "UniformLogSNR", "VE", "VPCosine", "VPLinear",
+    "VPPolynomial", "VPTruncatedCosine", "analytic", "best_of_n", "cosine_table", "data", "diagnose_horizon", "domains",
+    "end_to_end", "from_alphas_cumprod", "from_batched", "from_fn", "from_json", "from_linen", "from_nnx",
+    "implicit_classifier_score", "invert", "load", "metrics", "models", "objectives", "ode", "operators", "optimize",
+    "preview_end_to_end", "read_folder", "report", "sample", "sampling_times", "special_cases", "struct", "tasks",
+    "to_json", "training", "upper_cost", "upper_end_to_end_cost", "w_from_scale", "weights",
+]  # fmt: skip
 
 if TYPE_CHECKING:
-    from tfg_jax import analytic as analytic
-    from tfg_jax import data as data
-    from tfg_jax import domains as domains
-    from tfg_jax import metrics as metrics
-    from tfg_jax import models as models
-    from tfg_jax import objectives as objectives
-    from tfg_jax import ode as ode
-    from tfg_jax import operators as operators
-    from tfg_jax import optimize as optimize
-    from tfg_jax import report as report
-    from tfg_jax import struct as struct
-    from tfg_jax import tasks as tasks
-    from tfg_jax import training as training
-    from tfg_jax import weights as weights
-    from tfg_jax.best import best_of_n as best_of_n
-    from tfg_jax.config import from_json as from_json
-    from tfg_jax.config import to_json as to_json
-    from tfg_jax.constructors import from_batched as from_batched
-    from tfg_jax.constructors import from_fn as from_fn
-    from tfg_jax.constructors import from_linen as from_linen
-    from tfg_jax.constructors import from_nnx as from_nnx
-    from tfg_jax.denoiser import Denoised as Denoised
-    from tfg_jax.denoiser import Denoiser as Denoiser
-    from tfg_jax.denoiser import Model as Model
-    from tfg_jax.diagnose import HorizonCurve as HorizonCurve
-    from tfg_jax.diagnose import diagnose_horizon as diagnose_horizon
-    from tfg_jax.endtoend.controls import Controls as Controls
-    from tfg_jax.endtoend.run import end_to_end as end_to_end
-    from tfg_jax.endtoend.run import preview_end_to_end as preview_end_to_end
-    from tfg_jax.endtoend.run import upper_end_to_end_cost as upper_end_to_end_cost
-    from tfg_jax.endtoend.source import DFlow as DFlow
-    from tfg_jax.guidance import special_cases as special_cases
-    from tfg_jax.guidance.base import StepContext as StepContext
-    from tfg_jax.guidance.base import Unguided as Unguided
-    from tfg_jax.guidance.classifier import ClassifierGuidance as ClassifierGuidance
-    from tfg_jax.guidance.classifier_free.apg import APG as APG
-    from tfg_jax.guidance.classifier_free.autoguidance import Autoguidance as Autoguidance
-    from tfg_jax.guidance.classifier_free.base import w_from_scale as w_from_scale
-    from tfg_jax.guidance.classifier_free.cfg import CFG as CFG
-    from tfg_jax.guidance.classifier_free.cfgpp import CFGPlusPlus as CFGPlusPlus
-    from tfg_jax.guidance.classifier_free.composed import ComposedCFG as ComposedCFG
-    from tfg_jax.guidance.classifier_free.implicit import implicit_classifier_score as implicit_classifier_score
-    from tfg_jax.guidance.classifier_free.interval import GuidanceInterval as GuidanceInterval
-    from tfg_jax.guidance.classifier_free.marginal import Marginalized as Marginalized
-    from tfg_jax.guidance.classifier_free.perp_neg import PerpNeg as PerpNeg
-    from tfg_jax.guidance.classifier_free.rescale import RescaledCFG as RescaledCFG
-    from tfg_jax.guidance.classifier_free.temperature import LowTemperature as LowTemperature
-    from tfg_jax.guidance.classifier_free.thresholding import DynamicThresholding as DynamicThresholding
-    from tfg_jax.guidance.classifier_free.zero_star import CFGZeroStar as CFGZeroStar
-    from tfg_jax.guidance.dps import DPS as DPS
-    from tfg_jax.guidance.freedom import FreeDoM as FreeDoM
-    from tfg_jax.guidance.gradient import GradientGuidance as GradientGuidance
-    from tfg_jax.guidance.gradient import NaiveGradientGuidance as NaiveGradientGuidance
-    from tfg_jax.guidance.inner import InnerSteps as InnerSteps
-    from tfg_jax.guidance.lgd import LGD as LGD
-    from tfg_jax.guidance.mpgd import MPGD as MPGD
-    from tfg_jax.guidance.pigdm import PiGDM as PiGDM
-    from tfg_jax.guidance.tfg import TFG as TFG
-    from tfg_jax.guidance.ugd import UGD as UGD
-    from tfg_jax.invert import invert as invert
-    from tfg_jax.lookahead import Clip as Clip
-    from tfg_jax.lookahead import Tweedie as Tweedie
-    from tfg_jax.noise import NoiseTape as NoiseTape
-    from tfg_jax.per_sample import PerSample as PerSample
-    from tfg_jax.problem import Record as Record
-    from tfg_jax.result import Cost as Cost
-    from tfg_jax.result import Samples as Samples
-    from tfg_jax.result import Status as Status
-    from tfg_jax.runs.store import read_folder as read_folder
-    from tfg_jax.sample import sample as sample
-    from tfg_jax.sample import sampling_times as sampling_times
-    from tfg_jax.sample import upper_cost as upper_cost
-    from tfg_jax.samplers.ddim import DDIM as DDIM
-    from tfg_jax.samplers.ddpm import DDPM as DDPM
-    from tfg_jax.samplers.multistep import DPMSolverPP2M as DPMSolverPP2M
-    from tfg_jax.samplers.ode import Churn as Churn
-    from tfg_jax.samplers.ode import Euler as Euler
-    from tfg_jax.samplers.ode import Heun as Heun
-    from tfg_jax.schedules import EDM as EDM
-    from tfg_jax.schedules import VE as VE
-    from tfg_jax.schedules import Discrete as Discrete
-    from tfg_jax.schedules import Level as Level
-    from tfg_jax.schedules import RectifiedFlow as RectifiedFlow
-    from tfg_jax.schedules import VPCosine as VPCosine
-    from tfg_jax.schedules import VPLinear as VPLinear
-    from tfg_jax.schedules import VPPolynomial as VPPolynomial
-    from tfg_jax.schedules import VPTruncatedCosine as VPTruncatedCosine
-    from tfg_jax.schedules import cosine_table as cosine_table
-    from tfg_jax.schedules import from_alphas_cumprod as from_alphas_cumprod
-    from tfg_jax.timesteps import CosineLogSNR as CosineLogSNR
-    from tfg_jax.timesteps import Explicit as Explicit
-    from tfg_jax.timesteps import Karras as Karras
-    from tfg_jax.timesteps import Leading as Leading
-    from tfg_jax.timesteps import Linspace as Linspace
-    from tfg_jax.timesteps import Trailing as Trailing
-    from tfg_jax.timesteps import Uniform as Uniform
-    from tfg_jax.timesteps import UniformLogSNR as UniformLogSNR
-    from tfg_jax.truncated import FlowMap as FlowMap
-    from tfg_jax.truncated import Reach as Reach
-    from tfg_jax.truncated import TruncatedSolve as TruncatedSolve
-    from tfg_jax.weights.released import load as load
+    from tfg_jax import (
+        analytic,
+        data,
+        domains,
+        metrics,
+        models,
+        objectives,
+        ode,
+        operators,
+        optimize,
+        report,
+        struct,
+        tasks,
+        training,
+        weights,
+    )
+    from tfg_jax.best import best_of_n
+    from tfg_jax.config import from_json, to_json
+    from tfg_jax.constructors import from_batched, from_fn, from_linen, from_nnx
+    from tfg_jax.denoiser import Denoised, Denoiser, Model
+    from tfg_jax.diagnose import HorizonCurve, diagnose_horizon
+    from tfg_jax.endtoend.controls import Controls
+    from tfg_jax.endtoend.run import end_to_end, preview_end_to_end, upper_end_to_end_cost
+    from tfg_jax.endtoend.source import DFlow
+    from tfg_jax.guidance import special_cases
+    from tfg_jax.guidance.base import StepContext, Unguided
+    from tfg_jax.guidance.classifier import ClassifierGuidance
+    from tfg_jax.guidance.classifier_free.apg import APG
+    from tfg_jax.guidance.classifier_free.autoguidance import Autoguidance
+    from tfg_jax.guidance.classifier_free.base import w_from_scale
+    from tfg_jax.guidance.classifier_free.cfg import CFG
+    from tfg_jax.guidance.classifier_free.cfgpp import CFGPlusPlus
+    from tfg_jax.guidance.classifier_free.composed import ComposedCFG
+    from tfg_jax.guidance.classifier_free.implicit import implicit_classifier_score
+    from tfg_jax.guidance.classifier_free.interval import GuidanceInterval
+    from tfg_jax.guidance.classifier_free.marginal import Marginalized
+    from tfg_jax.guidance.classifier_free.perp_neg import PerpNeg
+    from tfg_jax.guidance.classifier_free.rescale import RescaledCFG
+    from tfg_jax.guidance.classifier_free.temperature import LowTemperature
+    from tfg_jax.guidance.classifier_free.thresholding import DynamicThresholding
+    from tfg_jax.guidance.classifier_free.zero_star import CFGZeroStar
+    from tfg_jax.guidance.dps import DPS
+    from tfg_jax.guidance.freedom import FreeDoM
+    from tfg_jax.guidance.gradient import GradientGuidance, NaiveGradientGuidance
+    from tfg_jax.guidance.inner import InnerSteps
+    from tfg_jax.guidance.lgd import LGD
+    from tfg_jax.guidance.mpgd import MPGD
+    from tfg_jax.guidance.pigdm import PiGDM
+    from tfg_jax.guidance.tfg import TFG
+    from tfg_jax.guidance.ugd import UGD
+    from tfg_jax.invert import invert
+    from tfg_jax.lookahead import Clip, Tweedie
+    from tfg_jax.noise import NoiseTape
+    from tfg_jax.per_sample import PerSample
+    from tfg_jax.problem import Record
+    from tfg_jax.result import Cost, Samples, Status
+    from tfg_jax.runs.store import read_folder
+    from tfg_jax.sample import sample, sampling_times, upper_cost
+    from tfg_jax.samplers.ddim import DDIM
+    from tfg_jax.samplers.ddpm import DDPM
+    from tfg_jax.samplers.multistep import DPMSolverPP2M
+    from tfg_jax.samplers.ode import Churn, Euler, Heun
+    from tfg_jax.schedules import (
+        EDM,
+        VE,
+        Discrete,
+        Level,
+        RectifiedFlow,
+        VPCosine,
+        VPLinear,
+        VPPolynomial,
+        VPTruncatedCosine,
+        cosine_table,
+        from_alphas_cumprod,
+    )
+    from tfg_jax.timesteps import CosineLogSNR, Explicit, Karras, Leading, Linspace, Trailing, Uniform, UniformLogSNR
+    from tfg_jax.truncated import FlowMap, Reach, TruncatedSolve
+    from tfg_jax.weights.released import load
 
 
 _OLD_NAMES = {"Clean": "Denoised", "Marginalised": "Marginalized", "optimise": "optimize"}
@@ -208,8 +189,8 @@ def __getattr__(name: str) -> Any:
         return __getattr__(_OLD_NAMES[name])
     if name in _MODULES:
         return importlib.import_module(f"tfg_jax.{_MODULES[name]}")
-    if name in _HOME_OF:
-        return getattr(importlib.import_module(f"tfg_jax.{_HOME_OF[name]}"), name)
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"tfg_jax.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module 'tfg_jax' has no attribute {name!r}")
 
 
@@ -221,7 +202,7 @@ class _Package(types.ModuleType):
     """The package: importing the file ``tfg_jax.sample`` does not hide the function ``tfg_jax.sample``."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME_OF and isinstance(value, types.ModuleType)):
+        if not (name in _MODULE_OF and isinstance(value, types.ModuleType)):
             super().__setattr__(name, value)
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from tfg_jax.checks import (
-    check_annotated,
-    check_number,
-    check_one,
-    is_concrete,
-    show,
-)
+from tfg_jax.checks import check_number, check_one, is_concrete, show
+from tfg_jax.declare import check_single_numbers
 from tfg_jax.denoiser import Model, check_null, needs_signal
 from tfg_jax.domains.base import named_arrays, packed
 from tfg_jax.guidance.base import needs_of
@@ -28,7 +26,28 @@ from tfg_jax.objectives.classifier import check_classes
 from tfg_jax.schedules import Schedule
 from tfg_jax.timesteps import Uniform
 
+F = TypeVar("F", bound=Callable)
+
 SCHEDULE_NODES = 1000  # where a schedule is looked at, whatever the steps of a run
+
+
+def called_as(other: Callable) -> Callable[[F], F]:
+    """Gives a function the signature of another one, whose arguments it gets: all by name, with their defaults."""
+    signature = inspect.signature(other)
+
+    def decorated(function: F) -> F:
+        @functools.wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            return function(**bound.arguments)
+
+        result = {"return": function.__annotations__["return"]}
+        called.__signature__ = signature.replace(return_annotation=result["return"])  # type: ignore[attr-defined]
+        called.__annotations__ = {**other.__annotations__, **result}
+        return called  # type: ignore[return-value]
+
+    return decorated
 
 
 def count_of(num_samples: int | None, *per_sample: PyTree) -> int:
@@ -55,12 +74,6 @@ def check_cond(model: Any, cond: Any, num_samples: int) -> None:
             check_null(model.null, cond)
         return
     check_classes("cond", cond, num_samples, model.num_classes, each=model.cond_shape)
-
-
-def rows_of(samples: PyTree) -> int:
-    """How many samples there are, by the first axis of the first array; 0 where there is none."""
-    leaves = [leaf for leaf in jax.tree.leaves(samples) if getattr(leaf, "ndim", 0)]
-    return leaves[0].shape[0] if leaves else 0
 
 
 def check_arrays(name: str, model: Model, samples: PyTree) -> None:
@@ -99,7 +112,7 @@ def check_samples(name: str, x: Any, expected: tuple[int, ...]) -> None:
 
 def entered_noise(noise: NoiseTape, model: Model, lead: tuple[int, int, int]) -> NoiseTape:
     """A tape of (samples, steps, n_recur, ...) draws, ``lead`` of them, and initial noise, as arrays of the core."""
-    draws = {}
+    arrays = {}
     for name in ("step", "renoise", "mc", "churn"):
         if (record := getattr(noise, name)) is None:
             continue
@@ -111,9 +124,9 @@ def entered_noise(noise: NoiseTape, model: Model, lead: tuple[int, int, int]) ->
                 )
             if each != f"noise.{name}" and value.shape[value.ndim - len(shape) :] != shape:  # else told when drawn
                 raise ValueError(f"{each} holds draws of shape {value.shape[3:]}, the run needs {shape}")
-        draws[name] = packed(model, record)
+        arrays[name] = packed(model, record)
     initial = None if noise.initial is None else entered("noise.initial", model, noise.initial, lead[0])
-    return noise.replace(initial=initial, **draws)  # type: ignore[attr-defined]
+    return noise.replace(initial=initial, **arrays)  # type: ignore[attr-defined]
 
 
 def check_grid(grid: Any, schedule: Schedule, steps: int) -> tuple[str, Any]:
@@ -121,13 +134,13 @@ def check_grid(grid: Any, schedule: Schedule, steps: int) -> tuple[str, Any]:
 
     Returns its name and its first time, None if that cannot be read now; for `check_signal`.
     """
-    check_annotated(schedule)
+    check_single_numbers(schedule)
     if grid is None:
         return "schedule's t_start", schedule.t_start if _check_schedule(schedule) else None
     usable: bool = callable(grid) and not isinstance(grid, type)
     if not usable:
         raise ValueError(f"grid={show(grid)} is no time grid; pass one such as Uniform()")
-    check_annotated(grid)
+    check_single_numbers(grid)
     nodes = getattr(schedule, "num_nodes", None)
     if nodes is not None and getattr(grid, "num_nodes", nodes) != nodes:
         raise ValueError(

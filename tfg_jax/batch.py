@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
@@ -161,7 +162,7 @@ def placed(per_sample: PyTree, sharding: NamedSharding | None) -> PyTree:
 
 def under_trace(*trees: PyTree) -> bool:
     """Whether values of these are not known yet, or none that is computed now would be."""
-    return not all(is_concrete(leaf) for leaf in [*jax.tree.leaves(trees), jnp.zeros(())])
+    return any(isinstance(leaf, Tracer) for leaf in [*jax.tree.leaves(trees), jnp.zeros(())])
 
 
 def on_any_mesh(fn: Callable[..., PyTree], *arguments: PyTree) -> Callable[..., PyTree]:

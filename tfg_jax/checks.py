@@ -5,7 +5,6 @@ Shapes and dtypes are always checked; values only when they are concrete, so the
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -18,8 +17,8 @@ MAX_STEPS = 1_000_000
 
 
 def is_concrete(value: Any) -> bool:
-    """True if the value can be read now, that is, outside of jit, grad and vmap."""
-    return not isinstance(value, Tracer)
+    """True if the value can be read now: outside of jit, grad and vmap, and where no other host holds a part of it."""
+    return not isinstance(value, Tracer) and getattr(value, "is_fully_addressable", True)
 
 
 def check_number(name: str, value: Any, **bounds: Any) -> None:
@@ -35,14 +34,6 @@ def check_one(name: str, value: Any, several: str = "map over several with jax.v
     check_real(name, value)
     if np.shape(value) != ():
         raise ValueError(f"{name} has shape {np.shape(value)}, one number is needed; {several}")
-
-
-def check_annotated(config: Any) -> None:
-    """Raise ValueError unless each field that a configuration annotates as a number, or None, holds one real number."""
-    for field in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
-        value = getattr(config, field.name)
-        if value is not None and field.type in ("ArrayLike", "ArrayLike | None"):
-            check_one(field.name, value)
 
 
 def check_real(name: str, value: Any) -> None:

@@ -23,11 +23,11 @@ PREDICTIONS = {"v": "Denoiser", "edm": "EDM"}
 
 def entries(used: Sequence[type]) -> dict[str, str]:
     """The library's own entry and those of classes, in the library's order, then those of the user's own."""
-    found = {key: entry for cls in used for key, entry in bibtex(cls).items()}
+    cited = {key: entry for cls in used for key, entry in bibtex(cls).items()}
     known = [key for cls in public_classes() for key in bibtex_of_text(cls.__doc__)]
     order = {key: rank for rank, key in enumerate(dict.fromkeys(known))}
-    chosen = sorted(found, key=lambda key: order.get(key, len(order)))
-    return {**bibtex_of_text(library().__doc__), **{key: found[key] for key in chosen}}
+    chosen = sorted(cited, key=lambda key: order.get(key, len(order)))
+    return {**bibtex_of_text(library().__doc__), **{key: cited[key] for key in chosen}}
 
 
 def names(value: Any) -> Iterator[str]:

@@ -97,8 +97,8 @@ def _follow(jaxpr: Any, known: dict[Any, Any]) -> tuple[int | None, list[Any]]:
         if inner is not None and step.primitive.name not in LOOPS:
             body = getattr(inner, "jaxpr", inner)
             given = {var: v for var, v in zip(body.invars, values, strict=True) if v is not None}
-            found, outputs = _follow(body, given)
-            rows = found if rows is None else rows
+            inside, outputs = _follow(body, given)
+            rows = inside if rows is None else rows
         elif values and not step.effects and all(v is not None for v in values) and _small(step):
             result = step.primitive.bind(*values, **step.params)
             outputs = list(result) if step.primitive.multiple_results else [result]

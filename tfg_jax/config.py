@@ -184,7 +184,7 @@ def library_class(name: str) -> type | None:
 
 def public_classes() -> list[type]:
     """The library's public classes, in its own order."""
-    members = [getattr(library(), name) for names in library()._HOMES.values() for name in names]
+    members = [getattr(library(), name) for names in library()._NAMES.values() for name in names]
     return [member for member in members if isinstance(member, type)]
 
 
@@ -220,14 +220,14 @@ def own_class(name: str) -> type:
     """
     module, _, path = name.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        named: Any = importlib.import_module(module)
         for part in path.split("."):
-            found = getattr(found, part)
+            named = getattr(named, part)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"type={name!r:.60} cannot be imported ({error}); check the name and PYTHONPATH") from None
-    if not (isinstance(found, type) and hasattr(found, "is_struct")):
+    if not (isinstance(named, type) and hasattr(named, "is_struct")):
         raise ValueError(f"type={name!r:.60} is no configuration; make it a @tfg_jax.struct.dataclass")
-    return found
+    return named
 
 
 to_plain, from_plain = to_dict, from_dict

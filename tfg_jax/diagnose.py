@@ -89,7 +89,7 @@ def diagnose_horizon(
     solve = dataclasses.replace(solve, horizon=0.0)
     arguments.check_arrays("x", model, x)
     problem = Problem.of(model, cond, objective, target)
-    batching = Batching(arguments.rows_of(x), chunk=chunk)
+    batching = Batching(arguments.count_of(None, x), chunk=chunk)
     check_numbers("horizons", horizons, low=0.0, high=1.0)
     if np.ndim(horizons) != 1:
         raise ValueError(f"horizons has shape {np.shape(horizons)}; give a list of numbers in [0, 1]")

@@ -23,6 +23,8 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
 from jaxtyping import PyTree
 
+from tfg_jax import loops
+
 OWN, STEP, CARRY = 1, 2, 4
 """What a value of the body depends on beside shared constants, as bits."""
 
@@ -30,7 +32,7 @@ OWN, STEP, CARRY = 1, 2, 4
 def scan(
     body: Callable[[Any, Any, Any], tuple[PyTree, PyTree]], init: PyTree, xs: PyTree, own: PyTree
 ) -> tuple[PyTree, PyTree]:
-    """As ``jax.lax.scan(lambda carry, x: body(carry, x, own), init, xs)``; a carry keeps its dtypes and shapes.
+    """As ``tfg_jax.loops.scan(lambda carry, x: body(carry, x, own), init, xs)``; a carry keeps its dtypes and shapes.
 
     Args:
         body: ``(carry, x, own) -> (carry, y)``.
@@ -42,7 +44,13 @@ def scan(
         The last carry, and the y of every step, leaves (steps, ...).
     """
     init, xs = jax.tree.map(jnp.asarray, (init, xs))
-    program, shape = jax.make_jaxpr(body, return_shape=True)(init, jax.tree.map(lambda a: a[0], xs), own)
+    init = loops.settled(lambda carry: body(carry, loops.first(xs), own)[0], init)
+
+    def same(carry: PyTree, x: PyTree, own: PyTree) -> tuple[PyTree, PyTree]:
+        after, out = body(carry, x, own)
+        return loops.like(after, carry), out
+
+    program, shape = jax.make_jaxpr(same, return_shape=True)(init, loops.first(xs), own)
     jaxpr, flat = program.jaxpr, [jax.tree.leaves(each) for each in (init, xs, own)]
     names = iter(jaxpr.invars)
     of_carry, of_step, of_own = ([next(names) for _ in leaves] for leaves in flat)

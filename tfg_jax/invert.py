@@ -61,7 +61,7 @@ def invert(
         ValueError: samples of another shape than the model's, bad counts or order.
     """
     arguments.check_arrays("x", model, x)
-    problem, batching = Problem(model, cond), Batching(arguments.rows_of(x), chunk=chunk)
+    problem, batching = Problem(model, cond), Batching(arguments.count_of(None, x), chunk=chunk)
     x = arguments.entered("x", model, x, batching.num_samples)
     batching.check()
     problem.check_flow("inversion")

@@ -11,6 +11,7 @@ import functools
 import inspect
 import os
 import pathlib
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -166,11 +167,20 @@ def _is_count(value: Any, kind: Kind) -> bool:
 
 @functools.cache
 def _fields_of(cls: type) -> tuple[tuple[Any, Kind], ...]:
+    return tuple((field, kind_of(annotation_of(cls, field))) for field in dataclasses.fields(cls))
+
+
+def annotation_of(cls: type, field: Any) -> Any:
+    """The annotation of a dataclass's field, read where its class was written; Any if that cannot be."""
+    if not isinstance(field.type, str):
+        return field.type
+    owner = next((base for base in cls.__mro__ if field.name in vars(base).get("__annotations__", {})), cls)
+    names = {**vars(typing), **vars(sys.modules.get(owner.__module__, typing))}
+    alone = types.SimpleNamespace(__annotations__={field.name: field.type})  # other fields' names may mean nothing
     try:
-        hints = typing.get_type_hints(cls)
-    except (NameError, TypeError):  # a class of the user's own, whose annotations mean nothing at run time
-        return ()
-    return tuple((field, kind_of(hints[field.name])) for field in dataclasses.fields(cls))
+        return typing.get_type_hints(alone, names, dict(vars(owner)), include_extras=True)[field.name]
+    except (NameError, TypeError, AttributeError, SyntaxError):
+        return Any
 
 
 def check_leaves(**given: Any) -> None:

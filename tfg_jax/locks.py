@@ -96,7 +96,7 @@ def _release(kernel: BaseFileLock) -> None:
     kernel.release()
 
 
-class _Look(NamedTuple):
+class _Stamp(NamedTuple):
     """What a renewal, or another holder, changes."""
 
     inode: int
@@ -120,14 +120,14 @@ def _lease(folder: Path, wait: bool) -> SoftFileLease:
             raise ValueError(
                 f"path={folder} is locked by another version of tfg_jax; wait for it, or delete {file} if it is gone"
             ) from error
-        now, look = time.monotonic(), _look(file)
-        if look != seen:
-            if None not in (seen, look) and not wait:
+        now, stamp = time.monotonic(), _stamp(file)
+        if stamp != seen:
+            if None not in (seen, stamp) and not wait:
                 raise _held(folder)  # renewed before our eyes
-            seen, since = look, now
+            seen, since = stamp, now
         # What is empty is never taken over by filelock, nor anything where two names cannot be exchanged (on NFS).
-        patience = UNFILLED_SECONDS if look is not None and not look.size else LEASE_SECONDS + 1.0
-        if look is not None and now - since >= patience and _look(file) == seen:
+        patience = UNFILLED_SECONDS if stamp is not None and not stamp.size else LEASE_SECONDS + 1.0
+        if stamp is not None and now - since >= patience and _stamp(file) == seen:
             with suppress(FileNotFoundError):
                 file.unlink()
             seen = None
@@ -140,13 +140,13 @@ def _lease(folder: Path, wait: bool) -> SoftFileLease:
         time.sleep(POLL_SECONDS)
 
 
-def _look(file: Path) -> _Look | None:
+def _stamp(file: Path) -> _Stamp | None:
     try:
         with file.open("rb") as stream:  # opened, since a network file system may answer for a name from memory
-            found = os.fstat(stream.fileno())
+            stat = os.fstat(stream.fileno())
     except FileNotFoundError:
         return None
-    return _Look(found.st_ino, found.st_mtime_ns, found.st_size)
+    return _Stamp(stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
 def _held(folder: Path) -> ValueError:

@@ -34,45 +34,41 @@ def as_varying(tree: T, axes: frozenset[Hashable]) -> T:
     return jax.tree.map(cast, tree)
 
 
-def scan(body: Callable[..., tuple[Any, Any]], init: Any, xs: PyTree, *own: Any, scan: Callable = jax.lax.scan) -> Any:
-    """``scan``, `jax.lax.scan` or one of its use, with a carry that varies from the start over what it comes to.
+def scan(body: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: PyTree) -> Any:
+    """`jax.lax.scan` with a carry that varies from the start over what it comes to; ``xs`` has leaves (steps, ...)."""
 
-    Args:
-        body: ``(carry, x, *own) -> (carry, y)``.
-        init: the first carry.
-        xs: what each step is given, leaves (steps, ...).
-        *own: further arguments of ``scan`` and ``body``.
-        scan: called as ``scan(body, init, xs, *own)``.
-    """
-    init = _settled(lambda carry: body(carry, jax.tree.map(lambda leaf: leaf[0], xs), *own)[0], init)
+    def same(carry: Any, x: Any) -> tuple[Any, Any]:
+        after, out = body(carry, x)
+        return like(after, carry), out
 
-    def same(carry: Any, x: Any, *own: Any) -> tuple[Any, Any]:
-        after, out = body(carry, x, *own)
-        return _like(after, carry), out
-
-    return scan(same, init, xs, *own)
+    return jax.lax.scan(same, settled(lambda carry: body(carry, first(xs))[0], init), xs)
 
 
 def while_loop(condition: Callable[[Any], Any], body: Callable[[Any], Any], init: T) -> T:
     """`jax.lax.while_loop` whose carry varies from the start over what it comes to vary over."""
-    return jax.lax.while_loop(condition, lambda carry: _like(body(carry), carry), _settled(body, init))
+    return jax.lax.while_loop(condition, lambda carry: like(body(carry), carry), settled(body, init))
 
 
-def _settled(step: Callable[[Any], Any], init: Any) -> Any:
+def settled(step: Callable[[Any], Any], init: Any) -> Any:
     """``init`` varying over what ``step`` makes of it, leaf by leaf, and so on until nothing is added."""
     if not jax.sharding.get_abstract_mesh().manual_axes:
         return init
     while True:
-        found: list[Any] = []
+        after: list[Any] = []
 
-        def once(carry: Any, found: list[Any] = found) -> None:
-            found.append(jax.tree.map(_varying, step(carry)))
+        def once(carry: Any, after: list[Any] = after) -> None:
+            after.append(jax.tree.map(_varying, step(carry)))
 
         jax.eval_shape(once, init)
-        grown = jax.tree.map(as_varying, init, found[0])
+        grown = jax.tree.map(as_varying, init, after[0])
         if _types(grown) == _types(init):
             return init
         init = grown
+
+
+def first(xs: PyTree) -> PyTree:
+    """What the first step of a loop is given."""
+    return jax.tree.map(lambda leaf: leaf[0], xs)
 
 
 def _types(tree: PyTree) -> list[frozenset[Hashable]]:
@@ -83,7 +79,8 @@ def _varying(leaf: Any) -> frozenset[Hashable]:
     return jax.typeof(leaf).manual_axis_type.varying
 
 
-def _like(tree: T, other: T) -> T:
+def like(tree: T, other: T) -> T:
+    """``tree`` with every leaf varying over what that of ``other`` does, too."""
     if not jax.sharding.get_abstract_mesh().manual_axes:
         return tree
     return jax.tree.map(lambda leaf, as_this: as_varying(leaf, _varying(as_this)), tree, other)

@@ -1,29 +1,27 @@
 """The one form of the numbers that configurations hold: 1, 1.0, np.float64(1) and jnp.asarray(1.0) are one program.
 
-A number is what a field annotated ``ArrayLike``, ``Weight`` or ``float`` holds. One that can be read becomes a Python
-number, which takes the precision of what it meets; an array, or a number under a trace, takes that of the samples. So
-no number changes the type of a sample.
+A number is what a field declares as one, or annotates so (``ArrayLike``, ``float``). One that can be read becomes a
+Python number, which takes the precision of what it meets; an array, or a number under a trace, takes that of the
+samples. So no number changes the type of a sample.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
+from jaxtyping import PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import is_concrete
+from tfg_jax.declare import describe
 from tfg_jax.per_sample import PerSample
 
 T = TypeVar("T")
-
-NUMBERS = {"ArrayLike", "Weight", "float"}
-OPAQUE = {"PyTree"}  # weights of networks and the like: an integer there may be an index
 
 
 def one_form(config: T, dtype: DTypeLike) -> T:
@@ -49,12 +47,11 @@ def _is_in_form(config: Any) -> bool:
 
 def _formed(config: Any, dtype: DTypeLike) -> Any:
     changed, ours = {}, type(config).__module__.partition(".")[0] == "tfg_jax"
-    for field in dataclasses.fields(config):
-        words = set(re.findall(r"\w+", str(field.type)))
-        if words & OPAQUE or not field.metadata.get("pytree_node", True):
+    for field in describe(type(config)):
+        if not field.traced or field.annotation is PyTree:  # weights of networks: an integer there may be an index
             continue
         value = getattr(config, field.name)
-        form = number if words & NUMBERS and (ours or not _is_whole(value)) else one_form
+        form = number if field.spec.kind == "number" and (ours or not _is_whole(value)) else one_form
         new = form(value, dtype)
         if new is not value:
             changed[field.name] = new

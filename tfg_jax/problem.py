@@ -31,7 +31,7 @@ from tfg_jax.result import Samples
 from tfg_jax.truncated import TruncatedSolve
 
 NOTHING, GREEDY = Unguided(), Tweedie()
-"""Made once, as what is found out about a configuration is remembered by it."""
+"""Made once: a configuration remembers what was learned of it."""
 
 
 @struct.dataclass
@@ -161,9 +161,9 @@ class Plan:
     def filled(self, dtype: DTypeLike) -> Plan:
         """With its defaults, all numbers in their one form for samples of ``dtype``."""
         bounds = None if self.window is None else tuple(number(bound, dtype) for bound in self.window)
-        form = lambda part: one_form(part, dtype)  # noqa: E731
         lookahead = GREEDY if self.lookahead is None else self.lookahead
-        return Plan(form(self.method), form(self.sampler), form(lookahead), form(self.clip), bounds, self.record)
+        parts = one_form((self.method, self.sampler, lookahead, self.clip), dtype)
+        return Plan(*parts, window=bounds, record=self.record)
 
     def check(self, problem: Problem) -> None:
         """Raise ValueError for a part that cannot be meant, has no effect, or does not fit another or the problem."""

@@ -65,8 +65,8 @@ class Status:
         if not _is_known(self.code):
             return struct.short_repr(self)
         codes = np.atleast_1d(np.asarray(self.code))
-        found = {name: int((codes == code).sum()) for code, name in NAMES.items()}
-        return f"Status({', '.join(f'{count} {name}' for name, count in found.items() if count or name == 'ok')})"
+        counts = {name: int((codes == code).sum()) for code, name in NAMES.items()}
+        return f"Status({', '.join(f'{count} {name}' for name, count in counts.items() if count or name == 'ok')})"
 
     @property
     def ok(self) -> Any:

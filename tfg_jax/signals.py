@@ -78,13 +78,13 @@ def stop_on_signals(work: str) -> Iterator[threading.Event]:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         stop.set()
         _say(f"\nstopping after {work}; once more to stop at once\n")
         restore()
 
     for number in previous:
-        signal.signal(number, ask)
+        signal.signal(number, note)
     try:
         yield stop
     finally:

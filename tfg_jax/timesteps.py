@@ -114,11 +114,8 @@ class Karras(TimeGrid):
     exponent: ArrayLike = number(default=7.0, help="the paper's rho")
 
     def __call__(self, schedule: Any, steps: int) -> Float[Array, " {steps}+1"]:
-        top = (
-            jnp.exp(-0.5 * schedule.log_snr(schedule.t_start))
-            if self.sigma_max is None
-            else jnp.asarray(self.sigma_max)
-        )
+        top = self.sigma_max
+        top = jnp.exp(-0.5 * schedule.log_snr(schedule.t_start)) if top is None else jnp.asarray(top)
         root = 1.0 / self.exponent
         ratios = jnp.linspace(top**root, jnp.asarray(self.sigma_min) ** root, steps) ** self.exponent
         return jnp.append(schedule.t_of_log_snr(-2.0 * jnp.log(ratios)), 0.0)

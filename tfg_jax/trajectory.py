@@ -6,6 +6,7 @@ diverges keeps its last state before and a status, and its loop runs on without 
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tfg_jax import hoist, loops
 from tfg_jax.checks import is_batched
-from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, pulls_back, step_cost, stepped
+from tfg_jax.guidance.base import Guidance, Next, StepContext, Unguided, pulls_back, step_cost
 from tfg_jax.kinds import check_leaves
 from tfg_jax.lookahead import Conditioned, ForwardOnly
 from tfg_jax.networks import NoGradient
@@ -115,7 +116,7 @@ def follow(
         )  # fmt: skip
         return carry, moved.note
 
-    carry, notes = loops.scan(body, carry, at, (problem.cond, problem.target, noise), scan=hoist.scan)
+    carry, notes = hoist.scan(body, carry, at, (problem.cond, problem.target, noise))
     noted = plan.record is not None and plan.record.summary is not None
     return Trajectory(carry.x, carry.status, carry.cost, {**carry.kept, **({"summary": notes} if noted else {})})
 
@@ -139,14 +140,14 @@ def _step(problem: Problem, plan: Plan, carry: _Carry, at: _At, noise: NoiseSour
         return noise.at(at.index, r, x.shape, x.dtype).through(denoise.project)
 
     def recurrence(x: Array, state: PyTree, r: ArrayLike, guided: bool) -> _Moved:
-        draws = drawn(r, x)
-        raised, start = sampler.perturb(x, now, problem.model.schedule, draws)
+        own = drawn(r, x)
+        raised, start = sampler.perturb(x, now, problem.model.schedule, own)
         x = raised.astype(x.dtype)
         method = plan.guidance if guided else Unguided()
         lookahead = plan.lookahead if pulls_back(method) else ForwardOnly(plan.lookahead)
         lookahead = ForwardOnly() if isinstance(method, Unguided) else lookahead
         ctx = StepContext(
-            x=x, now=_like(start, x), next=_like(next, x), index=at.index, cond=problem.cond, noise=draws,
+            x=x, now=_like(start, x), next=_like(next, x), index=at.index, cond=problem.cond, noise=own,
             denoise=denoise, lookahead=lookahead, clip=plan.clip, objective=problem.objective, target=problem.target,
             paired=model.paired, rule=lambda ctx, edited: sampler.advance(
                 Step(
@@ -222,7 +223,8 @@ def _stepped(method: Guidance, ctx: StepContext, per_step: PyTree, state: PyTree
     """A method's step, which must give the proposal and a state like the one it was given."""
     name = type(method).__name__
     try:
-        result = stepped(method, ctx, per_step, state)
+        alone = len(inspect.signature(method.step).parameters) == 1  # of a method without state
+        result = (method.step(ctx), state) if alone else method.step(ctx, per_step, state)
     except NoGradient as error:
         raise ValueError(
             f"guidance={name} needs the network's gradient, but {error}; use guidance that needs none, such as MPGD or "
@@ -253,7 +255,7 @@ def _kind_of(tree: PyTree) -> tuple[Any, list]:
 def _moved_memory(ctx: StepContext, carry: _Carry) -> PyTree:
     memory = ctx.raw.memory
     if jax.tree.structure(memory) != jax.tree.structure(carry.remembered):
-        raise ValueError("lookahead loses the model's memory; hand Clean.memory on from its first evaluation")
+        raise ValueError("lookahead loses the model's memory; hand Denoised.memory on from its first evaluation")
     return memory
 
 

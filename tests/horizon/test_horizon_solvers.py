@@ -221,3 +221,14 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="needs the denoiser's schedule"):
         tfg.TruncatedSolve()(lambda x, t: tfg.Denoised(x, x), jnp.zeros(1), FLOW.level(0.5))
     assert ode.cost(diffrax.Dopri8(), None, 4)[0].forwards == 4 * 13 + 1
+
+
+def test_a_field_with_inputs_has_no_one_output_at_a_node():
+    grid = ode.Grid(jnp.full(2, 0.5), jnp.zeros(2), lambda start, share, length: start)
+    field = lambda y, point, own: own  # noqa: E731
+    moved, _ = ode.solve(field, jnp.zeros(1), grid, "euler", "none", inputs=jnp.ones((2, 1)))
+    np.testing.assert_array_equal(moved, 1.0)
+    refused: list[dict[str, Any]] = [{"first": tfg.Denoised(jnp.zeros(1), jnp.zeros(1))}, {"tail": True}]
+    for options in refused:
+        with pytest.raises(ValueError, match="drop first and tail"):
+            ode.solve(field, jnp.zeros(1), grid, "euler", "none", inputs=jnp.ones((2, 1)), **options)

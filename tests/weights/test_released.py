@@ -13,13 +13,14 @@ import pytest
 from flax import nnx
 
 from tfg_jax import constructors, denoiser, schedules
+from tfg_jax.config import to_dict
 from tfg_jax.models import classifiers, family
 from tfg_jax.models.config import NetworkConfig
 from tfg_jax.models.egnn import network as egnn
 from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.properties import PropertyNet
 from tfg_jax.models.pack import pack, unpack
-from tfg_jax.models.schedule_json import schedule_from_dict, schedule_to_dict
+from tfg_jax.models.schedule_json import schedule_from_dict
 from tfg_jax.models.unet2d import UNet2D, UNet2DConfig
 from tfg_jax.objectives.classifier import Classifier
 from tfg_jax.weights import manifest, old, released, store
@@ -66,7 +67,7 @@ def save_classifier(folder, network):
 
 @pytest.mark.parametrize("schedule", ALL_SCHEDULES, ids=lambda s: type(s).__name__)
 def test_schedules_survive_json(schedule):
-    again = schedule_from_dict(json.loads(json.dumps(schedule_to_dict(schedule))))
+    again = schedule_from_dict(json.loads(json.dumps(to_dict(schedule))))
     assert type(again) is type(schedule)
     t = jnp.linspace(0.05, 0.95, 9)
     np.testing.assert_array_equal(again.alpha(t), schedule.alpha(t))

@@ -139,9 +139,9 @@ class Mixture:
 
     def class_denoiser(self, schedule: Schedule, prediction: Prediction = "eps") -> Denoiser:
         """As `denoiser`, conditioned on the component 0..K-1; K is its null condition."""
-        plain = self.denoiser(schedule, prediction)
+        unconditional = self.denoiser(schedule, prediction)
         count = self.means.shape[0]
-        return plain.replace(apply=_ClassNetwork(prediction), num_classes=count, null_cond=count)  # type: ignore
+        return unconditional.replace(apply=_ClassNetwork(prediction), num_classes=count, null_cond=count)  # type: ignore
 
     def flow_map(
         self, x: Float[Array, " D"], now: Level, next: Level, *, steps: int | None = None

@@ -2,6 +2,6 @@
 
 from tfg_jax.lazy import attach
 
-_HOMES = {"fashion_mnist": (), "sample": ("load_sample",)}
-__all__ = [name for names in _HOMES.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
-__getattr__, __dir__ = attach(__name__, _HOMES)
+_NAMES = {"fashion_mnist": (), "sample": ("load_sample",)}
+__all__ = [name for names in _NAMES.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__ = attach(__name__, _NAMES)

@@ -40,32 +40,24 @@ class _IdxFile(NamedTuple):
         return bytes((0, 0, 8, len(self.dims))) + b"".join(d.to_bytes(4, "big") for d in self.dims)
 
 
+def _files(split: str, count: int, images: str, labels: str) -> tuple[_IdxFile, _IdxFile]:
+    """Both files of a split, by their hashes."""
+    return (
+        _IdxFile(f"{split}-images-idx3-ubyte.gz", images, (count, 28, 28)),
+        _IdxFile(f"{split}-labels-idx1-ubyte.gz", labels, (count,)),
+    )
+
+
 _FILES = {
-    "train": (
-        _IdxFile(
-            "train-images-idx3-ubyte.gz",
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            (60000, 28, 28),
-        ),
-        _IdxFile(
-            "train-labels-idx1-ubyte.gz",
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-            (60000,),
-        ),
+    "train": _files(
+        "train", 60000, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     ),
-    "test": (
-        _IdxFile(
-            "t10k-images-idx3-ubyte.gz",
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-            (10000, 28, 28),
-        ),
-        _IdxFile(
-            "t10k-labels-idx1-ubyte.gz",
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-            (10000,),
-        ),
+    "test": _files(
+        "t10k", 10000, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     ),
-}
+}  # fmt: skip
 
 
 @public

@@ -37,19 +37,19 @@ def read_images(
     names: list[str] = []
     for file in [file for path in paths for file in _files(path)]:
         if file.suffix.lower() == ".npz":
-            held = as_images(f"images={file}", read_npz("images", file, ("x",))["x"], bright=bright,
+            arrays = as_images(f"images={file}", read_npz("images", file, ("x",))["x"], bright=bright,
                              complex_values=complex_values)  # fmt: skip
-            labels = [f"{file.stem} {i}" for i in range(len(held))]
+            labels = [f"{file.stem} {i}" for i in range(len(arrays))]
         elif not bright:
             raise ValueError(f"images={file} is a picture, but {needed_by} measures no brightness; give an .npz file")
         else:
-            held = read_picture(file, shape, needed_by)
-            labels = [file.stem] if len(held) == 1 else [f"{file.stem} {i}" for i in range(len(held))]
-        if held.shape[1:] != tuple(shape):
-            raise wrong_size(file, held.shape[1:], shape, needed_by)
-        if not np.isfinite(held).all():
+            arrays = read_picture(file, shape, needed_by)
+            labels = [file.stem] if len(arrays) == 1 else [f"{file.stem} {i}" for i in range(len(arrays))]
+        if arrays.shape[1:] != tuple(shape):
+            raise wrong_size(file, arrays.shape[1:], shape, needed_by)
+        if not np.isfinite(arrays).all():
             raise ValueError(f"images={file} holds NaN or infinity; clean it first")
-        images.append(held)
+        images.append(arrays)
         names += labels
     return np.concatenate(images), names
 
@@ -97,7 +97,7 @@ def _files(path: Path) -> list[Path]:
             raise FileNotFoundError(f"images={path} does not exist; give pictures, .npz files or a folder of them")
         check_file("images", path)
         return [path]
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in (*SUFFIXES, ".npz"))
-    if not found:
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in (*SUFFIXES, ".npz"))
+    if not files:
         raise ValueError(f"images={path} is a folder without pictures or .npz files; give another")
-    return found
+    return files

@@ -67,8 +67,8 @@ def load(path: str | os.PathLike | None = None) -> Molecules:
     `$TFG_JAX_DATA/qm9/qm9.safetensors`, else the installed package `qm9pack` (slower to read: `convert` it once).
     Raises FileNotFoundError (no data) and ValueError (damaged data).
     """
-    place = find(path)
-    return _read_csv(place) if place.is_dir() else _read_compact(place)
+    source = find(path)
+    return _read_csv(source) if source.is_dir() else _read_compact(source)
 
 
 def convert(target: str | os.PathLike, source: str | os.PathLike | None = None) -> str:
@@ -95,10 +95,10 @@ def find(path: str | os.PathLike | None = None) -> Path:
     else:
         root, spec = os.environ.get(ENVIRONMENT_VARIABLE), importlib.util.find_spec("qm9pack")
         candidates = [Path(root) / "qm9" / FILE_NAME] if root else []
-        candidates += [Path(place) / "data" for place in (spec.submodule_search_locations or [])] if spec else []
-    for place in candidates:
-        if place.is_file() or all((place / name).is_file() for name in _SOURCES):
-            return place
+        candidates += [Path(folder) / "data" for folder in (spec.submodule_search_locations or [])] if spec else []
+    for path in candidates:
+        if path.is_file() or all((path / name).is_file() for name in _SOURCES):
+            return path
     tried = ", ".join(map(str, candidates)) or "the installed packages"
     raise FileNotFoundError(f"QM9 not found in {tried}: {_HOW}.")
 
@@ -154,12 +154,10 @@ def _read_compact(path: Path) -> Molecules:
     if set(arrays) != names:
         raise ValueError(f"{path} holds no QM9 (its arrays are {', '.join(sorted(arrays))}); convert it again.")
     return Molecules(
-        counts=arrays["counts"].astype(np.int32),
-        types=arrays["types"].astype(np.int32),
-        positions=arrays["positions"],
+        counts=arrays["counts"].astype(np.int32), types=arrays["types"].astype(np.int32), positions=arrays["positions"],
         properties={name: arrays[f"properties.{name}"] for name in PROPERTIES},
         smiles=arrays["smiles"].tobytes().decode("ascii").split("\n"),
-    )
+    )  # fmt: skip
 
 
 def _read_csv(folder: Path) -> Molecules:
@@ -186,9 +184,6 @@ def _read_csv(folder: Path) -> Molecules:
     if len(counts) != NUM_MOLECULES:
         raise ValueError(f"{folder} holds {len(counts)} molecules where QM9 has {NUM_MOLECULES}; install it again.")
     return Molecules(
-        np.array(counts, np.int32),
-        np.array(types, np.int32),
-        np.concatenate(positions),
-        {key: np.array(value, np.float32) for key, value in properties.items()},
-        smiles,
-    )
+        np.array(counts, np.int32), np.array(types, np.int32), np.concatenate(positions),
+        {key: np.array(value, np.float32) for key, value in properties.items()}, smiles,
+    )  # fmt: skip

@@ -65,12 +65,12 @@ def bibtex(cls: type) -> dict[str, str]:
     """
     for base in cls.__mro__:
         text = inspect.cleandoc(vars(base).get("__doc__") or "")
-        found = bibtex_of_text(text)
+        entries = bibtex_of_text(text)
         for names in CITED.findall(text):
             for name in names.split(", "):
-                found |= bibtex(_class(name.strip(), base))
-        if found:
-            return found
+                entries |= bibtex(_class(name.strip(), base))
+        if entries:
+            return entries
     return {}
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-import types
 import typing
 from typing import Any, NamedTuple, TypeVar
 
+from jax.typing import ArrayLike
+
 from tfg_jax import struct
-from tfg_jax.checks import check_choice, check_count, check_number, show
-from tfg_jax.kinds import check_kind, kind_of
+from tfg_jax.checks import check_choice, check_count, check_number, check_one, show
+from tfg_jax.kinds import annotation_of, check_kind, kind_of
 from tfg_jax.per_sample import PerSample, check_model_number
 
 T = TypeVar("T", bound="Declared")
@@ -20,7 +20,7 @@ class Field(NamedTuple):
     """One field as its class declares it.
 
     ``annotation`` is Any where a name in it is not known; ``options`` are those of a choice; ``optional`` says whether
-    None is meant; ``spec`` is that of a child or static field where the class declares none.
+    None is meant; ``spec`` is that of a number, child or static field where the class declares none.
     """
 
     name: str
@@ -65,38 +65,28 @@ def describe(cls: type) -> tuple[Field, ...]:
 
 def _field_of(cls: type) -> Any:
     def described(field: Any) -> Field:
-        annotation = _annotation(cls, field)
+        annotation = annotation_of(cls, field)
         traced = field.metadata.get("pytree_node", True)
         spec = field.metadata.get("spec")
         kind = kind_of(annotation)
         literals = [part for part in kind.parts if typing.get_origin(part) is typing.Literal]
         options = typing.get_args(literals[0]) if literals else ()
-        guessed = struct.Spec("child" if traced else "static")
+        number = traced and (float in kind.parts or ArrayLike in kind.parts)
+        guessed = struct.Spec("number" if number else "child" if traced else "static")
         return Field(
-            name=field.name,
-            annotation=annotation,
-            default=field.default,
-            traced=traced,
-            optional=kind.optional,
-            options=options,
-            declared=spec is not None,
-            spec=spec or guessed,
-        )
+            field.name, annotation, field.default, traced=traced, optional=kind.optional, options=options,
+            declared=spec is not None, spec=spec or guessed,
+        )  # fmt: skip
 
     return described
 
 
-def _annotation(cls: type, field: Any) -> Any:
-    """The annotation of a field, read where its class was written; Any if that cannot be."""
-    if not isinstance(field.type, str):
-        return field.type
-    owner = next((base for base in cls.__mro__ if field.name in vars(base).get("__annotations__", {})), cls)
-    names = {**vars(typing), **vars(sys.modules.get(owner.__module__, typing))}
-    alone = types.SimpleNamespace(__annotations__={field.name: field.type})  # other fields' names may mean nothing
-    try:
-        return typing.get_type_hints(alone, names, dict(vars(owner)), include_extras=True)[field.name]
-    except (NameError, TypeError, AttributeError, SyntaxError):
-        return Any
+def check_single_numbers(config: Any) -> None:
+    """Raise ValueError unless each number of a configuration, in a class of the user's own as well, is one or None."""
+    for field in describe(type(config)) if dataclasses.is_dataclass(config) else ():
+        value = getattr(config, field.name)
+        if value is not None and field.spec.kind == "number" and not callable(value):
+            check_one(field.name, value)
 
 
 class Declared:

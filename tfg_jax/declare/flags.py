@@ -33,7 +33,7 @@ def flags_of(config: Any) -> type:
             if isinstance(default, Declared):
                 fields.append((field.name, kind, dataclasses.field(default_factory=kind)))
             else:
-                fields.append((field.name, Annotated[kind, _help(field)], _plain(default)))
+                fields.append((field.name, Annotated[kind, _help(field)], _python_value(default)))
     flags = dataclasses.make_dataclass(cls.__name__, fields, frozen=True, kw_only=True)
     flags.__doc__ = (cls.__doc__ or cls.__name__).strip().partition("\n")[0]
     return flags
@@ -53,13 +53,14 @@ def with_flags(config: Any, values: Any) -> Any:
         raise ValueError(f"{type(config).__name__} has no setting {unknown[0]!r}; it has {', '.join(known)}")
     inside = {name: getattr(config, name) for name in given}
     new = {
-        name: with_flags(inside[name], value) if isinstance(inside[name], Declared) and not _is_same(value) else value
+        name: with_flags(inside[name], value) if isinstance(inside[name], Declared) and not _is_whole(value) else value
         for name, value in given.items()
     }
     return dataclasses.replace(config, **new)
 
 
-def _is_same(value: Any) -> bool:
+def _is_whole(value: Any) -> bool:
+    """Whether a value takes the place of a configuration, and is not settings of it."""
     return value is None or isinstance(value, Declared)
 
 
@@ -83,7 +84,7 @@ def _flag_type(field: Field, default: Any) -> Any:
     return None if kind is None else kind | None if optional else kind
 
 
-def _plain(default: Any) -> Any:
+def _python_value(default: Any) -> Any:
     if default is dataclasses.MISSING:
         return None
     return np.asarray(default).item() if hasattr(default, "dtype") else default

@@ -70,11 +70,11 @@ class Molecules(Domain):
         return dots(seen[order], COLORS[kinds[order]], 1.2 * np.abs(seen).max() + 1e-6, radius=5.0)
 
 
-def centered(positions: Float[Array, "n 3"], rows: Array) -> Float[Array, "n 3"]:
-    """Positions without their mean over the rows that there are, (n, 1), and 0 in the others."""
+def centered(positions: Float[Array, "*b n 3"], rows: Array) -> Float[Array, "*b n 3"]:
+    """Positions without their mean over the rows that there are, (*b, n, 1), and 0 in the others."""
     real = rows.astype(positions.dtype)
-    mean = jnp.sum(positions * real, axis=0, keepdims=True) / jnp.maximum(jnp.sum(real), 1.0)
-    return (positions - mean) * real
+    number = jnp.maximum(jnp.sum(real, axis=-2, keepdims=True), 1.0)
+    return (positions - jnp.sum(positions * real, axis=-2, keepdims=True) / number) * real
 
 
 def _first(mask: PyTree) -> Array:

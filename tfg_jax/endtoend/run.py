@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from tfg_jax import arguments
-from tfg_jax.arguments import count_of
+from tfg_jax.arguments import called_as, count_of
 from tfg_jax.batch import Batching, map_samples
 from tfg_jax.checks import check_number
 from tfg_jax.denoiser import Model
@@ -76,10 +76,12 @@ def end_to_end(
     Raises:
         ValueError: arguments of wrong shape or range, or without effect.
     """
-    problem = Problem.of(model, cond, objective, target)
-    batching = Batching(count_of(num_samples, start, cond, target), index_offset, chunk, sharding)
+    run = _begun(
+        key, model, method, objective=objective, num_samples=num_samples, target=target, cond=cond, start=start,
+        blend=blend, index_offset=index_offset, chunk=chunk, sharding=sharding,
+    )  # fmt: skip
     try:
-        return problem.result(batching.run(_optimized, *_checked(key, problem, method, start, blend, batching)))
+        return run.problem.result(run.batching.run(_optimized, run.shared, run.data))
     except NoGradient as error:
         raise ValueError(
             f"method={type(method).__name__} needs the network's gradient, but {error}; use tfg.sample with guidance "
@@ -99,34 +101,16 @@ class Preview(NamedTuple):
 
 
 @public
-def preview_end_to_end(
-    key: PRNGKeyArray,
-    model: Model,
-    method: DFlow | Controls,
-    *,
-    objective: Objective | Callable[..., Array],
-    num_samples: int | None = None,
-    target: PyTree = None,
-    cond: PyTree = None,
-    start: PyTree = None,
-    blend: ArrayLike | None = None,
-    index_offset: ArrayLike = 0,
-    chunk: int | None = None,
-    sharding: NamedSharding | None = None,
-) -> Preview:
-    """Network calls and memory of `end_to_end` with these arguments: its program is compiled and not run.
-
-    Args:
-        key, model, method, objective, num_samples, target, cond, start, blend, index_offset, chunk, sharding: as in
-            `end_to_end`.
+@called_as(end_to_end)
+def preview_end_to_end(key: PRNGKeyArray, model: Model, method: DFlow | Controls, **given: Any) -> Preview:
+    """Network calls and memory of `end_to_end` with the same arguments: its program is compiled and not run.
 
     Raises:
         ValueError: as `end_to_end`.
     """
-    problem = Problem.of(model, cond, objective, target)
-    batching = Batching(count_of(num_samples, start, cond, target), index_offset, chunk, sharding)
-    compiled = batching.compiled(_optimized, *_checked(key, problem, method, start, blend, batching))
-    return Preview(upper_end_to_end_cost(method, model, conditional=cond is not None), memory_of(compiled))
+    run = _begun(key, model, method, **given)
+    cost = upper_end_to_end_cost(method, model, conditional=given["cond"] is not None)
+    return Preview(cost, memory_of(run.batching.compiled(_optimized, run.shared, run.data)))
 
 
 def memory_of(compiled: Any) -> int | None:
@@ -137,11 +121,21 @@ def memory_of(compiled: Any) -> int | None:
     return analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes
 
 
-def _checked(
-    key: PRNGKeyArray, problem: Problem, method: Any, start: Any, blend: ArrayLike | None, batching: Batching
-) -> tuple[tuple, dict[str, Any]]:
-    """What all samples share, and the samples' own data, once all arguments are found to fit each other."""
-    model = problem.model
+class _Run(NamedTuple):
+    """Arguments that fit each other: what all samples share, and the samples' own data."""
+
+    problem: Problem
+    batching: Batching
+    shared: tuple
+    data: dict[str, Any]
+
+
+def _begun(
+    key: PRNGKeyArray, model: Model, method: Any, *, start: PyTree, blend: ArrayLike | None, **given: Any
+) -> _Run:
+    problem = Problem.of(model, given["cond"], given["objective"], given["target"])
+    count = count_of(given["num_samples"], start, given["cond"], given["target"])
+    batching = Batching(count, given["index_offset"], given["chunk"], given["sharding"])
     batching.check()
     problem.check_flow(f"method={type(method).__name__}")
     problem.check(batching.num_samples)
@@ -156,7 +150,8 @@ def _checked(
     check_leaves(method=method)
     dtype = dtype_of(start)
     shared, data = problem.split(dtype)
-    return (root_key(key), shared, one_form(method, dtype), number(blend, dtype)), {**data, "start": start}
+    arrays = (root_key(key), shared, one_form(method, dtype), number(blend, dtype))
+    return _Run(problem, batching, arrays, {**data, "start": start})
 
 
 @public

@@ -17,7 +17,6 @@ A class of your own with the members of `Guidance` needs no base. Strengths act 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -126,11 +125,8 @@ class StepContext:
 
     def lookahead(self) -> tuple[Array, Callable[[Array], Array]]:
         """The denoised estimate for the objective and its pullback to x; shares the denoiser call of `denoised`."""
-        return (
-            (self._evaluation.x0, self._evaluation.pullback)
-            if self._clip is None
-            else self._clip.evaluation(self._evaluation)
-        )
+        seen = self._evaluation
+        return (seen.x0, seen.pullback) if self._clip is None else self._clip.evaluation(seen)
 
     def objective(self, x0: Array) -> Array:
         """The log-weight of a clean sample; higher is better."""
@@ -211,13 +207,6 @@ def needs_of(method: Any) -> Needs:
         return needs
     noisy = getattr(method, "noisy", False)
     return Needs(objective="noisy" if noisy else "clean", signal=getattr(method, "needs_signal", False))
-
-
-def stepped(method: Guidance, ctx: StepContext, per_step: PyTree, state: PyTree) -> Any:
-    """What a method's step gives, with the state it was given where it keeps none."""
-    if len(inspect.signature(method.step).parameters) == 1:
-        return method.step(ctx), state
-    return method.step(ctx, per_step, state)
 
 
 @struct.dataclass

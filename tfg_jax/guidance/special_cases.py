@@ -16,13 +16,7 @@ from tfg_jax.guidance.strengths import Structure
 from tfg_jax.guidance.tfg import TFG
 from tfg_jax.kinds import public
 
-__all__ = [
-    "dps",
-    "freedom",
-    "lgd",
-    "mpgd",
-    "ugd",
-]
+__all__ = ["dps", "freedom", "lgd", "mpgd", "ugd"]
 
 
 @public

@@ -64,8 +64,8 @@ def mean_target_probability(
     logits: Float[AnyArray, "n K"], targets: Int[AnyArray, "n"], level: float = 0.95
 ) -> Estimate:
     """Mean probability of the requested class, with its t interval cut to [0, 1]; see `target_probability`."""
-    found = mean_ci(target_probability(logits, targets), level)
-    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+    mean = mean_ci(target_probability(logits, targets), level)
+    return replace(mean, low=max(0.0, mean.low), high=min(1.0, mean.high))
 
 
 @public

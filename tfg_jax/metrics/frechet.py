@@ -80,15 +80,11 @@ def frechet_with_ci(
         raise ValueError(f"features must hold at least two samples, got {len(features)}; draw more.")
     target = reference if isinstance(reference, Moments) else moments(reference)
     factor = _factor(target.cov)
-    found = bootstrap(
-        features,
-        lambda part: _distance(moments(part), target, factor),
-        seed,
-        resamples=resamples,
-        level=level,
+    interval = bootstrap(
+        features, lambda part: _distance(moments(part), target, factor), seed, resamples=resamples, level=level,
         kind="centred",
-    )
-    return Estimate(found.value, max(0.0, found.low), found.high, found.n)
+    )  # fmt: skip
+    return Estimate(interval.value, max(0.0, interval.low), interval.high, interval.n)
 
 
 @public

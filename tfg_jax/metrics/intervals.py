@@ -117,9 +117,9 @@ def bootstrap(
     estimate = float(statistic(values))
     if n == 1:
         return Estimate(estimate, -inf, inf, n)
-    draws = np.array([statistic(values[rng.integers(n, size=n)]) for _ in range(resamples)], np.float64)
-    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2])
-    shift = estimate - draws.mean() if kind == "centred" else 0.0
+    resampled = np.array([statistic(values[rng.integers(n, size=n)]) for _ in range(resamples)], np.float64)
+    low, high = np.quantile(resampled, [0.5 - level / 2, 0.5 + level / 2])
+    shift = estimate - resampled.mean() if kind == "centred" else 0.0
     return Estimate(estimate, float(low + shift), float(high + shift), n)
 
 

@@ -93,9 +93,9 @@ def _smiles(order: np.ndarray, types: np.ndarray) -> str | None:
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
     bonds: Any = (None, Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE)
     molecule = Chem.RWMol()
-    place = {i: molecule.AddAtom(Chem.Atom(ELEMENTS[types[i]])) for i in np.flatnonzero(types >= 0)}
+    index = {i: molecule.AddAtom(Chem.Atom(ELEMENTS[types[i]])) for i in np.flatnonzero(types >= 0)}
     for i, j in zip(*np.nonzero(np.triu(order)), strict=True):
-        molecule.AddBond(place[i], place[j], bonds[order[i, j]])
+        molecule.AddBond(index[i], index[j], bonds[order[i, j]])
     try:
         parts = Chem.GetMolFrags(molecule, asMols=True, sanitizeFrags=True)
         largest = max(parts, key=lambda part: part.GetNumAtoms())

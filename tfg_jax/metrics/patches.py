@@ -54,7 +54,7 @@ def patch_distance(
     there = _patches(reference, size, stride)
     bank = there.reshape(-1, there.shape[-1])
     squares, per = (bank * bank).sum(axis=1), there.shape[1]
-    found = np.empty(len(x))
+    distances = np.empty(len(x))
     for i, own in enumerate(_patches(x, size, stride)):
         across = own @ bank.T
         across *= -2.0
@@ -62,8 +62,8 @@ def patch_distance(
         if real is None:
             across[:, i * per : (i + 1) * per] = np.inf
         nearest = np.maximum(across.min(axis=1) + (own * own).sum(axis=1), 0.0)
-        found[i] = np.sqrt(nearest / own.shape[1]).mean()
-    return found
+        distances[i] = np.sqrt(nearest / own.shape[1]).mean()
+    return distances
 
 
 @public

@@ -119,9 +119,9 @@ def lpips(
     given = [np.shape(each) for each in weights]
     if given != [shape[-1:] for shape in shapes]:
         raise ValueError(f"weights must have one vector a layer, of sizes {[s[-1] for s in shapes]}, got {given}.")
-    held = Partial(layers) if jax.tree_util.all_leaves([layers]) else layers
+    network = Partial(layers) if jax.tree_util.all_leaves([layers]) else layers
     pairs = np.stack([np.asarray(x, np.float32), np.asarray(truth, np.float32)], axis=1)
-    return map_batches(Partial(_lpips, held, [jnp.asarray(each) for each in weights]), pairs, 64)
+    return map_batches(Partial(_lpips, network, [jnp.asarray(each) for each in weights]), pairs, 64)
 
 
 def _lpips(layers: Any, weights: list[Array], pair: Array) -> Array:

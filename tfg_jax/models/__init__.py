@@ -2,7 +2,7 @@
 
 from tfg_jax.lazy import attach
 
-_HOMES = {
+_NAMES = {
     "arrays": ("fill_nnx", "nnx_to_flat"),
     "attention": (),
     "classifiers": ("EvaluatorConfig", "EvaluatorNet", "GuideConfig", "GuideNet", "NoisyGuideConfig", "NoisyGuideNet"),
@@ -13,5 +13,5 @@ _HOMES = {
     "pack": (),
     "unet2d": ("UNet2D", "UNet2DConfig"),
 }
-__all__ = [name for names in _HOMES.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
-__getattr__, __dir__ = attach(__name__, _HOMES)
+__all__ = [name for names in _NAMES.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__ = attach(__name__, _NAMES)

@@ -11,13 +11,8 @@ from tfg_jax.models.config import FIX, need
 from tfg_jax.schedules import Discrete, Schedule
 
 
-def schedule_to_dict(schedule: Schedule) -> dict[str, Any]:
-    """A schedule as JSON values; `schedule_from_dict` gives it back."""
-    return config.to_dict(schedule)
-
-
 def schedule_from_dict(values: Any, allow: Collection[str] = ()) -> Schedule:
-    """The schedule of `schedule_to_dict`. Raises ValueError on an unknown name or parameter, or one out of range."""
+    """The schedule of its `tfg_jax.config.to_dict`; ValueError on an unknown name or parameter, or one out of range."""
     need("schedule", values, isinstance(values, dict), "an object with the schedule's type and parameters")
     for key, value in values.items():
         need(f"schedule.{key}", value, value is not None, "a number, a text or a list")

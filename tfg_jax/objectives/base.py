@@ -167,15 +167,10 @@ def log_weight(objective: Any, x: PyTree, target: Any, cond: PyTree, *level: Any
     return objective(x, target, *level, **({"cond": cond} if uses_cond(objective) else {}))
 
 
-@struct.dataclass
-class AtDoor:
-    """An objective of samples as their user sees them, as one of the core's arrays; its target is (target, cond).
-
-    The array is unraveled, and projected, so that gradients are of the samples' subspace.
-    """
+class Around:
+    """Members of an objective around another one: that one's, but for what is overridden."""
 
     objective: Any
-    domain: Domain | None
 
     @property
     def noisy(self) -> bool:
@@ -186,6 +181,35 @@ class AtDoor:
     def crosses_zero(self) -> bool:
         """As the objective's."""
         return getattr(self.objective, "crosses_zero", False)
+
+    @property
+    def uses_cond(self) -> bool:
+        """As the objective's."""
+        return uses_cond(self.objective)
+
+    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
+        """As the objective's."""
+        self.objective.check(target, num_samples, shape)
+
+    def usable(self, target: PyTree) -> Array:
+        """As the objective's."""
+        return is_usable(self.objective, target)
+
+
+@struct.dataclass
+class AtDoor(Around):
+    """An objective of samples as their user sees them, as one of the core's arrays; its target is (target, cond).
+
+    The array is unraveled, and projected, so that gradients are of the samples' subspace.
+    """
+
+    objective: Any
+    domain: Domain | None
+
+    @property
+    def uses_cond(self) -> bool:
+        """False: the condition is a part of the target."""
+        return False
 
     def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """As the objective's, at the shapes that it sees."""

@@ -14,39 +14,16 @@ from tfg_jax import struct
 from tfg_jax.checks import check_number
 from tfg_jax.kinds import public
 from tfg_jax.networks import check_function
-from tfg_jax.objectives.base import Objective, as_objective, is_usable, log_weight, output_shape, uses_cond
-from tfg_jax.objectives.inverse import Residual
+from tfg_jax.objectives.base import Around, Objective, as_objective, is_usable, log_weight, output_shape, uses_cond
+from tfg_jax.objectives.inverse import Residual, as_pytree
 
 
 @struct.dataclass
-class Weighted:
+class Weighted(Around):
     """``weight * objective``; build it with `weighted`."""
 
     objective: Any
     weight: ArrayLike
-
-    @property
-    def noisy(self) -> bool:
-        """As the objective's."""
-        return self.objective.noisy
-
-    @property
-    def crosses_zero(self) -> bool:
-        """As the objective's."""
-        return getattr(self.objective, "crosses_zero", False)
-
-    def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
-        """As the objective's."""
-        self.objective.check(target, num_samples, shape)
-
-    def usable(self, target: PyTree) -> Array:
-        """As the objective's."""
-        return is_usable(self.objective, target)
-
-    @property
-    def uses_cond(self) -> bool:
-        """As the objective's."""
-        return uses_cond(self.objective)
 
     def __call__(self, x: PyTree, *target_and_level: Any, **cond: Any) -> Float[Array, ""]:
         return self.weight * self.objective(x, *target_and_level, **cond)
@@ -90,17 +67,11 @@ class Sum:
 
 
 @struct.dataclass
-class Through:
+class Through(Around):
     """An objective of decoded samples, for latent models; build it with `through`."""
 
     decoder: Callable[[Array], Array]
     objective: Any
-    noisy = False
-
-    @property
-    def crosses_zero(self) -> bool:
-        """As the objective's."""
-        return getattr(self.objective, "crosses_zero", False)
 
     def check(self, target: PyTree, num_samples: int, shape: Any) -> None:
         """As the objective's, at the decoded shape; a measurement's, at what it makes of decoded samples."""
@@ -109,15 +80,6 @@ class Through:
             self.objective.replace(operator=measured).check(target, num_samples, shape)  # type: ignore[attr-defined]
         else:
             self.objective.check(target, num_samples, output_shape(self.decoder, shape))
-
-    def usable(self, target: PyTree) -> Array:
-        """As the objective's."""
-        return is_usable(self.objective, target)
-
-    @property
-    def uses_cond(self) -> bool:
-        """As the objective's."""
-        return uses_cond(self.objective)
 
     def __call__(self, x0: PyTree, target: Any, **cond: Any) -> Float[Array, ""]:
         return self.objective(self.decoder(x0), target, **cond)
@@ -160,6 +122,4 @@ def through(decoder: Callable[[Array], Array], objective: Objective | Callable[.
     objective = as_objective(objective)
     if objective.noisy:
         raise ValueError("through() decodes clean samples, got an objective of noisy samples; use one of clean samples")
-    leaves = jax.tree.leaves(decoder)
-    held = jax.tree_util.Partial(decoder) if len(leaves) == 1 and leaves[0] is decoder else decoder
-    return Through(held, objective)
+    return Through(as_pytree(decoder), objective)

@@ -86,11 +86,11 @@ class PoissonLogLikelihood(Residual):
     def __call__(self, x0: PyTree, target: Float[Array, "*measurement"]) -> Float[Array, ""]:
         count = jnp.maximum(0.5 * self.peak * (target + 1.0), 0.0)
         rate = 0.5 * self.peak * (self.operator(x0) + 1.0)
-        held = jnp.maximum(rate, FLOOR)
-        log_rate = jnp.log(held) + (rate - held) / FLOOR
+        floored = jnp.maximum(rate, FLOOR)
+        log_rate = jnp.log(floored) + (rate - floored) / FLOOR
         seen = count > 0
         own = jnp.where(seen, count * jnp.log(jnp.where(seen, count, 1.0)), 0.0)
-        return jnp.sum(count * log_rate - held - own + count)
+        return jnp.sum(count * log_rate - floored - own + count)
 
 
 @struct.dataclass
@@ -137,7 +137,7 @@ def gaussian_log_likelihood(operator: Callable[[Array], Array], noise_std: Array
         ValueError: noise_std <= 0 or not finite.
     """
     check_number("noise_std", noise_std, low=0.0, strict=True)
-    return GaussianLogLikelihood(_as_pytree(operator), noise_std)
+    return GaussianLogLikelihood(as_pytree(operator), noise_std)
 
 
 @public
@@ -153,7 +153,7 @@ def poisson_log_likelihood(operator: Callable[[Array], Array], peak: ArrayLike) 
     """
     check_number("peak", peak, low=0.0, strict=True)
     check_counts_photons(operator)
-    return PoissonLogLikelihood(_as_pytree(operator), peak)
+    return PoissonLogLikelihood(as_pytree(operator), peak)
 
 
 @public
@@ -173,7 +173,7 @@ def photon_residual(operator: Callable[[Array], Array], peak: ArrayLike, *, squa
     """
     check_number("peak", peak, low=0.0, strict=True)
     check_counts_photons(operator)
-    return PhotonResidual(_as_pytree(operator), peak, squared)
+    return PhotonResidual(as_pytree(operator), peak, squared)
 
 
 @public
@@ -183,9 +183,10 @@ def residual_norm(operator: Callable[[Array], Array]) -> ResidualNorm:
     Args:
         operator: ``x0 -> y`` of one sample, a pytree (a plain function is held static).
     """
-    return ResidualNorm(_as_pytree(operator))
+    return ResidualNorm(as_pytree(operator))
 
 
-def _as_pytree(operator: Callable[[Array], Array]) -> Callable[[Array], Array]:
+def as_pytree(operator: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """``operator`` itself where it is a pytree; a plain function as one without leaves."""
     leaves = jax.tree.leaves(operator)
     return jax.tree_util.Partial(operator) if len(leaves) == 1 and leaves[0] is operator else operator

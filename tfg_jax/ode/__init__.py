@@ -39,9 +39,20 @@ from jaxtyping import Array, Float, PyTree
 from tfg_jax.denoiser import Denoised
 from tfg_jax.kinds import public
 from tfg_jax.ode import by_diffrax, scan
-from tfg_jax.ode.field import Field, Grid, Point, ProbabilityFlow, equal_steps, steps_between
-from tfg_jax.ode.field import margin_of as margin_of
-from tfg_jax.ode.field import velocity as velocity
+from tfg_jax.ode.field import (
+    Field,
+    Grid,
+    Point,
+    ProbabilityFlow,
+    equal_steps,
+    steps_between,
+)
+from tfg_jax.ode.field import (
+    margin_of as margin_of,
+)
+from tfg_jax.ode.field import (
+    velocity as velocity,
+)
 from tfg_jax.ode.scan import HEUN, RK4, SOLVERS, Tableau
 from tfg_jax.result import Cost
 
@@ -69,7 +80,12 @@ def solve(
 
     Returns:
         The barred state at the last node, and the field's output there if ``tail``, else None.
+
+    Raises:
+        ValueError: ``inputs`` with ``first`` or ``tail``: at a node between steps the field has two inputs.
     """
+    if inputs is not None and (first is not None or tail):
+        raise ValueError("inputs differ by step, so the field has no one output at a node; drop first and tail")
     y, output = _module(method).solve(field, y, grid, method, adjoint, first=first, tail=tail, inputs=inputs)
     return y, field(y, grid.end) if tail and output is None else output
 

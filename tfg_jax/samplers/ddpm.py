@@ -32,13 +32,8 @@ class DDPM(SingleEvaluation):
       year = {2020},
       eprint = {2006.11239}, archiveprefix = {arXiv},
     }
-    @inproceedings{nichol2021improved,
-      title = {Improved Denoising Diffusion Probabilistic Models},
-      author = {Nichol, Alex and Dhariwal, Prafulla},
-      booktitle = {International Conference on Machine Learning},
-      year = {2021},
-      eprint = {2102.09672}, archiveprefix = {arXiv},
-    }
+
+    Cite: VPCosine
     """
 
     steps: int = count(default=50, high=MAX_STEPS, help="number of steps")

@@ -11,19 +11,6 @@ from tfg_jax.schedules.continuous import EDM, VE, RectifiedFlow, VPCosine, VPLin
 from tfg_jax.schedules.discrete import Discrete, cosine_table, from_alphas_cumprod, table_position
 
 __all__ = [
-    "EDM",
-    "T_OPEN",
-    "VE",
-    "Discrete",
-    "Level",
-    "Path",
-    "RectifiedFlow",
-    "Schedule",
-    "VPCosine",
-    "VPLinear",
-    "VPPolynomial",
-    "VPTruncatedCosine",
-    "cosine_table",
-    "from_alphas_cumprod",
-    "table_position",
-]
+    "EDM", "T_OPEN", "VE", "Discrete", "Level", "Path", "RectifiedFlow", "Schedule", "VPCosine", "VPLinear",
+    "VPPolynomial", "VPTruncatedCosine", "cosine_table", "from_alphas_cumprod", "table_position",
+]  # fmt: skip

@@ -47,13 +47,27 @@ if TYPE_CHECKING:
     from tfg_jax.tasks.base import own_task as own_task
     from tfg_jax.tasks.dataset import DataSet as DataSet
     from tfg_jax.tasks.find import find_task as find_task
-    from tfg_jax.tasks.inverse import PROBLEMS as PROBLEMS
-    from tfg_jax.tasks.inverse import InverseTask as InverseTask
-    from tfg_jax.tasks.inverse import measure_images as measure_images
-    from tfg_jax.tasks.inverse import problem_operator as problem_operator
-    from tfg_jax.tasks.label import LabelTask as LabelTask
-    from tfg_jax.tasks.label import balanced_targets as balanced_targets
-    from tfg_jax.tasks.label import label_task as label_task
+    from tfg_jax.tasks.inverse import (
+        PROBLEMS as PROBLEMS,
+    )
+    from tfg_jax.tasks.inverse import (
+        InverseTask as InverseTask,
+    )
+    from tfg_jax.tasks.inverse import (
+        measure_images as measure_images,
+    )
+    from tfg_jax.tasks.inverse import (
+        problem_operator as problem_operator,
+    )
+    from tfg_jax.tasks.label import (
+        LabelTask as LabelTask,
+    )
+    from tfg_jax.tasks.label import (
+        balanced_targets as balanced_targets,
+    )
+    from tfg_jax.tasks.label import (
+        label_task as label_task,
+    )
     from tfg_jax.tasks.scoring import Evaluator as Evaluator
     from tfg_jax.tasks.scoring import Scores as Scores
 

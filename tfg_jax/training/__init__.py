@@ -11,12 +11,12 @@ Importing touches no device.
 
 from tfg_jax.lazy import attach
 
-_HOMES = {
+_NAMES = {
     "checkpoint": (),
     "diffusion": ("diffusion_loss", "random_flip", "stratified_times"),
     "molecules": (),
     "recipe": ("Hyper", "Lessons", "Recipe", "train"),
     "loop": ("Interrupted", "TrainState", "fit", "shuffled"),
 }
-__all__ = [name for names in _HOMES.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
-__getattr__, __dir__ = attach(__name__, _HOMES)
+__all__ = [name for names in _NAMES.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__ = attach(__name__, _NAMES)

@@ -24,16 +24,16 @@ STATE = Kind(
 
 @contextmanager
 def claim(folder: Path, config: dict[str, Any], *, overwrite: bool = False) -> Iterator[FolderLock]:
-    """Hold `folder` (made if missing) as the home of one configuration, for one process at a time, and yield its lock.
+    """Hold `folder` (made if missing) for one configuration, for one process at a time, and yield its lock.
 
     A new folder records `config` (JSON values) in `config.json`; a known one must hold the same configuration.
     `overwrite` forgets the training state found there. Interrupted writes of earlier runs are swept away.
 
     Raises ValueError if another process trains there, or the folder holds another or an unknown configuration.
     """
-    held, _ = claim_folder(folder, config, STATE, overwrite=overwrite)
-    with held:
-        yield held
+    lock, _ = claim_folder(folder, config, STATE, overwrite=overwrite)
+    with lock:
+        yield lock
 
 
 def saved_steps(folder: Path) -> list[int]:

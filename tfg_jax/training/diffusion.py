@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from tfg_jax.checks import check_annotated, check_count, check_number
+from tfg_jax.checks import check_count, check_number
+from tfg_jax.declare import check_single_numbers
 from tfg_jax.denoiser import path_velocity, thousand_time
 from tfg_jax.kinds import public
 from tfg_jax.schedules import Level, Schedule
@@ -69,8 +70,8 @@ def diffusion_loss(
     check_number("t_min", t_min, low=0.0, high=1.0, strict=True)
     if prediction not in (*TARGETS, "velocity"):
         raise ValueError(f"prediction={prediction!r} has no training target: use {', '.join(TARGETS)} or velocity")
-    check_annotated(schedule)
-    check_annotated(time_distribution)
+    check_single_numbers(schedule)
+    check_single_numbers(time_distribution)
     if not 0.0 <= p_uncond <= 1.0:
         raise ValueError(f"p_uncond={p_uncond} is a probability: give a value in [0, 1]")
     if time_distribution is not None and t_min is not None:

@@ -76,7 +76,7 @@ def fit(
         params: initial parameters, a pytree of arrays (not modified).
         batches: pure function of the step number; every leaf has the batch on its first axis.
         steps: total number of updates, counted from the first start of the run.
-        folder: home of checkpoints (newest two), `config.json` and `log.jsonl`.
+        folder: of checkpoints (newest two), `config.json` and `log.jsonl`.
         config: JSON description of the run; a folder that holds another one is refused.
         ema_decay: in [0, 1).
         save_every, save_seconds: save after so many updates and/or seconds; the end is always saved.
@@ -104,17 +104,14 @@ def fit(
     if (sample_every is None) != (on_sample is None):
         raise ValueError("sample_every and on_sample have an effect only together: give both or neither")
     folder = Path(folder)
-    with checkpoint.claim(folder, config or {}, overwrite=overwrite) as held, stop_on_signals("this step") as stop:
+    with checkpoint.claim(folder, config or {}, overwrite=overwrite) as lock, stop_on_signals("this step") as stop:
         if not resume and checkpoint.saved_steps(folder):
             raise ValueError(f"resume=False but folder {str(folder)!r} holds training state: use overwrite=True")
         # Copies, because the state is donated to each step and the caller keeps its parameters.
         state = TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=jax.tree.map(jnp.array, params),
-            ema=jax.tree.map(jnp.array, params),
-            opt_state=optimizer.init(params),
-            key=jnp.copy(key),
-        )
+            step=jnp.zeros((), jnp.int32), params=jax.tree.map(jnp.array, params), ema=jax.tree.map(jnp.array, params),
+            opt_state=optimizer.init(params), key=jnp.copy(key),
+        )  # fmt: skip
         state = checkpoint.restore(folder, like=state) or state
         update = jax.jit(_update_fn(loss_fn, optimizer, ema_decay), donate_argnums=0)
 
@@ -132,7 +129,7 @@ def fit(
             if saving or sampling or step % log_every == 0:
                 log.flush(step)  # before saving: raises on a non-finite step
             if saving:
-                held.check()
+                lock.check()
                 checkpoint.save(folder, step, state)
                 saved_at, saved = time.monotonic(), step
             if sampling and on_sample is not None:
@@ -140,7 +137,7 @@ def fit(
                 sampled = step
         log.flush(step)
         if step > saved:
-            held.check()
+            lock.check()
             checkpoint.save(folder, step, state)
         if stop.is_set():
             raise Interrupted(state)

@@ -20,8 +20,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from tfg_jax.data import qm9
 from tfg_jax.data.bonds import bond_orders
+from tfg_jax.domains.molecules import centered
 from tfg_jax.models.egnn.config import EGNNConfig
-from tfg_jax.models.egnn.network import centred, noise_level
+from tfg_jax.models.egnn.network import noise_level
 from tfg_jax.training.diffusion import stratified_times
 from tfg_jax.training.loop import LossFn
 
@@ -67,7 +68,7 @@ def molecule_loss(
         share = stratified_times(time_key, len(x0), 1e-4, 1 - 1e-4)
         log_snr = -2.0 * (jnp.log(centre) + spread * jax.scipy.special.ndtri(share))
         alpha, sigma = noise_level(log_snr)
-        x = alpha * x0 + sigma * centred(jax.random.normal(x_key, x0.shape), mask[..., None].astype(x0.dtype))
+        x = alpha * x0 + sigma * centered(jax.random.normal(x_key, x0.shape), mask[..., None].astype(x0.dtype))
         h = (alpha * h0 + sigma * jax.random.normal(h_key, h0.shape)) * mask[..., None]
         (x_hat, h_hat), logits = apply(params, x, h, mask, log_snr)
 
@@ -112,7 +113,7 @@ def property_loss(
             drawn = -2.0 * (jnp.log(0.1) + spread * jax.random.normal(time_key, (len(x),)))
             log_snr = jnp.where(jax.random.uniform(choice_key, (len(x),)) < noisy, drawn, log_snr)
             alpha, sigma = noise_level(log_snr)
-            x = alpha * x + sigma * centred(jax.random.normal(x_key, x.shape), real)
+            x = alpha * x + sigma * centered(jax.random.normal(x_key, x.shape), real)
             h = (alpha * h + sigma * jax.random.normal(h_key, h.shape)) * real
         target = (jnp.asarray(batch["properties"]) - moments[0]) / moments[1]
         error = jnp.abs(apply(params, x, h, mask, log_snr) - target)
@@ -133,8 +134,8 @@ def bucketed(
     """
     properties = qm9.property_table(molecules)
     counts = molecules.counts[indices]
-    home = np.searchsorted(BUCKETS, counts)
-    groups = [indices[home == b] for b in range(len(BUCKETS))]
+    bucket = np.searchsorted(BUCKETS, counts)
+    groups = [indices[bucket == b] for b in range(len(BUCKETS))]
     per_epoch = sum(len(group) // batch_size for group in groups)
     if not per_epoch:
         raise ValueError(f"batch_size={batch_size} leaves no full batch of {len(indices)} molecules; take less.")

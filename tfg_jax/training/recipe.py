@@ -196,22 +196,12 @@ def train(recipe: Recipe) -> None:
             released_at = step
 
     end = fit(
-        lessons.loss,
-        params,
-        optimizer,
-        lessons.batches,
-        steps=recipe.updates(),
-        folder=folder,
-        key=jax.random.key(recipe.model.seed),
-        config=recipe.settings(),
-        ema_decay=recipe.model.ema,
-        save_seconds=recipe.save_seconds,
-        max_seconds=None if recipe.minutes is None else 60.0 * recipe.minutes,
-        log_every=recipe.log_every,
-        sample_every=recipe.sample_every if isinstance(recipe, OpenEnded) else None,
-        on_sample=preview if isinstance(recipe, OpenEnded) else None,
-        overwrite=recipe.overwrite,
-    )
+        lessons.loss, params, optimizer, lessons.batches, steps=recipe.updates(), folder=folder,
+        key=jax.random.key(recipe.model.seed), config=recipe.settings(), ema_decay=recipe.model.ema,
+        save_seconds=recipe.save_seconds, max_seconds=None if recipe.minutes is None else 60.0 * recipe.minutes,
+        log_every=recipe.log_every, sample_every=recipe.sample_every if isinstance(recipe, OpenEnded) else None,
+        on_sample=preview if isinstance(recipe, OpenEnded) else None, overwrite=recipe.overwrite,
+    )  # fmt: skip
     if recipe.export is not None and released_at != int(end.step):
         release(recipe, graphdef, end.ema, int(end.step), lessons.measure(end.ema))
 
@@ -238,16 +228,10 @@ def release(recipe: Recipe, graphdef: Any, params: PyTree, step: int, measured: 
     use, facts, more = recipe.card(folder.name, numbers)
     common = {"Data": recipe.source, "Licence": recipe.licence, "Command": f"`{command}`"}
     manifest.release(
-        folder,
-        recipe.config(folder.name),
-        arrays,
-        more=recipe.more_arrays(graphdef, params),
-        card=card(folder.name, use, {**facts, **common}, more),
-        licence=recipe.licence,
-        data=recipe.source,
-        command=command,
-        metrics=numbers,
-    )
+        folder, recipe.config(folder.name), arrays, more=recipe.more_arrays(graphdef, params),
+        card=card(folder.name, use, {**facts, **common}, more), licence=recipe.licence, data=recipe.source,
+        command=command, metrics=numbers,
+    )  # fmt: skip
     print("\n".join(f"{key}: {value}" for key, value in numbers.items()), flush=True)
 
 

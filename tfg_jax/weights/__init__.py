@@ -2,12 +2,12 @@
 
 from tfg_jax.lazy import attach
 
-_HOMES = {
+_NAMES = {
     "diffusers": ("load_diffusers_state",),
     "manifest": (),
     "old": (),
     "released": ("diffusion_config", "input_shape", "load", "load_moments"),
     "store": ("fill_nnx", "load_arrays", "nnx_to_flat", "read_weights", "save_arrays", "save_weights"),
 }
-__all__ = [name for names in _HOMES.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
-__getattr__, __dir__ = attach(__name__, _HOMES)
+__all__ = [name for names in _NAMES.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__ = attach(__name__, _NAMES)

@@ -102,12 +102,12 @@ def add_to_manifest(
         ValueError: if another process is writing the manifest.
     """
     root = Path(folder or checkpoints_dir())
-    home = root / name
+    folder = root / name
     for required in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (home / required).is_file():
-            raise FileNotFoundError(f"{home / required} does not exist; save the weights before recording them.")
-    files = {path.name: _describe(path) for path in sorted([home / CONFIG_FILE, *home.glob("*.safetensors")])}
-    architecture = upgraded(load_json("config", home / CONFIG_FILE))["architecture"]
+        if not (folder / required).is_file():
+            raise FileNotFoundError(f"{folder / required} does not exist; save the weights before recording them.")
+    files = {path.name: _describe(path) for path in sorted([folder / CONFIG_FILE, *folder.glob("*.safetensors")])}
+    architecture = upgraded(load_json("config", folder / CONFIG_FILE))["architecture"]
     facts = {"licence": licence, "data": data, "command": command, "metrics": metrics}
     entry = {"architecture": architecture, "files": files, **facts}
     with lock(root):

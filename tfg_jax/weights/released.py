@@ -13,10 +13,10 @@ import numpy as np
 
 from tfg_jax import schedules
 from tfg_jax.checks import check_count, show
+from tfg_jax.config import to_dict
 from tfg_jax.kinds import public
 from tfg_jax.models import family
 from tfg_jax.models.config import FIX, NetworkConfig
-from tfg_jax.models.schedule_json import schedule_to_dict
 from tfg_jax.weights import store
 from tfg_jax.weights.manifest import checkpoints_dir, load_manifest, sha256_of
 from tfg_jax.weights.old import upgraded
@@ -119,7 +119,7 @@ def diffusion_config(
         warnings.warn(note, DeprecationWarning, stacklevel=3)
     values = {
         "architecture": architecture, "name": name, "network": network.to_dict(),
-        "schedule": schedule_to_dict(schedule), "prediction": prediction, "network_time": network_time,
+        "schedule": to_dict(schedule), "prediction": prediction, "network_time": network_time,
         "shape": list(shape), "num_classes": num_classes, "pack": pack,
         "null_cond": null_class if null_cond is None else null_cond,
     }  # fmt: skip

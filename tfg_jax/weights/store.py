@@ -144,8 +144,8 @@ def _read_bytes(path: Path, limit: int, limit_name: str) -> bytes:
 
 
 def _check_sha256(path: Path, data: bytes, expected: str | None) -> None:
-    if expected is not None and (found := hashlib.sha256(data).hexdigest()) != expected:
-        raise ValueError(f"{path} has sha256 {found} where {expected:.64} is expected; fetch the file again.")
+    if expected is not None and (sha256 := hashlib.sha256(data).hexdigest()) != expected:
+        raise ValueError(f"{path} has sha256 {sha256} where {expected:.64} is expected; fetch the file again.")
 
 
 def _parse_config(path: Path, expected_sha256: str | None) -> dict[str, Any]:

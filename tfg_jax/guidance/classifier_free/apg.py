@@ -6,24 +6,15 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
 from tfg_jax.checks import safe_norm
 from tfg_jax.declare import child, choice, number, static
 from tfg_jax.denoiser import Denoised, Model
-from tfg_jax.guidance.classifier_free.base import (
-    BATCHED,
-    MEMORY,
-    MODEL,
-    Transform,
-    W,
-    Weight,
-    branches_of,
-    level_of,
-    weight_at,
-)
+from tfg_jax.guidance.classifier_free.base import BATCHED, MEMORY, MODEL, Transform, W, Weight
 from tfg_jax.guidance.classifier_free.spaces import Space, read, write
+from tfg_jax.schedules import Level
 
 
 @struct.dataclass
@@ -78,12 +69,8 @@ class APG(Transform):
             return Transform.at(self, memory)
         return self.replace(memory=memory, model=self.model.at(memory[1]))  # type: ignore[attr-defined]
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
-        """The guided estimate; without a condition the model's own."""
-        if self.w is None or cond is None:
-            return self.model(x, t, cond)
-        level = level_of(self.model, x, t)
-        towards, away = branches_of(self.model, x, t, (cond, None), self.batched)
+    def combine(self, x: Array, level: Level, w: Any, towards: Denoised, away: Denoised) -> Denoised:
+        """The conditional prediction, moved by what is left of the difference."""
         base = read(towards, level, self.space)
         d = base - read(away, level, self.space)
         memory = towards.memory
@@ -96,6 +83,6 @@ class APG(Transform):
             d = d * jnp.where(norm > self.radius, self.radius / jnp.where(norm > 0, norm, 1.0), 1.0)
         square = jnp.sum(base * base)
         along = jnp.sum(d * base) / jnp.where(square > 0, square, 1.0) * base
-        step = weight_at(self.w, level) * ((d - along) + self.eta * along)
+        step = w * ((d - along) + self.eta * along)
         out = write((base + step).astype(x.dtype), x, level, self.space)
         return towards.replace(x0=out.x0, eps=out.eps, memory=memory)  # type: ignore[attr-defined]

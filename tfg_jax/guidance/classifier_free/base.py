@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from tfg_jax.checks import is_concrete
 from tfg_jax.declare import Declared, describe
 from tfg_jax.denoiser import Denoised, Denoiser, Model, needs_signal, null_beside
-from tfg_jax.domains.base import Domain, domain_of
 from tfg_jax.kinds import public
 from tfg_jax.per_sample import Own, PerSample
 from tfg_jax.schedules import Level
@@ -29,53 +28,26 @@ W = "weight of (1 + w) cond - w uncond, any finite number, PerSample, or a funct
 MEMORY = "what the sampling loop carries from step to step; not a setting"
 
 
+def _of_model(name: str, *default: Any) -> Any:
+    return property(lambda self: getattr(self.model, name, *default), doc="That of the model inside.")
+
+
 class Transform(Declared):
-    """Base of transforms: the members of a `Model`, taken from the model inside; one overrides what it changes."""
+    """Base of transforms: the members of a `Model`, taken from the model inside; one overrides what it changes.
+
+    One that combines evaluations under several conditions writes `combine`, and `conditions` where they are others than
+    with and without; one of another kind overrides ``__call__``.
+    """
 
     table = "classifier-free"
     model: Any
     w: Any = None
     space: Any = None
 
-    @property
-    def schedule(self) -> Any:
-        """That of the model inside."""
-        return self.model.schedule
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """That of the model inside."""
-        return self.model.shape
-
-    @property
-    def num_classes(self) -> int | None:
-        """That of the model inside."""
-        return self.model.num_classes
-
-    @property
-    def null_cond(self) -> int | None:
-        """That of the model inside."""
-        return self.model.null_cond
-
-    @property
-    def null(self) -> PyTree:
-        """That of the model inside."""
-        return getattr(self.model, "null", None)
-
-    @property
-    def domain(self) -> Domain | None:
-        """That of the model inside."""
-        return domain_of(self.model)
-
-    @property
-    def cond_shape(self) -> tuple[int, ...]:
-        """That of the model inside."""
-        return self.model.cond_shape
-
-    @property
-    def paired(self) -> bool:
-        """That of the model inside."""
-        return self.model.paired
+    schedule, shape, num_classes, null_cond, cond_shape, paired = map(
+        _of_model, ("schedule", "shape", "num_classes", "null_cond", "cond_shape", "paired")
+    )
+    null, domain = _of_model("null", None), _of_model("domain", None)
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -88,9 +60,27 @@ class Transform(Declared):
         return self.space == "eps" or needs_signal(self.model)
 
     @property
-    def plain(self) -> Model:
+    def unguided(self) -> Model:
         """What is left without this transform."""
         return self.model
+
+    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
+        """The guided estimate; without a condition the model's own."""
+        return self.model(x, t, cond) if self.w is None or cond is None else self.guided(x, t, cond)
+
+    def guided(self, x: Array, t: ArrayLike, cond: PyTree) -> Denoised:
+        """`combine` of all branches at a time."""
+        level = level_of(self.model, x, t)
+        branches = branches_of(self.model, x, t, self.conditions(cond), getattr(self, "batched", True))
+        return self.combine(x, level, weight_at(self.w, level, self.weight_shape), *branches)
+
+    def conditions(self, cond: PyTree) -> tuple[PyTree, ...]:
+        """Of the branches of a guided evaluation; None is unconditional."""
+        return (cond, None)
+
+    def combine(self, x: Array, level: Level, w: Any, *branches: Denoised) -> Denoised:
+        """The guided estimate of ``x`` at a level, from the branches of `conditions` and the weight there."""
+        raise ValueError(f"{type(self).__name__} combines no branches; write its combine or its __call__")
 
     def _given(self) -> tuple[bool, ...]:
         """Of each branch of a guided evaluation, whether it has a condition."""

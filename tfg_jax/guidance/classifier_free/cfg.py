@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PyTree
+from typing import Any
+
+from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
 from tfg_jax.declare import child, number, static
 from tfg_jax.denoiser import Denoised, Model
-from tfg_jax.guidance.classifier_free.base import (
-    BATCHED,
-    MODEL,
-    Transform,
-    W,
-    Weight,
-    branches_of,
-    check_class,
-    extrapolate,
-    level_of,
-    weight_at,
-)
+from tfg_jax.guidance.classifier_free.base import BATCHED, MODEL, Transform, W, Weight, check_class, extrapolate
+from tfg_jax.schedules import Level
 
 
 @struct.dataclass
@@ -60,9 +51,10 @@ class CFG(Transform):
     def _given(self) -> tuple[bool, ...]:
         return (True, self.negative is not None)
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
-        """The guided estimate; without a condition the model's own."""
-        if self.w is None or cond is None:
-            return self.model(x, t, cond)
-        towards, away = branches_of(self.model, x, t, (cond, self.negative), self.batched)
-        return extrapolate(weight_at(self.w, level_of(self.model, x, t)), towards, away)
+    def conditions(self, cond: PyTree) -> tuple[PyTree, ...]:
+        """The condition, and the one to move away from."""
+        return (cond, self.negative)
+
+    def combine(self, x: Array, level: Level, w: Any, towards: Denoised, away: Denoised) -> Denoised:
+        """`extrapolate`."""
+        return extrapolate(w, towards, away)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PyTree
+from typing import Any
+
+from jaxtyping import Array
 
 from tfg_jax import struct
 from tfg_jax.declare import child, number, static
 from tfg_jax.denoiser import Denoised, Model
-from tfg_jax.guidance.classifier_free.base import (
-    BATCHED,
-    MODEL,
-    Transform,
-    Weight,
-    branches_of,
-    extrapolate,
-    level_of,
-    weight_at,
-)
+from tfg_jax.guidance.classifier_free.base import BATCHED, MODEL, Transform, Weight, extrapolate
+from tfg_jax.schedules import Level
 
 
 @struct.dataclass
@@ -66,10 +59,6 @@ class CFGPlusPlus(Transform):
         """The strength: None is off."""
         return self.strength
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
+    def combine(self, x: Array, level: Level, w: Any, towards: Denoised, away: Denoised) -> Denoised:
         """The guided denoised estimate with the unconditional noise."""
-        if cond is None:
-            return self.model(x, t, None)
-        towards, away = branches_of(self.model, x, t, (cond, None), self.batched)
-        guided = extrapolate(weight_at(self.strength, level_of(self.model, x, t)) - 1.0, towards, away)
-        return guided.replace(eps=away.eps)  # type: ignore[attr-defined]
+        return extrapolate(w - 1.0, towards, away).replace(eps=away.eps)  # type: ignore[attr-defined]

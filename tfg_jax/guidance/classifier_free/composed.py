@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
 from tfg_jax.declare import child, count, number, static
 from tfg_jax.denoiser import Denoised, Model
-from tfg_jax.guidance.classifier_free.base import BATCHED, Transform, Weight, branches_of, level_of, mix, weight_at
+from tfg_jax.guidance.classifier_free.base import BATCHED, Transform, Weight, mix
+from tfg_jax.schedules import Level
 
 
 @struct.dataclass
@@ -60,11 +62,11 @@ class ComposedCFG(Transform):
         """(K,)."""
         return (self.num_conds,)
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
-        """The guided estimate of one sample; ``cond`` is (K,)."""
-        if cond is None:
-            return self.model(x, t, None)
-        conds = [jax.tree.map(lambda leaf: leaf[k], cond) for k in range(self.num_conds)]  # noqa: B023
-        scales = 1.0 + jnp.asarray(weight_at(self.w, level_of(self.model, x, t), self.weight_shape))
-        each = branches_of(self.model, x, t, (*conds, None), self.batched)
-        return mix((*[scales[k] for k in range(self.num_conds)], 1.0 - jnp.sum(scales)), each)
+    def conditions(self, cond: PyTree) -> tuple[PyTree, ...]:
+        """Each of the (K,) conditions of one sample, and none."""
+        return (*[jax.tree.map(lambda leaf: leaf[k], cond) for k in range(self.num_conds)], None)  # noqa: B023
+
+    def combine(self, x: Array, level: Level, w: Any, *branches: Denoised) -> Denoised:
+        """The weighted mean, in which the unconditional estimate has what is left of 1."""
+        scales = 1.0 + jnp.asarray(w)
+        return mix((*[scales[k] for k in range(self.num_conds)], 1.0 - jnp.sum(scales)), branches)

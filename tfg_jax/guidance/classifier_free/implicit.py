@@ -36,5 +36,5 @@ def implicit_classifier_score(
         raise ValueError("cond=None, but the classifier's score is that of a condition; pass one")
     if model.num_classes is not None and model.null_cond is None:
         raise ValueError("model has no null condition; marginalize its classes: Marginalized(model, log_posterior)")
-    towards, plain = branches_of(model, x, t, (cond, None), True)
-    return (plain.eps - towards.eps) / level_of(model, x, t).sigma
+    towards, away = branches_of(model, x, t, (cond, None), True)
+    return (away.eps - towards.eps) / level_of(model, x, t).sigma

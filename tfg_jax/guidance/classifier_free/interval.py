@@ -56,9 +56,9 @@ class GuidanceInterval(Transform):
         self.model.check(conditional, num_samples)
 
     @property
-    def plain(self) -> Any:
+    def unguided(self) -> Any:
         """The model without guidance."""
-        return self.model.plain
+        return self.model.unguided
 
     def _inside(self, t: ArrayLike) -> Array:
         log_snr = self.schedule.level(t).log_snr
@@ -66,11 +66,11 @@ class GuidanceInterval(Transform):
 
     def calls(self, t: ArrayLike | None, conditional: bool) -> int | Array:
         """Fewer outside; both if a vmap maps the bounds, which are then evaluated both and selected from."""
-        guided, plain = self.model.calls(t, conditional), self.plain.calls(t, conditional)
+        guided, bare = self.model.calls(t, conditional), self.unguided.calls(t, conditional)
         if t is None:
-            return max(guided, plain)  # type: ignore[type-var]
+            return max(guided, bare)  # type: ignore[type-var]
         inside = self._inside(t)
-        return jnp.where(is_batched(inside), guided + plain, jnp.where(inside, guided, plain))
+        return jnp.where(is_batched(inside), guided + bare, jnp.where(inside, guided, bare))
 
     def at(self, memory: PyTree) -> Any:
         """The transform around the model that remembers ``memory``, which stands still outside."""
@@ -82,7 +82,7 @@ class GuidanceInterval(Transform):
             return self.at(self.model.begin(x))(x, t, cond)
 
         def outside() -> Denoised:
-            denoised = self.plain(x, t, cond)
+            denoised = self.unguided(x, t, cond)
             return denoised.replace(memory=self.memory)
 
         return jax.lax.cond(self._inside(t), lambda: self.model(x, t, cond), outside)

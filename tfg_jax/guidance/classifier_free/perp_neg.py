@@ -8,23 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
 from tfg_jax import struct
 from tfg_jax.declare import child, count, number, static
 from tfg_jax.denoiser import Denoised, Model
-from tfg_jax.guidance.classifier_free.base import (
-    BATCHED,
-    Transform,
-    W,
-    Weight,
-    branches_of,
-    check_class,
-    level_of,
-    weight_at,
-)
+from tfg_jax.guidance.classifier_free.base import BATCHED, Transform, W, Weight, check_class
 from tfg_jax.guidance.classifier_free.spaces import write
 from tfg_jax.per_sample import PerSample, check_model_number
+from tfg_jax.schedules import Level
 
 
 @struct.dataclass
@@ -85,20 +77,19 @@ class PerpNeg(Transform):
     def _given(self) -> tuple[bool, ...]:
         return (True, False, *[True] * self.num_others)
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
-        """The guided estimate; without a condition the model's own."""
-        if self.w is None or cond is None:
-            return self.model(x, t, cond)
-        level = level_of(self.model, x, t)
-        weights = jnp.asarray(self.weights)
-        other = lambda k: jax.tree.map(lambda each, c: jnp.asarray(each)[k].astype(c.dtype), self.others, cond)  # noqa: E731
+    def conditions(self, cond: PyTree) -> tuple[PyTree, ...]:
+        """The main condition, none, and the others."""
         cond = jax.tree.map(jnp.asarray, cond)
-        conds = (cond, None, *map(other, range(self.num_others)))
-        towards, plain, *rest = branches_of(self.model, x, t, conds, self.batched)
-        main = total = towards.eps - plain.eps
+        other = lambda k: jax.tree.map(lambda each, c: jnp.asarray(each)[k].astype(c.dtype), self.others, cond)  # noqa: E731
+        return (cond, None, *map(other, range(self.num_others)))
+
+    def combine(self, x: Array, level: Level, w: Any, towards: Denoised, away: Denoised, *others: Denoised) -> Denoised:
+        """The main difference, and of the others what is across it."""
+        weights = jnp.asarray(self.weights)
+        main = total = towards.eps - away.eps
         square = jnp.sum(main * main)
-        for k, other in enumerate(rest):
-            d = other.eps - plain.eps
+        for k, other in enumerate(others):
+            d = other.eps - away.eps
             total = total + weights[k] * (d - jnp.sum(d * main) / jnp.where(square > 0, square, 1.0) * main)
-        out = write((plain.eps + (1.0 + weight_at(self.w, level)) * total).astype(x.dtype), x, level, "eps")
+        out = write((away.eps + (1.0 + w) * total).astype(x.dtype), x, level, "eps")
         return towards.replace(x0=out.x0, eps=out.eps)  # type: ignore[attr-defined]

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array
 
 from tfg_jax import struct
 from tfg_jax.checks import safe_norm
 from tfg_jax.declare import child, choice, number, static
 from tfg_jax.denoiser import Denoised, Model
-from tfg_jax.guidance.classifier_free.base import (
-    BATCHED,
-    MODEL,
-    Transform,
-    W,
-    Weight,
-    branches_of,
-    extrapolate,
-    level_of,
-    weight_at,
-)
+from tfg_jax.guidance.classifier_free.base import BATCHED, MODEL, Transform, W, Weight, extrapolate
 from tfg_jax.guidance.classifier_free.spaces import Space, read, write
+from tfg_jax.schedules import Level
 
 
 @struct.dataclass
@@ -44,13 +37,9 @@ class RescaledCFG(Transform):
     space: Space = choice(default="v", help="where it acts")
     batched: bool = static(default=True, help=BATCHED)
 
-    def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
-        """The guided estimate; without a condition the model's own."""
-        if self.w is None or cond is None:
-            return self.model(x, t, cond)
-        level = level_of(self.model, x, t)
-        towards, away = branches_of(self.model, x, t, (cond, None), self.batched)
-        guided = read(extrapolate(weight_at(self.w, level), towards, away), level, self.space)
+    def combine(self, x: Array, level: Level, w: Any, towards: Denoised, away: Denoised) -> Denoised:
+        """The guided prediction, brought back to the spread of the conditional one."""
+        guided = read(extrapolate(w, towards, away), level, self.space)
         wide, target = _spread(guided), _spread(read(towards, level, self.space))
         # A constant prediction has no spread to bring back.
         ratio = jnp.where(wide > 0, target / jnp.where(wide > 0, wide, 1.0), 1.0)

@@ -26,7 +26,7 @@ class DynamicThresholding(Transform):
     @inproceedings{saharia2022imagen,
       title = {Photorealistic Text-to-Image Diffusion Models with Deep Language Understanding},
       author = {Saharia, Chitwan and Chan, William and Saxena, Saurabh and Li, Lala and Whang, Jay and Denton, Emily and
-                Ghasemipour, Seyed Kamyar Seyed and Gontijo-Lopes, Raphael and Karagol Ayan, Burcu and Salimans, Tim and
+                Ghasemipour, Kamyar and Gontijo Lopes, Raphael and Karagol Ayan, Burcu and Salimans, Tim and
                 Ho, Jonathan and Fleet, David J. and Norouzi, Mohammad},
       booktitle = {Advances in Neural Information Processing Systems},
       year = {2022},

@@ -12,18 +12,9 @@ from jaxtyping import Array, Float, PyTree
 from tfg_jax import struct
 from tfg_jax.declare import child, count, number, static
 from tfg_jax.denoiser import Denoised, Model
-from tfg_jax.guidance.classifier_free.base import (
-    BATCHED,
-    MEMORY,
-    MODEL,
-    Transform,
-    W,
-    Weight,
-    branches_of,
-    level_of,
-    weight_at,
-)
+from tfg_jax.guidance.classifier_free.base import BATCHED, MEMORY, MODEL, Transform, W, Weight, level_of
 from tfg_jax.guidance.classifier_free.spaces import read, write
+from tfg_jax.schedules import Level
 
 
 @struct.dataclass
@@ -76,25 +67,21 @@ class CFGZeroStar(Transform):
 
     def __call__(self, x: Float[Array, "*shape"], t: ArrayLike, cond: PyTree = None) -> Denoised:
         """The guided estimate; without a condition the model's own."""
-        if self.w is None or cond is None:
-            return self.model(x, t, cond)
-        if self.memory is None:
-            return self._guided(x, t, cond)
+        if self.w is None or cond is None or self.memory is None:
+            return Transform.__call__(self, x, t, cond)
         made, inner = self.memory
 
         def still() -> Denoised:
             out = write(jnp.zeros_like(x), x, level_of(self.model, x, t), "velocity")
             return Denoised(out.x0, out.eps, inner)
 
-        out = jax.lax.cond(made < self.zero_steps, still, lambda: self._guided(x, t, cond))
+        out = jax.lax.cond(made < self.zero_steps, still, lambda: self.guided(x, t, cond))
         return Denoised(out.x0, out.eps, (made + 1, out.memory))
 
-    def _guided(self, x: Array, t: ArrayLike, cond: PyTree) -> Denoised:
-        level = level_of(self.model, x, t)
-        towards, away = branches_of(self.model, x, t, (cond, None), self.batched)
+    def combine(self, x: Array, level: Level, w: Any, towards: Denoised, away: Denoised) -> Denoised:
+        """The velocity at the best scale of the unconditional one."""
         c, u = read(towards, level, "velocity"), read(away, level, "velocity")
         square = jnp.sum(u * u)
         best = jnp.sum(c * u) / jnp.where(square > 0, square, 1.0)
-        w = weight_at(self.w, level)
         out = write(((1.0 + w) * c - w * best * u).astype(x.dtype), x, level, "velocity")
         return Denoised(out.x0, out.eps, towards.memory)

@@ -2,10 +2,10 @@
 
 from tfg_jax.lazy import attach
 
-_HOMES = {
+_NAMES = {
     "config": ("EvaluatorConfig", "GuideConfig", "NoisyGuideConfig"),
     "convert": (),
     "network": ("EvaluatorNet", "GuideNet", "NoisyGuideNet", "log_snr_embedding"),
 }
-__all__ = [name for names in _HOMES.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
-__getattr__, __dir__ = attach(__name__, _HOMES)
+__all__ = [name for names in _NAMES.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__ = attach(__name__, _NAMES)

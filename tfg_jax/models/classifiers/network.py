@@ -25,13 +25,9 @@ class ResidualBlock(nnx.Module):
     def __init__(self, width: int, *, embedding: int | None = None, rngs: nnx.Rngs):
         self.conv1 = nnx.Conv(width, width, (3, 3), conv_general_dilated=conv_general_dilated, rngs=rngs)
         self.conv2 = nnx.Conv(
-            width,
-            width,
-            (3, 3),
-            kernel_init=nnx.initializers.zeros,
-            conv_general_dilated=conv_general_dilated,
+            width, width, (3, 3), kernel_init=nnx.initializers.zeros, conv_general_dilated=conv_general_dilated,
             rngs=rngs,
-        )
+        )  # fmt: skip
         self.modulate = None if embedding is None else nnx.Linear(embedding, 2 * width, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"], e: Float[Array, "b e"] | None = None) -> Float[Array, "b h w c"]:

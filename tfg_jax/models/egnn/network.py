@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from tfg_jax.domains.molecules import centered
 from tfg_jax.models.egnn.config import EGNNConfig
 
 
@@ -81,10 +82,10 @@ class EGNN(Trunk):
     ) -> tuple[tuple[Array, Array], Float[Array, "b n n c"]]:
         """The denoised estimates, and logits of each pair's bond class (symmetric)."""
         c, mask = self.config, mask.astype(positions.dtype)[..., None]
-        positions = centred(positions, mask)
+        positions = centered(positions, mask)
         alpha, sigma = noise_level(log_snr.astype(positions.dtype))
         h, e, v = self.embed(positions, features, mask, alpha, sigma)
-        out_x = centred((v * self.gate(h)[:, :, None]).sum(-1), mask)
+        out_x = centered((v * self.gate(h)[:, :, None]).sum(-1), mask)
         out_h = self.features(h) * mask
         x0 = _precondition(positions, out_x, alpha, sigma, c.position_scale)
         h0 = _precondition(features * mask, out_h, alpha, sigma, c.feature_scale)
@@ -131,12 +132,6 @@ class Layer(nnx.Module):
         h = h + self.mlp_out(jax.nn.silu(self.mlp_in(inside)))
         v = v + self.mix(v) * self.gate(self.norm_2(h))[:, :, None]
         return h, e, v
-
-
-def centred(x: Float[Array, "b n 3"], mask: Float[Array, "b n 1"]) -> Float[Array, "b n 3"]:
-    """`x` with zero mean over the atoms, and 0 where there is none."""
-    number = jnp.maximum(mask.sum(1, keepdims=True), 1.0)
-    return (x - (x * mask).sum(1, keepdims=True) / number) * mask
 
 
 def noise_level(log_snr: Float[Array, " b"]) -> tuple[Float[Array, "b 1 1"], Float[Array, "b 1 1"]]:

@@ -2,11 +2,11 @@
 
 from tfg_jax.lazy import attach
 
-_HOMES = {
+_NAMES = {
     "blocks": (),
     "config": ("UNet2DConfig",),
     "convert": ("load_diffusers_state",),
     "network": ("Frequencies", "UNet2D", "timestep_embedding"),
 }
-__all__ = [name for names in _HOMES.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
-__getattr__, __dir__ = attach(__name__, _HOMES)
+__all__ = [name for names in _NAMES.values() for name in names]  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__ = attach(__name__, _NAMES)

@@ -1,6 +1,7 @@
 """Blocks of the UNet: residual, attention, down, middle and up; channels last, names as in diffusers' state dicts."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,16 +30,9 @@ def conv3x3(
     """A 3x3 convolution, padded by `pad` (before, after) on both axes; `zero`: starts as the zero map."""
     init: dict = {"kernel_init": nnx.initializers.zeros_init()} if zero else {}
     return nnx.Conv(
-        features_in,
-        features,
-        (3, 3),
-        strides=stride,
-        padding=(pad, pad),
-        dtype=dtype,
-        conv_general_dilated=conv_general_dilated,
-        rngs=rngs,
-        **init,
-    )
+        features_in, features, (3, 3), strides=stride, padding=(pad, pad), dtype=dtype,
+        conv_general_dilated=conv_general_dilated, rngs=rngs, **init,
+    )  # fmt: skip
 
 
 class GroupNorm(nnx.Module):
@@ -104,17 +98,9 @@ class ResnetBlock(nnx.Module):
     """Two normalized convolutions modulated by the embedding, plus the (projected) input, over `output_scale`."""
 
     def __init__(
-        self,
-        config: UNet2DConfig,
-        features_in: int,
-        features: int,
-        *,
-        rngs: nnx.Rngs,
-        dtype: DTypeLike | None,
-        zero_init: bool,
-        output_scale: float = 1.0,
-        resample: str | None = None,
-    ):
+        self, config: UNet2DConfig, features_in: int, features: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None,
+        zero_init: bool, output_scale: float = 1.0, resample: str | None = None,
+    ):  # fmt: skip
         groups, eps = config.norm_num_groups, config.norm_eps
         self.scale_shift = config.resnet_time_scale_shift == "scale_shift"
         self.output_scale, self.resample = output_scale, resample
@@ -158,16 +144,9 @@ class Attention(nnx.Module):
     """Multi-head self-attention over pixels with a residual; logits and softmax in float32 or wider."""
 
     def __init__(
-        self,
-        config: UNet2DConfig,
-        channels: int,
-        *,
-        rngs: nnx.Rngs,
-        dtype: DTypeLike | None,
-        zero_init: bool,
-        groups: int | None,
-        output_scale: float = 1.0,
-    ):
+        self, config: UNet2DConfig, channels: int, *, rngs: nnx.Rngs, dtype: DTypeLike | None, zero_init: bool,
+        groups: int | None, output_scale: float = 1.0,
+    ):  # fmt: skip
         self.head_dim = config.attention_head_dim or channels
         self.heads, self.output_scale = channels // self.head_dim, output_scale
         if not self.heads:
@@ -188,35 +167,31 @@ class Attention(nnx.Module):
         return (x + self.to_out[0](out).reshape(b, h, w, c)) / self.output_scale
 
 
+def _layers(
+    config: UNet2DConfig, widths: list[int], features: int, attention: bool, kw: dict[str, Any]
+) -> tuple[Any, Any]:
+    """A level's residual blocks, from each width to its features, and as many attentions, or none."""
+    resnets = [ResnetBlock(config, width, features, **kw) for width in widths]
+    groups = config.norm_num_groups
+    return nnx.List(resnets), nnx.List([Attention(config, features, groups=groups, **kw) for _ in widths if attention])
+
+
 class DownBlock(nnx.Module):
-    """Residual blocks (each followed by attention or not), then a downsampler unless it is the last level."""
+    """Residual blocks (each followed by attention or not), then a downsampler unless it is the last level.
+
+    ``kw`` are rngs, dtype and zero_init, as of `ResnetBlock`.
+    """
 
     def __init__(
-        self,
-        config: UNet2DConfig,
-        features_in: int,
-        features: int,
-        *,
-        attention: bool,
-        last: bool,
-        rngs: nnx.Rngs,
-        dtype: DTypeLike | None,
-        zero_init: bool,
+        self, config: UNet2DConfig, features_in: int, features: int, *, attention: bool, last: bool, **kw: Any
     ):
-        kw: dict = {"rngs": rngs, "dtype": dtype}
         widths = [features_in] + [features] * (config.layers_per_block - 1)
-        self.resnets = nnx.List([ResnetBlock(config, c, features, zero_init=zero_init, **kw) for c in widths])
-        groups = config.norm_num_groups
-        self.attentions = nnx.List(
-            [Attention(config, features, groups=groups, zero_init=zero_init, **kw) for _ in widths if attention]
-        )
+        self.resnets, self.attentions = _layers(config, widths, features, attention, kw)
         self.downsamplers = nnx.List([])
         if not last and attention and config.downsample_type == "resnet":
-            self.downsamplers.append(
-                ResnetBlock(config, features, features, resample="down", zero_init=zero_init, **kw)
-            )
+            self.downsamplers.append(ResnetBlock(config, features, features, resample="down", **kw))
         elif not last:
-            self.downsamplers.append(Downsample(config, features, **kw))
+            self.downsamplers.append(Downsample(config, features, rngs=kw["rngs"], dtype=kw["dtype"]))
 
     def __call__(self, x: Array, emb: Array, skips: list[Array]) -> Array:
         """Returns the block's output and appends every intermediate result to `skips`."""
@@ -255,34 +230,19 @@ class UpBlock(nnx.Module):
     """Residual blocks on (features, skip), each followed by attention or not, then an upsampler unless last."""
 
     def __init__(
-        self,
-        config: UNet2DConfig,
-        features_in: int,
-        features_prev: int,
-        features: int,
-        *,
-        attention: bool,
-        last: bool,
-        rngs: nnx.Rngs,
-        dtype: DTypeLike | None,
-        zero_init: bool,
-    ):
-        kw: dict = {"rngs": rngs, "dtype": dtype}
+        self, config: UNet2DConfig, features_in: int, features_prev: int, features: int, *, attention: bool, last: bool,
+        **kw: Any,
+    ):  # fmt: skip
         layers = config.layers_per_block
         widths = [features_prev] + [features] * layers
         skips = [features] * layers + [features_in]
-        self.resnets = nnx.List(
-            ResnetBlock(config, c + s, features, zero_init=zero_init, **kw) for c, s in zip(widths, skips, strict=True)
-        )
-        groups = config.norm_num_groups
-        self.attentions = nnx.List(
-            [Attention(config, features, groups=groups, zero_init=zero_init, **kw) for _ in widths if attention]
-        )
+        joined = [width + skip for width, skip in zip(widths, skips, strict=True)]
+        self.resnets, self.attentions = _layers(config, joined, features, attention, kw)
         self.upsamplers = nnx.List([])
         if not last and attention and config.upsample_type == "resnet":
-            self.upsamplers.append(ResnetBlock(config, features, features, resample="up", zero_init=zero_init, **kw))
+            self.upsamplers.append(ResnetBlock(config, features, features, resample="up", **kw))
         elif not last:
-            self.upsamplers.append(Upsample(features, **kw))
+            self.upsamplers.append(Upsample(features, rngs=kw["rngs"], dtype=kw["dtype"]))
 
     def __call__(self, x: Array, emb: Array, skips: list[Array]) -> Array:
         """Returns the block's output, taking its skip connections from the end of `skips`."""
