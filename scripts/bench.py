@@ -26,6 +26,7 @@ import tyro
 from jaxtyping import Array
 from speed import peers
 from speed.floors import floor
+from timing import interleaved
 
 import tfg_jax as tfg
 from tfg_jax.host import keep_freed_memory
@@ -48,24 +49,13 @@ class Run:
 
 def ratio(run: Run, ours: Callable[[], Any], theirs: Callable[[], Any]) -> dict[str, Any]:
     """Medians of interleaved runs and the bootstrap interval of their ratio."""
-    for program in (ours, theirs):
-        jax.block_until_ready(program())
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(run.runs):
-        for program, kept in zip((ours, theirs), seconds, strict=True):
-            start = time.process_time()
-            jax.block_until_ready(program())
-            kept.append(time.process_time() - start)
-    a, b = map(np.asarray, seconds)
-    rng = np.random.default_rng(0)
-    picks = rng.integers(run.runs, size=(2000, run.runs))
-    ratios = np.median(a[picks], axis=1) / np.median(b[picks], axis=1)
-    low, high = np.quantile(ratios, [0.025, 0.975])
+    a, b = (np.asarray(each) for each in interleaved({"ours": ours, "theirs": theirs}, run.runs).values())
+    picks = np.random.default_rng(0).integers(run.runs, size=(2000, run.runs))
+    low, high = np.quantile(np.median(a[picks], axis=1) / np.median(b[picks], axis=1), [0.025, 0.975])
     return {
         "ratio": f"{np.median(a) / np.median(b):.3f} [{low:.3f}, {high:.3f}]",
-        "ours (ms)": round(1e3 * float(np.median(a)), 1),
-        "floor (ms)": round(1e3 * float(np.median(b)), 1),
-    }
+        "ours (ms)": round(1e3 * float(np.median(a)), 1), "floor (ms)": round(1e3 * float(np.median(b)), 1),
+    }  # fmt: skip
 
 
 COMPILATIONS = 5
@@ -75,43 +65,29 @@ def compiled_size(model: Any, objective: Any, target: Array, steps: int) -> dict
     """Seconds to compile, lines of the program and peak temporary bytes of a TFG run of so many steps."""
 
     def run(key: Array, model: Any, objective: Any, target: Array) -> Array:
-        guidance = tfg.TFG(rho=1.0, mu=0.25)
-        return tfg.sample(
-            key, model, objective=objective, target=target, guidance=guidance, sampler=tfg.DDIM(steps=steps)
-        ).x
+        options: Any = {"guidance": tfg.TFG(rho=1.0, mu=0.25), "sampler": tfg.DDIM(steps=steps)}
+        return tfg.sample(key, model, objective=objective, target=target, **options).x
 
     lowered = jax.jit(run).lower(jax.random.key(0), model, objective, target)
     start = time.process_time()
-    compiled = lowered.compile()
-    seconds = time.process_time() - start
-    memory = compiled.memory_analysis()
+    memory = lowered.compile().memory_analysis()
     return {
-        "seconds": seconds,
-        "lines": len(lowered.as_text().splitlines()),
-        "bytes": None if memory is None else memory.temp_size_in_bytes,
-    }
+        "seconds": time.process_time() - start, "lines": len(lowered.as_text().splitlines()),
+        "bytes": getattr(memory, "temp_size_in_bytes", None),
+    }  # fmt: skip
 
 
 SOLVED = 8  # batch of the timed lookaheads
 CALLS: Counter = Counter()
 
 
-@jax.custom_vjp
-def _counted(x: Array) -> Array:
-    return _count_forward(x)[0]
+def _count(name: str, x: Array) -> Array:
+    jax.debug.callback(lambda _: CALLS.update([name]), jnp.sum(x))
+    return x
 
 
-def _count_forward(x: Array) -> tuple[Array, None]:
-    jax.debug.callback(lambda _: CALLS.update(["forwards"]), jnp.sum(x))
-    return x, None
-
-
-def _count_pullback(_: None, cotangent: Array) -> tuple[Array]:
-    jax.debug.callback(lambda _: CALLS.update(["pullbacks"]), jnp.sum(cotangent))
-    return (cotangent,)
-
-
-_counted.defvjp(_count_forward, _count_pullback)
+_counted = jax.custom_vjp(lambda x: _count("forwards", x))
+_counted.defvjp(lambda x: (_count("forwards", x), None), lambda _, cotangent: (_count("pullbacks", cotangent),))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,16 +120,12 @@ def memory_of_gradients(model: Any, batch: int, steps: int) -> list[dict[str, An
         CALLS.clear()
         jax.block_until_ready(full_gradient(model.replace(apply=Counted(model.apply)), lookahead)(x[:1]))
         jax.effects_barrier()
-        rows.append(
-            {
-                "remat": str(remat), "temporary memory (MB)": _mb(getattr(memory, "temp_size_in_bytes", None)),
-                "forwards": CALLS["forwards"], "pullbacks": CALLS["pullbacks"],
-            }
-        )  # fmt: skip
-        first = rows[0]
-        rows[-1]["memory / none"] = round(rows[-1]["temporary memory (MB)"] / first["temporary memory (MB)"], 3)
-        calls = rows[-1]["forwards"] + rows[-1]["pullbacks"]
-        rows[-1]["calls / none"] = round(calls / (first["forwards"] + first["pullbacks"]), 2)
+        size, calls = _mb(getattr(memory, "temp_size_in_bytes", None)), CALLS["forwards"] + CALLS["pullbacks"]
+        row = {"remat": remat, "temporary memory (MB)": size, "forwards": CALLS["forwards"],
+               "pullbacks": CALLS["pullbacks"]}  # fmt: skip
+        first = (rows or [row])[0]
+        row["memory / none"] = round(row["temporary memory (MB)"] / first["temporary memory (MB)"], 3)
+        rows.append(row | {"calls / none": round(calls / (first["forwards"] + first["pullbacks"]), 2)})
         print(text_table(rows[-1:]), flush=True)
     return rows
 
@@ -197,9 +169,8 @@ def write_section(run: Run, title: str, text: str) -> None:
     if run.page is None:
         return
     parts = run.page.read_text().split("\n## ")[1:] if run.page.exists() else []
-    held = {part.split("\n", 1)[0]: part.split("\n", 1)[1].strip() for part in parts}
-    held[title] = text.strip()
-    page = "# Speed\n" + "".join(f"\n## {title}\n\n{body}\n" for title, body in held.items())
+    sections = dict(part.split("\n", 1) for part in parts) | {title: text}
+    page = "# Speed\n" + "".join(f"\n## {title}\n\n{body.strip()}\n" for title, body in sections.items())
     write_details(run.page, page)
 
 
@@ -236,11 +207,9 @@ def write_peers(run: Run) -> None:
 def main(run: Run) -> None:
     """Measure and print."""
     if run.what == "peers":
-        write_peers(run)
-        return
+        return write_peers(run)
     if run.what == "horizon":
-        write_horizon(run, tfg.load("fashion-mnist"))
-        return
+        return write_horizon(run, tfg.load("fashion-mnist"))
     model, guide = tfg.load("fashion-mnist"), tfg.load("fashion-mnist-guide")
     objective = tfg.objectives.class_log_prob(guide)
     rows = overheads(run, model, guide, objective)
@@ -248,16 +217,15 @@ def main(run: Run) -> None:
 
     # Compilations take turns, as one of them says little.
     compiled = [[compiled_size(model, objective, target, steps) for steps in (20, 200)] for _ in range(COMPILATIONS)]
-    small, large = compiled[0]
-    seconds = [statistics.median(pair[i]["seconds"] for pair in compiled) for i in (0, 1)]
+    seconds = [round(statistics.median(pair[i]["seconds"] for pair in compiled), 2) for i in (0, 1)]
+    lines, megabytes = ([each[key] for each in compiled[0]] for key in ("lines", "bytes"))
     sizes = [
-        {
-            "what": f"compile seconds (median of {COMPILATIONS})",
-            "20 steps": round(seconds[0], 2),
-            "200 steps": round(seconds[1], 2),
-        },
-        {"what": "lines of the program", "20 steps": small["lines"], "200 steps": large["lines"]},
-        {"what": "temporary memory (MB)", "20 steps": _mb(small["bytes"]), "200 steps": _mb(large["bytes"])},
+        {"what": what, "20 steps": small, "200 steps": large}
+        for what, (small, large) in {
+            f"compile seconds (median of {COMPILATIONS})": seconds,
+            "lines of the program": lines,
+            "temporary memory (MB)": map(_mb, megabytes),
+        }.items()
     ]
     print(text_table(sizes))
     note = (

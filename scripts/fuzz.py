@@ -16,8 +16,9 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,10 @@ HOSTILE = [
     None, True, -1, 0, 10**30, 1e308, float("nan"), "", "x" * 5000, [], {}, [[]], {"type": []}, {"type": "TFG"},
     [1, "a"], 10**12, "../../etc/passwd", "<script>",
 ]  # fmt: skip
+
+ENTRY = {"name": "mine", "architecture": "classifiers.GuideNet", "files": {"config.json": {"sha256": "0", "bytes": 1}}}
+MANIFEST = {"format": 1, "weights": [ENTRY]}
+CONFIGURATION = {"type": "Controls", "steps": 3, "grid": {"type": "Explicit", "times": [1.0, 0.5, 0.0]}}
 
 
 class Format(NamedTuple):
@@ -73,44 +78,46 @@ def formats() -> dict[str, Format]:
             pass
 
     options = lambda file: _flags(_read_options(file, Typed([])))  # noqa: E731
+    configured = lambda file: from_json(file.read_text("utf-8"))  # noqa: E731
+    known = lambda file: Study(file.parent, ()).known()  # noqa: E731
     images = lambda file: inputs.read_images([file], (6, 6, 1))  # noqa: E731
 
     def cited(file: Path) -> list[str]:
         return list(citations.names(citations.configuration_of(str(file))))
 
     return {
-        "shard": Format(_samples("shard-00000.npz"), folder, hashed),
-        "shard hash": Format(_samples("shard-00000.sha256"), folder),
-        "sample manifest": Format(_samples("manifest.json"), folder),
-        "evaluated folder": Format(_samples("manifest.json"), lambda file: stored_samples(file.parent)),
-        "images npz": Format(_npz(np.savez), images),
-        "compressed npz": Format(_npz(np.savez_compressed), images),
+        "shard": Format(partial(_samples, "shard-00000.npz"), folder, hashed),
+        "shard hash": Format(partial(_samples, "shard-00000.sha256"), folder),
+        "sample manifest": Format(partial(_samples, "manifest.json"), folder),
+        "evaluated folder": Format(partial(_samples, "manifest.json"), lambda file: stored_samples(file.parent)),
+        "images npz": Format(partial(_npz, np.savez), images),
+        "compressed npz": Format(partial(_npz, np.savez_compressed), images),
         "picture": Format(_picture, images),
-        "weights": Format(_weights("model.safetensors"), lambda file: store.load_arrays(file)),
-        "weights config": Format(_weights("config.json"), lambda file: store.read_weights(file.parent)),
-        "weights manifest": Format(_text("manifest.json", _manifest()), lambda file: load_manifest(file.parent)),
-        "configuration": Format(_text("c.json", _configuration()), lambda file: from_json(file.read_text("utf-8"))),
-        "options": Format(_text("o.json", {"steps": 5, "classes": ["1"]}), options),
-        "cited": Format(_text("config.json", {"type": "TFG"}), cited),
-        "training state": Format(_text("config.json", {"steps": 3, "lr": 0.1}), claimed),
-        "seconds": Format(_text("seconds.json", {"0": 1.5}), lambda file: read_seconds(file.parent)),
-        "results": Format(_text("rows.json", {"a": {"config": 1}}), lambda file: Study(file.parent, ()).known()),
+        "weights": Format(partial(_weights, "model.safetensors"), lambda file: store.load_arrays(file)),
+        "weights config": Format(partial(_weights, "config.json"), lambda file: store.read_weights(file.parent)),
+        "weights manifest": Format(partial(_text, "manifest.json", MANIFEST), lambda file: load_manifest(file.parent)),
+        "configuration": Format(partial(_text, "c.json", CONFIGURATION), configured),
+        "options": Format(partial(_text, "o.json", {"steps": 5, "classes": ["1"]}), options),
+        "cited": Format(partial(_text, "config.json", {"type": "TFG"}), cited),
+        "training state": Format(partial(_text, "config.json", {"steps": 3, "lr": 0.1}), claimed),
+        "seconds": Format(partial(_text, "seconds.json", {"0": 1.5}), lambda file: read_seconds(file.parent)),
+        "results": Format(partial(_text, "rows.json", {"a": {"config": 1}}), known),
     }  # fmt: skip
 
 
 def run(mutations: int, first: int = 0) -> list[Failure]:
     """The failures of the mutations numbered ``first`` and following."""
-    table, found = list(formats().items()), []
+    table, failures = list(formats().items()), []
     for number in range(first, first + mutations):
         name, format = table[number % len(table)]
-        with tempfile.TemporaryDirectory() as home:
-            file = format.write(Path(home))
+        with tempfile.TemporaryDirectory() as folder:
+            file = format.write(Path(folder))
             _damage(file, random.Random(number))
             format.mend(file)
             what = _read(format, file)
         if what:
-            found.append(Failure(number, name, what))
-    return found
+            failures.append(Failure(number, name, what))
+    return failures
 
 
 def _read(format: Format, file: Path) -> str | None:
@@ -174,76 +181,39 @@ def _hostile(value: Any, rng: random.Random) -> Any:
     return rng.choice(HOSTILE)
 
 
-def _samples(damaged: str) -> Callable[[Path], Path]:
-    def write(home: Path) -> Path:
-        from tfg_jax.runs.store import open_folder
+def _samples(damaged: str, folder: Path) -> Path:
+    from tfg_jax.runs.store import open_folder
 
-        with open_folder(home, {"seed": 0}, 3, 2) as folder:
-            for indices in folder.ranges():
-                n = len(indices)
-                x, target = np.zeros((n, 6, 6, 1), np.float32), np.zeros(n, np.int64)
-                folder.write(indices, {"x": x, "target": target, "status_code": np.zeros(n, np.int32)})
-        return home / damaged
-
-    return write
+    with open_folder(folder, {"seed": 0}, 3, 2) as opened:
+        for indices in opened.ranges():
+            n = len(indices)
+            x, target = np.zeros((n, 6, 6, 1), np.float32), np.zeros(n, np.int64)
+            opened.write(indices, {"x": x, "target": target, "status_code": np.zeros(n, np.int32)})
+    return folder / damaged
 
 
-def _npz(save: Callable) -> Callable[[Path], Path]:
-    def write(home: Path) -> Path:
-        save(home / "x.npz", x=np.zeros((2, 6, 6, 1), np.float32))
-        return home / "x.npz"
-
-    return write
+def _npz(save: Callable, folder: Path) -> Path:
+    save(folder / "x.npz", x=np.zeros((2, 6, 6, 1), np.float32))
+    return folder / "x.npz"
 
 
-def _picture(home: Path) -> Path:
+def _picture(folder: Path) -> Path:
     from PIL import Image
 
-    Image.fromarray(np.arange(36, dtype=np.uint8).reshape(6, 6)).save(home / "x.png")
-    return home / "x.png"
+    Image.fromarray(np.arange(36, dtype=np.uint8).reshape(6, 6)).save(folder / "x.png")
+    return folder / "x.png"
 
 
-def _weights(damaged: str) -> Callable[[Path], Path]:
-    def write(home: Path) -> Path:
-        from tfg_jax.weights.store import save_weights
+def _weights(damaged: str, folder: Path) -> Path:
+    from tfg_jax.weights.store import save_weights
 
-        save_weights(
-            home, {"architecture": "classifiers.GuideNet"}, {"a": np.zeros((2, 3), np.float32), "b": np.ones(4)}
-        )
-        return home / damaged
-
-    return write
+    save_weights(folder, {"architecture": "classifiers.GuideNet"}, {"a": np.zeros((2, 3), np.float32), "b": np.ones(4)})
+    return folder / damaged
 
 
-def _text(name: str, value: Any) -> Callable[[Path], Path]:
-    def write(home: Path) -> Path:
-        (home / name).write_text(json.dumps(value), "utf-8")
-        return home / name
-
-    return write
-
-
-def _manifest() -> dict[str, Any]:
-    entry = {
-        "name": "mine",
-        "architecture": "classifiers.GuideNet",
-        "files": {"config.json": {"sha256": "0", "bytes": 1}},
-    }
-    return {"format": 1, "weights": [entry]}
-
-
-def _configuration() -> dict[str, Any]:
-    sampler = {"type": "DDIM", "steps": 5, "eta": 1.0, "grid": {"type": "Explicit", "times": [1.0, 0.5, 0.0]}}
-    return {"type": "Controls", "steps": 3, "grid": sampler["grid"]}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _text(name: str, value: Any, folder: Path) -> Path:
+    (folder / name).write_text(json.dumps(value), "utf-8")
+    return folder / name
 
 
 def main() -> int:
@@ -251,12 +221,12 @@ def main() -> int:
     parser.add_argument("--mutations", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0, help="number of the first mutation")
     given = parser.parse_args()
-    with _quiet():
-        found = run(given.mutations, given.first)
-    for failure in found:
+    with warnings.catch_warnings(action="ignore"):
+        failures = run(given.mutations, given.first)
+    for failure in failures:
         print(f"{failure.number}  {failure.format}: {failure.what}")
-    print(f"{given.mutations} mutations of {len(formats())} formats, {len(found)} read wrongly")
-    return 1 if found else 0
+    print(f"{given.mutations} mutations of {len(formats())} formats, {len(failures)} read wrongly")
+    return int(bool(failures))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@
 FOLDER holds the four original Fashion-MNIST files (Debian's package dataset-fashion-mnist). Takes a minute.
 """
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tyro
 
 from tfg_jax import metrics
 from tfg_jax.data import fashion_mnist
@@ -54,12 +55,16 @@ def image_sets(real: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarr
     }
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class Options:
+    """Where the images are, and where the page goes."""
+
+    data: Path | None = None
+    page: Path | None = None
+
+
+def main(options: Options) -> None:
     """Score every set and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data")
-    parser.add_argument("--page", type=Path)
-    options = parser.parse_args()
     rng, evaluator, (shipped, _) = np.random.default_rng(0), load_evaluator(), load_sample()
     test, (train, labels) = fashion_mnist.load("test", options.data)[0], fashion_mnist.load("train", options.data)
     unseen = train[rng.permutation(fashion_mnist.halves(labels)[0])[: 3 * N]]
@@ -69,22 +74,22 @@ def main() -> None:
     near = metrics.features(evaluator.network, shipped)
     moments = evaluator.moments
     assert moments is not None  # they are shipped
-    values, vectors = np.linalg.eigh(moments.cov)
+    variances, vectors = np.linalg.eigh(moments.cov)
 
     def scores(x: np.ndarray) -> dict[str, np.ndarray]:
         f = metrics.features(evaluator.network, x)
-        whitened = (f - moments.mean) @ vectors / np.sqrt(values)
+        whitened = (f - moments.mean) @ vectors / np.sqrt(variances)
         return {
             "patches": metrics.patch_distance(x, shipped),
             "features": np.linalg.norm(f[:, None] - near[None], axis=-1).min(axis=1),
             "moments": np.linalg.norm(whitened, axis=1),
         }
 
-    held, rows = scores(unseen), []
+    calibration, rows = scores(unseen), []
     for name, x in sets.items():
         row: dict[str, object] = {"images": name}
-        for score, found in scores(x).items():
-            beyond = metrics.beyond_real(found, held[score])
+        for score, values in scores(x).items():
+            beyond = metrics.beyond_real(values, calibration[score])
             row[score] = f"{beyond.mean():.2f}, {(beyond > 0.95).mean():.0%}"
         seen = metrics.probabilities(metrics.classify(evaluator.network, x)).max(axis=1)
         rows.append(row | {"probability": f"{np.median(seen):.2f}"})
@@ -95,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(tyro.cli(Options, description=__doc__))

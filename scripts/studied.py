@@ -8,11 +8,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tfg_jax import metrics
 from tfg_jax.host import keep_freed_memory
 from tfg_jax.locks import lock
 from tfg_jax.report import text_table
 from tfg_jax.runs.study import Study
 from tfg_jax.signals import RESUMABLE, Interrupted
+from tfg_jax.studies.progress import described
+
+Known = Mapping[str, Any]
+"""Results by the names of rows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Options:
 
 def run(
     study: Study, options: Options, line_of: Callable[[str, Any], Mapping[str, Any] | None],
-    write_page: Callable[[Any, Mapping[str, Any]], None],
+    write_page: Callable[[Any, Known], None],
 ) -> None:  # fmt: skip
     """Compute what is missing, row by row, and rewrite the page after each.
 
@@ -40,9 +47,14 @@ def run(
         line_of: the line of a table for a row and its report; None if it has none.
         write_page: the page from the results that are known.
     """
+
+    def rewrite() -> None:
+        with lock(options.folder, wait=True):  # of processes side by side, one draws the pictures at a time
+            options.page.parent.mkdir(parents=True, exist_ok=True)
+            write_page(options, study.known())
+
     if options.dry_run:
-        plan = study.plan(options.only)
-        print(f"{text_table(plan)}\n{sum(row['minutes'] for row in plan) / 60:.1f} core hours; Nothing was run.")
+        print(described([study.plan(options.only)]))
         return
     keep_freed_memory()
     try:
@@ -51,14 +63,24 @@ def run(
             done = f"{row.name}: {'left to another process' if result is None else 'done'}"
             print(done if line is None else text_table([line]), flush=True)
             if result is not None:
-                _rewrite(study, options, write_page)
+                rewrite()
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         sys.exit(RESUMABLE)
-    _rewrite(study, options, write_page)
+    rewrite()
 
 
-def _rewrite(study: Study, options: Options, write_page: Callable[[Any, Mapping[str, Any]], None]) -> None:
-    with lock(options.folder, wait=True):  # of processes side by side, one draws the pictures at a time
-        options.page.parent.mkdir(parents=True, exist_ok=True)
-        write_page(options, study.known())
+def findings_of(page: Path) -> list[str]:
+    """What was written by hand beside a page."""
+    file = page.with_name(f"{page.stem}_findings.md")
+    return [file.read_text("utf-8")] if file.exists() else []
+
+
+def flat(**estimates: metrics.Estimate) -> dict[str, float]:
+    """Estimates under the flat names of metrics.json."""
+    return {key: value for name, each in estimates.items() for key, value in metrics.flat_estimate(name, each).items()}
+
+
+def first_of_each_class(labels: np.ndarray, count: int) -> np.ndarray:
+    """Indices, class by class."""
+    return np.concatenate([np.flatnonzero(labels == c)[:count] for c in range(labels.max() + 1)])

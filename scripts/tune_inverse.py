@@ -7,14 +7,15 @@ not show; noise of standard deviation 0.05, one draw an image. Columns: problem,
 SSIM, residual over noise, failed samples. `tfg_jax/tasks/fashion_mnist/presets.py` says where they come from.
 """
 
-import argparse
+from dataclasses import dataclass
 
 import jax
 import numpy as np
+import tyro
 
 from tfg_jax import DDIM, DPS, LGD, MPGD, TFG, UGD, Controls, DFlow, FreeDoM, PiGDM, TruncatedSolve, load, metrics
 from tfg_jax.data.sample import load_sample
-from tfg_jax.tasks import PROBLEMS, InverseTask, measure_images, problem_operator
+from tfg_jax.tasks import InverseTask, measure_images, problem_operator
 
 LOOK = TruncatedSolve(1.0, 12, "euler", remat="step")
 TRIALS = {
@@ -31,13 +32,18 @@ TRIALS = {
 IMAGES = [10 * c + k for c in (0, 3, 5, 8) for k in (8, 9)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=["sr2", "box"])
-    parser.add_argument("--methods", nargs="+", choices=list(TRIALS), default=list(TRIALS))
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--images", type=int, default=len(IMAGES), help="how many of the images")
-    options = parser.parse_args()
+@dataclass(frozen=True)
+class Options:
+    """What is tried."""
+
+    problems: tuple[str, ...] = ("sr2", "box")
+    methods: tuple[str, ...] = tuple(TRIALS)
+    steps: int = 50
+    images: int = len(IMAGES)  # how many of the images
+
+
+def main(options: Options) -> None:
+    """Print a line a trial."""
     model, truth, key = load("fashion-mnist"), load_sample()[0][IMAGES[: options.images]], jax.random.key(0)
     for problem in options.problems:
         operator = problem_operator(problem, (28, 28, 1), key)
@@ -55,4 +61,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(tyro.cli(Options, description=__doc__))

@@ -1,35 +1,27 @@
 """Which method and which strength: measure, and write docs/which_method.md with its details.
 
-python scripts/which_method.py            # half an hour; stopped, the same command goes on
-python scripts/which_method.py --known    # writes the pages from what has been measured
+python scripts/which_method.py                     # half an hour; stopped, the same command goes on
+python scripts/which_method.py --only moons DPS    # a problem, a method
+python scripts/which_method.py --page-only         # writes the pages from what has been measured
 """
 
 import dataclasses
 from pathlib import Path
 
+import studied
 import tyro
-from method_guide.measure import measure, read
+from method_guide.measure import study_of
+from method_guide.page import write_pages
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Options(studied.Options):
     """What is run and where it goes."""
 
-    known: bool = False  # write the pages from what is on disk and compute nothing
-    only: tuple[str, ...] = ()  # problems, for processes side by side; empty is all
     folder: Path = Path("runs/which_method")
-    docs: Path = Path("docs")
-
-
-def main(run: Run) -> None:
-    """Measure what is missing, then write the pages."""
-    if not run.known:
-        measure(run.folder, run.only)
-    if not run.only:
-        from method_guide.page import write_pages
-
-        write_pages(read(run.folder), run.docs)
+    page: Path = Path("docs/results/details/which_method.md")  # the guide lies two folders above
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Run))
+    options = tyro.cli(Options, description=__doc__)
+    studied.run(study_of(options), options, lambda name, report: None, write_pages)

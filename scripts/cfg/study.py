@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from studied import flat
 
 import tfg_jax as tfg
 from cfg.common import Options
@@ -119,7 +119,7 @@ class Images:
     def spread(self, features: np.ndarray) -> dict[str, float]:
         """Precision and recall against as many real images, flat."""
         made, real = metrics.equal_size(features, self.real)
-        return _flat(dict(zip(("precision", "recall"), metrics.precision_recall(made, real), strict=True)))
+        return flat(**dict(zip(("precision", "recall"), metrics.precision_recall(made, real), strict=True)))
 
     def measure_real(self, n: int, choice: None, trial: bool) -> dict[str, Any]:
         """Real test images on the same scale, half of them new to the manifold of the other half."""
@@ -134,14 +134,9 @@ class Images:
             "inception_score": metrics.inception_score(logits), "precision": precision, "recall": recall,
             "evaluator_accuracy": metrics.accuracy(logits, labels[:n]),
         }  # fmt: skip
-        return _flat(estimates) | {
+        return flat(**estimates) | {
             "network_forwards_per_sample": 0, "network_pullbacks_per_sample": 0, "samples": n
         }  # fmt: skip
-
-
-def _flat(estimates: Mapping[str, metrics.Estimate]) -> dict[str, float]:
-    """Estimates under the flat names of metrics.json."""
-    return {key: value for name, each in estimates.items() for key, value in metrics.flat_estimate(name, each).items()}
 
 
 def trained(options: Options, p: float) -> Path:

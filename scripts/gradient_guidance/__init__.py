@@ -1,1 +1,1 @@
-"""The parts of `scripts/reproduce_gradient_guidance.py`: exact scores, a small trained network, images."""
+"""The parts of `scripts/reproduce_gradient_guidance.py`: exact scores, a trained network, images, running time."""

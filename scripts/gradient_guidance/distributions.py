@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -62,6 +63,11 @@ def distance(basis: Float[np.ndarray, "D d"], b: Float[np.ndarray, " D"]) -> Rew
         return 5.0 - 0.5 * at(low)
 
     return Reward(lambda x: 5.0 - 0.5 * far(x), lambda x: -0.5 * (x - b) / far(x)[:, None], optimum)
+
+
+def reward(problem: Any, which: str) -> Reward:
+    """The same as the objective of a `LinearProblem`."""
+    return (parabola if which.startswith("theta") else distance)(problem.basis, problem.parameter(which))
 
 
 def rewards(

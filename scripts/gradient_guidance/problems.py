@@ -44,6 +44,23 @@ class LinearProblem:
     b_same: Float[np.ndarray, " D"]
     b_spread: Float[np.ndarray, " D"]
 
+    def parameter(self, which: str) -> Float[np.ndarray, " D"]:
+        """``theta_1`` (inside), ``theta_2`` (across), ``b_1`` (the same) or ``b_2`` (spread)."""
+        return {
+            "theta_1": self.theta_in, "theta_2": self.theta_across, "b_1": self.b_same, "b_2": self.b_spread
+        }[which]  # fmt: skip
+
+    def objective(self, which: str) -> FromFn:
+        """f1 of a theta, f2 of a b."""
+        return (parabola if which.startswith("theta") else distance)(self.parameter(which))
+
+    def frame(self) -> Float[np.ndarray, "D 3"]:
+        """Directions to look at samples from: along theta_across inside the subspace, another inside, and across."""
+        inside = self.basis.T @ self.theta_across
+        other = self.basis @ np.linalg.svd(inside[None])[2][1]
+        along = self.basis @ inside
+        return np.stack([_unit(along), other, _unit(self.theta_across - along)], 1)
+
     def model(self, schedule: Schedule) -> Denoiser:
         """The exact denoiser of ``x_0 = A u`` with standard normal u."""
         rank = self.basis.shape[1]

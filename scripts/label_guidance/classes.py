@@ -23,9 +23,9 @@ def named(evaluator: Evaluator, x: np.ndarray) -> Named:
 
 def by_class(samples: Named, real: Named) -> dict[str, float]:
     """For each class the squared distance of the mean features of samples and real images that are called it."""
-    found = {}
+    distances = {}
     for c, name in enumerate(fashion_mnist.CLASS_NAMES):
         ours, theirs = (each.features[each.called == c] for each in (samples, real))
         apart = ((ours.mean(0) - theirs.mean(0)) ** 2).sum() if len(ours) else np.nan
-        found[name] = round(float(apart), 1)
-    return found
+        distances[name] = round(float(apart), 1)
+    return distances

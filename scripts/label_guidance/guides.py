@@ -24,7 +24,7 @@ def rows(
     The last row is a classifier of noisy images on what the estimates were made from.
     """
     real, labels = (array[:images] for array in fashion_mnist.load("test"))
-    found: dict[str, dict[str, Any]] = {name: {"guide": name} for name in (*guides, "noisy, on x_t")}
+    lines: dict[str, dict[str, Any]] = {name: {"guide": name} for name in (*guides, "noisy, on x_t")}
     for i, log_snr in enumerate(LOG_SNRS):
         t = model.schedule.t_of_log_snr(log_snr)
         level = model.schedule.level(t)
@@ -36,5 +36,5 @@ def rows(
         logits["noisy, on x_t"] = metrics.classify(lambda x, level=level: noisy(x, level), x)
         for name, values in logits.items():
             loss = float(optax.softmax_cross_entropy_with_integer_labels(values, labels).mean())
-            found[name][f"log-SNR {log_snr:g}"] = f"{loss:.2f} ({(values.argmax(-1) == labels).mean():.2f})"
-    return list(found.values())
+            lines[name][f"log-SNR {log_snr:g}"] = f"{loss:.2f} ({(values.argmax(-1) == labels).mean():.2f})"
+    return list(lines.values())

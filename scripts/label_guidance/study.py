@@ -6,7 +6,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import studied
 
 from label_guidance import guides
@@ -163,7 +162,7 @@ class Label:
         """The numbers of a way, and the score of a trial."""
         options, few = self.options, 10 * self.options.ablation_per_class
         if trial:
-            folder = options.folder / f"tune/{slug(name)}-{'-'.join(map(str, strengths(way)))}"
+            folder = options.folder / f"tune/{slug(name)}-{'-'.join(map(str, strengths(variant)))}"
             numbers = self.numbers(folder, variant, 1, options.trial_per_class)
             accuracy, distance = numbers["evaluator_accuracy"], numbers["frechet_distance"]
             score = round(accuracy - 0.25 * math.log2(distance / self.reference), 3)
@@ -182,16 +181,15 @@ class Label:
     def measure_real(self, n: int, choice: None, trial: bool) -> dict[str, Any]:
         """Real test images on the same scale, at equal n and class balance."""
         evaluator, (images, labels) = self.tasks[None].evaluator, fashion_mnist.load("test")
-        chosen = np.concatenate([np.flatnonzero(labels == c)[: n // 10] for c in range(10)])
+        chosen = studied.first_of_each_class(labels, n // 10)
         scores = evaluator.score(images[chosen])
-        distance = metrics.frechet_with_ci(scores.features, evaluator.moments)  # type: ignore[arg-type]
-        ratio = metrics.high_frequency_ratio(images[chosen], evaluator.images)  # type: ignore[arg-type]
-        numbers: dict[str, Any] = {"samples": len(chosen), **dict.fromkeys(metrics.COSTS.values(), 0)}
-        numbers |= metrics.flat_estimate(
-            "evaluator_accuracy", metrics.accuracy(scores.evaluator_logits, labels[chosen])
-        )
-        numbers |= metrics.flat_estimate("frechet_distance", distance)
-        return {"setting": "-", "numbers": numbers | metrics.flat_estimate("high_frequency_ratio", ratio)}
+        estimates: Any = {
+            "evaluator_accuracy": metrics.accuracy(scores.evaluator_logits, labels[chosen]),
+            "frechet_distance": metrics.frechet_with_ci(scores.features, evaluator.moments),  # type: ignore[arg-type]
+            "high_frequency_ratio": metrics.high_frequency_ratio(images[chosen], evaluator.images),  # type: ignore[arg-type]
+        }
+        costs = dict.fromkeys(metrics.COSTS.values(), 0)
+        return {"setting": "-", "numbers": {"samples": len(chosen), **costs} | studied.flat(**estimates)}
 
     def measure_guides(self, choice: None, trial: bool) -> dict[str, Any]:
         """How the guides read estimates."""

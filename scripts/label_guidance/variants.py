@@ -29,8 +29,8 @@ class Variant:
         """The numbers of the method, as short text."""
         if self.guidance is None:
             return "-" if self.w is None else f"w {self.w}"
-        plain = {key: value for key, value in to_dict(self.guidance).items() if key != "type" and value is not None}
-        settings = plain | {key: value for key, value in {"v": self.v, "w": self.w}.items() if value is not None}
+        named = {**to_dict(self.guidance), "v": self.v, "w": self.w}
+        settings = {key: value for key, value in named.items() if key != "type" and value is not None}
         words = [] if self.guide is None else [f"{self.guide} guide"]
         return ", ".join([f"{key} {value}" for key, value in settings.items()] + words)
 
@@ -109,9 +109,9 @@ def title(name: str) -> str:
 def strengths(variant: Variant) -> list[Any]:
     """What tuning varies."""
     names = ("strength", "rho", "mu", "smoothing", "n_mc")
-    found = [getattr(variant.guidance, name) for name in names if hasattr(variant.guidance, name)]
-    found += [kind] if (kind := getattr(variant.guidance, "rho_structure", None)) else []
-    return found if variant.v is None else [*found, variant.v]
+    varied = [getattr(variant.guidance, name) for name in names if hasattr(variant.guidance, name)]
+    varied += [kind] if (kind := getattr(variant.guidance, "rho_structure", None)) else []
+    return varied if variant.v is None else [*varied, variant.v]
 
 
 def ablations(tfg: TFG) -> dict[str, Variant]:

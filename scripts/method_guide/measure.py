@@ -1,16 +1,17 @@
 """Distances of guided samples to exact ones: every method on every problem, every strength in one program."""
 
-import json
-from pathlib import Path
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from studied import Options
 
 import tfg_jax as tfg
-from tfg_jax.files import read_json, slug, write_atomically
+from tfg_jax.runs import study
 
 from .methods import FACTORS, ROWS, Row
 from .problems import Problem, problems
@@ -87,30 +88,34 @@ def measure_row(row: Row, problem: Problem, distance: Distance) -> dict[str, Any
     return measured
 
 
-def measure(folder: Path, only: tuple[str, ...] = ()) -> None:
-    """Measure what the folder lacks: one file for each problem and method."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, make in problems().items():
-        problem = distance = None
-        for row in ROWS:
-            file = folder / f"{slug(name)}--{slug(row.name)}.json"
-            if file.exists() or (only and name not in only):
-                continue
-            if problem is None or distance is None:
-                problem = make()
-                distance = Distance(problem)
-            if not row.applies(problem):
-                continue
-            measured = {
-                "problem": name, "text": problem.text, "samples": problem.samples,
-                "method": row.name, "floor": distance.floor,
-                "unguided": distance.unit, "steps": measure_row(row, problem, distance),
-            }  # fmt: skip
-            write_atomically(file, lambda stream, m=measured: stream.write(json.dumps(m, indent=1).encode()))
-            print(f"{name}: {row.name}", flush=True)
+class Bench:
+    """A problem with its distance, made when the first of its rows is measured."""
+
+    def __init__(self, make: Callable[[], Problem]) -> None:
+        self.make = make
+
+    @cached_property
+    def distance(self) -> tuple[Problem, Distance]:
+        """The problem, and how far samples of it are from exact ones."""
+        problem = self.make()
+        return problem, Distance(problem)
+
+    def measure(self, row: Row, choice: None, trial: bool) -> dict[str, Any]:
+        """All about a method, nothing of one that cannot be used."""
+        problem, distance = self.distance
+        if not row.applies(problem):
+            return {}
+        return {
+            "problem": problem.name, "text": problem.text, "samples": problem.samples, "method": row.name,
+            "floor": distance.floor, "unguided": distance.unit, "steps": measure_row(row, problem, distance),
+        }  # fmt: skip
 
 
-def read(folder: Path) -> list[dict[str, Any]]:
-    """What has been measured, in the order of problems and methods."""
-    files = [folder / f"{slug(name)}--{slug(row.name)}.json" for name in problems() for row in ROWS]
-    return [measured for file in files if (measured := read_json(file)) is not None]
+def study_of(options: Options) -> study.Study:
+    """Every method on every problem."""
+    config, benches = {"steps": STEPS, "factors": FACTORS}, {name: Bench(make) for name, make in problems().items()}
+    return study.Study(options.folder, [
+        study.Row(f"{name}: {row.name}", name, config, partial(bench.measure, row),
+                  labels={"problem": name, "method": row.name})
+        for name, bench in benches.items() for row in ROWS
+    ])  # fmt: skip

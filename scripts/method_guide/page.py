@@ -6,12 +6,13 @@ from typing import Any
 import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
+from studied import Known, Options
 
-from tfg_jax.files import write_atomically
+from tfg_jax.files import write_atomically, write_bytes
 from tfg_jax.report.table import markdown_table
 from tfg_jax.runs.page import page_text, tables_of, write_details
 
-from .measure import STEPS
+from .measure import STEPS, study_of
 from .methods import FACTORS, ROWS, Row
 
 Measured = list[dict[str, Any]]
@@ -134,11 +135,14 @@ def figure(measured: Measured, file: Path) -> None:
     write_atomically(file, lambda out: drawing.savefig(out, format="png", dpi=110, metadata={"Software": None}))
 
 
-def write_pages(measured: Measured, docs: Path) -> None:
-    """docs/which_method.md, and its details with their tables and the figure under docs/results/details/."""
-    folder = docs / "results" / "details"
+def write_pages(options: Options, known: Known) -> None:
+    """The long page, with its tables and figure beside it, and the guide docs/which_method.md; once all is known."""
+    rows = study_of(options).rows
+    if any(row.name not in known for row in rows):
+        return
+    measured = [report for row in rows if (report := known[row.name]["report"])]
     text = details(measured)
     page = page_text(Path(__file__).with_name("page.md.jinja").read_text("utf-8"), tables_of(text))
-    write_details(folder / "which_method.md", text)
-    figure(measured, folder / "which_method.png")
-    write_atomically(docs / "which_method.md", lambda file: file.write(page.encode()))
+    write_details(options.page, text)
+    figure(measured, options.page.with_suffix(".png"))
+    write_bytes(options.page.parents[2] / options.page.name, page.encode())

@@ -47,8 +47,8 @@ def floor(model: Any, classifier: Any, batch: int, sampler: Any, kind: str) -> C
                 logits = nnx.merge(guide, guide_weights)(x0)
                 return jnp.take_along_axis(jax.nn.log_softmax(logits), target[:, None], 1)[:, 0]
 
-            found, pull = jax.vjp(value, x0)
-            return found, pull(jnp.ones_like(found))[0]
+            values, pull = jax.vjp(value, x0)
+            return values, pull(jnp.ones_like(values))[0]
 
         def stochastic(x0: Array, eps: Array, c: dict) -> Array:
             z = jax.random.normal(jax.random.fold_in(key, c["index"]), shape)
@@ -76,10 +76,10 @@ def floor(model: Any, classifier: Any, batch: int, sampler: Any, kind: str) -> C
                 return c["alpha"] * x - c["sigma"] * v, v
 
             x0, pull, v = jax.vjp(estimate, x, has_aux=True)
-            found, gradient = value_and_gradient(x0)
+            values, gradient = value_and_gradient(x0)
             moved = stochastic(x0, c["sigma"] * x + c["alpha"] * v, c)
             if kind == "dps":
-                scale = jnp.sqrt(jnp.maximum(jnp.abs(found), 1e-6))[:, None, None, None]
+                scale = jnp.sqrt(jnp.maximum(jnp.abs(values), 1e-6))[:, None, None, None]
                 return moved + pull(gradient)[0] / scale, None
             delta = jax.lax.fori_loop(
                 0, 3, lambda _, d: d + c["mu"] * value_and_gradient(x0 + d)[1], c["mu"] * gradient

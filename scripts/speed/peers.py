@@ -10,9 +10,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array
+from timing import interleaved, seconds_of
 
 import tfg_jax as tfg
 from tfg_jax.denoiser import index_time
@@ -73,8 +74,8 @@ def interpreter(given: Path | None) -> Path:
 
 
 @contextmanager
-def peer(python: Path, config: dict[str, Any]) -> Iterator[tuple[Callable[..., list[float]], dict[str, np.ndarray]]]:
-    """The process of the peers: a function that asks for one run, and the weights of its network."""
+def peer(python: Path, config: dict[str, Any]) -> Iterator[tuple[Callable[..., float], dict[str, np.ndarray]]]:
+    """The process of the peers: a function that asks for the seconds of a run, and the weights of its network."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "config.json"
         settings.write_text(json.dumps(config))
@@ -83,9 +84,9 @@ def peer(python: Path, config: dict[str, Any]) -> Iterator[tuple[Callable[..., l
             if process.stdin is None or process.stdout is None or process.stdout.readline().strip() != "ready":
                 raise RuntimeError(f"{python} cannot run the peers; it needs {', '.join(REQUIREMENTS)}")
 
-            def ask(*words: Any) -> list[float]:
+            def ask(*words: Any) -> float:
                 print(*words, file=process.stdin, flush=True)
-                return [float(number) for number in process.stdout.readline().split()]  # type: ignore[union-attr]
+                return float(process.stdout.readline().split()[0])  # type: ignore[union-attr]
 
             with np.load(Path(folder) / "state.npz", allow_pickle=False) as state:
                 yield ask, dict(state)
@@ -130,19 +131,9 @@ def measure(python: Path, runs: int, only: str | None = None) -> list[dict[str, 
         if only is not None and only not in f"{name}, batch {batch}":
             continue
         with peer(python, config) as (ask, state):
-            mine = ours(our_model(config, state), batch)
-            seconds: dict[str, list[float]] = {}
-            programs = [*mine, *(theirs for _, theirs in COLUMNS.values())]
-            for turn in range(runs + 1):
-                for program in programs:
-                    if program in mine:
-                        start = time.process_time()
-                        jax.block_until_ready(mine[program]())
-                        spent = time.process_time() - start
-                    else:
-                        spent = ask(program, batch, STEPS)[0]
-                    if turn:  # the first compiles
-                        seconds.setdefault(program, []).append(spent)
+            mine = {name: partial(seconds_of, run) for name, run in ours(our_model(config, state), batch).items()}
+            theirs = {program: partial(ask, program, batch, STEPS) for _, program in COLUMNS.values()}
+            seconds = interleaved(mine | theirs, runs, lambda run: run())
         median = {program: statistics.median(values) for program, values in seconds.items()}
         rows.append(
             {"network": f"{name}, batch {batch}"}
