@@ -71,6 +71,16 @@ def called(argument: str, text: str, function: Callable[[], Any]) -> Any:
         ) from error
 
 
+def given_by(argument: str, text: str, kind: Any, need: str, default: str = "") -> Any:
+    """What a reference names, or what it gives when called, of a kind; ValueError with the need if it is of another."""
+    value = resolve(argument, text, default)
+    if callable(value) and not isinstance(value, kind):
+        value = called(argument, text, value)
+    if not isinstance(value, kind):
+        raise ValueError(f"{argument}={text} is a {type(value).__name__}; {need}")
+    return value
+
+
 def _load(argument: str, text: str, match: re.Match[str]) -> ModuleType:
     try:
         if not match["file"]:

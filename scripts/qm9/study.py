@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import studied
-from tfg_jax.metrics.xtb import XTB
 
 from qm9 import rows
 from qm9.rows import Setting
@@ -20,6 +19,7 @@ from tfg_jax.files import slug
 from tfg_jax.metrics import Estimate
 from tfg_jax.metrics.intervals import mean_ci
 from tfg_jax.metrics.molecule_run import molecule_metrics
+from tfg_jax.metrics.xtb import XTB
 from tfg_jax.runs.run import Run, seconds_of
 from tfg_jax.runs.store import fingerprint
 from tfg_jax.runs.study import Row, Study
@@ -145,8 +145,8 @@ class Molecules:
         run = task.run_of(arrays, seconds)
         numbers = molecule_metrics(run)
         if judged:
-            chosen = np.sort(np.random.default_rng(0).permutation(len(run.positions))[:judged])
-            values, failed = XTB()(run.positions[chosen], run.types[chosen], run.properties)
+            chosen = np.sort(np.random.default_rng(0).permutation(len(run.x))[:judged])
+            values, failed = XTB()(run.x[chosen], run.types[chosen], run.properties)
             error = np.abs(values - np.asarray(run.targets)[chosen])
             numbers |= {"quantum_samples": len(chosen), "quantum_failed": failed}
             for i, name in enumerate(run.properties):

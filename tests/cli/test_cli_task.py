@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,22 @@ def test_a_task_of_ones_own_is_one_file(run, asked, own, capsys):
     assert "4 of 4 samples are on disk already" in capsys.readouterr().err
     assert main([*asked, "--seed", "1", "--output", str(run)]) == 2
     assert "seed: 0 -> 1" in (said := capsys.readouterr().err) and "--output" in said and "path=" not in said
+
+
+def test_a_folder_goes_on_to_more_samples(run, asked, tmp_path, capsys):
+    """Whole shards stay, a shorter last one is made again, and all is what a folder of as many samples holds."""
+    shutil.copytree(run, grown := tmp_path / "grown")
+    whole = (grown / "shard-00000.npz").stat().st_mtime_ns
+    more = [*asked, "--num-samples", "8", "--output"]
+    assert main([*more, str(grown), "--seed", "1"]) == 2 and "seed: 0 -> 1" in capsys.readouterr().err
+    assert main([*more, str(grown)]) == 0 and "3 of 8 samples are on disk already" in capsys.readouterr().err
+    assert main([*more, str(tmp_path / "fresh")]) == 0
+    files = sorted(file.name for file in grown.glob("shard-*"))
+    assert len(files) == 6 and (grown / "shard-00000.npz").stat().st_mtime_ns == whole
+    for name in [*files, "manifest.json"]:
+        assert (grown / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+    capsys.readouterr()
+    assert main([*asked, "--output", str(grown)]) == 2 and "num_samples: 8 -> 4" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

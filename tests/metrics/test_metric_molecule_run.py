@@ -21,7 +21,7 @@ def make_run(**changes):
     positions[3] = np.nan
     targets = np.array([[6.0, 300.0]] * 5)
     values: dict[str, Any] = dict(
-        positions=positions, types=types, targets=targets, predicted=targets + [[1], [2], [3], [np.nan], [0]],
+        x=positions, types=types, targets=targets, predicted=targets + [[1], [2], [3], [np.nan], [0]],
         properties=("alpha", "gap"), units=("bohr^3", "meV"), status_code=np.array([0, 0, 0, 1, 0]),
         status_step=np.array([-1, -1, -1, 7, -1]), seconds=2.0, guide=targets,
         cost={name: np.full(5, 10) for name in ("forwards", "pullbacks", "objective")},

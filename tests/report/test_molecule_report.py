@@ -42,7 +42,7 @@ def make_run(rows=ROWS, **changes):
     code = np.where(np.isfinite(positions).all((1, 2)), 0, 1)
     targets = np.stack([np.linspace(10, 20, n), np.linspace(5, 6, n)], 1)
     values: dict[str, Any] = dict(
-        positions=positions, types=types, targets=targets, predicted=targets + 0.5, properties=("alpha", "cv"),
+        x=positions, types=types, targets=targets, predicted=targets + 0.5, properties=("alpha", "cv"),
         units=("bohr^3", "cal/(mol K)"), status_code=code, status_step=np.where(code, 17, -1), seconds=1.0,
         cost={name: np.full(n, 10) for name in ("forwards", "pullbacks", "objective")},
         quantum=np.stack([targets[:, 0] + 1.0, np.full(n, np.nan)], 1), quantum_failed=2,

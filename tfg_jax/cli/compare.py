@@ -56,7 +56,7 @@ def run(options: Any) -> int:
     from tfg_jax.tasks.find import find_task
 
     subject = find_task(options.task)
-    choices = [methods.named(name, subject.LABEL_PRESETS, methods.PLAIN) for name in options.methods]
+    choices = [methods.named(name, subject.LABEL_PRESETS, methods.UNGUIDED) for name in options.methods]
     task = label_run_task(subject, options, choices, sampler_of(options))
     n, same = label_size(task, options), {"seed": options.seed, "chunk": options.chunk}
     runs = [Run(task, choice.method, n, **same, conditional=choice.conditional, name=choice.name) for choice in choices]

@@ -111,8 +111,8 @@ def claimed_output(options: Any, former: Mapping[str, Any], free: Sequence[str] 
     it holds the results of other options and is not to be overwritten, is written by another process, or cannot be.
     """
     kind = dataclasses.replace(RESULTS, read=lambda file: {**former, **RESULTS.read(file)})
-    held, _ = claim(options.out, as_json(options), kind, overwrite=options.overwrite, free=free)
-    with held:
+    lock, _ = claim(options.out, as_json(options), kind, overwrite=options.overwrite, free=free)
+    with lock:
         yield
 
 

@@ -130,15 +130,13 @@ class WindowOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class CommonOptions:
-    """What every sampling command takes, whatever is asked for."""
+class SharedOptions:
+    """What every command takes that draws samples."""
 
     clip: bool = True
     """Clip denoised estimates to [-1, 1], in every method alike."""
     seed: int = 0
     """Root of all random numbers."""
-    chunk: int = 20
-    """Samples computed together, and samples a file."""
     model: str = ""
     """Diffusion model: released name, folder of weights, or module:function that gives one."""
     config: Path | None = None
@@ -147,6 +145,14 @@ class CommonOptions:
     """Throw away what the folder holds."""
     dry_run: bool = False
     """Show shapes, network evaluations and memory; sample and write nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CommonOptions(SharedOptions):
+    """What every sampling command takes, whatever is asked for."""
+
+    chunk: int = 20
+    """Samples computed together, and samples a file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,16 +167,6 @@ class SamplerOptions:
     v: float | None = None
     """More noise than eta 1, in [0, 1]: between the posterior's variance (0, as eta 1) and the forward process's (1),
     in logarithm. With n_recur > 1 about 0.5 keeps the samples' variety."""
-
-
-@dataclasses.dataclass(frozen=True)
-class StepsOptions:
-    """How controls solve."""
-
-    steps: int | None = None
-    """Steps of the solve, default 12."""
-    solver: str | None = None
-    """How they step."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,15 +31,15 @@ def run(options: Options) -> int:
 
     table = None
     if options.source is None:
-        found = _released()
-        table = _table(found)
+        contents = _released()
+        table = _table(contents)
     elif (Path(options.source) / MANIFEST).is_file():
-        found = _folder(Path(options.source))
+        contents = _folder(Path(options.source))
     else:
-        found = describe_weights(options.source)
-    print(table or to_json(found))
+        contents = describe_weights(options.source)
+    print(table or to_json(contents))
     if options.out is not None and not options.dry_run:
-        write_json(options.out, found)
+        write_json(options.out, contents)
     return OK
 
 
@@ -49,11 +49,11 @@ def _released() -> dict[str, Any]:
     return {"folder": checkpoints_dir(), "weights": load_manifest()}
 
 
-def _table(found: dict[str, Any]) -> str:
+def _table(contents: dict[str, Any]) -> str:
     from tfg_jax.report import text_table
 
     rows = []
-    for name, entry in found["weights"].items():
+    for name, entry in contents["weights"].items():
         measured = next((key for key in ("test_accuracy", "test_loss") if key in entry["metrics"]), None)
         rows.append(
             {
@@ -67,7 +67,7 @@ def _table(found: dict[str, Any]) -> str:
                 "trained on": entry["data"],
             }
         )
-    return f"{text_table(rows)}\n\nin {found['folder']}; more of one: tfg-jax inspect NAME"
+    return f"{text_table(rows)}\n\nin {contents['folder']}; more of one: tfg-jax inspect NAME"
 
 
 def _folder(path: Path) -> dict[str, Any]:

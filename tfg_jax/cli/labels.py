@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfg_jax.references import called, is_reference, resolve
+from tfg_jax.references import given_by, is_reference, resolve
 
 
 def label_defaults(subject: Any) -> dict[str, str]:
@@ -21,11 +21,7 @@ def network(role: str, text: str, kind: Any) -> Any:
 
     if not is_reference(text) or Path(text).is_dir():
         return load_as(text, kind)
-    found = resolve(role, text, default=role)
-    found = found if isinstance(found, kind) or not callable(found) else called(role, text, found)
-    if not isinstance(found, kind):
-        raise ValueError(f"{role}={text} gives a {type(found).__name__}, a {kind.__name__} is needed; mend it")
-    return found
+    return given_by(role, text, kind, f"a {kind.__name__} is needed; mend it", default=role)
 
 
 def label_run_task(subject: Any, options: Any, methods: Sequence[Any], sampler: Any) -> Any:
@@ -39,10 +35,11 @@ def label_run_task(subject: Any, options: Any, methods: Sequence[Any], sampler: 
         raise ValueError("--noisy-guide has no effect without the method classifier; drop it")
     from tfg_jax.checks import check_count
     from tfg_jax.denoiser import Denoiser
+    from tfg_jax.tasks.label import class_of
 
     wanted = (options.noisy_guide or subject.networks["noisy_guide"]) if noisy else None
     model = network("model", options.model, Denoiser) if is_reference(options.model) else options.model
-    task = subject.label_task_of(
+    task = subject.load_label_task(
         model, options.guide, options.evaluator, wanted, weak=options.weak, w=options.w, data=options.data,
         clip=options.clip, sampler=sampler,
     )  # fmt: skip
@@ -52,7 +49,7 @@ def label_run_task(subject: Any, options: Any, methods: Sequence[Any], sampler: 
                          f"{len(task.class_names)}; the method conditional needs the same")  # fmt: skip
     for name, low in (("per_class", 1), ("chunk", 1), ("seed", 0)):
         check_count(name, getattr(options, name), low)
-    classes = tuple(_class(word, task.class_names) for word in options.classes)
+    classes = tuple(class_of("classes", word, task.class_names) for word in options.classes)
     if len(set(classes)) < len(classes):
         raise ValueError(f"classes={' '.join(options.classes)} names a class twice; raise --per-class instead")
     return dataclasses.replace(task, classes=classes)
@@ -81,11 +78,3 @@ def own_objective(text: str) -> Any:
 def label_size(task: Any, options: Any) -> int:
     """Samples of the whole run."""
     return options.per_class * len(task.classes or task.class_names)
-
-
-def _class(word: str, names: Sequence[str]) -> int:
-    if word in names:
-        return list(names).index(word)
-    if word.isdigit() and int(word) < len(names):
-        return int(word)
-    raise ValueError(f"classes={word!r} is no class; give numbers 0..{len(names) - 1} or names: {', '.join(names)}")

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tfg_jax.cli.groups import LookaheadOptions, StepsOptions, WindowOptions
+from tfg_jax.cli.groups import LookaheadOptions, WindowOptions
 from tfg_jax.cli.options import Part, Typed
 from tfg_jax.references import called, is_reference, resolve
 
-PLAIN = ("none", "conditional")
+UNGUIDED = ("none", "conditional")
 INSIDE = ("solve", "grid", "schedule")  # configurations inside a configuration have flags of their own
 
 
@@ -37,20 +37,20 @@ class Choice(NamedTuple):
         return "unguided" if self.method is None else kind
 
 
-def chosen(typed: Typed, presets: Mapping[str, Any], plain: Sequence[str], default: str) -> Choice:
+def chosen(typed: Typed, presets: Mapping[str, Any], unguided: Sequence[str], default: str) -> Choice:
     """The method that was typed, at its tuned settings. ValueError for an unknown one."""
     name = typed.last("--guidance", "--method") or default
-    return named(name, presets, plain)
+    return named(name, presets, unguided)
 
 
-def named(name: str, presets: Mapping[str, Any], plain: Sequence[str]) -> Choice:
+def named(name: str, presets: Mapping[str, Any], unguided: Sequence[str]) -> Choice:
     """The method of a name: none, a preset, or a class or object of the user's. ValueError for an unknown one."""
-    if name in plain:
+    if name in unguided:
         return Choice(name, None)
     if name in presets:
         return Choice(name, presets[name])
     if not is_reference(name):
-        known = ", ".join([*plain, *presets])
+        known = ", ".join([*unguided, *presets])
         raise ValueError(
             f"guidance={name!r:.60} is unknown; choose one of {known}, or a class of yours as module:Class"
         )
@@ -79,13 +79,13 @@ def parts_of(choice: Choice, typed: Typed, sampler: Part, presets: Mapping[str, 
     Raises:
         ValueError: an option was typed that it does not take, though other methods do.
     """
-    own = [] if choice.method is None else [settings(choice.method, _reserved(choice.kind))]
+    own = [] if choice.method is None else [settings(choice.method)]
     shared = {
         "unguided": [sampler],
         "noisy": [Part(WindowOptions), sampler],
         "guided": [Part(LookaheadOptions), Part(WindowOptions), sampler],
         "source": [Part(LookaheadOptions)],
-        "controls": [Part(StepsOptions)],
+        "controls": [],
     }[choice.kind]
     taken = [*own, *shared]
     takes = {name for part in taken for name in part.names()}
@@ -95,11 +95,9 @@ def parts_of(choice: Choice, typed: Typed, sampler: Part, presets: Mapping[str, 
     general += ["clip"] if choice.kind in ("source", "controls") else []
     refused = [name for name in dict.fromkeys([*others, *general]) if name not in takes]
     if flag := typed.given(refused):
-        of_methods = flag.removeprefix("--").replace("-", "_") not in general
+        of_methods = flag.removeprefix("--").replace("-", "_") not in general and choice.kind != "noisy"
         words = ", ".join("--" + name.replace("_", "-") for name in mine) or "no settings"
         hint = f", which takes {words}; drop it" if of_methods else HINTS[choice.kind]
-        if choice.kind == "noisy":
-            hint = ", which looks at no denoised estimate; drop it"
         raise ValueError(f"{flag} has no effect on --method {choice.name}{hint}")
     return taken
 
@@ -113,10 +111,6 @@ HINTS = {
 }
 
 
-def _reserved(kind: str) -> tuple[str, ...]:
-    return (*INSIDE, "steps", "solver") if kind == "controls" else INSIDE
-
-
 def build(choice: Choice, options: Any) -> Any:
     """The method with the settings that the options give: 0 leaves a term of TFG out, end-to-end methods take a solve.
 
@@ -128,19 +122,16 @@ def build(choice: Choice, options: Any) -> Any:
     method = choice.method
     if method is None:
         return None
-    given = options.given(settings(method, _reserved(choice.kind)).names())
+    given = options.given(settings(method).names())
     if hasattr(method, "smoothing") and hasattr(method, "rho"):
         given = without_zero_terms(given)
     if given.get("line_search") is not None:
         given = {"rate": None, **given}  # asks for L-BFGS in the place of Adam
     method = with_flags(method, given) if given else method
-    solve = {"horizon": getattr(options, "horizon", None), "steps": getattr(options, "lookahead_steps", None)}
     if choice.kind == "source":
-        changes = {k: v for k, v in {**solve, "solver": options.solver}.items() if v is not None}
+        solve = {"horizon": options.horizon, "steps": options.lookahead_steps, "solver": options.solver}
+        changes = {name: value for name, value in solve.items() if value is not None}
         method = method.replace(solve=method.solve.replace(**changes)) if changes else method
-    if choice.kind == "controls":
-        changes = {k: v for k, v in {"steps": options.steps, "solver": options.solver}.items() if v is not None}
-        method = method.replace(**changes) if changes else method
     return method
 
 

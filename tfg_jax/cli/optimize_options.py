@@ -29,7 +29,7 @@ class RequestOptions:
 
 @dataclasses.dataclass(frozen=True)
 class RoundOptions:
-    """The rounds."""
+    """The rounds, and what they are made by."""
 
     rounds: int = 10
     """Guided rounds, after one without guidance."""
@@ -41,8 +41,8 @@ class RoundOptions:
     """Reward asked for in every round, in place of --delta; default 10 log-odds, none of brightness."""
     noise_std: float | None = None
     """Standard deviation of the reward's noise, > 0: smaller guides more; default 1 log-odds, or 0.003."""
-    beta: Literal["paper", "exact", "constant"] | None = None
-    """How strength depends on the noise level; default paper."""
+    beta: Literal["paper", "exact", "constant"] = "paper"
+    """How strength depends on the noise level."""
     beta_coef: float = 1.0
     """Multiplies the strength; with --beta constant it is the strength."""
     linearize: Literal["sample", "mean"] = "sample"
@@ -51,27 +51,9 @@ class RoundOptions:
     """Fine-tune the model on each round's images with this step size of Adam; default: do not."""
     same_start: bool = True
     """Start every round from the same noise: with --eta 0 a round continues the images of the one before."""
-
-
-@dataclasses.dataclass(frozen=True)
-class NetworkOptions:
-    """Networks and sampler."""
-
     steps: int = 50
     """DDIM steps."""
     eta: float = 0.0
     """DDIM stochasticity in [0, 1]."""
-    clip: bool = True
-    """Clip denoised estimates to [-1, 1]."""
-    seed: int = 0
-    """Root of all random numbers."""
-    model: str = ""
-    """Diffusion model: released name or folder of weights."""
     guide: str = ""
     """Classifier whose log-odds are the reward: released name or folder."""
-    config: Path | None = None
-    """JSON file of options, such as the config.json of an earlier run; options given here win."""
-    overwrite: bool = False
-    """Throw away what the folder holds."""
-    dry_run: bool = False
-    """Show shapes, network evaluations and memory; sample and write nothing."""

@@ -35,7 +35,7 @@ class Setup:
     config: dict[str, Any]
 
 
-def settings(options: Any) -> Setup:
+def setup_of(options: Any) -> Setup:
     """Everything a run needs. Raises ValueError for options that cannot be meant or have no effect."""
     for name in ("rounds", "batch"):
         check_count(name, getattr(options, name))
@@ -43,7 +43,9 @@ def settings(options: Any) -> Setup:
     sampler = DDIM(steps=options.steps, eta=options.eta)
     subject = find_task(options.task)
     units = subject.REWARD_UNITS[options.reward]
-    guidance = _guidance(options, units[2])
+    noise_std = units[2] if options.noise_std is None and options.beta != "constant" else options.noise_std
+    method = GradientGuidance if options.method == "look-ahead" else NaiveGradientGuidance
+    guidance = method(noise_std, options.beta, options.beta_coef)
     delta, goal = options.delta, options.goal
     if delta is not None and goal is not None:
         raise ValueError(f"delta={delta} has no effect with goal={goal}; drop one")
@@ -63,19 +65,16 @@ def settings(options: Any) -> Setup:
     adapt = None if options.learning_rate is None else FineTune(learning_rate=options.learning_rate)
     if adapt is not None:
         adapt.check(model, None)
-    clip = Clip() if options.clip else None
-    config = {
-        "reward": reward.name, "rounds": options.rounds, "batch": options.batch, "delta": delta, "goal": goal,
-        "linearize": options.linearize, "guidance": to_dict(guidance), "sampler": to_dict(sampler),
-        "clip": to_dict(clip), "schedule": to_dict(model.schedule), "prediction": model.prediction,
+    given = dict(
+        rounds=options.rounds, batch=options.batch, delta=delta, goal=goal, guidance=guidance,
+        linearize=options.linearize, sampler=sampler, clip=Clip() if options.clip else None,
+    )  # fmt: skip
+    config = {name: to_dict(value) for name, value in given.items()} | {
+        "reward": reward.name, "schedule": to_dict(model.schedule), "prediction": model.prediction,
         "learning_rate": options.learning_rate, "same_start": options.same_start, "seed": options.seed,
         "weights_sha256": {key: fingerprint(params) for key, params in reward.networks.items()},
     }  # fmt: skip
-    given = dict(
-        rounds=options.rounds, batch=options.batch, delta=delta, goal=goal, guidance=guidance,
-        linearize=options.linearize, adapt=adapt, sampler=sampler, clip=clip, initial=initial,
-    )  # fmt: skip
-    return Setup(model, reward, given, config)
+    return Setup(model, reward, {**given, "adapt": adapt, "initial": initial}, config)
 
 
 def describe(setup: Setup) -> str:
@@ -109,12 +108,3 @@ def _memory(setup: Setup) -> float | None:
 
     target = (jnp.zeros((batch, *setup.model.shape)), jnp.zeros(batch))
     return compiled_memory(program, jax.random.key(0), setup.model, target)
-
-
-def _guidance(options: Any, noise_std: float) -> GradientGuidance | NaiveGradientGuidance:
-    std = options.noise_std
-    if std is None and options.beta != "constant":
-        std = noise_std
-    if options.method == "look-ahead":
-        return GradientGuidance(std, options.beta or "paper", options.beta_coef)
-    return NaiveGradientGuidance(std, options.beta or "paper", options.beta_coef)  # type: ignore[arg-type]

@@ -34,7 +34,6 @@ class Part:
         cls: a dataclass whose fields are the flags.
         defaults: in place of its own.
         tuned: whether config.json names only what differs from the defaults, since these are the method's.
-        leave_out: fields that are no flags.
     """
 
     cls: type
@@ -58,20 +57,19 @@ class Typed:
         self.typed = [_as_today(word) for word in arguments]
         file = self.last("--config")
         self.from_file = {} if file is None else _read(Path(file), self)
-        self.words = self.typed
 
     def last(self, *flags: str) -> str | None:
         """The value of the last of these flags, in the file or typed."""
-        found = None
+        last = None
         for flag in flags:
             name = flag.removeprefix("--").replace("-", "_")
             value = getattr(self, "from_file", {}).get(name)
-            found = found if value is None else str(value)
+            last = last if value is None else str(value)
         for word, following in zip(self.typed, [*self.typed[1:], None], strict=False):
             name, equals, value = word.partition("=")
             if name.replace("_", "-") in flags:
-                found = value if equals else following
-        return found
+                last = value if equals else following
+        return last
 
     def given(self, names: Sequence[str]) -> str | None:
         """The first of these options that was typed, as its flag."""
@@ -88,12 +86,12 @@ def data_set(typed: Typed) -> Any:
     from tfg_jax.tasks.dataset import DataSet
     from tfg_jax.tasks.find import DEFAULT, find_task
 
-    found = find_task(typed.last("--task") or DEFAULT)
-    if not isinstance(found, DataSet):
+    subject = find_task(typed.last("--task") or DEFAULT)
+    if not isinstance(subject, DataSet):
         raise ValueError(
             f"task={typed.last('--task')} is no data set with classifiers; `tfg-jax sample` takes any task"
         )
-    return found
+    return subject
 
 
 def parse(command: Any, program: str, arguments: Sequence[str]) -> Any:
@@ -106,7 +104,7 @@ def parse(command: Any, program: str, arguments: Sequence[str]) -> Any:
     known = {name for part in parts for name in part.names()}
     renamed = {"method": "guidance"} if "guidance" in known else {}
     kept = {renamed.get(key, key): value for key, value in typed.from_file.items()}
-    kept = {key: value for key, value in kept.items() if key in known or key not in command_of_old(command)}
+    kept = {key: value for key, value in kept.items() if key in known or key not in getattr(command, "FORMER", ())}
     # The last of repeated flags wins, so the file's go first and are checked like typed ones.
     words = [*_flags(kept), *typed.typed]
     described = inspect.getdoc(command.run) if hasattr(command, "parts") else None
@@ -119,8 +117,8 @@ def parse(command: Any, program: str, arguments: Sequence[str]) -> Any:
         for part in parts
     ]  # fmt: skip
     grouped = dataclasses.make_dataclass("Grouped", fields)
-    found = tyro.cli(grouped, prog=program, args=words, description=described)
-    values = {name: getattr(getattr(found, part.name), name) for part in parts for name in part.names()}
+    groups = tyro.cli(grouped, prog=program, args=words, description=described)
+    values = {name: getattr(getattr(groups, part.name), name) for part in parts for name in part.names()}
     tuned = [name for part in parts if part.tuned for name in part.names()]
     return Options(values, {name for name in tuned if name not in kept and typed.given([name]) is None})
 
@@ -140,16 +138,12 @@ class Options:
         return {name: getattr(self, name) for name in names if name not in self._tuned}
 
 
-def command_of_old(command: Any) -> set[str]:
-    """Options that config.json of other methods or earlier versions may hold, which are left out where unknown."""
-    return set(getattr(command, "FORMER", ()))
-
-
 def as_json(options: Any) -> dict[str, Any]:
     """Options as JSON values for a `--config` file; those that do not describe the run are left out."""
-    values = dict(options._values) if isinstance(options, Options) else dataclasses.asdict(options)
     if isinstance(options, Options):
-        values = {name: value for name, value in values.items() if name not in options._tuned}
+        values = {name: value for name, value in options._values.items() if name not in options._tuned}
+    else:
+        values = dataclasses.asdict(options)
     kept = {k: v for k, v in values.items() if k not in ("config", "overwrite", "dry_run")}
     return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in kept.items()}
 

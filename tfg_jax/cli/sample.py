@@ -25,9 +25,9 @@ def parts(typed: Typed) -> list[Part]:
     subject = find_task(typed.last("--task") or DEFAULT)
     labels = isinstance(subject, DataSet)
     presets = subject.LABEL_PRESETS if labels else subject.presets
-    plain = methods.PLAIN if labels else ("none",)
+    unguided = methods.UNGUIDED if labels else ("none",)
     default = "tfg" if "tfg" in presets or not presets else next(iter(presets))
-    choice = methods.chosen(typed, presets, plain, default)
+    choice = methods.chosen(typed, presets, unguided, default)
     request = Part(RequestOptions, {"guidance": default})
     sampler = sampler_part(typed, None if labels else subject.sampler)
     asked_for = [Part(LabelOptions, label_defaults(subject))] if labels else [Part(NumberOptions)]
@@ -43,7 +43,7 @@ def run(options: Any) -> int:
     subject = find_task(options.task)
     labels = isinstance(subject, DataSet)
     presets = subject.LABEL_PRESETS if labels else subject.presets
-    choice = methods.named(options.guidance, presets, methods.PLAIN if labels else ("none",))
+    choice = methods.named(options.guidance, presets, methods.UNGUIDED if labels else ("none",))
     method = methods.build(choice, options)
     lookahead, window = methods.look_ahead(choice, options), methods.window_of(options)
     sampler = sampler_of(options, None if labels else subject.sampler)

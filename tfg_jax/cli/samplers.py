@@ -39,8 +39,8 @@ def _named(name: str) -> Any:
         raise ValueError(
             f"sampler={name!r:.60} is unknown; choose one of {', '.join(SAMPLERS)}, or a class as module:Class"
         )
-    found = resolve("sampler", f"tfg_jax.{SAMPLERS[name]}" if name in SAMPLERS else name)
-    return called("sampler", name, functools.partial(found, steps=50)) if isinstance(found, type) else found
+    sampler = resolve("sampler", f"tfg_jax.{SAMPLERS[name]}" if name in SAMPLERS else name)
+    return called("sampler", name, functools.partial(sampler, steps=50)) if isinstance(sampler, type) else sampler
 
 
 def sampler_of(options: Any, own: Any = None) -> Any:

@@ -1,57 +1,46 @@
 """The numbers of a restoration run, computed from plain arrays: they know nothing of the sampler."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 
 from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray, mean_ci
 from tfg_jax.metrics.posterior import posterior_spread
 from tfg_jax.metrics.restoration import feature_distance, psnr, ssim
-from tfg_jax.metrics.titles import COSTS, flat_estimate
-from tfg_jax.result import finished
+from tfg_jax.metrics.sampled_run import SampledRun
+from tfg_jax.metrics.titles import flat_estimate
 
 
-@dataclass(frozen=True)
-class InverseRun:
+@dataclass(frozen=True, kw_only=True)
+class InverseRun(SampledRun):
     """What a run of restorations produced: m draws of each of n images; entry i of the draws belongs to image i // m.
 
     Required: the truth (None if nobody knows it: what compares with it is left out), the measurements as pictures for
-    people, the draws, each draw's measurement residual (root mean square, in units of y), the noise's standard
-    deviation, status codes (0 ok) and first bad steps (-1 none), counts (`forwards`, `pullbacks`, `objective`),
-    seconds, a name for each image.
+    people, each draw's measurement residual (root mean square, in units of y), the noise's standard deviation, a name
+    for each image, and as of every `SampledRun`.
     Optional, and left out when None: an evaluator's features of the draws and of the truth, the norm of the residual at
-    every step. `notes` are warnings shown on top of the page.
+    every step.
     """
 
     truth: Float[AnyArray, "n H W C"] | None
     pictures: Float[AnyArray, "n H W C"]
-    x: Float[AnyArray, "nm H W C"]
     residual: Float[AnyArray, "nm"]
     noise_std: float
-    status_code: Int[AnyArray, "nm"]
-    status_step: Int[AnyArray, "nm"]
-    cost: Mapping[str, AnyArray]
-    seconds: float
     names: Sequence[str]
     features: Float[AnyArray, "nm F"] | None = None
     truth_features: Float[AnyArray, "n F"] | None = None
     path: Float[AnyArray, "nm steps"] | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
-    notes: Sequence[str] = ()
+
+    noun = "draws"
 
     @property
     def draws(self) -> int:
         """m, draws of each image."""
         return len(self.x) // len(self.pictures)
-
-    def ok(self) -> Bool[np.ndarray, "nm"]:
-        """Finished with finite pixels: nothing else may enter an average as if it had worked."""
-        finite = np.isfinite(np.asarray(self.x).reshape(len(self.x), -1)).all(axis=1)
-        return finished(np.asarray(self.status_code)) & finite
 
     def by_image(self, values: AnyArray) -> np.ndarray:
         """Values of the draws as (n, m, ...), failed ones NaN."""
@@ -86,9 +75,9 @@ def inverse_metrics(run: InverseRun) -> dict[str, Any]:
     _check(run)
     ok = run.ok()
     alive = ok.reshape(len(run.pictures), run.draws).any(axis=1)
-    numbers: dict[str, Any] = {
-        "samples": len(run.x), "failed_samples": int((~ok).sum()), "images": len(run.pictures),
-        "images_without_samples": int((~alive).sum()), "draws_per_image": run.draws, "noise_std": run.noise_std,
+    numbers = run.numbers() | {
+        "images": len(run.pictures), "images_without_samples": int((~alive).sum()), "draws_per_image": run.draws,
+        "noise_std": run.noise_std,
     }  # fmt: skip
     if alive.any():
         for name, values in per_draw(run).items():
@@ -103,9 +92,7 @@ def inverse_metrics(run: InverseRun) -> dict[str, Any]:
     if run.draws > 1 and whole.any():
         spread = posterior_spread(run.by_image(run.x)[whole])
         numbers |= flat_estimate("posterior_spread", mean_ci(spread))
-    for key, name in COSTS.items():
-        numbers[name] = float(np.mean(run.cost[key]))
-    return numbers | {"seconds": float(run.seconds)}
+    return numbers | run.price()
 
 
 def _check(run: InverseRun) -> None:
@@ -116,8 +103,4 @@ def _check(run: InverseRun) -> None:
     if truths != n or len(run.names) != n:
         raise ValueError(f"truth and names must have one entry for each of {n} pictures, got {truths} and "
                          f"{len(run.names)}.")  # fmt: skip
-    per_sample = {"residual": run.residual, "status_code": run.status_code, "status_step": run.status_step,
-                  "features": run.features, "path": run.path, **run.cost}  # fmt: skip
-    for name, value in per_sample.items():
-        if value is not None and len(value) != len(run.x):
-            raise ValueError(f"{name} must have one entry for each of {len(run.x)} draws, got {len(value)}.")
+    run.check(residual=run.residual, features=run.features, path=run.path)

@@ -1,12 +1,12 @@
 """The numbers of a label-guidance run, computed from plain arrays: they know nothing of the sampler."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from tfg_jax.kinds import public
 from tfg_jax.metrics.accuracy import accuracy, mean_target_probability, per_class_accuracy
@@ -14,48 +14,36 @@ from tfg_jax.metrics.diversity import inception_score
 from tfg_jax.metrics.frechet import Moments, frechet_with_ci
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.metrics.patches import beyond_real, patch_distance, unlike_real
+from tfg_jax.metrics.sampled_run import SampledRun
 from tfg_jax.metrics.texture import high_frequency_ratio
-from tfg_jax.metrics.titles import COSTS, flat_estimate
-from tfg_jax.result import finished
+from tfg_jax.metrics.titles import flat_estimate
 
 MOST_REAL, MOST_WORST, PATCH = 100, 10, 5
 """Real images that patches are compared with, samples named as furthest from them, and pixels of a patch's side."""
 
 
-@dataclass(frozen=True)
-class LabelRun:
+@dataclass(frozen=True, kw_only=True)
+class LabelRun(SampledRun):
     """What a run of label guidance produced, n samples of K classes.
 
-    Required: the samples, the requested classes, the evaluator's logits, per-sample status codes (0 ok) and first
-    bad steps (-1 none), per-sample counts (`forwards`, `pullbacks`, `objective`), wall-clock seconds, class names.
+    Required: the requested classes, the evaluator's logits, class names, and as of every `SampledRun`.
     Optional, and left out of the report when None: the guide's logits (n, K), the evaluator's features of samples
     (n, F) with those of real images (m, F), or their `Moments`, for the Frechet distance, real images (m, H, W, C) for
-    texture and patches, the objective's value at every step (n, steps). `notes` are warnings shown on top of the page.
+    texture and patches, the objective's value at every step (n, steps).
     """
 
-    x: Float[AnyArray, "n H W C"]
     targets: Int[AnyArray, "n"]
     evaluator_logits: Float[AnyArray, "n K"]
-    status_code: Int[AnyArray, "n"]
-    status_step: Int[AnyArray, "n"]
-    cost: Mapping[str, AnyArray]
-    seconds: float
     class_names: Sequence[str]
     guide_logits: Float[AnyArray, "n K"] | None = None
     features: Float[AnyArray, "n F"] | None = None
     reference_features: Float[AnyArray, "m F"] | Moments | None = None
     reference_images: Float[AnyArray, "m H W C"] | None = None
     objective: Float[AnyArray, "n steps"] | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
-    notes: Sequence[str] = ()
 
-    def ok(self) -> Bool[np.ndarray, "n"]:
-        """Finished, with finite pixels, logits and features: nothing else may enter an average as if it had worked."""
-        ok = finished(np.asarray(self.status_code))
-        for value in (self.x, self.evaluator_logits, self.features):
-            if value is not None:
-                ok &= np.isfinite(np.asarray(value).reshape(len(ok), -1)).all(axis=1)
-        return ok
+    def scored(self) -> list[AnyArray]:
+        """Pixels, logits and features."""
+        return [self.x, self.evaluator_logits, *([] if self.features is None else [self.features])]
 
     def counted(self, logits: Float[AnyArray, "n K"]) -> Float[np.ndarray, "n K"]:
         """Logits with failed samples made NaN, which every metric counts as a miss."""
@@ -67,9 +55,8 @@ def label_metrics(run: LabelRun) -> dict[str, Any]:
     """All numbers of a run under plain names. Failed samples count as misses; distances are over the others."""
     _check(run)
     ok, targets = run.ok(), np.asarray(run.targets)
-    n = len(targets)
     logits = run.counted(run.evaluator_logits)
-    numbers: dict[str, Any] = {"samples": n, "failed_samples": int((~ok).sum())}
+    numbers = run.numbers()
     numbers |= flat_estimate("evaluator_accuracy", accuracy(logits, targets))
     numbers["evaluator_accuracy_by_class"] = {
         run.class_names[c]: e.value for c, e in per_class_accuracy(logits, targets).items()
@@ -91,9 +78,8 @@ def label_metrics(run: LabelRun) -> dict[str, Any]:
     if run.reference_images is not None and ok.any():
         ratio = high_frequency_ratio(np.asarray(run.x)[ok], run.reference_images)
         numbers |= flat_estimate("high_frequency_ratio", ratio) | _realism(run)
-    for key, name in COSTS.items():
-        numbers[name] = float(np.mean(run.cost[key]))
-    return numbers | {"seconds": float(run.seconds), "images_per_second": n / run.seconds if run.seconds > 0 else None}
+    rate = len(targets) / run.seconds if run.seconds > 0 else None
+    return numbers | run.price() | {"images_per_second": rate}
 
 
 @lru_cache(maxsize=1)  # the same for every run that is compared with these images
@@ -120,16 +106,12 @@ def _realism(run: LabelRun) -> dict[str, Any]:
 
 
 def _check(run: LabelRun) -> None:
-    n, classes = len(run.targets), np.asarray(run.evaluator_logits).shape[1]
-    per_sample = {k: getattr(run, k) for k in ("x", "evaluator_logits", "status_code", "status_step", "guide_logits")}
-    per_sample |= {"features": run.features, "objective": run.objective}
-    per_sample |= {f"cost[{key!r}]": value for key, value in run.cost.items()}
-    for name, value in per_sample.items():
-        if value is not None and len(value) != n:
-            raise ValueError(f"{name} must have one entry for each of the {n} targets, got {len(value)}.")
+    classes = np.asarray(run.evaluator_logits).shape[1]
+    run.check(
+        targets=run.targets, evaluator_logits=run.evaluator_logits, guide_logits=run.guide_logits,
+        features=run.features, objective=run.objective,
+    )  # fmt: skip
     if len(run.class_names) != classes:
         raise ValueError(f"class_names must name the evaluator's {classes} classes, got {len(run.class_names)} names.")
-    if missing := sorted(set(COSTS) - set(run.cost)):
-        raise ValueError(f"cost must hold {sorted(COSTS)}, but {missing} is missing; pass an array of counts for each.")
     if (run.features is None) != (run.reference_features is None):
         raise ValueError("features and reference_features must be given together; the Frechet distance needs both.")

@@ -1,59 +1,51 @@
 """The numbers of a run of property-guided molecules, computed from plain arrays: they know nothing of the sampler."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray, mean_ci
 from tfg_jax.metrics.molecules import Stability, Validity, smiles, stability, validity
-from tfg_jax.metrics.titles import COSTS, flat_estimate
-from tfg_jax.result import finished
+from tfg_jax.metrics.sampled_run import SampledRun
+from tfg_jax.metrics.titles import flat_estimate
 
 
-@dataclass(frozen=True)
-class MoleculeRun:
+@dataclass(frozen=True, kw_only=True)
+class MoleculeRun(SampledRun):
     """What a run of property guidance produced: n molecules, each asked for P properties.
 
     Attributes:
-        positions: (n, atoms, 3) in Angstrom.
+        x: (n, atoms, 3) positions in Angstrom, 0 where there is no atom; the rest as of every `SampledRun`.
         types: (n, atoms) index of H, C, N, O, F; negative where there is no atom.
         targets: (n, P) what was asked for. predicted: (n, P) what a network says that did not guide.
         properties: names of the P properties. units: theirs.
-        status_code, status_step: per-sample status (0 ok) and first bad step (-1 none).
-        cost: per-sample counts `forwards`, `pullbacks`, `objective`. seconds: wall-clock.
         guide: (n, P) what the guiding network says; None leaves it out.
         quantum: (n, P) what a quantum-chemical program says, NaN where it failed or knows no such property; None if it
             was not asked. quantum_failed: molecules that it could not do.
         known: SMILES of the training set; None leaves novelty out.
         objective: (n, steps) the objective on the way.
-        config, notes: for the report.
     """
 
-    positions: Float[AnyArray, "n atoms 3"]
     types: Int[AnyArray, "n atoms"]
     targets: Float[AnyArray, "n p"]
     predicted: Float[AnyArray, "n p"]
     properties: Sequence[str]
     units: Sequence[str]
-    status_code: Int[AnyArray, "n"]
-    status_step: Int[AnyArray, "n"]
-    cost: Mapping[str, AnyArray]
-    seconds: float = 0.0
     guide: Float[AnyArray, "n p"] | None = None
     quantum: Float[AnyArray, "n p"] | None = None
     quantum_failed: int = 0
     known: Collection[str] | None = None
     objective: Float[AnyArray, "n steps"] | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
-    notes: Sequence[str] = ()
+
+    noun = "molecules"
 
     def __post_init__(self) -> None:
-        n, count = len(self.positions), len(self.properties)
+        n, count = len(self.x), len(self.properties)
         for name in ("targets", "predicted", "guide", "quantum"):
             value = getattr(self, name)
             if value is not None and np.shape(value) != (n, count):
@@ -61,21 +53,20 @@ class MoleculeRun:
                     f"{name} has shape {np.shape(value)}; one number a sample and property is {(n, count)}"
                 )
 
-    def ok(self) -> Bool[np.ndarray, "n"]:
-        """Finished, with finite positions and predictions."""
-        finite = np.isfinite(np.where((np.asarray(self.types) < 0)[..., None], 0.0, self.positions)).all((1, 2))
-        return finished(np.asarray(self.status_code)) & finite & np.isfinite(self.predicted).all(1)
+    def scored(self) -> list[AnyArray]:
+        """Positions and predictions."""
+        return [self.x, self.predicted]
 
     @cached_property
     def stability(self) -> Stability:
         """By EDM's table of bonds; molecules that are not finite are not stable."""
-        return stability(np.asarray(self.positions), np.asarray(self.types))
+        return stability(np.asarray(self.x), np.asarray(self.types))
 
     @cached_property
     def smiles(self) -> list[str | None] | None:
         """Of every molecule, None where it is not valid; None altogether without rdkit."""
         try:
-            return smiles(np.asarray(self.positions), np.asarray(self.types))
+            return smiles(np.asarray(self.x), np.asarray(self.types))
         except ImportError:
             return None
 
@@ -108,8 +99,8 @@ def molecule_metrics(run: MoleculeRun) -> dict[str, Any]:
     Errors are means over the molecules that stayed finite, stable or not; stability and validity are over all attempts,
     in which a molecule that failed is neither.
     """
-    ok, n = run.ok(), len(run.positions)
-    numbers: dict[str, Any] = {"samples": n, "failed_samples": int((~ok).sum())}
+    run.check(types=run.types, objective=run.objective)
+    numbers = run.numbers()
     for name, value in by_sample(run).items():
         if "error" in name and np.isfinite(value).any():
             numbers |= flat_estimate(name, mean_ci(value[np.isfinite(value)]))
@@ -121,7 +112,5 @@ def molecule_metrics(run: MoleculeRun) -> dict[str, Any]:
             numbers |= flat_estimate("novelty", run.validity.novel)
     if run.quantum is not None:
         numbers["quantum_failed"] = run.quantum_failed
-    for key, name in COSTS.items():
-        numbers[name] = float(np.mean(run.cost[key]))
     seconds = float(run.seconds)
-    return numbers | {"seconds": seconds, "molecules_per_second": n / seconds if seconds > 0 else None}
+    return numbers | run.price() | {"molecules_per_second": len(run.x) / seconds if seconds > 0 else None}

@@ -139,12 +139,12 @@ class FromValues:
                 np.asarray(leaf).reshape(-1, *np.shape(leaf)[np.ndim(leaf) - d :])
                 for leaf, d in zip((many, *leaves), (depth, *depths), strict=True)
             ]
-            found = np.asarray(self.fn(flat[0], structure.unflatten(flat[1:])))
-            if found.shape != (len(flat[0]),):
+            rewards = np.asarray(self.fn(flat[0], structure.unflatten(flat[1:])))
+            if rewards.shape != (len(flat[0]),):
                 raise ValueError(
-                    f"objective returned shape {found.shape} for {len(flat[0])} samples; give one a sample"
+                    f"objective returned shape {rewards.shape} for {len(flat[0])} samples; give one a sample"
                 )
-            return found.reshape(lead).astype(many.dtype)
+            return rewards.reshape(lead).astype(many.dtype)
 
         return jax.pure_callback(
             values, jax.ShapeDtypeStruct((), x0.dtype), x0, *leaves, vmap_method="broadcast_all"

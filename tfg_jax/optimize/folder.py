@@ -71,10 +71,10 @@ def model_of(run: Any, state: State) -> Any:
     return run.problem.model if state.params is None else with_params(run.problem.model, state.params)
 
 
-def save(held: FolderLock, state: State) -> None:
+def save(lock: FolderLock, state: State) -> None:
     """Save the state as its round."""
-    held.check()
-    checkpoint.save(held.folder, int(state.round), state)
+    lock.check()
+    checkpoint.save(lock.folder, int(state.round), state)
 
 
 def restore(folder: Path, run: Any, key: PRNGKeyArray) -> State | None:

@@ -60,11 +60,11 @@ def iterate_in(
             bar.set_postfix(reward=f"{numbers['reward']:.3g}")
             return stop.is_set()
 
-        found = iterate(
+        optimized = iterate(
             jax.random.key(seed), model, objective, rounds=rounds, folder=state, config=config, save_every=1,
             overwrite=again, on_round=on_round, **options,
         )  # fmt: skip
-        if stop.is_set() and found.stopped is None:
-            kept = f"rounds 0 to {found.rounds} of {rounds} are kept in {folder.path}"
+        if stop.is_set() and optimized.stopped is None:
+            kept = f"rounds 0 to {optimized.rounds} of {rounds} are kept in {folder.path}"
             raise Interrupted(f"interrupted: {kept}; the same command resumes")
-    return found
+    return optimized

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import filecmp
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -89,7 +90,7 @@ def write_file(folder: SampleFolder, out: Path, overwrite: bool) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(new, lambda file: write_npz(folder, file))
     try:
-        if not overwrite and out.exists() and not _same(out, new):
+        if not overwrite and out.exists() and not filecmp.cmp(out, new, shallow=False):
             raise ValueError(f"out={out} holds another export; choose another file or pass --overwrite")
         new.replace(out)
     finally:
@@ -108,20 +109,10 @@ def is_same(folder: SampleFolder, out: Path, there: Sequence[str]) -> bool:
 
 def class_names(folder: SampleFolder) -> Sequence[str]:
     """Names of the classes that the targets number, from the configuration beside the samples; () if it says none."""
-    for home in (folder.path, folder.path.parent):
-        written = read_json(home / "config.json")
+    for parent in (folder.path, folder.path.parent):
+        written = read_json(parent / "config.json")
         options = written.get("options") if isinstance(written, dict) else None
         if isinstance(options, dict) and written.get("command") in ("sample", "compare", "optimize"):
             task = options.get("task", task_names()[0])  # earlier versions knew one alone
             return find_task(task).CLASS_NAMES if task in task_names() else ()
     return ()
-
-
-def _same(one: Path, other: Path) -> bool:
-    if one.stat().st_size != other.stat().st_size:
-        return False
-    with one.open("rb") as a, other.open("rb") as b:
-        while chunk := a.read(2**20):
-            if chunk != b.read(2**20):
-                return False
-    return True

@@ -13,7 +13,7 @@ from tfg_jax.metrics.inverse_run import InverseRun, inverse_metrics, per_draw
 from tfg_jax.metrics.titles import INVERSE, METRICS
 from tfg_jax.report.images import Pixels, grid
 from tfg_jax.report.page import Figure, Report, Section, Table
-from tfg_jax.report.run import image_tile, run_report, step_chart
+from tfg_jax.report.run import image_tile, run_report, step_section
 from tfg_jax.report.table import counted, with_failed
 
 MOST_ROWS, MOST_DRAWS = 20, 4
@@ -47,9 +47,8 @@ def restoration_report(run: InverseRun, numbers: Mapping[str, Any], title: str) 
         Section("By image", [Table(_rows(run, values), caption="Means over the draws of an image")]),
     ]
     if run.path is not None:
-        chart = step_chart(run.path, "norm of the residual")
         note = "At the denoised estimate, over the draws that stayed finite; the band holds the middle 80 % of them."
-        sections.append(Section("Residual", [Figure(chart, "Residual against sampling step", note)]))
+        sections.append(step_section("Residual", run.path, "norm of the residual", note))
 
     def card(i: int) -> tuple[str, dict[str, Any], str]:
         facts = {METRICS[key].title: f"{values[key][i]:{METRICS[key].digits}}" for key in single}
@@ -71,17 +70,17 @@ def restoration_grid(run: InverseRun, values: Mapping[str, np.ndarray], scale: i
     with warnings.catch_warnings():
         # An image without a finished draw has a mean of NaN: a red tile.
         warnings.simplefilter("ignore", RuntimeWarning)
-        draws = run.by_image(run.x)
-        mean = np.nanmean(draws, axis=1)
+        restored = run.by_image(run.x)
+        mean = np.nanmean(restored, axis=1)
     shown = min(run.draws, MOST_DRAWS)
-    under_draws = run.by_image(values["psnr"] if run.truth is not None else values["residual_per_noise_std"])
+    facts = run.by_image(values["psnr"] if run.truth is not None else values["residual_per_noise_std"])
     unit = "{:.1f} dB" if run.truth is not None else "{:.2f} noise"
     # 0 is black, and white a standard deviation of half the range.
-    spread = 2.0 * np.minimum(spread_map(draws), 1.0) - 1.0 if run.draws > 1 else None
+    spread = 2.0 * np.minimum(spread_map(restored), 1.0) - 1.0 if run.draws > 1 else None
     rows, captions = [], []
     for i in range(min(len(run.pictures), MOST_ROWS)):
-        tiles = [np.asarray(run.pictures[i]), *draws[i, :shown]]
-        under = ["measured", *(unit.format(d) if np.isfinite(d) else "failed" for d in under_draws[i, :shown])]
+        tiles = [np.asarray(run.pictures[i]), *restored[i, :shown]]
+        under = ["measured", *(unit.format(d) if np.isfinite(d) else "failed" for d in facts[i, :shown])]
         if run.truth is not None:
             tiles, under = [np.asarray(run.truth[i]), *tiles], ["truth", *under]
         if spread is not None:

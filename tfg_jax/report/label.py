@@ -13,7 +13,7 @@ from tfg_jax.metrics.titles import LABEL, METRICS
 from tfg_jax.report.charts import bar_chart
 from tfg_jax.report.images import Pixels, grid
 from tfg_jax.report.page import Figure, Report, Section, Table
-from tfg_jax.report.run import image_tile, run_report, step_chart
+from tfg_jax.report.run import image_tile, run_report, step_section
 from tfg_jax.report.table import with_failed
 
 GRID_ROWS, GRID_COLUMNS = 20, 10
@@ -51,9 +51,8 @@ def label_report(run: LabelRun, numbers: Mapping[str, Any], title: str) -> Repor
         Section("Accuracy by class", [bars, table]),
     ]
     if run.objective is not None:
-        chart = step_chart(run.objective, "objective (log-weight)")
         note = "Mean over the samples that stayed finite; the band holds the middle 80 % of them."
-        sections.append(Section("Objective", [Figure(chart, "Objective against sampling step", note)]))
+        sections.append(step_section("Objective", run.objective, "objective (log-weight)", note))
     seen = {"evaluator_target_probability": logits}
     if run.guide_logits is not None:
         seen = {"guide_target_probability": run.counted(run.guide_logits)} | seen

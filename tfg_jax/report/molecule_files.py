@@ -21,13 +21,13 @@ NO_BONDS = 15
 def writable(run: MoleculeRun) -> Bool[np.ndarray, " n"]:
     """Which molecules finished, have an atom, and coordinates that a file's columns hold."""
     types = np.asarray(run.types)
-    inside = (np.abs(np.where((types < 0)[..., None], 0.0, run.positions)) <= WIDEST).all((1, 2))
+    inside = (np.abs(np.where((types < 0)[..., None], 0.0, run.x)) <= WIDEST).all((1, 2))
     return run.ok() & (types >= 0).any(1) & inside
 
 
 def sdf_texts(run: MoleculeRun) -> list[str]:
     """Every molecule as an entry of an SDF file, empty for those that are not `writable`; bonds by EDM's table."""
-    chosen, positions, types = writable(run), np.asarray(run.positions), np.asarray(run.types)
+    chosen, positions, types = writable(run), np.asarray(run.x), np.asarray(run.types)
     orders = np.asarray(bond_orders(np.where(chosen[:, None, None], positions, 0.0), types))
     return [
         sdf(positions[i], types[i], orders[i], facts_of(run, i), name=f"sample {i}") if chosen[i] else ""
@@ -37,7 +37,7 @@ def sdf_texts(run: MoleculeRun) -> list[str]:
 
 def xyz_texts(run: MoleculeRun) -> list[str]:
     """Every molecule as a frame of an extended XYZ file, empty for those that are not `writable`."""
-    chosen, positions, types = writable(run), np.asarray(run.positions), np.asarray(run.types)
+    chosen, positions, types = writable(run), np.asarray(run.x), np.asarray(run.types)
     return [xyz(positions[i], types[i], facts_of(run, i)) if chosen[i] else "" for i in range(len(chosen))]
 
 

@@ -15,7 +15,7 @@ from tfg_jax.report.images import Pixels, grid, to_pixels
 from tfg_jax.report.molecule_files import formula, sdf_texts, xyz_texts
 from tfg_jax.report.molecule_pictures import TILE, atoms_drawn, bonds_drawn, has_rdkit
 from tfg_jax.report.page import Block, Figure, Report, Section, Text, Viewer
-from tfg_jax.report.run import FAILURES, MOST_CARDS, run_report, step_chart
+from tfg_jax.report.run import FAILURES, MOST_CARDS, run_report, step_section
 from tfg_jax.report.table import counted, with_failed
 from tfg_jax.report.viewer import HOW, find_viewer
 
@@ -53,9 +53,8 @@ def molecule_report(
         Section("In three dimensions", _viewer(run, sdf, library)),
     ]
     if run.objective is not None:
-        chart = step_chart(run.objective, "objective (log-weight)")
         note = "Mean over the samples that stayed finite; the band holds the middle 80 % of them."
-        sections.append(Section("Objective", [Figure(chart, "Objective against sampling step", note)]))
+        sections.append(step_section("Objective", run.objective, "objective (log-weight)", note))
     kept = sum(map(bool, sdf))
     text = (
         f"{with_failed(numbers['samples'], numbers['failed_samples'], 'molecule')}; errors are means over those that "
@@ -84,7 +83,7 @@ def _tile(run: MoleculeRun, sdf: str, i: int) -> tuple[Pixels, bool | None]:
     drawn = bonds_drawn(sdf) if sdf else None
     if drawn is not None:
         return drawn, True
-    return atoms_drawn(np.asarray(run.positions)[i], np.asarray(run.types)[i]), False
+    return atoms_drawn(np.asarray(run.x)[i], np.asarray(run.types)[i]), False
 
 
 def _grid(run: MoleculeRun, tiles: Mapping[int, Pixels]) -> Pixels:
@@ -146,5 +145,5 @@ def _drawing_notes(by_atoms: int) -> list[Block]:
 def _quantum_note(run: MoleculeRun) -> str:
     if run.quantum is None:
         return ""
-    n = len(run.positions)
+    n = len(run.x)
     return f" The quantum program failed on {run.quantum_failed} of {n}, which its errors leave out."

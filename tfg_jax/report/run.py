@@ -1,39 +1,25 @@
 """What the reports of all sampling runs share: summary, steps, cost, single samples with the failed ones first."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.metrics.sampled_run import SampledRun
 from tfg_jax.metrics.titles import COSTS, titled
-from tfg_jax.report.charts import Chart, line_chart
+from tfg_jax.report.charts import line_chart
 from tfg_jax.report.images import Pixels, to_pixels
-from tfg_jax.report.page import Block, Card, Cards, Config, Numbers, Report, Section, Text
+from tfg_jax.report.page import Block, Card, Cards, Config, Figure, Numbers, Report, Section, Text
 from tfg_jax.report.table import counted
 
 MOST_CARDS = 60
 FAILURES = {1: "not finite", 2: "invalid input", 3: "diverged"}
 
 
-@runtime_checkable
-class Run(Protocol):
-    """What is needed of a run: which samples finished, what stopped the others, and its configuration and warnings."""
-
-    @property
-    def status_code(self) -> AnyArray: ...
-    @property
-    def status_step(self) -> AnyArray: ...
-    @property
-    def config(self) -> Mapping[str, Any]: ...
-    @property
-    def notes(self) -> Sequence[str]: ...
-    def ok(self) -> np.ndarray: ...
-
-
 def run_report(
     title: str,
-    run: Run,
+    run: SampledRun,
     numbers: Mapping[str, Any],
     picture: Pixels,
     *,
@@ -74,25 +60,26 @@ def run_report(
     return Report(title, parts, numbers=numbers, picture=picture)
 
 
-def step_chart(values: AnyArray, ylabel: str) -> Chart:
-    """Mean of (n, steps) values against the step, over the samples that stayed finite, and the band of their middle
-    80 %."""
+def step_section(title: str, values: AnyArray, ylabel: str, note: str = "") -> Section:
+    """A section with the mean of (n, steps) values against the step, over the samples that stayed finite, and the band
+    of their middle 80 %."""
     values = np.asarray(values, np.float64)
     finite = values[np.isfinite(values).all(axis=1)]
     curve = np.full((3, values.shape[1]), np.nan)
     if len(finite):
         curve = np.stack([finite.mean(axis=0), *np.quantile(finite, [0.1, 0.9], axis=0)])
-    return line_chart({"mean": (np.arange(values.shape[1]), *curve)}, "sampling step", ylabel)
+    chart = line_chart({"mean": (np.arange(values.shape[1]), *curve)}, "sampling step", ylabel)
+    return Section(title, [Figure(chart, f"{title} against sampling step", note)])
 
 
-def image_tile(run: Run, x: AnyArray) -> Callable[[int], Pixels]:
+def image_tile(run: SampledRun, x: AnyArray) -> Callable[[int], Pixels]:
     """The picture of each sample of images; a red tile of one that failed."""
     images, ok = np.asarray(x), run.ok()
     return lambda i: to_pixels(images[i] if ok[i] else np.full_like(images[i], np.nan), 2)
 
 
 def _cards(
-    run: Run, card: Callable[[int], tuple[str, dict[str, Any], str]], tile: Callable[[int], Pixels]
+    run: SampledRun, card: Callable[[int], tuple[str, dict[str, Any], str]], tile: Callable[[int], Pixels]
 ) -> list[Card]:
     """Failures first, then the samples in order: what went wrong must not hide behind the first page."""
     ok = run.ok()

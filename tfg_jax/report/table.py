@@ -105,7 +105,7 @@ def markdown_table(rows: Sequence[Row], columns: Sequence[str | Column] = ()) ->
 
 def as_markdown(text: str) -> str:
     """Text as Markdown that shows it as it is: tags, entities, links, emphasis, code and cells' bars are escaped."""
-    return MARKUP.sub(lambda found: {"<": "&lt;", "&": "&amp;"}.get(found[0], f"\\{found[0]}"), text)
+    return MARKUP.sub(lambda mark: {"<": "&lt;", "&": "&amp;"}.get(mark[0], f"\\{mark[0]}"), text)
 
 
 def _aligned(table: Cells, lines: list[list[str]]) -> list[list[str]]:

@@ -12,7 +12,7 @@ import numpy as np
 from tfg_jax.metrics.titles import COSTS, estimate, titled
 from tfg_jax.report.images import Pixels, grid
 from tfg_jax.report.page import Config, Figure, Numbers, Report, Section, Text
-from tfg_jax.report.run import step_chart
+from tfg_jax.report.run import step_section
 from tfg_jax.report.table import with_failed
 
 MOST, COLUMNS = 40, 10
@@ -40,8 +40,7 @@ def task_report(
     if picture is not None:
         sections.append(Section("Samples", [Figure(picture, "Grid of samples")]))
     if arrays["objective"].shape[1] > 1:
-        chart = step_chart(arrays["objective"], "objective (log-weight)")
-        sections.append(Section("Objective", [Figure(chart, "Objective against sampling step")]))
+        sections.append(step_section("Objective", arrays["objective"], "objective (log-weight)"))
     sections.append(Section("Cost", [Numbers(titled(numbers, [*COSTS.values(), "seconds"]))]))
     return Report(title, [*sections, Section("Configuration", [Config(config)])], numbers=numbers, picture=picture)
 

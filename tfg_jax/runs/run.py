@@ -6,6 +6,7 @@ between chunks, seconds spent.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -24,7 +25,7 @@ from tfg_jax.endtoend.run import memory_of
 from tfg_jax.files import read_json, write_atomically
 from tfg_jax.kinds import public
 from tfg_jax.result import Samples
-from tfg_jax.runs.store import SampleFolder, config_hash, open_folder, sample_arrays
+from tfg_jax.runs.store import SampleFolder, config_hash, open_folder, read_folder, sample_arrays
 from tfg_jax.signals import Interrupted, stop_on_signals
 
 SECONDS = "seconds.json"  # wall-clock time of every shard: not a part of the samples, so not in the shards
@@ -72,8 +73,18 @@ class Run:
         return config_hash({"config": self.config, "num_samples": self.n})
 
     def open(self, path: Path, *, overwrite: bool = False) -> SampleFolder:
-        """Its folder, claimed; ValueError if it holds another run."""
-        return open_folder(path, self.config, self.n, self.chunk, overwrite)
+        """Its folder, claimed, which may hold the first samples of it; ValueError if it holds another run."""
+        first = None if overwrite else self._first(path)
+        shorter = None if first is None else (first.config, first.n)
+        return open_folder(path, self.config, self.n, self.chunk, overwrite, shorter=shorter)
+
+    def _first(self, path: Path) -> Run | None:
+        """The run of fewer samples that a folder holds, if they are the first ones of this."""
+        with contextlib.suppress(ValueError, FileNotFoundError):  # no folder, or a task that has no so short run
+            first = dataclasses.replace(self, n=read_folder(path).manifest["num_samples"])
+            if first.n < self.n and np.array_equal(first.targets, self.targets[: first.n]):
+                return first
+        return None
 
     def samples(self, path: Path, *, overwrite: bool = False) -> dict[str, np.ndarray]:
         """All samples: what the folder lacks is computed. Raises as `fill`."""
@@ -218,8 +229,8 @@ def compiled_memory(program: Callable[..., Any], *arguments: Any) -> float | Non
     # Buffers are laid out before LLVM is asked: on the CPU its costly half is left out, to the same bytes.
     quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     options = quick if jax.default_backend() == "cpu" else None
-    found = memory_of(jax.jit(program).lower(*arguments).compile(compiler_options=options))
-    return None if found is None else found / 1e6
+    used = memory_of(jax.jit(program).lower(*arguments).compile(compiler_options=options))
+    return None if used is None else used / 1e6
 
 
 def _bar(total: int, left: int, name: str) -> Any:

@@ -51,7 +51,7 @@ class SampleFolder:
 
     path: Path
     manifest: dict[str, Any]
-    held: FolderLock | None = None
+    lock: FolderLock | None = None
 
     def __enter__(self) -> SampleFolder:
         return self
@@ -61,8 +61,8 @@ class SampleFolder:
 
     def close(self) -> None:
         """Give the lock back; a folder opened to read holds none."""
-        if self.held is not None:
-            self.held.release()
+        if self.lock is not None:
+            self.lock.release()
 
     def ranges(self) -> list[range]:
         """The sample indices of every shard, in order."""
@@ -71,7 +71,7 @@ class SampleFolder:
 
     def verify(self) -> dict[str, str]:
         """State of every shard file by name: "ok", "missing" or "damaged" (its hash or its sidecar is not right)."""
-        return {self._file(indices).name: self._state(indices) for indices in self.ranges()}
+        return {self.file(indices).name: self._state(indices) for indices in self.ranges()}
 
     def missing(self) -> list[range]:
         """Index ranges still to be computed: shards that are absent or damaged."""
@@ -87,9 +87,9 @@ class SampleFolder:
             ValueError: if the folder is open to read only, was lost to another process while this one slept, or a
                 range, name, length or dtype does not fit.
         """
-        if self.held is None:
+        if self.lock is None:
             raise ValueError(f"path={self.path} is open to read only; open it with open_folder to write")
-        self.held.check()
+        self.lock.check()
         if indices not in self.ranges():
             raise ValueError(f"indices={indices} is no shard of this folder; pass one of folder.ranges()")
         stored = {"index": np.arange(indices.start, indices.stop, dtype=np.int64)}
@@ -106,7 +106,7 @@ class SampleFolder:
                     f"arrays[{name!r}] has shape {array.shape}; its leading axis must be {len(indices)} long"
                 )
             stored[name] = array
-        file = self._file(indices)
+        file = self.file(indices)
         digest = write_atomically(file, lambda out: np.savez(out, allow_pickle=False, **stored))
         # The hash comes second: killed between the two, the shard counts as damaged and is computed again.
         line = f"{digest}  {file.name}\n"
@@ -114,7 +114,7 @@ class SampleFolder:
 
     def read(self, indices: range) -> dict[str, np.ndarray]:
         """The arrays of one shard, verified; ValueError if it is missing, damaged or not what the manifest says."""
-        file = self._file(indices)
+        file = self.file(indices)
         if (state := self._state(indices)) != "ok":
             raise ValueError(f"shard {file.name} of {self.path} is {state}; run the command that made it again")
         try:  # shards are stored uncompressed, so an archive that unpacks to more than its own size is none of ours
@@ -134,11 +134,12 @@ class SampleFolder:
             raise ValueError(f"the shards of {self.path} hold different arrays; open it with overwrite=True")
         return {name: np.concatenate([shard[name] for shard in shards]) for name in shards[0]}
 
-    def _file(self, indices: range) -> Path:
+    def file(self, indices: range) -> Path:
+        """Of one shard."""
         return self.path / f"shard-{indices.start // self.manifest['shard_size']:05d}.npz"
 
     def _state(self, indices: range) -> str:
-        file = self._file(indices)
+        file = self.file(indices)
         if not file.is_file():
             return "missing"
         sidecar = file.with_suffix(".sha256")
@@ -149,8 +150,9 @@ class SampleFolder:
 
 
 def open_folder(
-    path: str | os.PathLike[str], config: Mapping[str, Any], num_samples: int, shard_size: int, overwrite: bool = False
-) -> SampleFolder:
+    path: str | os.PathLike[str], config: Mapping[str, Any], num_samples: int, shard_size: int, overwrite: bool = False,
+    *, shorter: tuple[Mapping[str, Any], int] | None = None,
+) -> SampleFolder:  # fmt: skip
     """Begin a sample folder, or take up the one that is there.
 
     Args:
@@ -159,6 +161,8 @@ def open_folder(
         num_samples: samples in the whole run, >= 1.
         shard_size: samples a shard, >= 1; the last shard may be shorter.
         overwrite: throw away the shards that are there and begin again. Only files of this format are ever deleted.
+        shorter: configuration and number of samples of the folder that is there, whose samples are the first of these:
+            its whole shards stay, a last one that is shorter is made again.
     Returns:
         The folder, locked. Compute and write `folder.missing()`, then close it.
     Raises:
@@ -170,10 +174,20 @@ def open_folder(
     _check_sizes(num_samples, shard_size)
     path = Path(path)
     manifest = _manifest(config, int(num_samples), int(shard_size))
-    held, there = claim(path, manifest, SHARDS, overwrite=overwrite, free=set(manifest) - COMPARED)
+    expected = manifest if shorter is None else _manifest(*shorter, int(shard_size))
+    lock, there = claim(path, expected, SHARDS, overwrite=overwrite, free=set(manifest) - COMPARED)
     if there is not None:
         _tell_versions(path, there["versions"], manifest["versions"])
-    return SampleFolder(path, manifest, held)
+    folder = SampleFolder(path, manifest, lock)
+    if shorter is not None and there is not None:
+        manifest |= {"versions": there["versions"]}  # of the samples that stay
+        manifest["hash"] = _hash(manifest)
+        file = folder.file(folder.ranges()[shorter[1] // shard_size])
+        for each in (file, file.with_suffix(".sha256")) if shorter[1] % shard_size else ():
+            each.unlink(missing_ok=True)
+        text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+        write_atomically(path / MANIFEST, lambda out: out.write(text.encode()))
+    return folder
 
 
 @public
@@ -242,11 +256,10 @@ def versions() -> dict[str, str]:
 
 def _manifest(config: Mapping[str, Any], num_samples: int, shard_size: int) -> dict[str, Any]:
     digest = config_hash(config)
-    plain = json.loads(json.dumps(config))  # as it will be read back: tuples become lists, keys strings
     manifest = {
         "schema": SCHEMA,
         "config_hash": digest,
-        "config": plain,
+        "config": json.loads(json.dumps(config)),  # as it will be read back: tuples become lists, keys strings
         "num_samples": num_samples,
         "shard_size": shard_size,
         "key_type": key_type(),
@@ -277,8 +290,8 @@ def _tell_versions(path: Path, there: Any, here: Mapping[str, str]) -> None:
     old = there if isinstance(there, dict) else {}
     changed = [f"{name} {old.get(name, 'unknown')} -> {new}" for name, new in here.items() if old.get(name) != new]
     if changed:
-        found = ", ".join(changed)
-        warnings.warn(f"{path} was begun with other versions ({found}); new samples may differ in their last bits",
+        listed = ", ".join(changed)
+        warnings.warn(f"{path} was begun with other versions ({listed}); new samples may differ in their last bits",
                       stacklevel=3)  # fmt: skip
 
 

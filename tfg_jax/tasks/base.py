@@ -68,8 +68,8 @@ class Evaluation:
 class Task(abc.ABC):
     """Everything of a run but the method, the seed and the number of samples.
 
-    Fields of a subclass: ``model``, ``sampler``, ``clip`` (None does not clip), ``lookahead`` (None is `Tweedie`) and
-    ``window`` of log-SNRs in which guidance acts (None is everywhere).
+    Fields of a subclass: ``model``, ``sampler``, ``clip`` (None does not clip), ``lookahead`` (None is `Tweedie`),
+    ``window`` of log-SNRs in which guidance acts (None is everywhere), and ``tuned`` methods by name, if there are.
     """
 
     model: Any
@@ -81,7 +81,7 @@ class Task(abc.ABC):
     @property
     def presets(self) -> Mapping[str, Any]:
         """Tuned methods by name."""
-        return {}
+        return getattr(self, "tuned", {})
 
     @abc.abstractmethod
     def objective(self, method: Method) -> Any:
@@ -210,10 +210,10 @@ def aggregate(values: Mapping[str, Any], samples: Mapping[str, np.ndarray], seco
     each = {name: np.where(ok, np.asarray(value, np.float64), np.nan) for name, value in values.items()}
 
     def numbers() -> dict[str, Any]:
-        found: dict[str, Any] = {"samples": n, "failed_samples": int((~ok).sum()), "seconds": float(seconds)}
+        told: dict[str, Any] = {"samples": n, "failed_samples": int((~ok).sum()), "seconds": float(seconds)}
         for name, value in each.items():
-            found |= flat_estimate(name, mean_ci(value[ok])) if ok.any() else {}
-        return found | {name: float(np.mean(samples[f"cost_{key}"])) for key, name in COSTS.items()}
+            told |= flat_estimate(name, mean_ci(value[ok])) if ok.any() else {}
+        return told | {name: float(np.mean(samples[f"cost_{key}"])) for key, name in COSTS.items()}
 
     return Evaluation(each, numbers)
 
@@ -231,11 +231,6 @@ class OwnTask(Task):
     window: Any = None
     score: Callable[..., Mapping[str, Any]] | None = struct.field(pytree_node=False, default=None)
     tuned: dict[str, Any] = struct.field(default_factory=dict)
-
-    @property
-    def presets(self) -> Mapping[str, Any]:
-        """Tuned methods by name."""
-        return self.tuned
 
     def objective(self, method: Method) -> Any:
         """The objective that was given."""

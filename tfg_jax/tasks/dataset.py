@@ -14,7 +14,7 @@ class DataSet:
 
     Attributes:
         name: for people.
-        package: where ``CLASS_NAMES``, ``label_task_of``, ``load_evaluator``, ``shipped_images``, ``LABEL_PRESETS``,
+        package: where ``CLASS_NAMES``, ``load_label_task``, ``load_evaluator``, ``shipped_images``, ``LABEL_PRESETS``,
             ``INVERSE_PRESETS`` and ``REWARD_UNITS`` are found when they are needed.
         request: the class that is raised where none is asked for.
         networks: released names by role: "model", "guide" of labels, "reward" guide, "noisy_guide", "evaluator".

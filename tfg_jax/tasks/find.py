@@ -7,7 +7,7 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-from tfg_jax.references import called, is_reference, resolve
+from tfg_jax.references import given_by, is_reference
 from tfg_jax.tasks.dataset import DataSet
 
 DEFAULT = "fashion-mnist"
@@ -31,13 +31,7 @@ def find_task(text: str) -> Any:
         raise ValueError(f"task={text!r:.60} is unknown; choose one of {', '.join(task_names())}, or name a file.py")
     from tfg_jax.tasks.base import Task
 
-    subject = resolve("task", text, default="task")
-    subject = (
-        called("task", text, subject) if callable(subject) and not isinstance(subject, Task | DataSet) else subject
-    )
-    if not isinstance(subject, Task | DataSet):
-        raise ValueError(f"task={text} is a {type(subject).__name__}; make a task by tfg_jax.tasks.own_task")
-    return subject
+    return given_by("task", text, (Task, DataSet), "make a task by tfg_jax.tasks.own_task", default="task")
 
 
 def recipes() -> dict[str, tuple[str, str]]:

@@ -152,11 +152,6 @@ class InverseTask(Task):
     warnings: tuple[str, ...] = struct.field(pytree_node=False, default=())
     tuned: Mapping[str, Any] = struct.field(default_factory=dict)
 
-    @property
-    def presets(self) -> Mapping[str, Any]:
-        """Tuned methods by name."""
-        return self.tuned
-
     def targets(self, n: int) -> np.ndarray:
         """The measurements, each as often as they fit."""
         if self.measurements is None or n % len(self.measurements):
@@ -195,15 +190,12 @@ class InverseTask(Task):
         x, truth, network = np.asarray(samples["x"]), self.truth, self.evaluator
         finite = np.isfinite(x).all(axis=(1, 2, 3), keepdims=True)
         shown = np.where(finite, x, 0.0).astype(np.float32)  # failed samples are left out of every mean
-        run = metrics.InverseRun(
+        run = metrics.InverseRun.of_stored(
+            samples,
             truth=truth,
             pictures=as_picture(np.asarray(self.measurements), self.model.shape),
-            x=x,
             residual=metrics.measurement_residual(self.operator, shown, samples["target"]),
             noise_std=self.noise_std,
-            status_code=samples["status_code"],
-            status_step=samples["status_step"],
-            cost={name: samples[f"cost_{name}"] for name in ("forwards", "pullbacks", "objective")},
             seconds=seconds,
             names=self.names,
             features=None if network is None else metrics.features(network, shown),

@@ -61,11 +61,6 @@ class LabelTask(Task):
     own_objective: Any = None
     tuned: Mapping[str, Any] = struct.field(default_factory=dict)
 
-    @property
-    def presets(self) -> Mapping[str, Any]:
-        """Tuned methods by name."""
-        return self.tuned
-
     def targets(self, n: int) -> np.ndarray:
         """Classes in turn."""
         return balanced_targets(n, self.classes or range(len(self.class_names)))
@@ -182,6 +177,15 @@ def names_of(count: int, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names) if count == len(names) else tuple(f"class {c}" for c in range(count))
 
 
+def class_of(argument: str, word: str, names: Sequence[str]) -> int:
+    """The class of a number or a name. Raises ValueError if there is none, naming the argument."""
+    if word in names:
+        return list(names).index(word)
+    if word.isdigit() and int(word) < len(names):
+        return int(word)
+    raise ValueError(f"{argument}={word!r} is no class; give 0..{len(names) - 1} or a name: {', '.join(names)}")
+
+
 def label_run(
     evaluator: Evaluator,
     class_names: Sequence[str],
@@ -191,22 +195,17 @@ def label_run(
     notes: Sequence[str] = (),
 ) -> metrics.LabelRun:
     """Stored arrays with what the networks say of them; images alone (x, target) count as finished and free."""
-    x, n = samples["x"], len(samples["x"])
-    scores, real = evaluator.score(x), evaluator.images
-    counts = ("forwards", "pullbacks", "objective")
-    return metrics.LabelRun(
-        x=x,
+    scores, real = evaluator.score(samples["x"]), evaluator.images
+    return metrics.LabelRun.of_stored(
+        samples,
         targets=samples["target"],
         evaluator_logits=scores.evaluator_logits,
-        status_code=samples.get("status_code", np.zeros(n, np.int32)),
-        status_step=samples.get("status_step", np.full(n, -1, np.int32)),
-        cost={name: samples.get(f"cost_{name}", np.zeros(n, np.int32)) for name in counts},
         seconds=seconds,
         class_names=class_names,
         guide_logits=scores.guide_logits,
         features=scores.features,
         reference_features=evaluator.moments,
-        reference_images=real if real is not None and np.shape(real)[1:] == x.shape[1:] else None,
+        reference_images=real if real is not None and np.shape(real)[1:] == samples["x"].shape[1:] else None,
         objective=samples.get("objective"),
         config=config,
         notes=notes,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +23,7 @@ from tfg_jax.tasks.scoring import check_features, load_as
 SHOWN = 8
 
 
-@dataclasses.dataclass(frozen=True)
-class Images:
+class Images(NamedTuple):
     """What is restored.
 
     Attributes:
@@ -39,17 +37,11 @@ class Images:
     count: int | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Noise:
+class Noise(NamedTuple):
     """Noise of the measurement: Gaussian of a standard deviation, or Poisson's of so many photons in a white pixel."""
 
-    kind: Literal["gaussian", "poisson"] = "gaussian"
-    amount: float = 0.05
-
-    @property
-    def std(self) -> bool:
-        """Whether the amount is a standard deviation."""
-        return self.kind == "gaussian"
+    noise_std: float | None = 0.05
+    peak: float | None = None
 
 
 def restoration(
@@ -85,23 +77,23 @@ def restoration(
     check_count("draws", draws)
     shape, key = _image_shape(model.shape), jax.random.key(seed)
     operator = problem_operator(problem, shape, key)
-    if not noise.std:
+    if noise.peak is not None:
         check_counts_photons(operator)
     if images.measured:
         truth, (y, names) = None, _measured(images, operator, problem, shape)
-        noise_std = noise.amount if noise.std else poisson_noise_std(y, noise.amount)
+        noise_std = noise.noise_std if noise.peak is None else poisson_noise_std(y, noise.peak)
     else:
         truth, names = _truth(images, model.shape, shipped)
-        given = {"noise_std" if noise.std else "peak": noise.amount}
-        y, noise_std = measure_images(operator, truth, key, **given)
+        y, noise_std = measure_images(operator, truth, key, **noise._asdict())
     network, notes = (None, ()) if images.measured else _evaluator(evaluator, model.shape, optional_evaluator)
+    amount = {"gaussian": noise.noise_std} if noise.peak is None else {"poisson": noise.peak}
     about = {
-        "problem": problem, "noise": {noise.kind: noise.amount}, "draws": draws, "measured": images.measured,
+        "problem": problem, "noise": amount, "draws": draws, "measured": images.measured,
         "images_sha256": fingerprint(y if truth is None else truth),
     }  # fmt: skip
     return InverseTask(
         model, operator, noise_std, clip=Clip(gradient="outside") if clip else None,
-        peak=None if noise.std else noise.amount, measurements=y, truth=truth, names=tuple(names), evaluator=network,
+        peak=noise.peak, measurements=y, truth=truth, names=tuple(names), evaluator=network,
         warnings=notes, about=json.dumps(about), **fields,
     )  # fmt: skip
 
@@ -115,7 +107,7 @@ def noise_of(kind: str, noise_std: float | None, peak: float | None) -> Noise:
     name, value, default = ("noise_std", noise_std, 0.05) if gaussian else ("peak", peak, 100.0)
     amount = default if value is None else value
     check_number(name, amount, low=0.0, strict=True)
-    return Noise("gaussian" if gaussian else "poisson", amount)
+    return Noise(amount) if gaussian else Noise(None, amount)
 
 
 def _measured(images: Images, operator: Any, problem: str, shape: tuple) -> tuple[np.ndarray, list[str]]:

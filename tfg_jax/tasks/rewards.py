@@ -17,7 +17,7 @@ from jaxtyping import Array, PyTree
 from tfg_jax.checks import check_count
 from tfg_jax.objectives.base import FromFn, from_fn
 from tfg_jax.objectives.classifier import Classifier
-from tfg_jax.tasks.label import names_of
+from tfg_jax.tasks.label import class_of, names_of
 from tfg_jax.tasks.scoring import check_reads, load_as
 
 
@@ -71,11 +71,7 @@ def reward_of(
     guide = load_as(guide, Classifier)
     check_reads("guide", guide, model.shape)
     word, names = request or default, names_of(guide.num_classes, names)
-    if word not in names and not (word.isdigit() and int(word) < len(names)):
-        raise ValueError(
-            f"request={word!r} is no class; give a number 0..{len(names) - 1} or a name: {', '.join(names)}"
-        )
-    wanted = names.index(word) if word in names else int(word)
+    wanted = class_of("request", word, names)
     labels = {"target": np.full(batch, wanted, np.int32)}
     name = f"log-odds of {names[wanted]}"
     return Reward(class_log_odds(guide, wanted), labels, name, networks | {"guide": guide.params})

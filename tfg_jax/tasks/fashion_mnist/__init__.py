@@ -5,7 +5,7 @@ from tfg_jax.lazy import attach
 _HOMES = {
     "data": ("DATA",),
     "images": ("CLASS_NAMES", "shipped_images"),
-    "label": ("label_task_of", "load_evaluator", "load_label_task"),
+    "label": ("load_evaluator", "load_label_task"),
     "presets": ("INVERSE_PRESETS", "LABEL_PRESETS", "REWARD_UNITS", "inverse_preset", "preset"),
 }
 __getattr__, __dir__ = attach(__name__, _HOMES)

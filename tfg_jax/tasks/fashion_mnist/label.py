@@ -45,7 +45,7 @@ def load_evaluator(
 
 @public
 def load_label_task(
-    model: str | os.PathLike[str] = DATA.networks["model"],
+    model: Any = DATA.networks["model"],
     guide: str | os.PathLike[str] = DATA.networks["guide"],
     evaluator: str | os.PathLike[str] = DATA.networks["evaluator"],
     noisy_guide: str | os.PathLike[str] | None = None,
@@ -57,17 +57,19 @@ def load_label_task(
     eta: float = 1.0,
     v: float | None = None,
     clip: bool = True,
+    sampler: Sampler | None = None,
 ) -> LabelTask:
     """The Fashion-MNIST task with the shipped weights, or with weights of your own.
 
     Args:
-        model, guide, evaluator, noisy_guide: released names or folders of weights.
+        model, guide, evaluator, noisy_guide: released names or folders of weights; the model may be one itself.
         weak: a worse model of the same kind, which `model` is guided away from by `Autoguidance`; None is none.
         w: the weight of that, as in `Autoguidance`; None is 1.
         data: folder of the original files, see `load_evaluator`.
         steps: DDIM steps, >= 1. eta: DDIM stochasticity in [0, 1].
         v: more noise than eta 1, in [0, 1], as `DDPM` has it; None is DDIM.
         clip: clip denoised estimates to [-1, 1].
+        sampler: in place of the one that steps, eta and v give.
     Raises:
         FileNotFoundError: no such weights or data.
         ValueError: damaged files, weights of the wrong kind, classes or sizes that do not match, bad steps, eta, v
@@ -75,21 +77,11 @@ def load_label_task(
     """
     if v is not None and eta != 1.0:
         raise ValueError(f"eta={eta} has no effect with v={v}, which takes its place; drop one of them")
-    return label_task_of(
-        model, guide, evaluator, noisy_guide, weak=weak, w=w, data=data, clip=clip,
-        sampler=DDIM(steps, eta) if v is None else DDPM(steps, v),
-    )  # fmt: skip
-
-
-def label_task_of(
-    model: Any, guide: Any, evaluator: Any, noisy_guide: Any, *, weak: Any, w: float | None, data: Any, clip: bool,
-    sampler: Sampler,
-) -> LabelTask:  # fmt: skip
-    """As `load_label_task`, of networks by name or themselves, and with any sampler."""
     good, guiding = load_as(model, Denoiser), load_as(guide, Classifier)
     scoring = load_evaluator(evaluator, guide=guiding, data=data)
-    noisy = None if noisy_guide is None else load_as(noisy_guide, NoisyClassifier)
     return label_task(
-        good, guiding, scoring, noisy, weak=None if weak is None else load_as(weak, Denoiser), w=w,
-        class_names=fashion_mnist.CLASS_NAMES, sampler=sampler, clip=Clip() if clip else None, tuned=LABEL_PRESETS,
+        good, guiding, scoring, None if noisy_guide is None else load_as(noisy_guide, NoisyClassifier),
+        weak=None if weak is None else load_as(weak, Denoiser), w=w, class_names=fashion_mnist.CLASS_NAMES,
+        sampler=sampler or (DDIM(steps, eta) if v is None else DDPM(steps, v)), clip=Clip() if clip else None,
+        tuned=LABEL_PRESETS,
     )  # fmt: skip

@@ -68,9 +68,7 @@ def preset(name: str) -> Guidance:
 
     Raises ValueError for any other name.
     """
-    if name not in LABEL_PRESETS:
-        raise ValueError(f"name={name!r} has no preset; choose one of {', '.join(LABEL_PRESETS)}")
-    return LABEL_PRESETS[name]
+    return _named(name, LABEL_PRESETS)
 
 
 @public
@@ -80,6 +78,10 @@ def inverse_preset(name: str) -> Any:
 
     Raises ValueError for any other name.
     """
-    if name not in INVERSE_PRESETS:
-        raise ValueError(f"name={name!r} has no preset; choose one of {', '.join(INVERSE_PRESETS)}")
-    return INVERSE_PRESETS[name]
+    return _named(name, INVERSE_PRESETS)
+
+
+def _named(name: str, presets: Mapping[str, Any]) -> Any:
+    if name not in presets:
+        raise ValueError(f"name={name!r} has no preset; choose one of {', '.join(presets)}")
+    return presets[name]

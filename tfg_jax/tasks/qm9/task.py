@@ -156,14 +156,12 @@ class MoleculeTask(Task):
         positions, types = split(x, counts)
         quantum, failures = (None, 0) if self.quantum is None else self.quantum(positions, types, self.properties)
         judge = self.evaluator or self.guide
-        return MoleculeRun(
-            positions=positions, types=types, targets=samples["target"][:, 1:], properties=self.properties,
+        return MoleculeRun.of_stored(
+            {**samples, "x": positions}, types=types, targets=samples["target"][:, 1:], properties=self.properties,
             units=tuple(units(self.properties)), predicted=predict(judge, x, counts, self.properties),
             guide=predict(self.guide, x, counts, self.properties), quantum=quantum, quantum_failed=failures,
-            status_code=samples["status_code"], status_step=samples["status_step"],
-            cost={name: samples[f"cost_{name}"] for name in ("forwards", "pullbacks", "objective")}, seconds=seconds,
-            objective=samples["objective"] if samples["objective"].shape[1] > 1 else None, known=self.known,
-            config=config or {}, notes=self.notes(),
+            seconds=seconds, objective=samples["objective"] if samples["objective"].shape[1] > 1 else None,
+            known=self.known, config=config or {}, notes=self.notes(),
         )  # fmt: skip
 
 
@@ -176,7 +174,7 @@ def resized(model: Denoiser, rows: int) -> Denoiser:
 def split(x: Float[np.ndarray, "n atoms c"], counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positions in Angstrom (n, atoms, 3) and elements (n, atoms), -1 where there is no atom, of sampled molecules."""
     present = np.arange(x.shape[1]) < np.asarray(counts)[:, None]
-    return x[..., :3] * present[..., None], np.where(present, x[..., 3:8].argmax(-1), -1)
+    return np.where(present[..., None], x[..., :3], 0.0), np.where(present, x[..., 3:8].argmax(-1), -1)
 
 
 def predict(

@@ -122,7 +122,7 @@ class Properties(Recipe):
         return {**head, "properties": list(qm9.PROPERTIES), "mean": mean, "scale": scale}
 
     def card(self, name: str, numbers: dict[str, Any]) -> tuple[str, dict[str, str], str]:
-        net, found = self.model.net, numbers["mean_absolute_error"]
+        net, error = self.model.net, numbers["mean_absolute_error"]
         use = f"""{USES[self.which]} Never score samples with the network that guided them. Trained on QM9 alone: it
 means nothing on other molecules."""
         facts = {
@@ -131,7 +131,7 @@ means nothing on other molecules."""
             "properties at once",
             "Training": f"{numbers['updates']:,} updates, {numbers['molecules_seen']:,} molecules seen, Adam",
         }
-        rows = [(key, found[key], unit) for key, (_, _, unit) in qm9.PROPERTIES.items()]
+        rows = [(key, error[key], unit) for key, (_, _, unit) in qm9.PROPERTIES.items()]
         return use, facts, table(("property", "mean absolute error, 17,728 validation molecules", "unit"), rows)
 
 
