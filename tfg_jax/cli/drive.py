@@ -16,10 +16,12 @@ from tfg_jax.cli.main import FAILED_SAMPLES, OK, SCORING_FAILED
 from tfg_jax.cli.options import as_json
 from tfg_jax.files import write_bytes, write_json
 from tfg_jax.metrics import InverseRun, LabelRun
-from tfg_jax.metrics.titles import INVERSE, LABEL, titled
+from tfg_jax.metrics.molecule_run import MoleculeRun
+from tfg_jax.metrics.titles import INVERSE, LABEL, MOLECULES, titled
 from tfg_jax.report import counted, text_table, with_failed
 from tfg_jax.report.inverse import restoration_report
 from tfg_jax.report.label import label_report
+from tfg_jax.report.molecules import molecule_report
 from tfg_jax.report.task import named_estimates, samples_table, task_report
 from tfg_jax.result import finished
 from tfg_jax.runs.claim import RESULTS, claim
@@ -71,7 +73,7 @@ def write_report(
     A numbers' page of any task, or the one of its kind where the evaluation holds what that shows.
     """
     run, numbers = scored.run, scored.numbers
-    shown = {**titled(numbers, [key for key in (*LABEL, *INVERSE) if key != "inception_score"])}
+    shown = {**titled(numbers, [key for key in (*LABEL, *INVERSE, *MOLECULES) if key != "inception_score"])}
     if isinstance(run, LabelRun):
         label_report(run, numbers, title).write(out)
         if worst := numbers.get("least_like_real"):
@@ -79,6 +81,9 @@ def write_report(
             shown["least like real ones"] = ", ".join(f"#{i} {name}" for i, name in named)
     elif isinstance(run, InverseRun):
         restoration_report(run, numbers, title).write(out)
+    elif isinstance(run, MoleculeRun):
+        molecule_report(run, numbers, title).write(out)
+        write_bytes(out / "samples.csv", samples_table(scored.values).encode())
     else:
         task_report(scored.values, numbers, arrays, title, config).write(out)
         write_bytes(out / "samples.csv", samples_table(scored.values).encode())
@@ -91,7 +96,7 @@ def write_report(
 
 def written(out: Path) -> str:
     """Where the files of a report lie."""
-    files = {"picture": "grid.png", "report": "report.html", "numbers": "metrics.json"}
+    files = {"picture": "grid.png", "report": "report.html", "numbers": "metrics.json", "sdf": "molecules.sdf"}
     return "\n".join(f"{what:<9}{out / name}" for what, name in files.items() if (out / name).exists())
 
 

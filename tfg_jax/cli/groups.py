@@ -28,7 +28,7 @@ class RequestOptions:
     task: str = DEFAULT
     """A data set by name, or a task of your own: file.py, file.py:name or module:name."""
     guidance: Annotated[str, tyro.conf.arg(aliases=["--method"])] = "tfg"
-    """How it is asked for: none, a method that is tuned for the task (an unknown name lists them), for a data set also
+    """How it is asked for: none, a method that is tuned for the task (an unknown name lists them), for classes also
     conditional; or module:Class. Its settings are flags of their own."""
     objective: str | None = None
     """Ascended in place of the task's: module:name or file.py:name of an objective or a function (x0, target)."""
@@ -106,6 +106,29 @@ class LabelOptions:
     """Classifier that scores: released name or folder."""
     data: Path | None = None
     """Folder of the original files of the data set: more real images to compare with than the hundred shipped ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MoleculeOptions:
+    """What is asked for, and the networks that guide and score."""
+
+    property: tuple[str, ...] = ("alpha",)
+    """Properties that are asked for, several as a sum: mu, alpha, homo, lumo, gap, cv."""
+    target: tuple[float, ...] = ()
+    """Wanted value of each (mu in D, alpha in bohr^3, homo, lumo and gap in meV, cv in cal/(mol K)); default those of
+    molecules of the data, with their atom counts."""
+    atoms: int | None = None
+    """Atom count of all; default as in the data, among molecules of about the wanted values."""
+    num_samples: int = 16
+    """Molecules."""
+    by_size: bool = False
+    """Sort the requests by atom count: half the work of a large run, which can then not be extended."""
+    guide: str = ""
+    """Network of properties that guides: released name or folder."""
+    evaluator: str = ""
+    """Network of properties that scores: released name or folder."""
+    xtb: bool = False
+    """Also judge by quantum chemistry (GFN2-xTB): the program xtb must be installed."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -87,9 +87,9 @@ def data_set(typed: Typed) -> Any:
     from tfg_jax.tasks.find import DEFAULT, find_task
 
     subject = find_task(typed.last("--task") or DEFAULT)
-    if not isinstance(subject, DataSet):
+    if type(subject) is not DataSet:
         raise ValueError(
-            f"task={typed.last('--task')} is no data set with classifiers; `tfg-jax sample` takes any task"
+            f"task={typed.last('--task')} is no data set of labelled images; `tfg-jax sample` takes any task"
         )
     return subject
 

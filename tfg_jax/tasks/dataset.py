@@ -29,3 +29,10 @@ class DataSet:
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(importlib.import_module(self.package), name)
+
+
+class MoleculeSet(DataSet):
+    """A data set of molecules with properties, whose networks predict these: roles "model", "guide", "evaluator".
+
+    Its package has ``load_molecule_task`` and ``MOLECULE_PRESETS``; ``request`` is the property that is asked for.
+    """

@@ -19,6 +19,7 @@ from tfg_jax import struct
 from tfg_jax.checks import check_count, is_concrete
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.domains.molecules import molecules
+from tfg_jax.kinds import public
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.metrics.molecule_run import MoleculeRun, by_sample, molecule_metrics
 from tfg_jax.models.egnn.convert import PropertyPredictor
@@ -26,6 +27,9 @@ from tfg_jax.objectives.inverse import gaussian_log_likelihood
 from tfg_jax.result import Samples
 from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.tasks.base import Evaluation, Method, Task
+from tfg_jax.tasks.qm9.presets import MOLECULE_PRESETS
+from tfg_jax.tasks.qm9.targets import requests, warnings_of
+from tfg_jax.tasks.scoring import load_as
 
 SIZES = (15, 17, 19, 21, 23, 25)
 """Rows that a batch of molecules is padded to, the least that fits, or the model's own: a program is compiled for each.
@@ -83,7 +87,7 @@ class MoleculeTask(Task):
     clip: Any = None
     lookahead: Any = None
     window: Any = None
-    by_size: bool = struct.field(pytree_node=False, default=True)
+    by_size: bool = struct.field(pytree_node=False, default=False)
     quantum: Any = struct.field(pytree_node=False, default=None)
     known: Any = struct.field(pytree_node=False, default=None)
     warnings: tuple[str, ...] = struct.field(pytree_node=False, default=())
@@ -163,6 +167,52 @@ class MoleculeTask(Task):
             seconds=seconds, objective=samples["objective"] if samples["objective"].shape[1] > 1 else None,
             known=self.known, config=config or {}, notes=self.notes(),
         )  # fmt: skip
+
+
+@public
+def load_molecule_task(
+    properties: Sequence[str] = ("alpha",),
+    target: Sequence[float] = (),
+    *,
+    model: Any = "qm9",
+    guide: Any = "qm9-guide",
+    evaluator: Any = "qm9-evaluator",
+    atoms: int | None = None,
+    start: int = 0,
+    steps: int = 50,
+    by_size: bool = False,
+    quantum: bool = False,
+) -> MoleculeTask:
+    """Molecules of QM9 with wanted properties, with the shipped networks or ones of your own.
+
+    Args:
+        properties: names of what is asked for: mu, alpha, homo, lumo, gap, cv.
+        target: wanted value of each, in the units of `tfg_jax.data.qm9.PROPERTIES`; () are those of molecules of the
+            data, with their atom counts.
+        model, guide, evaluator: released names, folders of weights, or networks.
+        atoms: of every molecule, 1 to the model's most; None as they occur in the data, with the wanted values.
+        start: the request that comes first, >= 0.
+        steps: DDIM steps, >= 1.
+        by_size: sort requests by atom count, see `MoleculeTask`.
+        quantum: also judge by the program `xtb`, which must be installed.
+    Raises:
+        FileNotFoundError: no such weights, or no program.
+        ValueError: unknown properties, values that are not one a property, or weights of another kind.
+    """
+    from tfg_jax.metrics.xtb import XTB, find
+
+    properties, target = tuple(properties), tuple(target)
+    if quantum:
+        find("xtb")
+    generator = load_as(model, Denoiser)
+    if atoms is not None:
+        check_count("atoms", atoms, high=generator.shape[0])
+    asked = requests(properties, target, start=start, atoms=atoms)
+    return MoleculeTask(
+        generator, load_as(guide, PropertyPredictor), load_as(evaluator, PropertyPredictor), properties, asked,
+        sampler=DDIM(steps), by_size=by_size, quantum=XTB() if quantum else None, tuned=dict(MOLECULE_PRESETS),
+        warnings=tuple(warnings_of(properties, target, asked[:, 0])),
+    )  # fmt: skip
 
 
 def resized(model: Denoiser, rows: int) -> Denoiser:

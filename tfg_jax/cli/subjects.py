@@ -1,0 +1,141 @@
+"""What `tfg-jax sample` needs of the task that is named: its own options, the task they make, and how many samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfg_jax.cli import methods
+from tfg_jax.cli.groups import LabelOptions, MoleculeOptions, NumberOptions
+from tfg_jax.cli.labels import label_defaults, label_run_task, label_size, network, own_run_task
+from tfg_jax.cli.options import Part
+from tfg_jax.tasks.dataset import DataSet, MoleculeSet
+from tfg_jax.tasks.find import find_task
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnSubject:
+    """A task of the user's, which says everything but the numbers.
+
+    Attributes:
+        source: what ``--task`` names: here a `Task`.
+        title: of the page.
+    """
+
+    source: Any
+    title: str
+    unguided: Sequence[str] = ("none",)
+    objective = "given"  # the task's field that --objective takes the place of
+
+    @property
+    def presets(self) -> Mapping[str, Any]:
+        """Tuned methods by name."""
+        return self.source.presets
+
+    @property
+    def default(self) -> str:
+        """The method where none is named."""
+        return "tfg" if "tfg" in self.presets or not self.presets else next(iter(self.presets))
+
+    @property
+    def sampler(self) -> Any:
+        """Kept where none is named; None is the command's."""
+        return self.source.sampler
+
+    @property
+    def part(self) -> Part:
+        """Options of its own."""
+        return Part(NumberOptions)
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """Defaults of the options that every sampling command takes."""
+        return {"model": "", "clip": self.source.clip is not None}
+
+    def task(self, options: Any, choice: methods.Choice, sampler: Any) -> Any:
+        """The task that the options make."""
+        return own_run_task(self.source, options, sampler)
+
+    def size(self, task: Any, options: Any) -> int:
+        """Samples of the run."""
+        return options.num_samples
+
+    def again(self, out: Path) -> str:
+        """How samples are scored that could not be."""
+        return "the same command tries again"
+
+
+class LabelSubject(OwnSubject):
+    """A data set of images, asked for its classes."""
+
+    objective = "own_objective"
+    sampler = None
+
+    @property
+    def presets(self) -> Mapping[str, Any]:
+        return self.source.LABEL_PRESETS
+
+    @property
+    def part(self) -> Part:
+        return Part(LabelOptions, label_defaults(self.source))
+
+    @property
+    def common(self) -> dict[str, Any]:
+        return {"model": self.source.networks["model"]}
+
+    def task(self, options: Any, choice: methods.Choice, sampler: Any) -> Any:
+        return label_run_task(self.source, options, [choice], sampler)
+
+    def size(self, task: Any, options: Any) -> int:
+        return label_size(task, options)
+
+    def again(self, out: Path) -> str:
+        return f"try `tfg-jax evaluate {out}`"
+
+
+class MoleculeSubject(OwnSubject):
+    """A data set of molecules, asked for their properties."""
+
+    sampler = None
+
+    @property
+    def presets(self) -> Mapping[str, Any]:
+        return self.source.MOLECULE_PRESETS
+
+    @property
+    def part(self) -> Part:
+        return Part(MoleculeOptions, {"property": (self.source.request,), **label_defaults(self.source)})
+
+    @property
+    def common(self) -> dict[str, Any]:
+        return {"model": self.source.networks["model"], "clip": False, "chunk": 8}  # small arrays stay in a CPU's cache
+
+    def task(self, options: Any, choice: methods.Choice, sampler: Any) -> Any:
+        from tfg_jax.checks import check_count
+        from tfg_jax.denoiser import Denoiser
+
+        for name, low in (("num_samples", 1), ("chunk", 1), ("seed", 0)):
+            check_count(name, getattr(options, name), low)
+        if options.clip:
+            raise ValueError("--clip has no effect on molecules, whose positions have no range; drop it")
+        if options.objective is not None:
+            raise ValueError(
+                "--objective has no effect on molecules, asked for their properties; make a task of your own"
+            )
+        task = self.source.load_molecule_task(
+            options.property, options.target, model=network("model", options.model, Denoiser), guide=options.guide,
+            evaluator=options.evaluator, atoms=options.atoms, by_size=options.by_size, quantum=options.xtb,
+        )  # fmt: skip
+        return dataclasses.replace(task, sampler=sampler)
+
+
+def subject_of(text: str) -> OwnSubject:
+    """Of what ``--task`` names. Raises ValueError as `find_task`."""
+    source = find_task(text)
+    if isinstance(source, MoleculeSet):
+        return MoleculeSubject(source, "Molecules")
+    if isinstance(source, DataSet):
+        return LabelSubject(source, "Label guidance", methods.UNGUIDED)
+    return OwnSubject(source, Path(text).stem)
