@@ -71,7 +71,10 @@ class LabelSubject(OwnSubject):
     """A data set of images, asked for its classes."""
 
     objective = "own_objective"
-    sampler = None
+
+    @property
+    def sampler(self) -> Any:
+        return None
 
     @property
     def presets(self) -> Mapping[str, Any]:
@@ -98,7 +101,9 @@ class LabelSubject(OwnSubject):
 class MoleculeSubject(OwnSubject):
     """A data set of molecules, asked for their properties."""
 
-    sampler = None
+    @property
+    def sampler(self) -> Any:
+        return None
 
     @property
     def presets(self) -> Mapping[str, Any]:
