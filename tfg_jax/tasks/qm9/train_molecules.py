@@ -50,8 +50,6 @@ class Model(Hyper):
     """Of the error of features, beside that of positions."""
     bond_weight: float = 0.2
     """Of the cross-entropy of bond orders."""
-    parts: int = 8
-    """Parts of a batch whose gradients are averaged, one after the other: each fits a CPU's cache."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +64,8 @@ class Molecules(OpenEnded):
     samples: int = 128
     """Molecules of a measurement."""
     save_seconds: float = 180.0
+    parts: int = 8
+    """Parts of a batch whose gradients are averaged, one after the other: each fits a CPU's cache."""
 
     name: ClassVar[str] = "molecules"
     architecture: ClassVar[str] = "egnn.EGNN"
@@ -102,7 +102,7 @@ class Molecules(OpenEnded):
                 file.write(json.dumps(line) + "\n")
             print(line, flush=True)
 
-        return Lessons(loss, batches, measure, preview, model.parts)
+        return Lessons(loss, batches, measure, preview, self.parts)
 
     def config(self, name: str) -> dict[str, Any]:
         options = {**OPTIONS, "network_time": "log_sigma", "architecture": self.architecture}

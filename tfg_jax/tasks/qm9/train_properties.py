@@ -50,8 +50,6 @@ class Model(Hyper):
     warmup: int = 300
     """Updates from learning rate 0 to lr."""
     ema: float = 0.999
-    parts: int = 8
-    """Parts of a batch whose gradients are averaged, one after the other: each fits a CPU's cache."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +61,8 @@ class Properties(Recipe):
     steps: int = 12_000
     """Updates in all; the learning rate falls as a cosine to 0 at the last."""
     log_every: int = 100
+    parts: int = 8
+    """Parts of a batch whose gradients are averaged, one after the other: each fits a CPU's cache."""
 
     architecture: ClassVar[str] = "egnn.PropertyNet"
     licence: ClassVar[str] = "Apache-2.0 (weights), MIT (data package)"
@@ -113,7 +113,7 @@ class Properties(Recipe):
             property_loss(apply, moments, noisy=0.25 if self.which == "guide" else 0.0),
             bucketed(molecules, chosen, self.model.batch, self.model.seed)[0],
             lambda params: {"mean_absolute_error": errors(apply, params, molecules, valid, moments)},
-            parts=self.model.parts,
+            parts=self.parts,
         )
 
     def config(self, name: str) -> dict[str, Any]:
