@@ -11,7 +11,7 @@ import pytest
 
 import tfg_jax
 
-SLOW = ["diffrax", "equinox", "matplotlib", "orbax", "tyro", "PIL"]
+SLOW = ["diffrax", "equinox", "matplotlib", "orbax", "tensorstore", "tyro", "PIL"]
 # No backend of this name exists, so whatever asks for a device fails.
 NO_DEVICE = {"JAX_PLATFORMS": "no_such_platform"}
 LIST_MODULES = "print(json.dumps(sorted(sys.modules)))"

@@ -24,7 +24,7 @@ SIDE: tuple[str, ...] = tuple("models weights data training".split())
 TOP: tuple[str, ...] = tuple("optimize optimise metrics tasks runs search report studies cli".split())
 
 # Slow to import, and needed by few: loaded inside the functions that use them.
-LAZY = {"diffrax", "equinox", "jinja2", "matplotlib", "orbax"}
+LAZY = {"diffrax", "equinox", "jinja2", "matplotlib", "orbax", "tensorstore"}
 MODULE_SCOPE = (ast.Module, ast.If, ast.Try, ast.With, ast.ClassDef)
 BANNED = ["pickle.load", "allow_pickle=True", "weights_only=False", "yaml.load(", "TODO", "FIXME"]
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|farm|tmp|root|home|Users)/")
@@ -39,7 +39,8 @@ def may_import(room: str) -> tuple[str, ...]:
 
 
 # Files of a room that stand earlier than the rest of it: sample folders serve rooms that studies and pages build on.
-PARTS = {"runs/claim.py": "runs/store", "runs/store.py": "runs/store", "runs/run.py": "runs/store"}
+EARLY = "claim claim_values lease npz_shards record run store values workers zarr_shards".split()
+PARTS = {f"runs/{file}.py": "runs/store" for file in EARLY}
 
 
 def room_of(path: Path) -> str:

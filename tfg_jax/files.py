@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -16,18 +17,19 @@ import numpy as np
 from tfg_jax.kinds import public
 
 
-def write_atomically(file: Path, write: Callable[[BinaryIO], Any]) -> str:
+def write_atomically(file: Path, write: Callable[[BinaryIO], Any], shared: bool = False) -> str:
     """Write a file that appears under its name only when it is complete and durable.
 
     Args:
         file: the final path; a file of that name is replaced in one step.
         write: called with the open temporary file.
+        shared: other processes may write the same file at the same time.
     Returns:
         The SHA-256 of the content, in hexadecimal.
     Raises:
         OSError: from the file system; the temporary file is removed and `file` is as it was.
     """
-    temporary = file.with_name(file.name + ".tmp")
+    temporary = file.with_name(f"{file.name}{'.' + secrets.token_hex(4) if shared else ''}.tmp")
     try:
         with temporary.open("w+b") as out:
             write(out)

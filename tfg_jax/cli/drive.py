@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from tfg_jax.cli.main import FAILED_SAMPLES, OK, SCORING_FAILED
 from tfg_jax.cli.options import as_json
-from tfg_jax.files import write_bytes, write_json
+from tfg_jax.files import to_json, write_bytes
 from tfg_jax.metrics import InverseRun, LabelRun
 from tfg_jax.metrics.molecule_run import MoleculeRun
 from tfg_jax.metrics.titles import INVERSE, LABEL, MOLECULES, titled
@@ -26,25 +27,34 @@ from tfg_jax.report.task import named_estimates, samples_table, task_report
 from tfg_jax.result import finished
 from tfg_jax.runs.claim import RESULTS, claim
 from tfg_jax.runs.run import Run, seconds_of
-from tfg_jax.runs.store import versions
+from tfg_jax.runs.store import SampleFolder, versions
+from tfg_jax.runs.values import LocalValues, url_of, values_at
+from tfg_jax.runs.workers import parse_worker
 from tfg_jax.tasks.base import Evaluation
 
 
 def drive(command: str, options: Any, run: Run, title: str, again: str) -> int:
     """Sample, score and report one run, or with ``--dry-run`` tell its cost; ``again`` scores it again."""
+    worker = parse_worker(options.worker)
     for note in run.task.notes():
         print(f"note: {note}", file=sys.stderr)
     if options.dry_run:
         print(describe([run]))
         return OK
-    with run.open(options.out, overwrite=options.overwrite) as folder:
+    with run.open(options.out, overwrite=options.overwrite, worker=worker) as folder:
         write_config(options.out, command, options, run.config)
+        if worker is not None:
+            run.compute(folder)
+            print(f"the shards of worker {options.worker} are complete in {folder.name}; once all workers are done, "
+                  "the same command without --worker scores them")  # fmt: skip
+            return OK
         arrays = run.fill(folder)
         try:
             scored = run.task.evaluate(arrays, seconds=seconds_of(options.out), config=run.config)
-            said = write_report(options.out, scored, title, arrays, run.config)
+            with results_folder(folder) as out:
+                said = write_report(out, scored, title, arrays, run.config).replace(str(out), folder.name)
         except Exception as error:  # whatever goes wrong here, the samples are safe and the user must hear of them
-            print(f"tfg-jax {command}: the samples are complete in {options.out}, but scoring failed "
+            print(f"tfg-jax {command}: the samples are complete in {folder.name}, but scoring failed "
                   f"({type(error).__name__}: {error}); {again}", file=sys.stderr)  # fmt: skip
             return SCORING_FAILED
     print(said)
@@ -102,10 +112,20 @@ def written(out: Path) -> str:
 
 def write_config(out: Path, command: str, options: Any, resolved: Mapping[str, Any]) -> None:
     """config.json: the options as `--config` reads them, what they came to, and the versions."""
-    write_json(
-        out / "config.json",
-        {"command": command, "options": as_json(options), "resolved": resolved, "versions": versions()},
-    )
+    said = {"command": command, "options": as_json(options), "resolved": resolved, "versions": versions()}
+    values_at(out).write("config.json", (to_json(said) + "\n").encode())
+
+
+@contextmanager
+def results_folder(folder: SampleFolder) -> Iterator[Path]:
+    """Where files are written to that shall lie in an open sample folder: there, or to be uploaded from."""
+    if url_of(folder.path) is None:
+        yield folder.path
+        return
+    with tempfile.TemporaryDirectory() as local:
+        yield Path(local)
+        for key in LocalValues(Path(local)).list():
+            folder.values.write(key, (Path(local) / key).read_bytes())
 
 
 @contextmanager

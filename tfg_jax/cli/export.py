@@ -37,7 +37,9 @@ def run(options: Options) -> int:
     from tfg_jax.files import write_bytes
     from tfg_jax.report import counted, export
     from tfg_jax.runs.store import read_folder
+    from tfg_jax.runs.values import refuse_url
 
+    refuse_url("out", options.out)
     folder, out = read_folder(options.source), options.out
     if missing := folder.missing():
         raise ValueError(f"source={options.source} lacks {counted(sum(map(len, missing)), 'sample')}; run the command "

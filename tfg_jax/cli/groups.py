@@ -18,6 +18,10 @@ SAMPLERS = {
     "ddim": "samplers.ddim:DDIM", "ddpm": "samplers.ddpm:DDPM", "euler": "samplers.ode:Euler",
     "heun": "samplers.ode:Heun", "churn": "samplers.ode:Churn", "dpmpp-2m": "samplers.multistep:DPMSolverPP2M",
 }  # fmt: skip
+WORKER = Annotated[
+    str | None,
+    tyro.conf.arg(help="i/n: compute shards i, i + n, ... alone, beside n - 1 other processes, and score nothing."),
+]
 SAMPLER = Annotated[str, tyro.conf.arg(help=f"Step rule: {', '.join(SAMPLERS)}, or module:Class.")]
 
 
@@ -33,7 +37,8 @@ class RequestOptions:
     objective: str | None = None
     """Ascended in place of the task's: module:name or file.py:name of an objective or a function (x0, target)."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/sample")
-    """Folder of the results."""
+    """Folder of the results, or a URL: gs://bucket/name, s3://bucket/name."""
+    worker: WORKER = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +64,8 @@ class RestoreOptions:
     task: str = DEFAULT
     """The data set, whose model, evaluator, images and tuned methods are the defaults."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/solve")
-    """Folder of the results."""
+    """Folder of the results, or a URL: gs://bucket/name, s3://bucket/name."""
+    worker: WORKER = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,13 +27,13 @@ def run(options: Options) -> int:
     """Read and print."""
     from tfg_jax.files import to_json, write_json
     from tfg_jax.runs.store import MANIFEST
+    from tfg_jax.runs.values import url_of
     from tfg_jax.weights.describe import describe_weights
 
     table = None
     if options.source is None:
-        contents = _released()
-        table = _table(contents)
-    elif (Path(options.source) / MANIFEST).is_file():
+        table = _table(contents := _released())
+    elif url_of(options.source) or (Path(options.source) / MANIFEST).is_file():
         contents = _folder(Path(options.source))
     else:
         contents = describe_weights(options.source)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from tfg_jax.signals import RESUMABLE, Interrupted, leave_on_signals, raise_on_signals
 
 OK, SCORING_FAILED, USAGE, FAILED_SAMPLES = 0, 1, 2, 3
+INCOMPLETE = 1  # of a sample folder that is checked or merged
 READER_GONE = 141  # what a shell reports of a program that SIGPIPE ended
 
 COMMANDS = {
@@ -22,6 +23,8 @@ COMMANDS = {
     "optimize": "rounds of gradient guidance that raise a reward",
     "evaluate": "metrics of a sample folder or of images in an .npz file",
     "export": "samples of a folder as PNG pictures or one .npz file",
+    "verify": "whether the samples of a folder are all there, as they were written",
+    "merge": "one folder of several that hold parts of the same run",
     "train": "the networks that tasks come with, or a recipe of your own, resumable",
     "inspect": "what weights or a sample folder hold",
     "cite": "BibTeX of what a configuration uses",
@@ -115,7 +118,7 @@ def _usage() -> str:
             "",
             *lines,
             "",
-            "exit codes: 0 ok, 1 scoring failed, 2 usage, 3 some samples failed, "
+            "exit codes: 0 ok, 1 scoring failed or samples missing, 2 usage, 3 some samples failed, "
             "75 interrupted (the same command resumes)",
         ]
     )

@@ -30,7 +30,9 @@ def run(options: Any) -> int:
     from tfg_jax.report import counted, text_table
     from tfg_jax.report.optimize import optimize_report, round_rows
     from tfg_jax.runs.store import open_folder
+    from tfg_jax.runs.values import refuse_url
 
+    refuse_url("out", options.out)
     setup = setup_of(options)
     if options.dry_run:
         print(describe(setup))

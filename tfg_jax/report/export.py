@@ -14,10 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.lib import format as npy
 
-from tfg_jax.files import read_json, write_atomically
+from tfg_jax.files import write_atomically
+from tfg_jax.readers import MAX_JSON_BYTES, parse_json
 from tfg_jax.report.images import png_bytes, to_pixels
 from tfg_jax.result import Status
 from tfg_jax.runs.store import SampleFolder
+from tfg_jax.runs.values import url_of, values_at
 from tfg_jax.tasks.find import find_task, task_names
 
 TABLE = "samples.csv"
@@ -28,7 +30,7 @@ def check_pictures(folder: SampleFolder) -> None:
     x = folder.read(folder.ranges()[0]).get("x")
     if x is None or x.ndim != 4 or x.shape[-1] not in (1, 3):
         shape = None if x is None else x.shape[1:]
-        raise ValueError(f"source={folder.path} holds samples of shape {shape}, pictures are (H, W, 1 or 3); export "
+        raise ValueError(f"source={folder.name} holds samples of shape {shape}, pictures are (H, W, 1 or 3); export "
                          "to a file, --output samples.npz")  # fmt: skip
 
 
@@ -76,7 +78,7 @@ def write_npz(folder: SampleFolder, file: Any) -> None:
                 for indices in ranges:
                     part = folder.read(indices)
                     if {key: (a.dtype, a.shape[1:]) for key, a in part.items()} != kinds:
-                        raise ValueError(f"the shards of {folder.path} hold different arrays; run the command that "
+                        raise ValueError(f"the shards of {folder.name} hold different arrays; run the command that "
                                          "made it again with --overwrite")  # fmt: skip
                     member.write(part[name].tobytes())
 
@@ -109,8 +111,12 @@ def is_same(folder: SampleFolder, out: Path, there: Sequence[str]) -> bool:
 
 def class_names(folder: SampleFolder) -> Sequence[str]:
     """Names of the classes that the targets number, from the configuration beside the samples; () if it says none."""
-    for parent in (folder.path, folder.path.parent):
-        written = read_json(parent / "config.json")
+    near = [folder.values] if url_of(folder.path) else [folder.values, values_at(folder.path.parent)]
+    for values in near:
+        try:
+            written = parse_json(values.read("config.json", MAX_JSON_BYTES) or b"")
+        except ValueError:
+            continue
         options = written.get("options") if isinstance(written, dict) else None
         if isinstance(options, dict) and written.get("command") in ("sample", "compare", "optimize"):
             task = options.get("task", task_names()[0])  # earlier versions knew one alone

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tfg_jax.files import write_atomically
-from tfg_jax.locks import LOCK, FolderLock, lock
+from tfg_jax.locks import LOCK, lock
 from tfg_jax.old_names import OLD_KEYS
 from tfg_jax.readers import load_json
+from tfg_jax.runs.values import refuse_url
 
 NOTHING = re.compile(r"(?!)")
 
@@ -24,6 +25,7 @@ class Kind:
 
     Attributes:
         own: names of its files and folders, besides the record and locks: these alone are ever deleted.
+        owns: whether a folder of any other name is its own.
         leftover: names of what a killed writer leaves behind.
         record: file of its configuration.
         recorded: whether a claim writes it; else the caller does, with more in it.
@@ -33,6 +35,7 @@ class Kind:
     """
 
     own: re.Pattern[str] = NOTHING
+    owns: Callable[[Path], bool] = lambda entry: False
     leftover: re.Pattern[str] = NOTHING
     record: str = "config.json"
     recorded: bool = True
@@ -48,8 +51,9 @@ RESULTS = Kind(recorded=False, other="other results", read=lambda file: dict(loa
 
 
 def claim(
-    path: Path, config: Mapping[str, Any], kind: Kind, *, overwrite: bool = False, free: Iterable[str] = ()
-) -> tuple[FolderLock, Mapping[str, Any] | None]:
+    path: Path, config: Mapping[str, Any], kind: Kind, *, overwrite: bool = False, free: Iterable[str] = (),
+    take: Callable[[Path], Any] = lock, tidy: bool = True,
+) -> tuple[Any, Mapping[str, Any] | None]:  # fmt: skip
     """Take a folder for one configuration; release the lock to give it back.
 
     Args:
@@ -58,25 +62,29 @@ def claim(
         kind: what it may hold.
         overwrite: forget the kind's own files that are there.
         free: keys that may differ.
+        take: gives the lock of the folder.
+        tidy: delete what killed writers left behind; there must be no other living one.
     Returns:
         The lock, and what the folder's record said; None if it was new or is overwritten.
     Raises:
         ValueError: it holds another configuration (the differing keys are named), a damaged record or files of another
             origin, is written by another process, or cannot be written.
     """
+    refuse_url("path", path)
     file = path / kind.record
     try:
         path.mkdir(parents=True, exist_ok=True)
         _check_files(path, kind, overwrite)
-        right = lock(path)
+        right = take(path)
     except OSError as error:
         raise ValueError(f"path={path} is no writable folder ({error.strerror}); choose another") from error
     try:
-        _clear(path, kind, overwrite)
+        if tidy:
+            _clear(path, kind, overwrite)
         known = None
         if file.exists() and not overwrite:
-            known = read_record(path, kind)
-            _check_same(path, kind, known, json.loads(json.dumps(config)), set(free))
+            known = read_record(path, kind.record, lambda: kind.read(file), kind.fix)
+            check_same(path, known, json.loads(json.dumps(config)), set(free), kind)
         elif kind.recorded:
             text = json.dumps(config, indent=2, sort_keys=True) + "\n"
             write_atomically(file, lambda out: out.write(text.encode()))
@@ -88,20 +96,27 @@ def claim(
 
 def _check_files(path: Path, kind: Kind, overwrite: bool) -> None:
     """ValueError for files of another origin, or for files of this kind without their record."""
-    names = sorted(entry.name for entry in path.iterdir() if not re.fullmatch(rf"{LOCK}(\..+)?", entry.name))
+    names = sorted(entry.name for entry in path.iterdir() if not re.fullmatch(rf"{LOCK}(\..+|s)?", entry.name))
     names = [name for name in names if not kind.leftover.fullmatch(name)]
     if kind.record in names or (overwrite and not kind.recorded):
         return
-    if kind.alone and (foreign := [name for name in names if not kind.own.fullmatch(name)]):
+    if kind.alone and (foreign := [name for name in names if not is_own(path, kind, name)]):
         raise ValueError(f"path={path} holds other files ({', '.join(foreign[:3])}); choose a new folder")
-    if not overwrite and any(kind.own.fullmatch(name) for name in names):
+    if not overwrite and any(is_own(path, kind, name) for name in names):
         raise ValueError(f"path={path} holds {kind.noun} but no {kind.record}; {kind.fix} to begin again")
+
+
+def is_own(path: Path, kind: Kind, name: str) -> bool:
+    """Whether a file or folder of this name is of a kind."""
+    return bool(kind.own.fullmatch(name)) or kind.owns(path / name)
 
 
 def _clear(path: Path, kind: Kind, everything: bool) -> None:
     """Delete what a killed writer left behind; with ``everything`` the kind's own files too. The record goes later."""
-    for entry in list(path.iterdir()):
-        if kind.leftover.fullmatch(entry.name) or (everything and kind.own.fullmatch(entry.name)):
+    entries = list(path.iterdir())
+    inner = [file for entry in entries if kind.owns(entry) for file in entry.iterdir()]
+    for entry in [*(file for file in inner if kind.leftover.fullmatch(file.name)), *entries]:
+        if kind.leftover.fullmatch(entry.name) or (everything and is_own(path, kind, entry.name)):
             if entry.is_dir():
                 # Renamed first: a half-deleted folder must not look whole.
                 shutil.rmtree(entry.replace(entry.with_suffix(".tmp")))
@@ -109,17 +124,19 @@ def _clear(path: Path, kind: Kind, everything: bool) -> None:
                 entry.unlink()
 
 
-def read_record(path: Path, kind: Kind) -> Any:
+def read_record(name: str | Path, record: str, read: Callable[[], Any], fix: str = Kind.fix) -> Any:
     """What the record of a folder says; ValueError if it is damaged."""
     try:
-        return kind.read(path / kind.record)
+        return read()
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError(
-            f"{kind.record} of path={path} is damaged or of another format; {kind.fix} to begin again"
-        ) from None
+        raise ValueError(f"{record} of path={name} is damaged or of another format; {fix} to begin again") from None
 
 
-def _check_same(path: Path, kind: Kind, there: Mapping, wanted: Mapping, free: set[str]) -> None:
+def check_same(
+    name: str | Path, there: Mapping[str, Any], wanted: Mapping[str, Any], free: set[str], kind: Kind | None = None
+) -> None:
+    """ValueError, which names what differs, unless two records are the same but for the keys that are free."""
+    kind = Kind() if kind is None else kind
     sides = (_renamed(there), wanted)
     old, new = (_flat({key: value for key, value in each.items() if key not in free}) for each in sides)
     differ = [
@@ -129,7 +146,7 @@ def _check_same(path: Path, kind: Kind, there: Mapping, wanted: Mapping, free: s
     ]
     if differ:
         raise ValueError(
-            f"path={path} holds {kind.other} ({'; '.join(differ[:5])}); choose another folder or {kind.fix}"
+            f"path={name} holds {kind.other} ({'; '.join(differ[:5])}); choose another folder or {kind.fix}"
         )
 
 

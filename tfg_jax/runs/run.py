@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,13 +23,17 @@ from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from tfg_jax.checks import check_count
 from tfg_jax.endtoend.run import memory_of
-from tfg_jax.files import read_json, write_atomically
 from tfg_jax.kinds import public
+from tfg_jax.readers import MAX_JSON_BYTES, parse_json
 from tfg_jax.result import Samples
 from tfg_jax.runs.store import SampleFolder, config_hash, open_folder, read_folder, sample_arrays
+from tfg_jax.runs.values import values_at
+from tfg_jax.runs.workers import Worker
 from tfg_jax.signals import Interrupted, stop_on_signals
 
-SECONDS = "seconds.json"  # wall-clock time of every shard: not a part of the samples, so not in the shards
+# Wall-clock time of every shard: not a part of the samples, so not in the shards. Workers have files of their own.
+SECONDS = "seconds"
+SECONDS_FILE = re.compile(rf"{SECONDS}(-worker-\d+-of-\d+)?\.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +77,11 @@ class Run:
         """The hash of the run's plain form, whatever it is computed in: chunks are no part of it."""
         return config_hash({"config": self.config, "num_samples": self.n})
 
-    def open(self, path: Path, *, overwrite: bool = False) -> SampleFolder:
+    def open(self, path: Path, *, overwrite: bool = False, worker: Worker | None = None) -> SampleFolder:
         """Its folder, claimed, which may hold the first samples of it; ValueError if it holds another run."""
         first = None if overwrite else self._first(path)
         shorter = None if first is None else (first.config, first.n)
-        return open_folder(path, self.config, self.n, self.chunk, overwrite, shorter=shorter)
+        return open_folder(path, self.config, self.n, self.chunk, overwrite, shorter=shorter, worker=worker)
 
     def _first(self, path: Path) -> Run | None:
         """The run of fewer samples that a folder holds, if they are the first ones of this."""
@@ -97,27 +102,33 @@ class Run:
         return self.task.evaluate(arrays, seconds=seconds_of(path), config=self.config).numbers
 
     def fill(self, folder: SampleFolder) -> dict[str, np.ndarray]:
-        """Compute and store what an open folder lacks, and return all it holds.
+        """Compute and store what an open folder lacks, and return all it holds. Raises as `compute`."""
+        self.compute(folder)
+        return folder.read_all()
+
+    def compute(self, folder: SampleFolder) -> None:
+        """Compute and store what an open folder lacks, or of it the share of its worker.
 
         Raises `Interrupted` on a signal, after the chunk at hand is on disk, and when the disk refuses a shard.
         """
-        missing = folder.missing()
+        missing, total = folder.missing(), sum(map(len, folder.own()))
         left = sum(map(len, missing))
-        if left < self.n:
-            are, samples = ("is", "sample") if self.n == 1 else ("are", "samples")
-            said = f"{self.n - left} of {self.n} {samples} {are} on disk already"
+        if left < total:
+            are, samples = ("is", "sample") if total == 1 else ("are", "samples")
+            said = f"{total - left} of {total} {samples} {are} on disk already"
             print(f"{self.name}: {said}", file=sys.stderr)
         if left:
-            self._compute(folder, missing, left)
-        return folder.read_all()
+            self._compute(folder, missing, total)
 
-    def _compute(self, folder: SampleFolder, missing: list[range], left: int) -> None:
-        seconds = read_seconds(folder.path) if left < self.n else {}
+    def _compute(self, folder: SampleFolder, missing: list[range], total: int) -> None:
+        left = sum(map(len, missing))
+        timed = f"{SECONDS}{f'-{folder.worker.name}' if folder.worker else ''}.json"
+        seconds = _seconds(folder.values.read(timed, MAX_JSON_BYTES)) if left < total else {}
         chunks = run_chunked(
             self.task, jax.random.key(self.seed), self.targets, self.method,
             chunk=folder.manifest["shard_size"], conditional=self.conditional, ranges=missing,
         )  # fmt: skip
-        with stop_on_signals("this chunk") as stop, _bar(self.n, left, self.name) as bar:
+        with stop_on_signals("this chunk") as stop, _bar(total, left, self.name) as bar:
             since = time.monotonic()
             for indices, samples in chunks:
                 arrays = {**sample_arrays(samples), "target": self.targets[indices.start : indices.stop]}
@@ -125,16 +136,15 @@ class Run:
                 try:
                     folder.write(indices, arrays)
                     seconds[str(indices.start)] = time.monotonic() - since
-                    text = json.dumps(seconds)
-                    write_atomically(folder.path / SECONDS, lambda out, text=text: out.write(text.encode()))
+                    folder.values.write(timed, json.dumps(seconds).encode())
                 except OSError as error:
-                    raise full_disk(folder.path, error) from error
+                    raise full_disk(folder.name, error) from error
                 since = time.monotonic()
                 bar.update(len(indices))
                 left -= len(indices)
                 if stop.is_set():
                     where = f"{'in' if left else 'after'} {self.name}"
-                    kept = f"{self.n - left} of {self.n} samples are kept in {folder.path}"
+                    kept = f"{total - left} of {total} samples are kept in {folder.name}"
                     raise Interrupted(f"interrupted {where}: {kept}; the same command resumes")
 
     def cost(self) -> dict[str, Any]:
@@ -206,15 +216,22 @@ def run_chunked(
         yield indices, jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], samples)
 
 
-def full_disk(path: Path, error: OSError) -> Interrupted:
+def full_disk(name: object, error: OSError) -> Interrupted:
     """What to raise when a folder cannot be written any more."""
-    return Interrupted(f"{path} cannot be written ({error.strerror}); make room and resume")
+    return Interrupted(f"{name} cannot be written ({error.strerror}); make room and resume")
 
 
 def read_seconds(path: Path) -> dict[str, float]:
-    """Seconds by the first index of a shard; empty if nothing is known."""
+    """Seconds by the first index of a shard, of all workers; empty if nothing is known."""
+    values, seconds = values_at(path), {}
+    for key in filter(SECONDS_FILE.fullmatch, values.list(SECONDS)):
+        seconds |= _seconds(values.read(key, MAX_JSON_BYTES))
+    return seconds
+
+
+def _seconds(data: bytes | None) -> dict[str, float]:
     try:
-        return {str(k): float(v) for k, v in (read_json(path / SECONDS) or {}).items()}
+        return {str(k): float(v) for k, v in (parse_json(data or b"") or {}).items()}
     except (ValueError, AttributeError, TypeError, OverflowError):
         return {}
 
