@@ -1,4 +1,4 @@
-"""Sample folders survive kills, damage and mistakes; what is recomputed has the same bytes."""
+"""Sample folders of both formats survive kills, damage and mistakes; what is recomputed has the same bytes."""
 
 import hashlib
 import io
@@ -14,11 +14,19 @@ import numpy as np
 import pytest
 
 from tfg_jax.result import Cost, Samples, Status
-from tfg_jax.runs import store as shards
+from tfg_jax.runs import record
 from tfg_jax.runs.store import MANIFEST, config_hash, open_folder, read_folder, sample_arrays, samples_from, versions
 
 CONFIG = {"seed": 3, "guidance": {"rho": 1.0, "mu": None}, "steps": [2, 3]}
 TOTAL, SIZE = 10, 4
+FORMAT = "zarr"
+
+
+@pytest.fixture(params=["zarr", "npz"], autouse=True)
+def format(request, monkeypatch):
+    """What new folders are; every test holds for both."""
+    monkeypatch.setattr(sys.modules[__name__], "FORMAT", request.param)
+    return request.param
 
 
 def samples(indices, seed=3):
@@ -29,7 +37,7 @@ def samples(indices, seed=3):
 
 def run(path, config=CONFIG, **options):
     """Open, compute what is missing, close; returns the ranges that were computed."""
-    with open_folder(path, config, TOTAL, SIZE, **options) as folder:
+    with open_folder(path, config, TOTAL, SIZE, **{"format": FORMAT, **options}) as folder:
         todo = folder.missing()
         for indices in todo:
             folder.write(indices, samples(indices))
@@ -37,7 +45,21 @@ def run(path, config=CONFIG, **options):
 
 
 def contents(path):
-    return {p.name: p.read_bytes() for p in sorted(path.iterdir())}
+    return {p.relative_to(path).as_posix(): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+def chunk(path, number):
+    """The file of the samples of a shard."""
+    return path / (f"shard-{number:05d}.npz" if FORMAT == "npz" else f"x/c.{number}.0.0")
+
+
+def sidecar(path, number):
+    return path / f"shard-{number:05d}.sha256"
+
+
+def name(number):
+    """Of a shard, as messages have it."""
+    return f"shard-{number:05d}" + (".npz" if FORMAT == "npz" else "")
 
 
 def test_a_finished_folder_reads_back_and_is_not_computed_again(tmp_path):
@@ -50,7 +72,11 @@ def test_a_finished_folder_reads_back_and_is_not_computed_again(tmp_path):
     np.testing.assert_array_equal(arrays["x"], expected["x"])
     assert arrays["x"].dtype == np.float32 and arrays["status_code"].dtype == np.int32
     files = [f"shard-0000{k}.{kind}" for k in range(3) for kind in ("npz", "sha256")]
-    assert list(contents(tmp_path / "a")) == [MANIFEST, *files]
+    if FORMAT == "zarr":
+        arrays = {"index": "", "status_code": "", "x": ".0.0"}
+        chunks = [f"{each}/c.{k}{rest}" for each, rest in arrays.items() for k in range(3)]
+        files = [*files[1::2], *chunks, "zarr.json", *(f"{each}/zarr.json" for each in arrays)]
+    assert set(contents(tmp_path / "a")) == {MANIFEST, *files}
 
 
 def test_the_manifest_says_what_was_run(tmp_path):
@@ -62,27 +88,32 @@ def test_the_manifest_says_what_was_run(tmp_path):
 
 
 def test_the_manifest_comes_first(tmp_path):
-    open_folder(tmp_path / "a", CONFIG, TOTAL, SIZE).close()
+    open_folder(tmp_path / "a", CONFIG, TOTAL, SIZE, format=FORMAT).close()
     assert list(contents(tmp_path / "a")) == [MANIFEST]
     assert read_folder(tmp_path / "a").missing() == [range(0, 4), range(4, 8), range(8, 10)]
 
 
 def test_sidecars_are_what_sha256sum_reads(tmp_path):
     run(tmp_path)
-    for shard in tmp_path.glob("*.npz"):
-        digest = hashlib.sha256(shard.read_bytes()).hexdigest()
-        assert shard.with_suffix(".sha256").read_text() == f"{digest}  {shard.name}\n"
+    for k in range(3):
+        lines = sidecar(tmp_path, k).read_text().splitlines()
+        assert len(lines) == (1 if FORMAT == "npz" else 3)
+        for digest, file in (line.split("  ") for line in lines):
+            assert hashlib.sha256((tmp_path / file).read_bytes()).hexdigest() == digest
 
 
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 from test_shards import *
-with open_folder({path!r}, CONFIG, TOTAL, SIZE) as folder:
+from tfg_jax.runs import values
+with open_folder({path!r}, CONFIG, TOTAL, SIZE, format={format!r}) as folder:
     first, second, _ = folder.ranges()
     folder.write(first, samples(first))
-    if {half}:  # die in the middle of writing the second shard
-        np.savez = lambda out, **arrays: (out.write(b"half a shard"), out.flush(), os.kill(os.getpid(), signal.SIGKILL))
+    if {half}:  # die in the middle of writing the second shard: of the file, or after some chunks and within the record
+        half = lambda out, **arrays: (out.write(b"half a shard"), out.flush(), os.kill(os.getpid(), signal.SIGKILL))
+        np.savez = half
+        values.write_atomically = lambda file, write, **_: half(file.with_name(file.name + ".0123abcd.tmp").open("wb"))
         folder.write(second, samples(second))
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -92,9 +123,9 @@ with open_folder({path!r}, CONFIG, TOTAL, SIZE) as folder:
 def test_a_killed_run_is_taken_up_and_ends_in_the_same_bytes(tmp_path, half):
     run(tmp_path / "whole")
     broken = tmp_path / "broken"
-    code = KILLED.format(tests=os.path.dirname(__file__), path=str(broken), half=half)
+    code = KILLED.format(tests=os.path.dirname(__file__), path=str(broken), half=half, format=FORMAT)
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
-    assert (broken / "lock").exists() and (broken / "shard-00001.npz.tmp").exists() == half
+    assert (broken / "lock").exists() and bool([*broken.glob("shard-00001.*.tmp")]) == half
     assert run(broken) == [range(4, 8), range(8, 10)]
     assert contents(broken) == contents(tmp_path / "whole")
 
@@ -103,7 +134,7 @@ def test_results_go_to_a_folder_and_come_back(tmp_path):
     count = jax.numpy.arange(TOTAL)
     x, cost = jax.numpy.asarray(samples(range(TOTAL))["x"]), Cost(count, count + 1, count + 2)
     out = Samples(x, Status(count % 2, count - 1), cost, {"loss": count})
-    with open_folder(tmp_path, CONFIG, TOTAL, SIZE) as folder:
+    with open_folder(tmp_path, CONFIG, TOTAL, SIZE, format=FORMAT) as folder:
         for indices in folder.missing():
             part = slice(indices.start, indices.stop)
             folder.write(indices, sample_arrays(jax.tree.map(lambda leaf, part=part: leaf[part], out)))
@@ -122,13 +153,14 @@ def flip(file):
 
 
 DAMAGE = {
-    "one bit": (flip, "damaged"),
-    "truncated": (lambda file: file.write_bytes(file.read_bytes()[:-7]), "damaged"),
-    "emptied": (lambda file: file.write_bytes(b""), "damaged"),
-    "deleted": (lambda file: file.unlink(), "missing"),
-    "no sidecar": (lambda file: file.with_suffix(".sha256").unlink(), "damaged"),
-    "torn sidecar": (lambda file: file.with_suffix(".sha256").write_bytes(b"\xff12"), "damaged"),
-    "swapped": (lambda file: os.replace(file.with_name("shard-00000.npz"), file), "damaged"),
+    "one bit": (lambda path: flip(chunk(path, 1)), "damaged"),
+    "truncated": (lambda path: chunk(path, 1).write_bytes(chunk(path, 1).read_bytes()[:-7]), "damaged"),
+    "longer": (lambda path: chunk(path, 1).write_bytes(chunk(path, 1).read_bytes() + b"0"), "damaged"),
+    "emptied": (lambda path: chunk(path, 1).write_bytes(b""), "damaged"),
+    "deleted": (lambda path: chunk(path, 1).unlink(), "missing|damaged"),
+    "no sidecar": (lambda path: sidecar(path, 1).unlink(), "missing|damaged"),
+    "torn sidecar": (lambda path: sidecar(path, 1).write_bytes(b"\xff12"), "damaged"),
+    "swapped": (lambda path: os.replace(chunk(path, 0), chunk(path, 1)), "damaged"),
 }
 
 
@@ -137,13 +169,36 @@ def test_damage_is_found_and_only_that_is_computed_again(tmp_path, how):
     run(tmp_path)
     whole = contents(tmp_path)
     damage, state = DAMAGE[how]
-    damage(tmp_path / "shard-00001.npz")
+    damage(tmp_path)
     folder = read_folder(tmp_path)
-    assert folder.verify()["shard-00001.npz"] == state and folder.verify()["shard-00002.npz"] == "ok"
-    with pytest.raises(ValueError, match=f"shard-0000[01].npz .* is {state}|shard-00000.npz .* is missing"):
+    assert folder.verify()[name(1)] in state.split("|") and folder.verify()[name(2)] == "ok"
+    with pytest.raises(ValueError, match=f"{name(1)} .* is ({state})|{name(0)} .* is (missing|damaged)"):
         folder.read_all()
     assert run(tmp_path) == ([range(0, 4)] if how == "swapped" else []) + [range(4, 8)]
     assert contents(tmp_path) == whole
+
+
+def test_a_folder_goes_on_to_more_samples_in_its_own_format(tmp_path):
+    """A last short shard is made again, also after a kill anywhere in between."""
+    more = {**CONFIG, "targets": 2}
+    for path, format in ((tmp_path / "fresh", FORMAT), (tmp_path / "other", "zarr" if FORMAT == "npz" else "npz")):
+        with open_folder(path, more, 11, SIZE, format=format) as folder:
+            for indices in folder.missing():
+                folder.write(indices, samples(indices))
+    run(tmp_path / "grown")
+    old = contents(tmp_path / "grown")
+    for attempt in range(2):
+        with open_folder(
+            tmp_path / "grown", more, 11, SIZE, shorter=(CONFIG, TOTAL) if not attempt else None
+        ) as folder:
+            assert folder.missing() == [range(8, 11)]
+        for file in (tmp_path / "grown").rglob("zarr.json"):  # killed before these were written
+            file.write_bytes(old[file.relative_to(tmp_path / "grown").as_posix()])
+    with open_folder(tmp_path / "grown", more, 11, SIZE) as folder:
+        folder.write(range(8, 11), samples(range(8, 11)))
+    assert contents(tmp_path / "grown") == contents(tmp_path / "fresh")
+    arrays = (read_folder(tmp_path / each).read_all() for each in ("fresh", "other"))
+    jax.tree.map(np.testing.assert_array_equal, *arrays)
 
 
 def test_another_configuration_is_refused_and_the_keys_are_named(tmp_path):
@@ -170,7 +225,7 @@ def test_keys_that_are_called_otherwise_today_are_the_same_configuration(tmp_pat
 def test_a_folder_is_not_resumed_under_another_type_of_keys(tmp_path):
     """The draws of a seed depend on it. Folders that do not say were made with the default."""
     open_folder(tmp_path / "new", CONFIG, TOTAL, SIZE).close()
-    run(tmp_path / "old")
+    run(tmp_path / "old", format="npz")
     manifest = json.loads((tmp_path / "old" / MANIFEST).read_text())
     assert manifest.pop("key_type") == "threefry2x32" and manifest.pop("hash")
     (tmp_path / "old" / MANIFEST).write_text(json.dumps(manifest | {"schema": "tfg_jax.samples/1"}))
@@ -187,8 +242,12 @@ def test_a_folder_is_not_resumed_under_another_type_of_keys(tmp_path):
 def test_overwrite_begins_again_and_deletes_only_its_own_files(tmp_path):
     run(tmp_path)
     (tmp_path / "grid.png").write_bytes(b"a picture put there by the user")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "zarr.json").write_bytes(b"an array of the user's, among other things")
+    (tmp_path / "mine" / "thesis.tex").write_bytes(b"...")
     (tmp_path / "shard-00007.npz").write_bytes(b"of an earlier, longer run")
     assert len(run(tmp_path, {"seed": 9}, overwrite=True)) == 3
+    assert len([*(tmp_path / "mine").iterdir()]) == 2
     assert (tmp_path / "grid.png").exists() and not (tmp_path / "shard-00007.npz").exists()
     assert read_folder(tmp_path).manifest["config"] == {"seed": 9}
 
@@ -238,7 +297,7 @@ def test_an_edited_manifest_is_noticed(tmp_path, values):
 
 def made_by_the_first_version(path):
     """A finished folder as versions before the hash of the whole manifest wrote it."""
-    run(path)
+    run(path, format="npz")
     manifest = json.loads((path / MANIFEST).read_text())
     del manifest["hash"]
     (path / MANIFEST).write_text(json.dumps(manifest | {"schema": "tfg_jax.samples/1"}))
@@ -261,7 +320,7 @@ def test_a_shortened_manifest_of_the_first_version_is_noticed(tmp_path, values):
 
 def test_other_versions_are_told_on_resumption(tmp_path, monkeypatch, recwarn):
     assert run(tmp_path) and not run(tmp_path) and not recwarn
-    monkeypatch.setattr(shards, "versions", lambda: versions() | {"jax": "99.0"})
+    monkeypatch.setattr(record, "versions", lambda: versions() | {"jax": "99.0"})
     with pytest.warns(UserWarning, match=rf"begun with other versions \(jax {versions()['jax']} -> 99.0\)"):
         assert run(tmp_path) == []
 
@@ -339,6 +398,7 @@ def test_a_configuration_that_is_not_json_is_refused(tmp_path, value):
 
 def forge(path, archive):
     """Replace shard 0 by `archive`, with a sidecar that vouches for it."""
+    run(path, format="npz")
     file = path / "shard-00000.npz"
     file.write_bytes(archive)
     file.with_suffix(".sha256").write_text(f"{hashlib.sha256(archive).hexdigest()}  {file.name}\n")
@@ -361,14 +421,12 @@ def npz(**arrays):
     ids=["bomb", "many members", "other samples", "no archive"],
 )
 def test_forged_shards_are_refused(tmp_path, archive):
-    run(tmp_path)
     forge(tmp_path, archive)
     with pytest.raises(ValueError, match="shard-00000.npz .*(no shard of tfg_jax|other samples)"):
         read_folder(tmp_path).read_all()
 
 
 def test_pickled_objects_are_never_loaded(tmp_path):
-    run(tmp_path)
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, np.array([{"a": 1}] * 4))
     stored = io.BytesIO()

@@ -96,7 +96,7 @@ def test_an_export_is_replaced_only_on_demand_and_an_interrupted_one_is_made_aga
 
 def test_what_cannot_be_exported_is_refused(stored, tmp_path, capsys):
     broken = Path(shutil.copytree(stored, tmp_path / "broken"))
-    (broken / "shard-00001.npz").unlink()
+    (broken / "x" / "c.1.0.0.0").unlink()
     with open_folder(tmp_path / "flat", {}, 2, 2) as folder:
         folder.write(range(2), {"x": np.zeros((2, 3))})
     cases = [

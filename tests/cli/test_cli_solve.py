@@ -23,7 +23,9 @@ from tfg_jax.tasks.fashion_mnist.presets import INVERSE_PRESETS
 
 
 def shards(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted(folder.glob("shard-*"))}
+    """Chunks, hashes and metadata: all that is not about how they were made."""
+    files = [*folder.glob("shard-*"), *folder.glob("*/c.*"), *folder.rglob("zarr.json")]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(files)}
 
 
 @pytest.fixture(scope="module")

@@ -98,14 +98,14 @@ def test_a_task_of_ones_own_is_one_file(run, asked, own, capsys):
 def test_a_folder_goes_on_to_more_samples(run, asked, tmp_path, capsys):
     """Whole shards stay, a shorter last one is made again, and all is what a folder of as many samples holds."""
     shutil.copytree(run, grown := tmp_path / "grown")
-    whole = (grown / "shard-00000.npz").stat().st_mtime_ns
+    whole = next((grown / "x").glob("c.0.*")).stat().st_mtime_ns
     more = [*asked, "--num-samples", "8", "--output"]
     assert main([*more, str(grown), "--seed", "1"]) == 2 and "seed: 0 -> 1" in capsys.readouterr().err
     assert main([*more, str(grown)]) == 0 and "3 of 8 samples are on disk already" in capsys.readouterr().err
     assert main([*more, str(tmp_path / "fresh")]) == 0
-    files = sorted(file.name for file in grown.glob("shard-*"))
-    assert len(files) == 6 and (grown / "shard-00000.npz").stat().st_mtime_ns == whole
-    for name in [*files, "manifest.json"]:
+    files = [*grown.glob("shard-*"), *grown.glob("*/c.*"), *grown.rglob("zarr.json"), grown / "manifest.json"]
+    assert len([*grown.glob("shard-*")]) == 3 and next((grown / "x").glob("c.0.*")).stat().st_mtime_ns == whole
+    for name in [file.relative_to(grown) for file in files]:
         assert (grown / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
     capsys.readouterr()
     assert main([*asked, "--output", str(grown)]) == 2 and "num_samples: 8 -> 4" in capsys.readouterr().err

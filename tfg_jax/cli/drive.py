@@ -124,7 +124,7 @@ def results_folder(folder: SampleFolder) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as local:
         yield Path(local)
-        for key in LocalValues(Path(local)).list():
+        for key in LocalValues(Path(local)).keys():
             folder.values.write(key, (Path(local) / key).read_bytes())
 
 

@@ -51,7 +51,7 @@ def run(options: Options) -> int:
                 if source is not None:
                     arrays = source.read(part)
                     merged.write(part, {name: array for name, array in arrays.items() if name != "index"})
-            for key in ("config.json", *(key for each in folders for key in each.values.list("seconds"))):
+            for key in ("config.json", *(key for each in folders for key in each.values.keys("seconds"))):
                 data = next((data for each in folders if (data := each.values.read(key)) is not None), None)
                 if data is not None and merged.values.read(key) is None:
                     merged.values.write(key, data)

@@ -33,7 +33,7 @@ def claim_values(
             known = read_record(values.name, MANIFEST, lambda: parse_manifest(data))
             check_same(values.name, known, config, set(free))
             return right, known
-        for key in filter(_is_own, values.list()) if overwrite else ():
+        for key in filter(_is_own, values.keys()) if overwrite else ():
             values.delete(key)
         values.write(MANIFEST, manifest_text(config))
     except BaseException:
@@ -48,7 +48,7 @@ def _is_own(key: str) -> bool:
 
 def _check_keys(values: Values, overwrite: bool) -> None:
     """ValueError for objects of another origin, or for shards without their manifest."""
-    keys = [key for key in values.list() if not LOCKS.fullmatch(key)]
+    keys = [key for key in values.keys() if not LOCKS.fullmatch(key)]
     if foreign := [key for key in keys if not _is_own(key)]:
         raise ValueError(f"path={values.name} holds other files ({', '.join(foreign[:3])}); choose a new one")
     if keys and not overwrite:

@@ -224,7 +224,7 @@ def full_disk(name: object, error: OSError) -> Interrupted:
 def read_seconds(path: Path) -> dict[str, float]:
     """Seconds by the first index of a shard, of all workers; empty if nothing is known."""
     values, seconds = values_at(path), {}
-    for key in filter(SECONDS_FILE.fullmatch, values.list(SECONDS)):
+    for key in filter(SECONDS_FILE.fullmatch, values.keys(SECONDS)):
         seconds |= _seconds(values.read(key, MAX_JSON_BYTES))
     return seconds
 

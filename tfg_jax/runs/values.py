@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tfg_jax.files import write_atomically
 from tfg_jax.locks import lock
@@ -24,6 +24,7 @@ UNFINISHED = re.compile(r".+(\.[0-9a-f]{8}\.tmp|\.__lock.*)")
 """Names that a killed writer leaves behind: ours and TensorStore's."""
 
 
+@runtime_checkable
 class Right(Protocol):
     """To write, until it is given back."""
 
@@ -34,6 +35,7 @@ class Right(Protocol):
         """Give it back; a second time does nothing."""
 
 
+@runtime_checkable
 class Values(Protocol):
     """Bytes by key; keys are relative paths with slashes."""
 
@@ -49,7 +51,7 @@ class Values(Protocol):
     def write(self, key: str, data: bytes) -> None:
         """Put the bytes of a key in the place of those that are there, in one step; raises OSError."""
 
-    def list(self, prefix: str = "") -> list[str]:
+    def keys(self, prefix: str = "") -> list[str]:
         """The keys that begin with a prefix, sorted."""
         ...
 
@@ -111,7 +113,7 @@ class LocalValues:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, lambda out: out.write(data), shared=True)
 
-    def list(self, prefix: str = "") -> list[str]:
+    def keys(self, prefix: str = "") -> list[str]:
         """As `Values`."""
         parent, _, stem = prefix.rpartition("/")
         folder = self.root / parent
@@ -166,7 +168,7 @@ class RemoteValues:
         """As `Values`."""
         done(self.store.write(key, data))
 
-    def list(self, prefix: str = "") -> list[str]:
+    def keys(self, prefix: str = "") -> list[str]:
         """As `Values`."""
         import tensorstore
 

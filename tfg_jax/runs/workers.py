@@ -101,6 +101,6 @@ def _begin(values: Values) -> Right:
 
 
 def _check_dead(values: Values, peers: set[str]) -> None:
-    names = {key.split("/")[1] for key in values.list(f"{LOCKS}/")}
+    names = {key.split("/")[1] for key in values.keys(f"{LOCKS}/")}
     for name in sorted(name for name in names - peers if re.fullmatch(r"worker-\d+-of-\d+", name)):
         values.lock(f"{LOCKS}/{name}").release()
