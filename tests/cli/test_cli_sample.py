@@ -12,6 +12,7 @@ import pytest
 
 from tfg_jax.cli.main import main
 from tfg_jax.runs import run as runs
+from tfg_jax.runs.run import read_seconds
 from tfg_jax.runs.store import SampleFolder, read_folder
 from tfg_jax.tasks.fashion_mnist.presets import LABEL_PRESETS
 
@@ -105,6 +106,51 @@ def test_only_the_damaged_shard_is_computed_again(damage, run, finished, tiny, m
     monkeypatch.setattr(SampleFolder, "write", lambda self, i, a: (written.append(i), write(self, i, a)) and None)
     assert main(["sample", *tiny, "--out", str(run)]) == 0
     assert written == [range(2, 4)] and shards(run) == shards(finished)
+
+
+def test_workers_fill_one_folder_and_the_command_without_scores_it(finished, tiny, tmp_path, monkeypatch, capsys):
+    out, written, write = tmp_path / "run", [], SampleFolder.write
+    monkeypatch.setattr(SampleFolder, "write", lambda self, i, a: (written.append(i.start), write(self, i, a))[1])
+    command = ["sample", *tiny, "--out", str(out)]
+    assert main([*command, "--worker", "1/2"]) == 0 and written == [2]
+    assert "shards of worker 1/2 are complete" in capsys.readouterr().out and not (out / "metrics.json").exists()
+    assert main(["verify", str(out)]) == 1
+    assert main([*command, "--worker", "0/2"]) == 0 and written == [2, 0, 4]
+    assert set(read_seconds(out)) == {"0", "2", "4"}
+    assert main(command) == 0 and written == [2, 0, 4] and shards(out) == shards(finished)
+    assert json.loads((out / "metrics.json").read_text())["seconds"] == pytest.approx(sum(read_seconds(out).values()))
+    assert "worker" not in json.loads((out / "config.json").read_text())["options"]
+    capsys.readouterr()
+    for wrong, said in ((["2/2"], "worker='2/2' must be i/n"), (["0/2", "--overwrite"], "overwrite")):
+        assert main([*command, "--worker", *wrong]) == 2 and said in capsys.readouterr().err
+
+
+def test_a_url_holds_what_a_folder_holds(finished, tiny, tmp_path, capsys):
+    url = f"file://{tmp_path}/run"
+    assert main(["sample", *tiny, "--output", url]) == 0
+    assert f"{url}/report.html" in capsys.readouterr().out and shards(tmp_path / "run") == shards(finished)
+    names = {file.name for file in finished.iterdir()}
+    assert {file.name for file in (tmp_path / "run").iterdir()} == names | {"molecules.sdf"} & names
+    assert main(["sample", *tiny, "--output", url]) == 0 and "5 of 5 samples" in capsys.readouterr().err
+    for command in (["verify", url], ["inspect", url], ["export", url, "--output", str(tmp_path / "pictures")]):
+        assert main(command) == 0
+    assert len([*(tmp_path / "pictures").glob("*.png")]) == 5
+    for command in (["optimize"], ["compare", *tiny], ["export", str(finished)]):
+        assert main([*command, "--output", url]) == 2 and "is a URL" in capsys.readouterr().err
+    assert not Path("file:").exists()
+
+
+def test_verify_lists_what_is_to_be_made_again(finished, tmp_path, capsys):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    assert main(["verify", str(run)]) == 0 and "3 of 3 shards ok" in capsys.readouterr().out
+    (run / "shard-00002.sha256").unlink()
+    (run / "x" / "zarr.json").write_text("")
+    (run / "x" / "c.1.0.0.0").write_bytes(b"")
+    assert main(["verify", str(run)]) == 1
+    said = capsys.readouterr().out
+    assert "missing  shard-00002" in said and "damaged  shard-00001" in said and "damaged  x/zarr.json" in said
+    assert "1 of 3 shards ok; 3 samples of 5 to be computed" in said
+    assert main(["verify", str(run), "--repair-list"]) == 1 and capsys.readouterr().out == "1 2 4\n2 4 5\n"
 
 
 def test_another_configuration_is_refused_and_overwritten_on_demand(run, finished, tiny, capsys):

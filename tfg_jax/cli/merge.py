@@ -18,7 +18,7 @@ class Options:
     Every shard is taken from the first folder that holds it whole; exit code 1 if none holds some of them.
     """
 
-    sources: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    sources: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Sample folders or their URLs, of any format."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/merge")
     """Folder of all samples, or a URL: a new one, or one of the same configuration, whose shards stay."""

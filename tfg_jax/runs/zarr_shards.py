@@ -56,6 +56,7 @@ class ZarrShards:
 
     def write(self, indices: range, arrays: Mapping[str, np.ndarray]) -> None:
         """Store one range; ValueError for arrays of another kind than those that are there."""
+        arrays = {name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for name, array in arrays.items()}
         given = {name: Array(array.dtype.name, array.shape[1:]) for name, array in arrays.items()}
         if self.arrays() is None:
             self._known = given
@@ -74,7 +75,7 @@ class ZarrShards:
         for key, (name, array) in self._chunks(indices, given).items():
             data = self.values.read(key, self._bytes(array))
             # What is vouched for is what was meant to be stored.
-            if data is None or data[: arrays[name].nbytes] != np.ascontiguousarray(arrays[name]).tobytes():
+            if data is None or data[: arrays[name].nbytes] != arrays[name].tobytes():
                 raise OSError(errno.EIO, f"{key} does not read as it was written")
             lines.append(f"{hashlib.sha256(data).hexdigest()}  {key}\n")
         self.values.write(f"{self.name(indices)}.sha256", "".join(lines).encode())
@@ -94,8 +95,9 @@ class ZarrShards:
         for key, (name, array) in self._chunks(indices, arrays).items():
             if len(chunks[key]) != self._bytes(array):
                 raise ValueError(f"{key} is not as large as its array says")
-            numbers = np.frombuffer(chunks[key][:-CHECKSUM_BYTES], array.dtype).reshape(self._rows, *array.shape)
-            read[name] = numbers[: len(indices)].copy()
+            dtype = np.dtype(array.dtype).newbyteorder("<")
+            numbers = np.frombuffer(chunks[key][:-CHECKSUM_BYTES], dtype).reshape(self._rows, *array.shape)
+            read[name] = numbers[: len(indices)].astype(array.dtype)
         return read
 
     def forget(self, indices: range) -> None:
@@ -164,10 +166,13 @@ class ZarrShards:
             return {}
         said = {key: self.manifest[key] for key in ("schema", "config", "config_hash", "num_samples", "shard_size")}
         listed = {name: {"dtype": array.dtype, "shape": list(array.shape)} for name, array in arrays.items()}
-        group = {"zarr_format": 3, "node_type": "group", "attributes": {**said, "arrays": listed}}
-        documents = {f"{name}/{GROUP}": self._array_document(name, array) for name, array in arrays.items()}
-        return {key: (json.dumps(each, indent=2, sort_keys=True) + "\n").encode()
-                for key, each in {**documents, GROUP: group}.items()}  # fmt: skip
+        documents = {name: self._array_document(name, array) for name, array in arrays.items()}
+        # Consolidated, so that readers need not look through all that lies beside the arrays to find them.
+        consolidated = {"kind": "inline", "must_understand": False, "metadata": documents}
+        group = {"zarr_format": 3, "node_type": "group", "attributes": {**said, "arrays": listed},
+                 "consolidated_metadata": consolidated}  # fmt: skip
+        keyed = {**{f"{name}/{GROUP}": document for name, document in documents.items()}, GROUP: group}
+        return {key: (json.dumps(each, indent=2, sort_keys=True) + "\n").encode() for key, each in keyed.items()}
 
     def _array_document(self, name: str, array: Array) -> dict[str, Any]:
         fill: Any = np.zeros((), array.dtype).item()
