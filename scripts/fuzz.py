@@ -69,8 +69,14 @@ def formats() -> dict[str, Format]:
         line = f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n"
         file.with_suffix(".sha256").write_text(line)
 
+    def rehashed(file: Path) -> None:
+        record = file.parents[1] / "shard-00000.sha256"
+        key, lines = file.relative_to(file.parents[1]).as_posix(), record.read_text().splitlines()
+        new = f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {key}"
+        record.write_text("".join(f"{new if line.endswith(key) else line}\n" for line in lines))
+
     def folder(file: Path) -> Any:
-        opened = read_folder(file.parent)
+        opened = read_folder(file.parents[1] if file.parent.name == "x" else file.parent)
         return opened.verify(), opened.missing(), opened.read_all()
 
     def claimed(file: Path) -> None:
@@ -86,10 +92,14 @@ def formats() -> dict[str, Format]:
         return list(citations.names(citations.configuration_of(str(file))))
 
     return {
-        "shard": Format(partial(_samples, "shard-00000.npz"), folder, hashed),
-        "shard hash": Format(partial(_samples, "shard-00000.sha256"), folder),
-        "sample manifest": Format(partial(_samples, "manifest.json"), folder),
-        "evaluated folder": Format(partial(_samples, "manifest.json"), lambda file: stored_samples(file.parent)),
+        "npz shard": Format(partial(_samples, "shard-00000.npz", "npz"), folder, hashed),
+        "npz shard hash": Format(partial(_samples, "shard-00000.sha256", "npz"), folder),
+        "chunk": Format(partial(_samples, "x/c.0.0.0.0", "zarr"), folder, rehashed),
+        "chunk hashes": Format(partial(_samples, "shard-00000.sha256", "zarr"), folder),
+        "group": Format(partial(_samples, "zarr.json", "zarr"), folder),
+        "array": Format(partial(_samples, "x/zarr.json", "zarr"), folder),
+        "sample manifest": Format(partial(_samples, "manifest.json", "zarr"), folder),
+        "evaluated folder": Format(partial(_samples, "manifest.json", "npz"), lambda file: stored_samples(file.parent)),
         "images npz": Format(partial(_npz, np.savez), images),
         "compressed npz": Format(partial(_npz, np.savez_compressed), images),
         "picture": Format(_picture, images),
@@ -181,10 +191,10 @@ def _hostile(value: Any, rng: random.Random) -> Any:
     return rng.choice(HOSTILE)
 
 
-def _samples(damaged: str, folder: Path) -> Path:
+def _samples(damaged: str, format: Any, folder: Path) -> Path:
     from tfg_jax.runs.store import open_folder
 
-    with open_folder(folder, {"seed": 0}, 3, 2) as opened:
+    with open_folder(folder, {"seed": 0}, 3, 2, format=format) as opened:
         for indices in opened.ranges():
             n = len(indices)
             x, target = np.zeros((n, 6, 6, 1), np.float32), np.zeros(n, np.int64)

@@ -36,7 +36,7 @@ COMMANDS = {
     "evaluate": ["evaluate"],
     "train": ["train", "diffusion", "--minutes", "0.05"],
 }
-BYTES = ("shard-*.npz", "manifest.json", "*.safetensors", "metrics.json")
+BYTES = ("shard-*", "c.*", "zarr.json", "manifest.json", "*.safetensors", "metrics.json")
 # Of metrics.json; all else must not depend on interruptions.
 TIMED = re.compile(rb'"(seconds|images_per_second)": (\[[^]]*]|[^],}\s]*)')
 
@@ -64,7 +64,7 @@ def contents(out: Path) -> dict[str, bytes]:
 
 def has_results(out: Path) -> bool:
     """Whether there is a first shard, or a first result of what has no shards."""
-    return any(out.rglob("shard-*.npz")) or (any(out.rglob("*.json")) and not any(out.rglob("manifest.json")))
+    return any(out.rglob("shard-*.sha256")) or (any(out.rglob("*.json")) and not any(out.rglob("manifest.json")))
 
 
 def row(name: str, home: Path, options: list[str], rng: random.Random) -> tuple[dict[str, Any], list[str]]:

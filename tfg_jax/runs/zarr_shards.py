@@ -196,11 +196,11 @@ def _arrays(data: bytes | None) -> dict[str, Array] | None:
     try:
         listed = parse_json(data or b"")["attributes"]["arrays"]
         arrays = {name: Array(each["dtype"], tuple(each["shape"])) for name, each in listed.items()}
+        good = 0 < len(arrays) <= MAX_ARRAYS and all(
+            name.isidentifier() and array.dtype in DTYPES and len(array.shape) < MAX_DIMENSIONS
+            and all(type(size) is int and 0 <= size < 2**40 for size in array.shape)
+            for name, array in arrays.items()
+        )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    good = 0 < len(arrays) <= MAX_ARRAYS and all(
-        name.isidentifier() and array.dtype in DTYPES and len(array.shape) < MAX_DIMENSIONS
-        and all(type(size) is int and 0 <= size < 2**40 for size in array.shape)
-        for name, array in arrays.items()
-    )  # fmt: skip
     return arrays if good else None
