@@ -36,6 +36,8 @@ stress: $(VENV)/.installed
 	$(BIN)/python scripts/stress/locks.py
 	$(BIN)/python scripts/stress/locks.py --hosts 3
 	$(BIN)/python scripts/stress/signals.py
+	$(BIN)/python scripts/stress/workers.py
+	$(BIN)/python scripts/stress/workers.py --kills 20 --url
 	$(BIN)/python scripts/stress/commands.py
 
 format: $(VENV)/.installed-dev

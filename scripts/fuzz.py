@@ -83,6 +83,7 @@ def formats() -> dict[str, Format]:
         with checkpoint.claim(file.parent, {"steps": 3, "lr": 0.1}):
             pass
 
+    from_json(json.dumps(CONFIGURATION))  # what is imported on first use is not the time of a file
     options = lambda file: _flags(_read_options(file, Typed([])))  # noqa: E731
     configured = lambda file: from_json(file.read_text("utf-8"))  # noqa: E731
     known = lambda file: Study(file.parent, ()).known()  # noqa: E731
