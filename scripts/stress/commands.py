@@ -38,7 +38,7 @@ COMMANDS = {
 }
 BYTES = ("shard-*.npz", "manifest.json", "*.safetensors", "metrics.json")
 # Of metrics.json; all else must not depend on interruptions.
-TIMED = re.compile(rb'"(seconds|images_per_second)": (\[[^]]*]|[^],}\s]*)')
+TIMED = re.compile(rb'"(seconds|images_per_second|molecules_per_second)": (\[[^]]*]|[^],}\s]*)')
 
 
 def run(command: list[str], out: Path, kill_after: float | None = None) -> tuple[int, float, str]:

@@ -16,6 +16,8 @@ NEAREST = 64
 """Molecules around a wanted value whose atom counts are asked for."""
 WARNED = (0.001, 0.999)
 """Quantiles of the data outside which a wanted value is warned of."""
+MOST = 1e30
+"""In any unit; what is larger no single precision can square the error of, or nobody meant."""
 
 
 def joint() -> Float[np.ndarray, "m columns"]:
@@ -53,12 +55,12 @@ def requests(
     check_count("start", start, low=0)
     rows = joint()[:, [0, *(1 + each for each in columns(properties))]]
     if len(values):
-        wanted = np.asarray(values, np.float32)
-        if wanted.shape != (len(properties),) or not np.isfinite(wanted).all():
+        wanted = np.asarray(values, np.float64)
+        if wanted.shape != (len(properties),) or not (np.abs(wanted) < MOST).all():
             raise ValueError(f"target={list(values)} must hold one finite number for each of {', '.join(properties)}")
         distance = np.square((rows[:, 1:] - wanted) / rows[:, 1:].std(0)).sum(1)
         nearest = np.sort(np.argsort(distance, kind="stable")[:NEAREST])
-        rows = np.concatenate([rows[nearest, :1], np.tile(wanted, (NEAREST, 1))], 1)
+        rows = np.concatenate([rows[nearest, :1], np.tile(wanted, (NEAREST, 1))], 1).astype(np.float32)
     if atoms is not None:
         rows[:, 0] = atoms
     return np.roll(rows, -start, axis=0)
