@@ -254,7 +254,8 @@ def test_what_the_data_hardly_has_is_warned_of():
     notes = task_of("alpha", "gap", target=(200.0, 7000.0), atoms=2).notes()
     assert len(notes) == 2 and "alpha = 200 bohr^3 lies outside the data, whose 1, 25, 50, 75 and 99 %" in notes[0]
     assert "atom counts 2 are hardly among the data's 7 to 29" in notes[1]
-    assert not task_of("alpha", target=(80.0,)).notes() and not task_of("mu").notes()
+    assert not task_of("alpha", target=(80,)).notes() and not task_of("mu").notes()
+    assert load_molecule_task("gap", **NETWORKS).properties == ("gap",)
 
 
 @pytest.mark.parametrize(

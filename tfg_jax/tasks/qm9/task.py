@@ -195,7 +195,7 @@ def load_molecule_task(
     """Molecules of QM9 with wanted properties, with the shipped networks or ones of your own.
 
     Args:
-        properties: names of what is asked for: mu, alpha, homo, lumo, gap, cv.
+        properties: name or names of what is asked for: mu, alpha, homo, lumo, gap, cv.
         target: wanted value of each, in the units of `tfg_jax.data.qm9.PROPERTIES`; () are those of molecules of the
             data, with their atom counts.
         model, guide, evaluator: released names, folders of weights, or networks. The model gives arrays (atoms, 9):
@@ -212,11 +212,10 @@ def load_molecule_task(
     """
     from tfg_jax.metrics.xtb import XTB, find
 
-    properties, target = tuple(properties), tuple(target)
+    properties = (properties,) if isinstance(properties, str) else tuple(properties)
+    target = tuple(map(float, target))
     if quantum:
         find("xtb")
-    if atoms is not None:
-        check_count("atoms", atoms)
     asked = requests(properties, target, start=start, atoms=atoms)
     generator, networks = load_as(model, Denoiser), [load_as(each, PropertyPredictor) for each in (guide, evaluator)]
     if not isinstance(generator.shape, tuple) or generator.shape[1:] != (COLUMNS,):
