@@ -189,7 +189,7 @@ def load_molecule_task(
     """Molecules of QM9 with wanted properties, with the shipped networks or ones of your own.
 
     Args:
-        properties: name or names of what is asked for: mu, alpha, homo, lumo, gap, cv.
+        properties: names of what is asked for: mu, alpha, homo, lumo, gap, cv.
         target: wanted value of each, in the units of `tfg_jax.data.qm9.PROPERTIES`; () are those of molecules of the
             data, with their atom counts.
         model, guide, evaluator: released names, folders of weights, or networks. The model gives arrays (atoms, 9):
@@ -206,8 +206,7 @@ def load_molecule_task(
     """
     from tfg_jax.metrics.xtb import XTB, find
 
-    properties = (properties,) if isinstance(properties, str) else tuple(properties)
-    target = tuple(map(float, target))
+    properties, target = tuple(properties), tuple(map(float, target))
     if quantum:
         find("xtb")
     asked = requests(properties, target, start=start, atoms=atoms)
