@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tfg_jax import struct
 from tfg_jax.checks import check_count, is_concrete
@@ -31,9 +31,11 @@ from tfg_jax.tasks.qm9.presets import MOLECULE_PRESETS
 from tfg_jax.tasks.qm9.targets import requests, warnings_of
 from tfg_jax.tasks.scoring import load_as
 
-SIZES = (15, 17, 19, 21, 23, 25)
+SIZES = (15, 17, 19, 21, 23)
 """Rows that a batch of molecules is padded to, the least that fits, or the model's own: a program is compiled for each.
 """
+COLUMNS = 9
+"""Of a molecule: three of its positions, five of its elements, one of its atomic numbers."""
 
 
 @struct.dataclass
@@ -42,21 +44,19 @@ class Properties:
 
     Attributes:
         predictor: ``(x, cond) -> (properties,)``.
-        columns: which of them.
+        columns: (p,) which of them; traced, so that every property runs by the same program.
     """
 
     predictor: PropertyPredictor
-    columns: tuple[int, ...] = struct.field(pytree_node=False)
+    columns: Int[AnyArray, " p"]
 
     def __call__(self, x0: Float[Array, "n c"], cond: Any) -> Float[Array, " p"]:
         """x0: one molecule. cond: its atom count."""
-        return self.scaled(self.predictor(x0, cond)[jnp.asarray(self.columns)])
+        return self.scaled(self.predictor(x0, cond)[self.columns])
 
     def scaled(self, values: Any) -> Any:
         """Values (..., p) in the predictor's units as `__call__` gives them."""
-        return (values - self.predictor.mean[jnp.asarray(self.columns)]) / self.predictor.scale[
-            jnp.asarray(self.columns)
-        ]
+        return (values - self.predictor.mean[self.columns]) / self.predictor.scale[self.columns]
 
 
 @struct.dataclass
@@ -66,7 +66,7 @@ class MoleculeTask(Task):
     Attributes:
         model: the generator, whose condition is the atom count.
         guide: predictor of properties that guides.
-        evaluator: predictor that scores, which should not be the guide; None leaves its errors out.
+        evaluator: predictor that scores, which should not be the guide; None lets the guide score, with a warning.
         properties: names of what is asked for.
         requested: (m, 1 + properties) the requests, as `requests` gives them.
         sampler, clip, lookahead, window: as in `tfg_jax.sample`.
@@ -106,7 +106,7 @@ class MoleculeTask(Task):
 
     def objective(self, method: Method) -> Any:
         """``-||(wanted - predicted) / scale||^2 / 2``, with the data's mean absolute deviation as the scale."""
-        return gaussian_log_likelihood(Properties(self.guide, _columns(self.guide, self.properties)), 1.0)
+        return gaussian_log_likelihood(Properties(self.guide, jnp.asarray(_columns(self.guide, self.properties))), 1.0)
 
     def asked(self, objective: Any, targets: Array, conditional: bool) -> tuple[Array, Array]:
         """The scaled values, and the atom counts as the condition. ValueError for conditional=True."""
@@ -126,7 +126,7 @@ class MoleculeTask(Task):
 
     def notes(self) -> list[str]:
         """Warnings about requests and networks."""
-        same = self.evaluator is not None and self.evaluator.name == self.guide.name
+        same = (self.evaluator or self.guide).name == self.guide.name
         told = [f"evaluator and guide are both {self.guide.name!r}: samples are scored by what guided them"] * same
         return [*self.warnings, *told]
 
@@ -138,8 +138,11 @@ class MoleculeTask(Task):
         atoms = self.model.shape[0]
         if not is_concrete(targets):
             return Task.sample(self, key, targets, method, conditional=conditional, index_offset=index_offset)
-        most = int(np.max(np.asarray(targets)[:, 0]))
-        rows = min((size for size in (*SIZES, atoms) if size >= most), default=atoms)
+        counts = np.asarray(targets)[:, 0]
+        check_atoms(counts, atoms)
+        most = int(np.max(counts))
+        sizes = (*SIZES, atoms) if _draws_by_row(method) else (atoms,)
+        rows = min((size for size in sizes if size >= most), default=atoms)
         task = dataclasses.replace(self, model=resized(self.model, min(rows, atoms)))
         out = Task.sample(task, key, targets, method, conditional=conditional, index_offset=index_offset)
         wide = jnp.pad(out.x, ((0, 0), (0, atoms - out.x.shape[1]), (0, 0)))
@@ -189,7 +192,8 @@ def load_molecule_task(
         properties: names of what is asked for: mu, alpha, homo, lumo, gap, cv.
         target: wanted value of each, in the units of `tfg_jax.data.qm9.PROPERTIES`; () are those of molecules of the
             data, with their atom counts.
-        model, guide, evaluator: released names, folders of weights, or networks.
+        model, guide, evaluator: released names, folders of weights, or networks. The model gives arrays (atoms, 9):
+            positions, five elements, atomic number.
         atoms: of every molecule, 1 to the model's most; None as they occur in the data, with the wanted values.
         start: the request that comes first, >= 0.
         steps: DDIM steps, >= 1.
@@ -197,22 +201,43 @@ def load_molecule_task(
         quantum: also judge by the program `xtb`, which must be installed.
     Raises:
         FileNotFoundError: no such weights, or no program.
-        ValueError: unknown properties, values that are not one a property, or weights of another kind.
+        ValueError: unknown properties, values that are not one a property, atom counts that the model cannot make, or
+            weights of another kind.
     """
     from tfg_jax.metrics.xtb import XTB, find
 
-    properties, target = tuple(properties), tuple(target)
+    properties, target = tuple(properties), tuple(map(float, target))
     if quantum:
         find("xtb")
-    generator = load_as(model, Denoiser)
-    if atoms is not None:
-        check_count("atoms", atoms, high=generator.shape[0])
     asked = requests(properties, target, start=start, atoms=atoms)
+    generator = load_as(model, Denoiser)
+    guiding, scoring = load_as(guide, PropertyPredictor), load_as(evaluator, PropertyPredictor)
+    if not isinstance(generator.shape, tuple) or generator.shape[1:] != (COLUMNS,):
+        raise ValueError(
+            f"model gives samples of shape {generator.shape}, not molecules of shape (atoms, {COLUMNS}); give another"
+        )
+    check_atoms(asked[:, 0], generator.shape[0])
+    for network in (guiding, scoring):
+        _columns(network, properties)
     return MoleculeTask(
-        generator, load_as(guide, PropertyPredictor), load_as(evaluator, PropertyPredictor), properties, asked,
-        sampler=DDIM(steps), by_size=by_size, quantum=XTB() if quantum else None, tuned=dict(MOLECULE_PRESETS),
+        generator, guiding, scoring, properties, asked, sampler=DDIM(steps), by_size=by_size,
+        quantum=XTB() if quantum else None, tuned=dict(MOLECULE_PRESETS),
         warnings=tuple(warnings_of(properties, target, asked[:, 0])),
     )  # fmt: skip
+
+
+def check_atoms(counts: np.ndarray, most: int) -> None:
+    """Raise ValueError unless a model of molecules of at most so many atoms can make these."""
+    if (wrong := counts[(counts < 1) | (counts > most)]).size:
+        raise ValueError(
+            f"atoms={wrong[0]:g} is asked for, the model makes molecules of 1 to {most}; give one of these, or another"
+        )
+
+
+def _draws_by_row(method: Method) -> bool:
+    """Whether fewer rows are drawn as the first of more: not where one draw holds several molecules, or keys of old."""
+    whole = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
+    return bool(whole) and (getattr(method, "n_mc", None) or 1) == 1
 
 
 def resized(model: Denoiser, rows: int) -> Denoiser:
@@ -232,7 +257,7 @@ def predict(
 ) -> Float[np.ndarray, "n p"]:
     """Properties of molecules in their units, elements taken as they are read off: what is judged is the molecule."""
     x, counts = np.asarray(x), np.asarray(counts, np.int32)
-    n, columns = len(x), list(_columns(predictor, properties))
+    n, columns = len(x), _columns(predictor, properties)
     padded = -n % batch
     x, counts = np.concatenate([x, x[:1].repeat(padded, 0)]), np.concatenate([counts, counts[:1].repeat(padded)])
     clean = np.concatenate([x[..., :3], _one_hot(x, counts)], -1)
@@ -251,12 +276,12 @@ def _one_hot(x: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.asarray(features_of(split(x, counts)[1]))
 
 
-def _columns(predictor: PropertyPredictor, properties: Sequence[str]) -> tuple[int, ...]:
+def _columns(predictor: PropertyPredictor, properties: Sequence[str]) -> list[int]:
     if unknown := [name for name in properties if name not in predictor.names]:
         raise ValueError(
             f"property={unknown[0]!r} is unknown to {predictor.name!r}; choose of {', '.join(predictor.names)}"
         )
-    return tuple(predictor.names.index(name) for name in properties)
+    return [predictor.names.index(name) for name in properties]
 
 
 def units(properties: Sequence[str]) -> list[str]:
