@@ -122,8 +122,8 @@ def others(local: Path) -> None:
     """zarr-python and xarray see the same numbers."""
     import warnings
 
-    import xarray
-    import zarr
+    import xarray  # type: ignore
+    import zarr  # type: ignore
 
     warnings.simplefilter("error")
     arrays, group, data = read_folder(local).read_all(), zarr.open_group(str(local), mode="r"), xarray.open_zarr(local)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,7 +226,8 @@ def test_workers_share_a_folder(at, whole, tmp_path, monkeypatch):
             assert one.missing() == [range(0, 4), range(8, 10)] and two.missing() == [range(4, 8)]
             for folder in (two, one):
                 folder.write(folder.missing()[0], samples(folder.missing()[0]))
-            for other in ({"worker": second}, {"worker": Worker(0, 3)}, {}, {"overwrite": True}):
+            others: list[dict[str, Any]] = [{"worker": second}, {"worker": Worker(0, 3)}, {}, {"overwrite": True}]
+            for other in others:
                 with pytest.raises(ValueError, match="is being written by another process"):
                     open_folder(where, CONFIG, TOTAL, SIZE, **other)
             with pytest.raises(ValueError, match="written by another process"):  # which would alter the last shard

@@ -195,7 +195,7 @@ def test_folders_resume_and_go_on_unless_sorted_by_size(task, tmp_path, capsys):
     run = Run(task, tfg.DPS(0.1, normalize="residual"), 3, chunk=2)
     first = run.samples(tmp_path / "run")
     kept = {file.name: file.read_bytes() for file in (tmp_path / "run").glob("shard-*")}
-    (tmp_path / "run" / "shard-00001.npz").unlink()
+    (tmp_path / "run" / "shard-00001.sha256").unlink()
     again = run.samples(tmp_path / "run")
     assert "2 of 3 samples are on disk already" in capsys.readouterr().err
     assert kept == {file.name: file.read_bytes() for file in (tmp_path / "run").glob("shard-*")}

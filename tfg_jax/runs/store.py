@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -170,7 +170,7 @@ class SampleFolder:
 def open_folder(
     path: str | os.PathLike[str], config: Mapping[str, Any], num_samples: int, shard_size: int, overwrite: bool = False,
     *, shorter: tuple[Mapping[str, Any], int] | None = None, worker: Worker | None = None,
-    format: Literal["zarr", "npz"] = "zarr",
+    format: str = "zarr",
 ) -> SampleFolder:  # fmt: skip
     """Begin a sample folder, or take up the one that is there.
 
@@ -183,7 +183,7 @@ def open_folder(
         shorter: configuration and number of samples of the folder that is there, whose samples are the first of these:
             its whole shards stay, a last one that is shorter is made again.
         worker: compute its shards alone, beside the other workers of the same count; not with ``overwrite``.
-        format: of a new folder; one that is there keeps its own.
+        format: of a new folder, zarr or npz; one that is there keeps its own.
     Returns:
         The folder, locked. Compute and write `folder.missing()`, then close it.
     Raises:
