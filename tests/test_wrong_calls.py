@@ -85,7 +85,7 @@ VALID: dict[str, Any] = {
     "covs": [[[1.0]]], "data": GAUSSIAN, "decoder": one, "draws": jnp.ones((4, 2, 3)), "evaluator": CLASSIFIER,
     "estimate": Estimate(1.0, 0.0, 2.0, 3),
     "exact": ROWS, "factor": 2,
-    "failed": 0, "features": ROWS, "flat": {}, "fn": eps, "folder": NOWHERE, "guidance": tfg.TFG(),
+    "failed": 0, "features": ROWS, "file": NOWHERE, "flat": {}, "fn": eps, "folder": NOWHERE, "guidance": tfg.TFG(),
     "guide": CLASSIFIER, "image": IMAGES[0], "images": IMAGES, "kernel": np.ones((3, 3)), "key": KEY, "keys": (),
     "labels": LABELS, "layers": lambda x: [x], "length": 2.0, "level": 0.9, "logits": ROWS,
     "lookahead": tfg.Tweedie(), "loss_fn": one, "mask": np.ones((4, 4, 1)), "mean": [0.0], "means": [[0.0]],
