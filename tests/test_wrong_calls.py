@@ -112,6 +112,7 @@ OWN: dict[str, dict[str, Any]] = {
     "ode.equal_steps": {"level": tfg.VPLinear().level(0.9), "span": jnp.asarray(0.5), "margin": jnp.asarray(1e-3)},
     "ode.solve": {"y": jnp.zeros(2), "grid": FLOW_GRID, "field": one, "method": "euler", "adjoint": "none"},
     "ode.steps_between": {"levels": tfg.VPLinear().level(jnp.array([0.9, 0.1])), "margin": jnp.asarray(1e-3)},
+    "health.examine": {"data": None},
     "optimize.iterate": {"delta": 1.0, "folder": NOWHERE},
     "metrics.beyond_real": {"distance": np.ones(4), "real": np.ones(3)},
     "metrics.estimate": {"key": "psnr"},

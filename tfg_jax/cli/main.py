@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": "metrics of a sample folder or of images in an .npz file",
     "export": "samples of a folder as PNG pictures or one .npz file",
     "train": "the networks that tasks come with, or a recipe of your own, resumable",
+    "doctor": "devices, versions and caches, and whether a model is wired as it was trained",
     "inspect": "what weights or a sample folder hold",
     "cite": "BibTeX of what a configuration uses",
 }
