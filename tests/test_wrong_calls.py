@@ -126,6 +126,7 @@ OWN: dict[str, dict[str, Any]] = {
     "report.text_table": {"rows": [{"a": 1}]},
     "report.inverse_report": {"run": object.__new__(InverseRun)},
     "report.label_guidance_report": {"run": object.__new__(LabelRun)},
+    "search.search": {"aim": "objective", "path": NOWHERE},
     "tasks.run_chunked": {"task": AnyTask()},
     "training.diffusion_loss": {"apply": eps, "num_classes": 2},
     "training.random_flip": {"allowed": np.ones(4, bool)},
