@@ -9,6 +9,7 @@ from pathlib import Path
 # Before jax is imported, and inherited by the processes that tests start. Most of the run is compilation of small
 # programs, which these settings make three times as fast; an unknown one would abort, so only where they are known.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["TFG_JAX_CACHE"] = "off"  # no command of a test writes into the user's home
 if version("jaxlib").startswith("0.10."):
     os.environ.setdefault(
         "XLA_FLAGS",

@@ -74,9 +74,10 @@ def _main(argv: Sequence[str] | None) -> int:
 
 def _run(name: str, arguments: list[str]) -> int:
     from tfg_jax.cli.options import parse
-    from tfg_jax.host import keep_freed_memory
+    from tfg_jax.host import keep_freed_memory, keep_programs
 
     keep_freed_memory()
+    keep_programs()
     command = importlib.import_module(f"tfg_jax.cli.{name}")
     try:
         with raise_on_signals(), warnings.catch_warnings():

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tfg_jax import struct
 from tfg_jax.checks import check_count, is_concrete
@@ -31,7 +31,7 @@ from tfg_jax.tasks.qm9.presets import MOLECULE_PRESETS
 from tfg_jax.tasks.qm9.targets import requests, warnings_of
 from tfg_jax.tasks.scoring import load_as
 
-SIZES = (15, 17, 19, 21, 23, 25)
+SIZES = (15, 17, 19, 21, 23)
 """Rows that a batch of molecules is padded to, the least that fits, or the model's own: a program is compiled for each.
 """
 
@@ -42,21 +42,19 @@ class Properties:
 
     Attributes:
         predictor: ``(x, cond) -> (properties,)``.
-        columns: which of them.
+        columns: (p,) which of them; traced, so that every property runs by the same program.
     """
 
     predictor: PropertyPredictor
-    columns: tuple[int, ...] = struct.field(pytree_node=False)
+    columns: Int[AnyArray, " p"]
 
     def __call__(self, x0: Float[Array, "n c"], cond: Any) -> Float[Array, " p"]:
         """x0: one molecule. cond: its atom count."""
-        return self.scaled(self.predictor(x0, cond)[jnp.asarray(self.columns)])
+        return self.scaled(self.predictor(x0, cond)[self.columns])
 
     def scaled(self, values: Any) -> Any:
         """Values (..., p) in the predictor's units as `__call__` gives them."""
-        return (values - self.predictor.mean[jnp.asarray(self.columns)]) / self.predictor.scale[
-            jnp.asarray(self.columns)
-        ]
+        return (values - self.predictor.mean[self.columns]) / self.predictor.scale[self.columns]
 
 
 @struct.dataclass
@@ -106,7 +104,7 @@ class MoleculeTask(Task):
 
     def objective(self, method: Method) -> Any:
         """``-||(wanted - predicted) / scale||^2 / 2``, with the data's mean absolute deviation as the scale."""
-        return gaussian_log_likelihood(Properties(self.guide, _columns(self.guide, self.properties)), 1.0)
+        return gaussian_log_likelihood(Properties(self.guide, jnp.asarray(_columns(self.guide, self.properties))), 1.0)
 
     def asked(self, objective: Any, targets: Array, conditional: bool) -> tuple[Array, Array]:
         """The scaled values, and the atom counts as the condition. ValueError for conditional=True."""
@@ -232,7 +230,7 @@ def predict(
 ) -> Float[np.ndarray, "n p"]:
     """Properties of molecules in their units, elements taken as they are read off: what is judged is the molecule."""
     x, counts = np.asarray(x), np.asarray(counts, np.int32)
-    n, columns = len(x), list(_columns(predictor, properties))
+    n, columns = len(x), _columns(predictor, properties)
     padded = -n % batch
     x, counts = np.concatenate([x, x[:1].repeat(padded, 0)]), np.concatenate([counts, counts[:1].repeat(padded)])
     clean = np.concatenate([x[..., :3], _one_hot(x, counts)], -1)
@@ -251,12 +249,12 @@ def _one_hot(x: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.asarray(features_of(split(x, counts)[1]))
 
 
-def _columns(predictor: PropertyPredictor, properties: Sequence[str]) -> tuple[int, ...]:
+def _columns(predictor: PropertyPredictor, properties: Sequence[str]) -> list[int]:
     if unknown := [name for name in properties if name not in predictor.names]:
         raise ValueError(
             f"property={unknown[0]!r} is unknown to {predictor.name!r}; choose of {', '.join(predictor.names)}"
         )
-    return tuple(predictor.names.index(name) for name in properties)
+    return [predictor.names.index(name) for name in properties]
 
 
 def units(properties: Sequence[str]) -> list[str]:
