@@ -130,6 +130,8 @@ def test_candidates_over_the_cost_are_never_proposed():
     assert task.lookahead == tfg.TruncatedSolve(0.5) and built == tfg.TFG(rho=0.5, n_recur=2)
     with pytest.raises(ValueError, match="max_cost=4 is below the 8 network evaluations"):
         _ = space_of(TASK, method, axes, max_cost=4.0).start
+    without = space_of(TASK, tfg.TFG(rho=0.5, mu=0.1, n_iter=2), ["mu=none,0.1"])
+    assert [without.built(move)[1] for move in without.moves(without.start)] == [tfg.TFG(rho=0.5, mu=None)]
     # What does not fit together is no candidate: draws need a smoothing.
     space = space_of(TASK, tfg.TFG(rho=0.5, smoothing=0.1, n_mc=2), ["smoothing=none,0.1", "n_mc=1,2"])
     assert [str(move) for move in space.moves(space.start)] == ["smoothing=0.1 n_mc=1"]

@@ -123,11 +123,13 @@ def _values(axis: Any) -> str:
 
 def best_options(options: Any, found: Any) -> dict[str, Any]:
     """The options of `sample` that make the samples of the best: those that were given, and its values."""
+    from tfg_jax.guidance.tfg import OWNERS
+
     own = {field.name for field in dataclasses.fields(SearchOptions)}
     given = {name: value for name, value in as_json(options).items() if name not in own}
     values = found.best.candidate.by_name
     absent = {name: 0.0 for name, value in values.items() if value is None and name in ("rho", "mu", "smoothing")}
     best = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-    if "horizon" in best and best["horizon"] is None:
-        best |= {"lookahead_steps": None, "solver": None}
-    return {**given, **best, **absent, "out": str(options.out / "best")}
+    needless = [name for name, term in OWNERS.items() if term in absent]  # of what is left out
+    needless += ["lookahead_steps", "solver"] if values.get("horizon", 0) is None else []
+    return {**given, **best, **absent, **dict.fromkeys(needless), "out": str(options.out / "best")}

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+from tfg_jax.guidance.tfg import OWNERS
 from tfg_jax.search.axis import LOOKAHEAD, Axis, shown
 from tfg_jax.tasks.base import Method, Task
 from tfg_jax.truncated import TruncatedSolve
@@ -66,7 +67,9 @@ class Space:
             owned.setdefault(axis.owner, {})[LOOKAHEAD.get(name, name) if axis.owner == "lookahead" else name] = value
         method: Any = self.method
         if "guidance" in owned:
-            method = dataclasses.replace(method, **owned["guidance"])
+            fields = owned["guidance"]
+            needless = {name: None for name, term in OWNERS.items() if fields.get(term, 0) is None}
+            method = dataclasses.replace(method, **{**needless, **fields})  # without what only an absent term has
         changes: dict[str, Any] = dict(owned.get("window", {}))
         if "sampler" in owned:
             changes["sampler"] = dataclasses.replace(self.task.sampler, **owned["sampler"])
