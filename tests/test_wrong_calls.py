@@ -128,6 +128,7 @@ OWN: dict[str, dict[str, Any]] = {
     "report.text_table": {"rows": [{"a": 1}]},
     "report.inverse_report": {"run": object.__new__(InverseRun)},
     "report.label_guidance_report": {"run": object.__new__(LabelRun)},
+    "search.search": {"aim": "objective", "path": NOWHERE},
     "qm9.requests": {"properties": ("mu",)},
     "tasks.run_chunked": {"task": AnyTask()},
     "training.diffusion_loss": {"apply": eps, "num_classes": 2},

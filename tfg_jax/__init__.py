@@ -74,7 +74,7 @@ _NAMES = {
     "runs.store": ("read_folder",),
 }  # fmt: skip
 _ROOMS = (
-    "analytic aot data domains health metrics models objectives ode operators optimize report struct tasks "
+    "analytic aot data domains health metrics models objectives ode operators optimize report search struct tasks "
     "training weights"
 ).split()
 _MODULES = {**{name: name for name in _ROOMS}, "special_cases": "guidance.special_cases"}
@@ -91,8 +91,8 @@ __all__ = [
     "VPPolynomial", "VPTruncatedCosine", "analytic", "aot", "best_of_n", "cosine_table", "data", "diagnose_horizon",
     "domains", "end_to_end", "from_alphas_cumprod", "from_batched", "from_fn", "from_json", "from_linen", "from_nnx",
     "health", "implicit_classifier_score", "invert", "load", "metrics", "models", "objectives", "ode", "operators",
-    "optimize", "preview_end_to_end", "read_folder", "report", "sample", "sampling_times", "special_cases", "struct",
-    "tasks", "to_json", "training", "upper_cost", "upper_end_to_end_cost", "w_from_scale", "weights",
+    "optimize", "preview_end_to_end", "read_folder", "report", "sample", "sampling_times", "search", "special_cases",
+    "struct", "tasks", "to_json", "training", "upper_cost", "upper_end_to_end_cost", "w_from_scale", "weights",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ if TYPE_CHECKING:
         operators,
         optimize,
         report,
+        search,
         struct,
         tasks,
         training,

@@ -18,6 +18,7 @@ COMMANDS = {
     "sample": "images of the classes you ask for, by guidance without training",
     "solve": "images restored from degraded, noisy measurements",
     "compare": "guidance methods side by side on the same seeds",
+    "search": "the settings of a method that suit a task best",
     "study": "how far guidance should look: mixtures and images at equal cost",
     "optimize": "rounds of gradient guidance that raise a reward",
     "evaluate": "metrics of a sample folder or of images in an .npz file",
