@@ -24,9 +24,9 @@ class Invariants(nnx.Module):
         self.weights = nnx.Param(jnp.asarray(np.random.default_rng(seed).normal(size=(outputs, 8)), jnp.float32))
 
     def __call__(self, positions, features, mask, log_snr):
-        count = jnp.sum(mask, 1, keepdims=True)
-        square = jnp.sum(jnp.square(positions) * mask[..., None], (1, 2))[:, None]
-        seen = jnp.concatenate([square, jnp.sum(features * mask[..., None], 1)], -1) / jnp.maximum(count, 1)
+        count = jnp.sum(mask, -1, keepdims=True)
+        square = jnp.sum(jnp.square(positions) * mask[..., None], (-2, -1))[..., None]
+        seen = jnp.concatenate([square, jnp.sum(features * mask[..., None], -2)], -1) / jnp.maximum(count, 1)
         return jnp.concatenate([jnp.tanh(seen), 0.1 * count], -1) @ self.weights.get_value().T
 
 

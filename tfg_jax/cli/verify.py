@@ -22,6 +22,8 @@ class Options:
     """Sample folder or its URL."""
     repair_list: bool = False
     """Print the shards to be computed again alone: number, first index, last index + 1."""
+    dry_run: bool = False
+    """Show how much would be read, and read the manifest alone."""
 
 
 def run(options: Options) -> int:
@@ -30,6 +32,10 @@ def run(options: Options) -> int:
     from tfg_jax.runs.store import read_folder
 
     folder = read_folder(options.source)
+    if options.dry_run:
+        n = folder.manifest["num_samples"]
+        print(f"{folder.name}: {counted(n, 'sample')} in {counted(len(folder.ranges()), 'shard')}; none was read.")
+        return OK
     states, ranges = folder.verify(), folder.ranges()
     size = folder.manifest["shard_size"]
     wrong = [part for part in ranges if states[folder.shards.name(part)] != "ok"]
