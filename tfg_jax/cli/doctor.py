@@ -23,6 +23,8 @@ class Options:
     """Root of all random numbers."""
     json: bool = False
     """Print JSON."""
+    dry_run: bool = False
+    """Look at the machine alone: no model is examined."""
 
 
 def run(options: Options) -> int:
@@ -31,7 +33,7 @@ def run(options: Options) -> int:
     from tfg_jax.machine import machine
 
     told, health = machine(), None
-    if options.model is not None:
+    if options.model is not None and not options.dry_run:
         health = _examined(options)
         told["model"] = {**dataclasses.asdict(health), "ratio": health.ratio}
     print(
