@@ -109,6 +109,33 @@ def test_measurements():
     np.testing.assert_array_equal(jax.grad(norm)(X, X[:2]), np.zeros(3))
 
 
+def total_of(x0, cond):
+    """As a network of properties of the first ``cond`` entries."""
+    return jnp.where(jnp.arange(3) < cond, x0, 0.0).sum(keepdims=True)
+
+
+def test_operators_of_the_condition():
+    """One with a parameter ``cond`` is given it, by the objective and by every method that asks for its residual."""
+    gaussian, norm = objectives.gaussian_log_likelihood(total_of, 0.5), objectives.residual_norm(total_of)
+    y, both = jnp.array([1.0]), jnp.array([[1.0], [1.0]])
+    assert gaussian.uses_cond and norm.uses_cond and not objectives.residual_norm(first_two).uses_cond
+    for cond, seen in ((2, -0.4), (3, 0.5)):
+        np.testing.assert_allclose(gaussian(X, y, cond=cond), -((1.0 - seen) ** 2) / (2 * 0.25), rtol=1e-5)
+        np.testing.assert_allclose(norm(X, y, cond=cond), seen - 1.0, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"target has a leaf of shape \(3, 1\), num_samples=2 needs"):
+        gaussian.check(jnp.ones((3, 1)), 2, (3,))
+    model = tfg.from_fn(lambda p, x, t, c: 0.5 * x, None, tfg.VPLinear(), prediction="eps", shape=(3,), num_classes=4)
+    run = {"cond": jnp.array([1, 3]), "sampler": tfg.DDIM(steps=2)}
+    for objective, guidance in (
+        (gaussian, tfg.PiGDM()), (gaussian, tfg.DPS(0.3, normalize="residual")), (norm, tfg.DPS(0.3)),
+    ):  # fmt: skip
+        # The operator sees nothing of what lies behind the condition, so no gradient is there.
+        out = tfg.sample(jax.random.key(0), model, objective=objective, target=both, guidance=guidance, **run)
+        free = tfg.sample(jax.random.key(0), model, **run)
+        moved = np.abs(out.x - free.x)
+        assert out.status.ok.all() and (moved[0, 1:] < 1e-5).all() and moved[0, 0] > 1e-3 and (moved[1] > 1e-3).all()
+
+
 def test_sums_weights_and_decoders():
     by_class, norm = objectives.class_log_prob(CLASSIFIER), objectives.residual_norm(first_two)
     y, k = jnp.array([1.0, 0.4]), jnp.asarray(1)

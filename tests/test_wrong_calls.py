@@ -23,6 +23,7 @@ import tfg_jax as tfg
 from tfg_jax import arguments, kinds
 from tfg_jax.metrics import Estimate, InverseRun, LabelRun, moments
 from tfg_jax.models import UNet2D, UNet2DConfig
+from tfg_jax.tasks import qm9
 
 PACKAGE = Path(tfg.__file__).parent
 NOWHERE = str(PACKAGE / "kinds.py" / "none")
@@ -126,6 +127,7 @@ OWN: dict[str, dict[str, Any]] = {
     "report.text_table": {"rows": [{"a": 1}]},
     "report.inverse_report": {"run": object.__new__(InverseRun)},
     "report.label_guidance_report": {"run": object.__new__(LabelRun)},
+    "qm9.requests": {"properties": ("mu",)},
     "tasks.run_chunked": {"task": AnyTask()},
     "training.diffusion_loss": {"apply": eps, "num_classes": 2},
     "training.random_flip": {"allowed": np.ones(4, bool)},
@@ -163,7 +165,7 @@ def functions() -> dict[str, Any]:
     """Every public function of the package and of its public rooms."""
     rooms = {name: getattr(tfg, name) for name in tfg.__all__ if inspect.ismodule(getattr(tfg, name))}
     found = {}
-    for room, module in {"tfg": tfg, **rooms}.items():
+    for room, module in {"tfg": tfg, **rooms, "qm9": qm9}.items():
         for name in getattr(module, "__all__", ()):
             if inspect.isfunction(member := getattr(module, name)):
                 found[f"{room}.{name}"] = member

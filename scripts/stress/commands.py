@@ -27,6 +27,7 @@ STUDY = [
 ]  # fmt: skip
 COMMANDS = {
     "sample": ["sample", *SMALL],
+    "molecules": ["sample", "--task", "qm9", "--num-samples", "4", "--chunk", "2", "--steps", "2"],
     "solve": ["solve", "--num-images", "4", "--draws", "2", "--chunk", "4", "--steps", "2"],
     "compare": ["compare", *SMALL, "--methods", "none", "mpgd"],
     "optimize": ["optimize", "--reward", "brightness", "--rounds", "3", "--batch", "2", "--steps", "2"],
@@ -38,7 +39,7 @@ COMMANDS = {
 }
 BYTES = ("shard-*.npz", "manifest.json", "*.safetensors", "metrics.json")
 # Of metrics.json; all else must not depend on interruptions.
-TIMED = re.compile(rb'"(seconds|images_per_second)": (\[[^]]*]|[^],}\s]*)')
+TIMED = re.compile(rb'"(seconds|images_per_second|molecules_per_second)": (\[[^]]*]|[^],}\s]*)')
 
 
 def run(command: list[str], out: Path, kill_after: float | None = None) -> tuple[int, float, str]:
@@ -69,7 +70,7 @@ def has_results(out: Path) -> bool:
 
 def row(name: str, home: Path, options: list[str], rng: random.Random) -> tuple[dict[str, Any], list[str]]:
     """One line of the table, and what failing runs said."""
-    command = [*COMMANDS[name], *([] if name in ("mixtures", "train") else options)]
+    command = [*COMMANDS[name], *([] if name in ("mixtures", "train", "molecules") else options)]
     if name == "evaluate":
         source = home / "samples"
         run([*COMMANDS["sample"], *options], source)

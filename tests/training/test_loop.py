@@ -203,6 +203,24 @@ def test_caller_keeps_its_parameters(tmp_path):
     np.testing.assert_array_equal(mine["w"], np.ones((3, 2)))
 
 
+def test_parts_of_a_batch_average_their_gradients(tmp_path):
+    """Each part has a key of its own; a batch that cannot be cut is refused."""
+    state = run(tmp_path / "cut", steps=2, parts=4)
+    optimizer, p = optax.adam(1e-2), params()
+    opt_state = optimizer.init(p)
+    for step in range(2):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(3), step), 4)
+        cut = batches(step).reshape(4, 2, 3)
+        each = [jax.grad(lambda p, i=i: loss_fn(p, cut[i], keys[i])[0])(p) for i in range(4)]  # noqa: B023
+        updates, opt_state = optimizer.update(jax.tree.map(lambda *g: sum(g) / 4, *each), opt_state)
+        p = optax.apply_updates(p, updates)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), state.params, p)
+    with pytest.raises(ValueError, match="parts=3 does not divide a batch of 8; give a divisor"):
+        run(tmp_path / "odd", parts=3)
+    with pytest.raises(ValueError, match="parts=0"):
+        run(tmp_path / "none", parts=0)
+
+
 def test_budget_of_zero_seconds_stops_at_once(tmp_path):
     assert int(run(tmp_path, max_seconds=0.0).step) == 0
 

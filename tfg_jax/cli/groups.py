@@ -124,9 +124,9 @@ class MoleculeOptions:
     by_size: bool = False
     """Sort the requests by atom count: half the work of a large run, which can then not be extended."""
     guide: str = ""
-    """Network of properties that guides: released name or folder."""
+    """Network of properties that guides: released name, folder of weights, or module:function that gives one."""
     evaluator: str = ""
-    """Network of properties that scores: released name or folder."""
+    """Network of properties that scores, as the guide; it should be another one."""
     xtb: bool = False
     """Also judge by quantum chemistry (GFN2-xTB): the program xtb must be installed."""
 

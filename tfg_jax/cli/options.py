@@ -20,7 +20,7 @@ from tfg_jax.readers import load_json
 from tfg_jax.references import is_reference
 
 CODE = {"task": ["--task"], "model": ["--model"], "objective": ["--objective"], "sampler": ["--sampler"],
-        "guidance": ["--guidance", "--method"]}  # fmt: skip
+        "guide": ["--guide"], "evaluator": ["--evaluator"], "guidance": ["--guidance", "--method"]}  # fmt: skip
 """Options that may name code of the user's, and their flags."""
 NAME, FLAG = re.compile(r"[A-Za-z][\w-]*"), re.compile(r"--?[A-Za-z]")
 """What a file of options may call one, and what it may not give as a value, since words that follow are read by it."""

@@ -120,6 +120,7 @@ class MoleculeSubject(OwnSubject):
     def task(self, options: Any, choice: methods.Choice, sampler: Any) -> Any:
         from tfg_jax.checks import check_count
         from tfg_jax.denoiser import Denoiser
+        from tfg_jax.models.egnn.convert import PropertyPredictor
 
         for name, low in (("num_samples", 1), ("chunk", 1), ("seed", 0)):
             check_count(name, getattr(options, name), low)
@@ -129,9 +130,11 @@ class MoleculeSubject(OwnSubject):
             raise ValueError(
                 "--objective has no effect on molecules, asked for their properties; make a task of your own"
             )
+        kinds = {"model": Denoiser, "guide": PropertyPredictor, "evaluator": PropertyPredictor}
+        networks = {role: network(role, getattr(options, role), kind) for role, kind in kinds.items()}
         task = self.source.load_molecule_task(
-            options.property, options.target, model=network("model", options.model, Denoiser), guide=options.guide,
-            evaluator=options.evaluator, atoms=options.atoms, by_size=options.by_size, quantum=options.xtb,
+            options.property, options.target, **networks, atoms=options.atoms, by_size=options.by_size,
+            quantum=options.xtb,
         )  # fmt: skip
         return dataclasses.replace(task, sampler=sampler)
 

@@ -36,9 +36,9 @@ SHA256 = "ab38595e721db27236c6909678debb9ac76707cb0c4f3d0a6a876a100a67f2cd"
 _SOURCES = ("qm9_part1.csv", "qm9_part2.csv", "qm9_part3.csv")
 _TRAIN, _VALID = 100_000, 17_748
 _HOW = (
-    "install the extra with `pip install 'tfg_jax[molecules]'` (it brings the package qm9pack), or pass path= the file"
-    f" that tfg_jax.data.qm9.convert wrote (or name it qm9/{FILE_NAME} and set {ENVIRONMENT_VARIABLE} to the parent of"
-    " qm9)"
+    "install the extra with `pip install 'tfg_jax[molecules]'` (it brings the package qm9pack), or give the file that"
+    f" tfg_jax.data.qm9.convert wrote (as --data of `tfg-jax train`, or named qm9/{FILE_NAME} in the folder that"
+    f" {ENVIRONMENT_VARIABLE} names)"
 )
 
 

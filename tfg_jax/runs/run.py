@@ -237,4 +237,4 @@ def _bar(total: int, left: int, name: str) -> Any:
     """The progress of one folder; below that of a whole study it goes when it is done."""
     from tqdm import tqdm
 
-    return tqdm(total=total, initial=total - left, unit="image", desc=name, leave=None)
+    return tqdm(total=total, initial=total - left, unit="sample", desc=name, leave=None)

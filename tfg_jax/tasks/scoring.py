@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tfg_jax import struct
+from tfg_jax.checks import show
 from tfg_jax.metrics import Moments, check_independent, classify, features, moments
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
@@ -104,9 +106,9 @@ def check_features(role: str, network: Classifier, shape: tuple[int, ...]) -> No
 
 def load_as(name: Any, kind: type[Network]) -> Network:
     """Weights that must be of one kind, e.g. `Classifier`, or such a network. ValueError if they are of another."""
-    network = name if isinstance(name, kind) else load(name)
+    named = isinstance(name, str | os.PathLike)
+    network = load(name) if named else name
     if not isinstance(network, kind):
-        raise ValueError(
-            f"{str(name)!r} holds a {type(network).__name__}, a {kind.__name__} is needed; give other weights"
-        )
+        said = f"{str(name)!r} holds" if named else f"{show(name)} is"
+        raise ValueError(f"{said} a {type(network).__name__}, a {kind.__name__} is needed; give other weights")
     return network

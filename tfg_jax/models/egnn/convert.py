@@ -43,8 +43,7 @@ class OneMolecule:
             x = x * (1.0 + ratio) / jnp.sqrt(1.0 + ratio**2)
         mask = jnp.arange(x.shape[0]) < cond
         network = nnx.merge(self.graphdef, params)
-        positions, features = network(x[None, :, :3], x[None, :, 3:], mask[None], -8.0 * t_network[None])
-        return jnp.concatenate([positions[0], features[0]], -1)
+        return jnp.concatenate(network(x[:, :3], x[:, 3:], mask, -8.0 * t_network), -1)
 
 
 def as_flow(model: Denoiser) -> Denoiser:
@@ -80,9 +79,9 @@ class PropertyPredictor:
 
     def __call__(self, x: Float[Array, "n c"], cond: Any) -> Float[Array, " p"]:
         """x: (max_atoms, 3 + features), as `OneMolecule` returns it; cond: atom count."""
-        mask, denoised = jnp.arange(x.shape[0]) < cond, jnp.full(1, jnp.inf, x.dtype)
+        mask, denoised = jnp.arange(x.shape[0]) < cond, jnp.asarray(jnp.inf, x.dtype)
         network = nnx.merge(self.graphdef, self.params)
-        return self.mean + self.scale * network(x[None, :, :3], x[None, :, 3:], mask[None], denoised)[0]
+        return self.mean + self.scale * network(x[:, :3], x[:, 3:], mask, denoised)
 
 
 def molecule_denoiser(stored: Stored) -> Denoiser:

@@ -35,24 +35,27 @@ class Trunk(nnx.Module):
         self.norm = nnx.LayerNorm(config.width, rngs=rngs)
 
     def embed(self, positions: Array, features: Array, mask: Array, alpha: Array, sigma: Array):
-        """Atoms (b, n, width), pairs (b, n, n, pair_width) and vectors (b, n, 3, vectors) after the last layer.
+        """Atoms (*b, n, width), pairs (*b, n, n, pair_width) and vectors (*b, n, 3, vectors) after the last layer.
 
-        positions: with zero mean, 0 where `mask` (b, n, 1) is. alpha, sigma: (b, 1, 1).
+        positions: with zero mean, 0 where `mask` (*b, n, 1) is. alpha, sigma: (*b, 1, 1).
         """
         level = 2.0 * (jnp.log(alpha) - jnp.log(sigma))
         scale = jax.lax.rsqrt(alpha**2 * self.config.feature_scale**2 + sigma**2)
-        h = self.atom(features * scale) + self.time(_waves(level[:, 0]))[:, None]
-        number = jnp.maximum(mask.sum(1, keepdims=True), 1.0)
-        pairs = mask[:, :, None] * mask[:, None]  # (b, n, n, 1)
-        e = self.pair(_radial(_distance(positions)[..., 0], self.config))
-        v = jnp.zeros((*positions.shape[:2], 3, self.config.vectors), positions.dtype)
+        h = self.atom(features * scale) + self.time(_waves(level[..., 0, :]))[..., None, :]
+        number = jnp.maximum(mask.sum(-2, keepdims=True), 1.0)
+        pairs = mask[..., :, None, :] * mask[..., None, :, :]  # (*b, n, n, 1)
+        e = self.pair(_radial(_distance(positions[..., None])[..., 0], self.config))
+        v = jnp.zeros((*positions.shape, self.config.vectors), positions.dtype)
         for layer in self.layers:
             h, e, v = layer(h, e, v, positions, pairs, number)
         return self.norm(h), e, v
 
 
 class EGNN(Trunk):
-    """Clean positions and features of a batch of molecules; see the module's docstring."""
+    """Clean positions and features of molecules, of any number of batch axes; see the module's docstring.
+
+    One molecule needs none: under vmap an axis of length 1 would cost copies of everything.
+    """
 
     def __init__(self, config: EGNNConfig, *, rngs: nnx.Rngs):
         super().__init__(config, rngs=rngs)
@@ -63,11 +66,11 @@ class EGNN(Trunk):
 
     def __call__(
         self,
-        positions: Float[Array, "b n 3"],
-        features: Float[Array, "b n f"],
-        mask: Bool[Array, "b n"],
-        log_snr: Float[Array, " b"],
-    ) -> tuple[Float[Array, "b n 3"], Float[Array, "b n f"]]:
+        positions: Float[Array, "*b n 3"],
+        features: Float[Array, "*b n f"],
+        mask: Bool[Array, "*b n"],
+        log_snr: Float[Array, "*b"],
+    ) -> tuple[Float[Array, "*b n 3"], Float[Array, "*b n f"]]:
         """Denoised estimates: positions in Angstrom with zero mean over the atoms, and features; 0 where there is no
         atom.
 
@@ -79,17 +82,17 @@ class EGNN(Trunk):
 
     def with_bonds(
         self, positions: Array, features: Array, mask: Array, log_snr: Array
-    ) -> tuple[tuple[Array, Array], Float[Array, "b n n c"]]:
+    ) -> tuple[tuple[Array, Array], Float[Array, "*b n n c"]]:
         """The denoised estimates, and logits of each pair's bond class (symmetric)."""
         c, mask = self.config, mask.astype(positions.dtype)[..., None]
         positions = centered(positions, mask)
         alpha, sigma = noise_level(log_snr.astype(positions.dtype))
         h, e, v = self.embed(positions, features, mask, alpha, sigma)
-        out_x = centered((v * self.gate(h)[:, :, None]).sum(-1), mask)
+        out_x = centered((v * self.gate(h)[..., None, :]).sum(-1), mask)
         out_h = self.features(h) * mask
         x0 = _precondition(positions, out_x, alpha, sigma, c.position_scale)
         h0 = _precondition(features * mask, out_h, alpha, sigma, c.feature_scale)
-        return (x0, h0), self.bonds(e + e.swapaxes(1, 2))
+        return (x0, h0), self.bonds(e + e.swapaxes(-3, -2))
 
 
 class Layer(nnx.Module):
@@ -112,38 +115,37 @@ class Layer(nnx.Module):
         self.mix = nnx.Linear(config.vectors, config.vectors, use_bias=False, rngs=rngs)
 
     def __call__(self, h, e, v, positions, pairs, number):
-        b, n, width = h.shape
-        sets = positions[..., None] + v  # (b, n, 3, k)
+        width = h.shape[-1]
+        sets = positions[..., None] + v  # (*b, n, 3, k)
         distance = _distance(sets)
         near = self.norm(h)
         left, right = jnp.split(self.to_pair(near), 2, -1)
-        inside = self.pair_in(jnp.concatenate([e, distance], -1)) + left[:, :, None] + right[:, None]
+        inside = self.pair_in(jnp.concatenate([e, distance], -1)) + left[..., :, None, :] + right[..., None, :, :]
         e = e + self.pair_out(jax.nn.silu(inside))
         logits, weights = jnp.split(self.read(e), [self.heads], -1)
-        attention = jax.nn.softmax(jnp.where(pairs > 0, logits, -1e9), axis=2)
-        values = self.values(near).reshape(b, n, self.heads, width // self.heads)
-        message = jnp.einsum("bijh,bjhd->bihd", attention, values).reshape(b, n, width)
-        total = (e * pairs).sum(2) / number
+        attention = jax.nn.softmax(jnp.where(pairs > 0, logits, -1e9), axis=-2)
+        values = self.values(near).reshape(*h.shape[:-1], self.heads, width // self.heads)
+        message = jnp.einsum("...ijh,...jhd->...ihd", attention, values).reshape(h.shape)
+        total = (e * pairs).sum(-2) / number
         weights = weights * pairs / (1.0 + distance)
-        pull = jnp.einsum("bijk,bjxk->bixk", weights, sets) - weights.sum(2)[:, :, None] * sets
+        pull = jnp.einsum("...ijk,...jxk->...ixk", weights, sets) - weights.sum(-2)[..., None, :] * sets
         v = v + pull / number[..., None]
-        length = jnp.sqrt(jnp.square(v).sum(2) + 1e-6)
+        length = jnp.sqrt(jnp.square(v).sum(-2) + 1e-6)
         inside = jnp.concatenate([near, message, total, length], -1)
         h = h + self.mlp_out(jax.nn.silu(self.mlp_in(inside)))
-        v = v + self.mix(v) * self.gate(self.norm_2(h))[:, :, None]
+        v = v + self.mix(v) * self.gate(self.norm_2(h))[..., None, :]
         return h, e, v
 
 
-def noise_level(log_snr: Float[Array, " b"]) -> tuple[Float[Array, "b 1 1"], Float[Array, "b 1 1"]]:
+def noise_level(log_snr: Float[Array, "*b"]) -> tuple[Float[Array, "*b 1 1"], Float[Array, "*b 1 1"]]:
     """Variance-preserving alpha and sigma of a log-SNR, which is cut at +-14."""
-    level = jnp.clip(log_snr, -14.0, 14.0)[:, None, None]
+    level = jnp.clip(log_snr, -14.0, 14.0)[..., None, None]
     return jnp.sqrt(jax.nn.sigmoid(level)), jnp.sqrt(jax.nn.sigmoid(-level))
 
 
 def _distance(sets: Array) -> Array:
-    """|X_i - X_j| of every coordinate set: (b, n, 3[, k]) -> (b, n, n, k or 1)."""
-    sets = sets if sets.ndim == 4 else sets[..., None]
-    x, y, z = (sets[:, :, None, a] - sets[:, None, :, a] for a in range(3))
+    """|X_i - X_j| of every coordinate set: (*b, n, 3, k) -> (*b, n, n, k)."""
+    x, y, z = (sets[..., :, None, a, :] - sets[..., None, :, a, :] for a in range(3))
     return jnp.sqrt(x * x + y * y + z * z + 1e-6)
 
 
@@ -154,7 +156,7 @@ def _radial(distance: Array, config: EGNNConfig) -> Array:
 
 
 def _waves(level: Array) -> Array:
-    """Sines and cosines of the noise level: (b, 1) -> (b, 32)."""
+    """Sines and cosines of the noise level: (*b, 1) -> (*b, 32)."""
     phase = level * jnp.geomspace(0.05, 2.0, 16, dtype=level.dtype)
     return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], -1)
 

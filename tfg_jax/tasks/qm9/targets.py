@@ -10,12 +10,15 @@ from jaxtyping import Float
 
 from tfg_jax.checks import check_count
 from tfg_jax.data.qm9 import PROPERTIES
+from tfg_jax.kinds import public
 
 FILE = "qm9_targets.npz"
 NEAREST = 64
 """Molecules around a wanted value whose atom counts are asked for."""
 WARNED = (0.001, 0.999)
 """Quantiles of the data outside which a wanted value is warned of."""
+MOST = 1e30
+"""In any unit; what is larger no single precision can square the error of, or nobody meant."""
 
 
 def joint() -> Float[np.ndarray, "m columns"]:
@@ -36,29 +39,32 @@ def columns(properties: Sequence[str]) -> list[int]:
     return [names.index(name) for name in properties]
 
 
+@public
 def requests(
-    properties: Sequence[str], values: Sequence[float] = (), *, start: int = 0, atoms: int | None = None
+    properties: Sequence[str], target: Sequence[float] = (), *, start: int = 0, atoms: int | None = None
 ) -> Float[np.ndarray, "m columns"]:
     """Atom count and wanted properties, one row a request; sample i takes row i modulo their number.
 
     Args:
         properties: names of `qm9.PROPERTIES`.
-        values: wanted of each, in its unit, with the atom counts of molecules of about these values; () are the values
-            and atom counts of molecules of the data, as they occur together.
+        target: wanted value of each, in its unit, with the atom counts of molecules of about these values; () are the
+            values and atom counts of molecules of the data, as they occur together.
         start: the row that comes first, >= 0, so that trials and reports may ask for different ones.
         atoms: atom count of all; None as above.
     Raises:
         ValueError: unknown properties, or values that are not one finite number each.
     """
     check_count("start", start, low=0)
+    if atoms is not None:
+        check_count("atoms", atoms)
     rows = joint()[:, [0, *(1 + each for each in columns(properties))]]
-    if len(values):
-        wanted = np.asarray(values, np.float32)
-        if wanted.shape != (len(properties),) or not np.isfinite(wanted).all():
-            raise ValueError(f"target={list(values)} must hold one finite number for each of {', '.join(properties)}")
+    if len(target):
+        wanted = np.asarray(target, np.float64)
+        if wanted.shape != (len(properties),) or not (np.abs(wanted) < MOST).all():
+            raise ValueError(f"target={list(target)} must hold one finite number for each of {', '.join(properties)}")
         distance = np.square((rows[:, 1:] - wanted) / rows[:, 1:].std(0)).sum(1)
         nearest = np.sort(np.argsort(distance, kind="stable")[:NEAREST])
-        rows = np.concatenate([rows[nearest, :1], np.tile(wanted, (NEAREST, 1))], 1)
+        rows = np.concatenate([rows[nearest, :1], np.tile(wanted, (NEAREST, 1))], 1).astype(np.float32)
     if atoms is not None:
         rows[:, 0] = atoms
     return np.roll(rows, -start, axis=0)

@@ -34,6 +34,8 @@ from tfg_jax.tasks.scoring import load_as
 SIZES = (15, 17, 19, 21, 23)
 """Rows that a batch of molecules is padded to, the least that fits, or the model's own: a program is compiled for each.
 """
+COLUMNS = 9
+"""Of a molecule: three of its positions, five of its elements, one of its atomic numbers."""
 
 
 @struct.dataclass
@@ -64,7 +66,7 @@ class MoleculeTask(Task):
     Attributes:
         model: the generator, whose condition is the atom count.
         guide: predictor of properties that guides.
-        evaluator: predictor that scores, which should not be the guide; None leaves its errors out.
+        evaluator: predictor that scores, which should not be the guide; None lets the guide score, with a warning.
         properties: names of what is asked for.
         requested: (m, 1 + properties) the requests, as `requests` gives them.
         sampler, clip, lookahead, window: as in `tfg_jax.sample`.
@@ -124,7 +126,7 @@ class MoleculeTask(Task):
 
     def notes(self) -> list[str]:
         """Warnings about requests and networks."""
-        same = self.evaluator is not None and self.evaluator.name == self.guide.name
+        same = (self.evaluator or self.guide).name == self.guide.name
         told = [f"evaluator and guide are both {self.guide.name!r}: samples are scored by what guided them"] * same
         return [*self.warnings, *told]
 
@@ -136,8 +138,11 @@ class MoleculeTask(Task):
         atoms = self.model.shape[0]
         if not is_concrete(targets):
             return Task.sample(self, key, targets, method, conditional=conditional, index_offset=index_offset)
-        most = int(np.max(np.asarray(targets)[:, 0]))
-        rows = min((size for size in (*SIZES, atoms) if size >= most), default=atoms)
+        counts = np.asarray(targets)[:, 0]
+        check_atoms(counts, atoms)
+        most = int(np.max(counts))
+        sizes = (*SIZES, atoms) if _draws_by_row(method) else (atoms,)
+        rows = min((size for size in sizes if size >= most), default=atoms)
         task = dataclasses.replace(self, model=resized(self.model, min(rows, atoms)))
         out = Task.sample(task, key, targets, method, conditional=conditional, index_offset=index_offset)
         wide = jnp.pad(out.x, ((0, 0), (0, atoms - out.x.shape[1]), (0, 0)))
@@ -187,7 +192,8 @@ def load_molecule_task(
         properties: names of what is asked for: mu, alpha, homo, lumo, gap, cv.
         target: wanted value of each, in the units of `tfg_jax.data.qm9.PROPERTIES`; () are those of molecules of the
             data, with their atom counts.
-        model, guide, evaluator: released names, folders of weights, or networks.
+        model, guide, evaluator: released names, folders of weights, or networks. The model gives arrays (atoms, 9):
+            positions, five elements, atomic number.
         atoms: of every molecule, 1 to the model's most; None as they occur in the data, with the wanted values.
         start: the request that comes first, >= 0.
         steps: DDIM steps, >= 1.
@@ -195,22 +201,43 @@ def load_molecule_task(
         quantum: also judge by the program `xtb`, which must be installed.
     Raises:
         FileNotFoundError: no such weights, or no program.
-        ValueError: unknown properties, values that are not one a property, or weights of another kind.
+        ValueError: unknown properties, values that are not one a property, atom counts that the model cannot make, or
+            weights of another kind.
     """
     from tfg_jax.metrics.xtb import XTB, find
 
-    properties, target = tuple(properties), tuple(target)
+    properties, target = tuple(properties), tuple(map(float, target))
     if quantum:
         find("xtb")
-    generator = load_as(model, Denoiser)
-    if atoms is not None:
-        check_count("atoms", atoms, high=generator.shape[0])
     asked = requests(properties, target, start=start, atoms=atoms)
+    generator = load_as(model, Denoiser)
+    guiding, scoring = load_as(guide, PropertyPredictor), load_as(evaluator, PropertyPredictor)
+    if not isinstance(generator.shape, tuple) or generator.shape[1:] != (COLUMNS,):
+        raise ValueError(
+            f"model gives samples of shape {generator.shape}, not molecules of shape (atoms, {COLUMNS}); give another"
+        )
+    check_atoms(asked[:, 0], generator.shape[0])
+    for network in (guiding, scoring):
+        _columns(network, properties)
     return MoleculeTask(
-        generator, load_as(guide, PropertyPredictor), load_as(evaluator, PropertyPredictor), properties, asked,
-        sampler=DDIM(steps), by_size=by_size, quantum=XTB() if quantum else None, tuned=dict(MOLECULE_PRESETS),
+        generator, guiding, scoring, properties, asked, sampler=DDIM(steps), by_size=by_size,
+        quantum=XTB() if quantum else None, tuned=dict(MOLECULE_PRESETS),
         warnings=tuple(warnings_of(properties, target, asked[:, 0])),
     )  # fmt: skip
+
+
+def check_atoms(counts: np.ndarray, most: int) -> None:
+    """Raise ValueError unless a model of molecules of at most so many atoms can make these."""
+    if (wrong := counts[(counts < 1) | (counts > most)]).size:
+        raise ValueError(
+            f"atoms={wrong[0]:g} is asked for, the model makes molecules of 1 to {most}; give one of these, or another"
+        )
+
+
+def _draws_by_row(method: Method) -> bool:
+    """Whether fewer rows are drawn as the first of more: not where one draw holds several molecules, or keys of old."""
+    whole = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
+    return bool(whole) and (getattr(method, "n_mc", None) or 1) == 1
 
 
 def resized(model: Denoiser, rows: int) -> Denoiser:
