@@ -13,10 +13,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room is a file or folder of tfg_jax. A core room imports only rooms to the left of it.
 CORE: tuple[str, ...] = tuple(
-    "lazy old_names references struct checks networks modules per_sample kinds files readers locks signals host loops "
-    "hoist noise result declare schedules timesteps class_table domains denoiser constructors numbers lookahead ode "
-    "truncated analytic operators objectives guidance samplers arguments problem trajectory batch sample best "
-    "invert diagnose endtoend config citations tables distributed runs/store shards".split()
+    "lazy old_names references struct checks networks modules per_sample kinds files readers locks signals host "
+    "machine loops hoist noise result declare schedules timesteps class_table domains denoiser constructors numbers "
+    "lookahead ode truncated analytic operators objectives guidance samplers arguments problem trajectory batch "
+    "sample best invert diagnose health endtoend config aot citations tables distributed runs/store shards".split()
 )
 # Side rooms import the core and each other, but models knows nothing of files, data or training.
 SIDE: tuple[str, ...] = tuple("models weights data training".split())

@@ -100,7 +100,7 @@ def sample(
     dtype = dtype_of(x, noise)
     shared, data = problem.split(dtype)
     arrays = (root_key(key), shared, plan.filled(dtype), number(time, dtype))
-    return problem.result(batching.run(_sample, arrays, {**data, "start": x, "noise": noise}))
+    return problem.result(batching.run(sample_all, arrays, {**data, "start": x, "noise": noise}))
 
 
 def _check_states(problem: Problem, plan: Plan, num_samples: int, start: Any, noise: NoiseTape | None) -> None:
@@ -154,9 +154,10 @@ def upper_cost(
 
 
 @jax.jit
-def _sample(
+def sample_all(
     key: PRNGKeyArray, problem: Problem, plan: Plan, start_time: ArrayLike | None, per_sample: dict[str, Any]
 ) -> Samples:
+    """Every sample, all at once, inside the core; ``per_sample`` holds what each has of its own, as `sample` does."""
     model, start, noise = problem.model, per_sample["start"], per_sample["noise"]
     times = sampling_times(model, plan.sampler, start_time)
     levels = model.schedule.level(times)

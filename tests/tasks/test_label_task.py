@@ -9,7 +9,7 @@ import pytest
 
 import tfg_jax as tfg
 from tfg_jax.objectives import Classifier, NoisyClassifier
-from tfg_jax.sample import _sample
+from tfg_jax.sample import sample_all
 from tfg_jax.tasks import Evaluator, LabelTask, balanced_targets, preset, run_chunked
 
 SHAPE = (4, 4, 1)
@@ -65,8 +65,8 @@ def test_chunks_are_the_whole_run_in_parts(name, task):
 def test_all_chunks_share_one_compiled_program(task):
     chunks = run_chunked(task, jax.random.key(0), balanced_targets(7, range(3)), preset("mpgd"), chunk=2)
     next(chunks)
-    compiled = _sample._cache_size()  # type: ignore[attr-defined]
-    assert len(list(chunks)) == 3 and _sample._cache_size() == compiled  # type: ignore[attr-defined]
+    compiled = sample_all._cache_size()  # type: ignore[attr-defined]
+    assert len(list(chunks)) == 3 and sample_all._cache_size() == compiled  # type: ignore[attr-defined]
 
 
 def test_stop_is_asked_before_every_range(task):

@@ -34,6 +34,32 @@ class RequestOptions:
     """Ascended in place of the task's: module:name or file.py:name of an objective or a function (x0, target)."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/sample")
     """Folder of the results."""
+    save_program: Path | None = None
+    """Also write the sampler to this file, compiled ahead of time for CPUs, CUDA and TPUs; --program runs it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramOptions:
+    """A sampler that --save-program wrote, which needs neither task nor model."""
+
+    program: Path = Path()
+    """The file."""
+    targets: tuple[float, ...] = ()
+    """What is asked for, where that is one number a sample; default those it was saved with."""
+    num_samples: int = 16
+    """Samples; sample i is asked for target i modulo their number."""
+    seed: int = 0
+    """Root of all random numbers."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/sample")
+    """Folder of the results."""
+    chunk: int = 20
+    """Samples computed together, and samples a file."""
+    config: Path | None = None
+    """JSON file of options; options given here win."""
+    overwrite: bool = False
+    """Throw away what the folder holds."""
+    dry_run: bool = False
+    """Show what the program takes and gives; sample and write nothing."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,11 +18,13 @@ COMMANDS = {
     "sample": "images of the classes you ask for, by guidance without training",
     "solve": "images restored from degraded, noisy measurements",
     "compare": "guidance methods side by side on the same seeds",
+    "search": "the settings of a method that suit a task best",
     "study": "how far guidance should look: mixtures and images at equal cost",
     "optimize": "rounds of gradient guidance that raise a reward",
     "evaluate": "metrics of a sample folder or of images in an .npz file",
     "export": "samples of a folder as PNG pictures or one .npz file",
     "train": "the networks that tasks come with, or a recipe of your own, resumable",
+    "doctor": "devices, versions and caches, and whether a model is wired as it was trained",
     "inspect": "what weights or a sample folder hold",
     "cite": "BibTeX of what a configuration uses",
 }

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from tfg_jax.cli import methods
-from tfg_jax.cli.groups import CommonOptions, RequestOptions
+from tfg_jax.cli.groups import CommonOptions, ProgramOptions, RequestOptions
 from tfg_jax.cli.labels import own_objective
 from tfg_jax.cli.options import Part, Typed
 from tfg_jax.cli.samplers import sampler_of, sampler_part
@@ -20,7 +20,9 @@ FORMER = (
 
 
 def parts(typed: Typed) -> list[Part]:
-    """The groups of options of the task, method and sampler that are named."""
+    """The groups of options of the task, method and sampler that are named, or of a program."""
+    if typed.last("--program") is not None:
+        return [Part(ProgramOptions)]
     subject = subject_of(typed.last("--task") or DEFAULT)
     choice = methods.chosen(typed, subject.presets, subject.unguided, subject.default)
     sampler = sampler_part(typed, subject.sampler)
@@ -34,6 +36,8 @@ def run(options: Any) -> int:
 
     Writes a sample folder that the same command resumes, grid.png, metrics.json and report.html.
     """
+    if hasattr(options, "program"):
+        return _run_program(options)
     subject = subject_of(options.task)
     choice = methods.named(options.guidance, subject.presets, subject.unguided)
     method = methods.build(choice, options)
@@ -49,4 +53,26 @@ def run(options: Any) -> int:
     task = dataclasses.replace(task, **{name: value for name, value in changes.items() if value is not None})
     own = {"conditional": choice.conditional, "name": choice.name}
     run = Run(task, method, subject.size(task, options), options.seed, options.chunk, **own)
+    if options.save_program is not None and not options.dry_run:
+        from tfg_jax.runs.program import save_program
+
+        save_program(run, options.save_program)
     return drive("sample", options, run, f"{subject.title} by {options.guidance}", subject.again(options.out))
+
+
+def _run_program(options: ProgramOptions) -> int:
+    """Samples of a program, in a folder as of any run."""
+    from tfg_jax.aot.program import load
+    from tfg_jax.checks import check_count
+    from tfg_jax.cli.drive import drive
+    from tfg_jax.runs.program import ProgramTask, asked_of
+    from tfg_jax.runs.run import Run
+
+    program = load(options.program)
+    if options.dry_run:
+        print(program)
+        return 0
+    check_count("seed", options.seed, 0)
+    task: Any = ProgramTask(program, asked_of(program, options.targets))
+    run = Run(task, None, options.num_samples, options.seed, options.chunk, name=options.program.name)
+    return drive("sample", options, run, f"Samples of {options.program.name}", "the same command tries again")

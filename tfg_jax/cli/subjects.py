@@ -66,6 +66,10 @@ class OwnSubject:
         """How samples are scored that could not be."""
         return "the same command tries again"
 
+    def aim(self, options: Any) -> tuple[str, ...]:
+        """The metric that a search aims at where none is named."""
+        return ("objective",)
+
 
 class LabelSubject(OwnSubject):
     """A data set of images, asked for its classes."""
@@ -96,6 +100,9 @@ class LabelSubject(OwnSubject):
 
     def again(self, out: Path) -> str:
         return f"try `tfg-jax evaluate {out}`"
+
+    def aim(self, options: Any) -> tuple[str, ...]:
+        return ("evaluator_accuracy",)
 
 
 class MoleculeSubject(OwnSubject):
@@ -137,6 +144,9 @@ class MoleculeSubject(OwnSubject):
             quantum=options.xtb,
         )  # fmt: skip
         return dataclasses.replace(task, sampler=sampler)
+
+    def aim(self, options: Any) -> tuple[str, ...]:
+        return (f"error_{options.property[0]}",)
 
 
 def subject_of(text: str) -> OwnSubject:

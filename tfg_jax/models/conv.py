@@ -54,12 +54,13 @@ def _conv(lhs: Array, rhs: Array, strides: tuple[int, ...], pads: Pads, precisio
     return lax.conv_general_dilated(lhs, rhs, strides, pads, dimension_numbers=NHWC, precision=precision)
 
 
-def _forward(lhs: Array, rhs: Array, strides: tuple[int, ...], pads: Pads, precision: Any) -> tuple[Array, tuple]:
-    return _conv(lhs, rhs, strides, pads, precision), (lhs, rhs)
+def _forward(lhs: Any, rhs: Any, strides: tuple[int, ...], pads: Pads, precision: Any) -> tuple[Array, tuple]:
+    trained = () if rhs.perturbed else None  # known while tracing, since it is structure
+    return _conv(lhs.value, rhs.value, strides, pads, precision), (lhs.value, rhs.value, trained)
 
 
 def _backward(strides: tuple[int, ...], pads: Pads, precision: Any, kept: tuple, cotangent: Array) -> tuple:
-    lhs, rhs = kept
+    lhs, rhs, trained = kept
     back = []
     for size, kernel, out, step, (low, _) in zip(
         lhs.shape[1:3], rhs.shape[:2], cotangent.shape[1:3], strides, pads, strict=True
@@ -70,6 +71,8 @@ def _backward(strides: tuple[int, ...], pads: Pads, precision: Any, kept: tuple,
     d_lhs = lax.conv_general_dilated(
         cotangent, swapped, (1, 1), back, lhs_dilation=strides, dimension_numbers=NHWC, precision=precision
     )
+    if trained is None:  # its gradient would be dead code, which cannot be lowered for any number of samples
+        return d_lhs, None
     of_kernel = lambda rhs: lax.conv_general_dilated(  # noqa: E731
         lhs, rhs, strides, pads, dimension_numbers=NHWC, precision=precision
     )
@@ -77,4 +80,4 @@ def _backward(strides: tuple[int, ...], pads: Pads, precision: Any, kept: tuple,
     return d_lhs, d_rhs
 
 
-_conv.defvjp(_forward, _backward)
+_conv.defvjp(_forward, _backward, symbolic_zeros=True)

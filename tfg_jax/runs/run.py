@@ -200,7 +200,7 @@ def run_chunked(
         wanted = np.asarray(targets)[indices.start : indices.stop]
         padded = np.concatenate([wanted, np.repeat(wanted[:1], chunk - len(wanted), axis=0)])
         samples = task.sample(key, padded, guidance, conditional=conditional, index_offset=indices.start)
-        while not samples.x.is_ready():  # type: ignore[attr-defined]  # a blocking wait would keep signals waiting too
+        while not jax.tree.leaves(samples.x)[0].is_ready():  # a blocking wait would keep signals waiting too
             time.sleep(0.01)
         count = len(indices)
         yield indices, jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], samples)

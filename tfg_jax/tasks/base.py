@@ -169,22 +169,29 @@ class Task(abc.ABC):
         Raises:
             ValueError: as `tfg_jax.sample` and `tfg_jax.end_to_end`.
         """
-        objective = self.objective(method)
-        target, cond = self.asked(objective, jnp.asarray(targets), conditional)
-        request: Any = {
-            "objective": objective, "num_samples": len(targets), "target": target, "cond": cond,
-            "index_offset": index_offset,
-        }  # fmt: skip
+        count: Any = {"num_samples": len(targets), "index_offset": index_offset}
         if isinstance(method, EndToEnd):
             if self.window is not None:
                 raise ValueError(f"window={self.window} has no effect on {type(method).__name__}; leave it out")
-            out = end_to_end(key, self.model, method, **request)
+            request = self.request(targets, method, conditional)
+            out = end_to_end(key, self.model, method, **request, **count)
+            objective, target, cond = request.values()
             reached = jax.vmap(lambda *one: self.reached(objective, *one))(out.x, target, cond)
             return Samples(out.x, out.status, out.cost, {"summary": reached[:, None]})
-        return sample(
-            key, self.model, guidance=method, lookahead=self.lookahead, sampler=self.sampler, clip=self.clip,
-            window=self.window, record=Record(summary=self.value(method)), **request,
-        )  # fmt: skip
+        return sample(key, self.model, **self.request(targets, method, conditional), **self.plan(method), **count)
+
+    def request(self, targets: Shaped[AnyArray, "n *target"], method: Method, conditional: bool) -> dict[str, Any]:
+        """What is asked of the model, as arguments of `tfg_jax.sample`: objective, target and cond."""
+        objective = self.objective(method)
+        target, cond = self.asked(objective, jnp.asarray(targets), conditional)
+        return {"objective": objective, "target": target, "cond": cond}
+
+    def plan(self, method: Guidance | None) -> dict[str, Any]:
+        """How, as arguments of `tfg_jax.sample`; `value` is recorded of every step."""
+        return {
+            "guidance": method, "lookahead": self.lookahead, "sampler": self.sampler, "clip": self.clip,
+            "window": self.window, "record": Record(summary=self.value(method)),
+        }  # fmt: skip
 
 
 def identity(objective: Any) -> dict[str, str]:

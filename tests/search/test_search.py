@@ -1,0 +1,175 @@
+"""Whole searches on a Gaussian mixture: compilation, samples, resuming, what is refused, what is found."""
+
+import dataclasses
+import json
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tfg_jax as tfg
+from tfg_jax.search import Beam, Halving, Trial, evaluate, search
+from tfg_jax.search.run import space_of
+from tfg_jax.search.strategy import Proposal
+from tfg_jax.search.trials import TrialFile
+
+DATA = tfg.analytic.mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [0.05 * jnp.eye(2)] * 2)
+TARGETS = jnp.array([[1.0, 0.3], [-1.0, 0.3]])
+
+
+def near(x0, target):
+    return -2.0 * jnp.sum((x0 - target) ** 2)
+
+
+def distances(x, target):
+    return {"distance": jnp.linalg.norm(x - target, axis=1)}
+
+
+TASK = tfg.tasks.own_task(
+    DATA.denoiser(tfg.VPCosine()), objective=near, targets=TARGETS, evaluate=distances, sampler=tfg.DDIM(3, 0.5)
+)
+METHOD = tfg.TFG(rho=0.5, mu=0.1)
+ASKED = {"aim": "distance=lower", "axes": ["rho", "mu", "n_recur=1,2"], "chunk": 16}
+HALVING = Halving(samples=16, cycles=3)
+
+
+def without_seconds(trials) -> list[Trial]:
+    return [dataclasses.replace(trial, seconds=0.0) for trial in trials]
+
+
+@pytest.fixture(scope="module")
+def program():
+    """The program of the lanes, which refuses to be traced for a third structure, or for one a second time."""
+    traced = jax.jit(chex.assert_max_traces(evaluate.lanes, n=2), static_argnames="form")
+    evaluate._program, kept = traced, evaluate._program
+    yield traced
+    evaluate._program = kept
+
+
+@pytest.fixture(scope="module")
+def found(program, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search") / "whole"
+    return search(TASK, METHOD, path=folder, strategy=HALVING, **ASKED), folder
+
+
+def test_a_search_finds_better_and_compiles_once_a_structure(found, program):
+    result, folder = found
+    start, best = result.report_of(result.search.space.start), result.report_of(result.best.candidate)
+    assert best.scores["distance"][0] < 0.5 * start.scores["distance"][0]
+    assert best.seeds == (0,) and result.best.seeds == (1000, 1001)
+    assert {trial.candidate.by_name["n_recur"] for trial in result.trials} == {1, 2}
+    assert program._cache_size() == 2
+    assert set(result.importance) == {"rho", "mu", "n_recur"} and all(0 <= v <= 1 for v in result.importance.values())
+    spent, values = zip(*result.path, strict=True)
+    assert list(spent) == sorted(spent) and list(values) == sorted(values, reverse=True)
+    assert result.method.rho == result.best.candidate.by_name["rho"]
+    lines = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    assert {str(Trial.from_dict(line)) for line in lines[1:]} == {str(t) for t in (*result.trials, *result.reported)}
+
+
+def test_a_lane_is_the_sample_that_the_library_draws(program):
+    """And it does not depend on what is computed beside it, or on whether there were fewer samples before."""
+    space = space_of(TASK, METHOD, ASKED["axes"])
+    moves = [space.start, *space.moves(space.start)]
+    sampling = evaluate.Sampling(space, (5, 6), chunk=16)
+    some = {each.candidate: arrays for each, arrays, _ in sampling.run([Proposal(move, 3) for move in moves])}
+    more = {each.candidate: arrays for each, arrays, _ in sampling.run([Proposal(move, 5) for move in moves[::-1]])}
+    fresh = evaluate.Sampling(space, (5, 6), chunk=16)
+    for move in moves:
+        (_, arrays, _), *rest = fresh.run([Proposal(move, 5)])
+        assert not rest
+        for name in arrays:
+            np.testing.assert_array_equal(arrays[name], more[move][name])
+            np.testing.assert_array_equal(arrays[name][:3], some[move][name])
+    task, method = space.built(moves[1])
+    expected = [task.sample(jax.random.key(5 + i % 2), TASK.targets(5), method).x[i] for i in range(5)]
+    np.testing.assert_allclose(more[moves[1]]["x"], np.stack(expected), rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("strategy", [HALVING, Beam(8, rounds=2)], ids=["halving", "beam"])
+def test_a_stopped_search_goes_on_to_the_same_trials(strategy, program, tmp_path, monkeypatch):
+    whole = search(TASK, METHOD, path=tmp_path / "whole", strategy=strategy, **ASKED)
+    append, left = TrialFile.append, 4
+
+    def until_killed(file, trial):
+        nonlocal left
+        left -= 1
+        append(file, trial)
+        if not left:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrialFile, "append", until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            search(TASK, METHOD, path=tmp_path / "killed", strategy=strategy, **ASKED)
+    file = tmp_path / "killed" / "trials.jsonl"
+    file.write_bytes(file.read_bytes() + b'{"candidate": {"rho"')  # half a line
+    stored = [Trial.from_dict(json.loads(line)) for line in file.read_text().splitlines()[1:-1]]
+    assert len(stored) == 4
+    again = search(TASK, METHOD, path=tmp_path / "killed", strategy=strategy, **ASKED)
+    assert without_seconds(again.trials) == without_seconds(whole.trials)
+    assert without_seconds(again.reported) == without_seconds(whole.reported)
+    assert all(trial in again.trials for trial in stored)
+    size = file.stat().st_size
+    assert search(TASK, METHOD, path=tmp_path / "killed", strategy=strategy, **ASKED).trials == again.trials
+    assert file.stat().st_size == size
+
+
+def test_another_search_is_refused_unless_overwritten(found, program):
+    _, folder = found
+    with pytest.raises(ValueError, match=r"holds another search \(strategy.cycles: 3 -> 1\)"):
+        search(TASK, METHOD, path=folder, strategy=Halving(samples=16, cycles=1), **ASKED)
+    other = search(TASK, METHOD, path=folder, strategy=Halving(16, cycles=1), overwrite=True, **ASKED)
+    assert other.trials[-1].round == 2
+
+
+@tfg.struct.dataclass
+class Judged(type(TASK)):
+    """A task with an evaluator that is a network."""
+
+    evaluator: object = None
+
+
+def judged(weight: float) -> Judged:
+    fields = {field.name: getattr(TASK, field.name) for field in dataclasses.fields(TASK)}
+    return Judged(**fields, evaluator=jnp.asarray(weight))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"seed_report": 1001}, "seed_report=1001 is among the seeds that choose, 1000, 1001"),
+        ({"seed_search": 0}, "seed_report=0 is among the seeds that choose"),
+        ({"report_task": judged(1.0)}, "report_task has the evaluator that chooses"),
+        ({"aim": "psnr"}, "aim='psnr' is not among the task's numbers; there are samples, "),
+        ({"axes": ["rho", "rho=1,2"]}, "names a setting twice"),
+        ({"seeds": 0}, "seeds=0"),
+        ({"budget": 1.0}, "budget=1.0 allows no trial"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(options, said, program, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        task = judged(1.0) if "report_task" in options else TASK
+        search(task, METHOD, path=tmp_path, strategy=HALVING, **{**ASKED, **options})
+
+
+def test_the_evaluator_that_reports_is_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "_program", jax.jit(evaluate.lanes, static_argnames="form"))
+    small = {**ASKED, "axes": ["rho=0.5,1"]}
+    result = search(
+        judged(1.0), METHOD, path=tmp_path, strategy=Halving(4), report_task=judged(2.0), report_samples=6, **small
+    )
+    assert {trial.samples for trial in result.reported} == {6} and len(result.trials) <= 5
+
+
+def test_a_pair_gives_a_front_at_a_cost(program, tmp_path):
+    asked = {**ASKED, "aim": ["distance=lower", "cost"], "max_cost": 12.0}
+    result = search(TASK, METHOD, path=tmp_path, strategy=Halving(8, cycles=2), budget=600.0, **asked)
+    costs = [trial.cost for trial in result.front]
+    assert result.best in result.front and max(costs) <= 12
+    assert sum(trial.evaluations for trial in result.trials) <= 600
+    for trial in result.full:
+        better = [t for t in result.front if t.cost <= trial.cost and t.scores["distance"] <= trial.scores["distance"]]
+        assert better

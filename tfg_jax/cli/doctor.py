@@ -1,0 +1,79 @@
+"""`tfg-jax doctor`: what the library runs on, and whether a model is wired as it was trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfg_jax.cli.main import FAILED_SAMPLES, OK
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Show devices, memory, versions and the cache of compiled programs; with --model the health of a model, and end
+    with code 3 if something is wrong with it."""
+
+    model: str | None = None
+    """Diffusion model to examine: released name, folder of weights, or module:function that gives one."""
+    num_samples: int = 128
+    """Samples it is asked for, >= 8: its errors are compared with those of the best linear denoiser of these."""
+    steps: int = 24
+    """Steps of their sampler, whose times are the noise levels, >= 2."""
+    seed: int = 0
+    """Root of all random numbers."""
+    json: bool = False
+    """Print JSON."""
+
+
+def run(options: Options) -> int:
+    """Look and print."""
+    from tfg_jax.files import to_json
+    from tfg_jax.machine import machine
+
+    told, health = machine(), None
+    if options.model is not None:
+        health = _examined(options)
+        told["model"] = {**dataclasses.asdict(health), "ratio": health.ratio}
+    print(
+        to_json(told) if options.json else "\n\n".join([_machine(told), *([] if health is None else [_model(health)])])
+    )
+    return FAILED_SAMPLES if health is not None and health.findings else OK
+
+
+def _examined(options: Options) -> Any:
+    import jax
+
+    from tfg_jax.checks import check_count
+    from tfg_jax.cli.labels import network
+    from tfg_jax.denoiser import Denoiser
+    from tfg_jax.health import examine
+
+    check_count("seed", options.seed, 0)
+    model = network("model", str(options.model), Denoiser)
+    return examine(jax.random.key(options.seed), model, num_samples=options.num_samples, steps=options.steps)
+
+
+def _machine(told: dict[str, Any]) -> str:
+    cache, versions = told["cache"], told["versions"]
+    kept = f"{cache['programs']} programs, {cache['MB']} MB" if cache["folder"] else "off"
+    present = [f"{name} {version or 'is missing'}" for name, version in (versions | told["programs"]).items()]
+    lines = [f"device     {each['id']}: {each['platform']}, {each['kind']}, MB {each['memory (MB)'] or 'unknown'}"
+             for each in told["devices"]]  # fmt: skip
+    lines += [f"memory     {told['memory (MB)']} MB", f"cache      {kept}: {cache['folder'] or ''} ({cache['why']})"]
+    lines += ["versions   " + ", ".join(present)]
+    lines += [
+        "precision  " + ", ".join(f"{name.removeprefix('jax_')} {value}" for name, value in told["precision"].items())
+    ]
+    return "\n".join(lines)
+
+
+def _model(health: Any) -> str:
+    from tfg_jax.report import text_table
+
+    rows = [
+        {"t": f"{t:.3f}", "log-SNR": f"{snr:.1f}", "error": f"{error:.3g}", "of the linear denoiser": f"{ratio:.2f}"}
+        for t, snr, error, ratio in zip(health.t, health.log_snr, health.error, health.ratio, strict=True)
+    ]
+    span = f"samples in [{health.low:.3g}, {health.high:.3g}], mean {health.mean:.3g}, std {health.std:.3g}"
+    findings = [f"{finding.name}: {finding.advice}" for finding in health.findings] or ["nothing is wrong"]
+    return "\n".join([text_table(rows), "", span, *findings])

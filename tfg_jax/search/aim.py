@@ -1,0 +1,96 @@
+"""What a search wants: one metric, or a pair with its Pareto front."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from tfg_jax.metrics.titles import COSTS, METRICS
+from tfg_jax.search.trials import COST, Trial
+
+Better = Literal["higher", "lower"]
+KNOWN: dict[str, Better] = {"objective": "higher", COST: "lower", **dict.fromkeys(COSTS.values(), "lower")}
+KNOWN |= {name: metric.better for name, metric in METRICS.items() if metric.better}
+
+
+@dataclasses.dataclass(frozen=True)
+class Aim:
+    """One metric or two, and which values are better."""
+
+    metrics: tuple[tuple[str, Better], ...]
+
+    @classmethod
+    def of(cls, *names: str) -> Aim:
+        """From names of metrics.json, ``cost``, or ``name=lower`` and ``name=higher`` for numbers of one's own.
+
+        Raises:
+            ValueError: not one or two, one named twice, or one whose direction is not known.
+        """
+        metrics = []
+        for text in names:
+            name, _, said = text.partition("=")
+            better = said or KNOWN.get(name, "")
+            if better not in ("higher", "lower"):
+                raise ValueError(
+                    f"aim={text!r:.60} does not say which values are better; write {name}=higher or =lower"
+                )
+            metrics.append((name, better))
+        if len(dict(metrics)) != len(names) or len(names) not in (1, 2):
+            raise ValueError(f"aim={' '.join(names)!r:.80} must name one metric or two different ones")
+        return cls(tuple(metrics))
+
+    def interval(self, trial: Trial) -> np.ndarray:
+        """Value, low and high ends of each metric, (metrics, 3), signed so that more is better; -inf for no number."""
+        rows = []
+        for name, better in self.metrics:
+            value, *ends = (math.nan if each is None else each for each in trial.scores.get(name, [None] * 3))
+            low, high = (value if math.isnan(end) else end for end in ends)
+            row = [value, low, high] if better == "higher" else [-value, -high, -low]
+            rows.append(row if math.isfinite(value) else [-math.inf] * 3)
+        return np.array(rows)
+
+    def order(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Best first: by layers of the Pareto front, in these by the sum of the metrics as shares of their ranges, then
+        by cost."""
+        if not trials:
+            return []
+        points = np.stack([self.interval(trial)[:, 0] for trial in trials])
+        layer = _layers(points)
+        finite = np.where(np.isfinite(points), points, np.nan)
+        usable = np.isfinite(points).any(0)
+        low = np.where(usable, np.nanmin(np.where(usable, finite, 0.0), 0), 0.0)
+        span = np.where(usable, np.nanmax(np.where(usable, finite, 0.0), 0), 0.0) - low
+        total = ((points - low) / np.where(span > 0, span, 1.0)).sum(1)
+        order = sorted(range(len(trials)), key=lambda i: (layer[i], -total[i], trials[i].cost, i))
+        return [trials[i] for i in order]
+
+    def front(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Those that no other is better than in one metric and as good in all, best first."""
+        ordered = self.order([trial for trial in trials if np.isfinite(self.interval(trial)).any()])
+        if not ordered:
+            return []
+        layer = _layers(np.stack([self.interval(trial)[:, 0] for trial in ordered]))
+        first = [trial for trial, which in zip(ordered, layer, strict=True) if which == 0]
+        return first if len(self.metrics) > 1 else first[:1]
+
+    def clearly_worse(self, trial: Trial, than: Trial) -> bool:
+        """Whether in every metric the whole interval lies below that of another."""
+        return bool((self.interval(trial)[:, 2] < self.interval(than)[:, 1]).all())
+
+
+def _layers(points: np.ndarray) -> np.ndarray:
+    """Of each point (n, metrics): how many fronts have to go before it is on one."""
+    if points.shape[1] == 1:
+        return np.unique(-points[:, 0], return_inverse=True)[1]
+    better = (points[None] >= points[:, None]).all(-1) & (points[None] > points[:, None]).any(-1)
+    layer, left = np.zeros(len(points), int), np.ones(len(points), bool)
+    for level in range(len(points)):
+        first = left & ~(better & left[None]).any(1)
+        layer[first], left = level, left & ~first
+        if not left.any():
+            break
+    return layer

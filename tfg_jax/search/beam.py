@@ -1,0 +1,45 @@
+"""The published search: one setting at a time, upward only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from tfg_jax.search.aim import Aim
+from tfg_jax.search.space import Space
+from tfg_jax.search.strategy import Plan, Proposal, untried
+from tfg_jax.search.trials import Trial
+
+
+@dataclasses.dataclass(frozen=True)
+class Beam:
+    """Beam search of TFG (Ye et al., NeurIPS 2024, arXiv 2409.15761): of the best few so far multiply one setting at a
+    time, until no trial of a round is the best.
+
+    The start is the lowest corner: nothing ever decreases.
+
+    Attributes:
+        samples: of every trial.
+        keep: how many of the best are moved on from.
+        rounds: at most; the first is the start and its neighbors.
+    """
+
+    samples: int = 64
+    keep: int = 2
+    rounds: int = 6
+
+    def propose(self, space: Space, aim: Aim, trials: Sequence[Trial]) -> list[Proposal]:
+        """One step up on every axis, of the best so far."""
+        if not trials:
+            new = [space.start, *space.moves(space.start, down=False)]
+        else:
+            best, latest = aim.order(trials), trials[-1].round
+            if latest + 1 >= self.rounds or best[0].round < latest:
+                return []
+            new = [move for trial in best[: self.keep] for move in space.moves(trial.candidate, down=False)]
+        return [Proposal(each, self.samples) for each in untried(new, trials)]
+
+    def plan(self, space: Space) -> Plan:
+        """Every round in full."""
+        candidates = 1 + len(space.axes) * (1 + (self.rounds - 1) * self.keep)
+        return Plan(candidates, candidates * self.samples)

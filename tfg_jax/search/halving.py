@@ -1,0 +1,86 @@
+"""The default search: neighbors above and below, few samples for many, more for those that are left."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from tfg_jax.search.aim import Aim
+from tfg_jax.search.space import Candidate, Space
+from tfg_jax.search.strategy import Plan, Proposal, last_round, untried
+from tfg_jax.search.trials import Trial
+
+
+@dataclasses.dataclass(frozen=True)
+class Halving:
+    """Local search by successive halving (Jamieson and Talwalkar, AISTATS 2016, arXiv 1502.07943).
+
+    A cycle tries the neighbors of the best candidate, one step up and down on every axis, on a part of the samples; the
+    better half goes on to twice as many, until the full number. What is worse beyond its interval than the best goes no
+    further. The best full trial is the next center. A cycle that finds none better makes steps finer (the square root
+    of the factor), and after ``refinements`` of these ends the search.
+
+    Attributes:
+        samples: of a full trial.
+        first: share of them that a cycle begins with.
+        cycles: at most.
+        refinements: how often steps are made finer.
+        centers: of a pair of metrics, how many of the front are moved on from.
+    """
+
+    samples: int = 64
+    first: float = 0.25
+    cycles: int = 8
+    refinements: int = 1
+    centers: int = 3
+
+    @property
+    def fewest(self) -> int:
+        """Samples that a cycle begins with."""
+        return max(1, math.ceil(self.samples * self.first))
+
+    def propose(self, space: Space, aim: Aim, trials: Sequence[Trial]) -> list[Proposal]:
+        """The better half of a round that was not full, or the neighbors of the best."""
+        if not trials:
+            return [Proposal(each, self.fewest) for each in [space.start, *space.moves(space.start)]]
+        full = [trial for trial in trials if trial.samples == self.samples]
+        latest = last_round(trials)
+        if latest[0].samples < self.samples:
+            left = self._survivors(aim, latest, full)
+            if left:
+                more = min(2 * latest[0].samples, self.samples)
+                return [Proposal(trial.candidate, more) for trial in left]
+        return self._next_cycle(space, aim, trials)
+
+    def _survivors(self, aim: Aim, latest: list[Trial], full: list[Trial]) -> list[Trial]:
+        """The better half, without those that are clearly worse than the best of them and of all."""
+        ordered = aim.order(latest)
+        bars = [*ordered[:1], *aim.front(full)]
+        half = ordered[: math.ceil(len(ordered) / 2)]
+        return [trial for trial in half if not any(aim.clearly_worse(trial, bar) for bar in bars)]
+
+    def _centers(self, aim: Aim, trials: Sequence[Trial], before: int) -> list[Candidate]:
+        full = [trial for trial in trials if trial.samples == self.samples and trial.round < before]
+        return [trial.candidate for trial in aim.front(full)[: self.centers]]
+
+    def _next_cycle(self, space: Space, aim: Aim, trials: Sequence[Trial]) -> list[Proposal]:
+        starts = sorted({trial.round for trial in trials if trial.samples == self.fewest})
+        reached = [self._centers(aim, trials, before) for before in [*starts, trials[-1].round + 1]]
+        failures = sum(before == after for before, after in zip(reached, reached[1:], strict=False))
+        if len(starts) >= self.cycles:
+            return []
+        for finer in range(failures, self.refinements + 1):
+            near = [move for each in reached[-1] for move in space.moves(each, power=0.5**finer)]
+            if new := untried(near, trials):
+                return [Proposal(each, self.fewest) for each in new]
+        return []
+
+    def plan(self, space: Space) -> Plan:
+        """Every cycle in full."""
+        width = 2 * len(space.axes)
+        samples, left, n = width * self.fewest, width, self.fewest
+        while n < self.samples:
+            left, more = math.ceil(left / 2), min(2 * n, self.samples)
+            samples, n = samples + left * (more - n), more
+        return Plan(1 + width * self.cycles, self.fewest + samples * self.cycles)
