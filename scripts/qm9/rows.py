@@ -26,7 +26,7 @@ from tfg_jax import (
     upper_end_to_end_cost,
 )  # fmt: skip
 
-SPREAD = (0.3, 1.0, 3.0, 10.0)
+SPREAD = (0.2, 0.5, 1.2, 3.0)
 """Shares of a method's middle strength that are tried, the same number for every method."""
 RATES = (0.03, 0.1, 0.3, 1.0)
 LOOKAHEADS: Mapping[str, TruncatedSolve] = {
@@ -40,10 +40,10 @@ LOOKAHEADS: Mapping[str, TruncatedSolve] = {
 }
 GREEDY: Mapping[str, Callable[[float], Any]] = {
     "greedy": lambda s: DPS(0.1 * s, normalize="residual"),
-    "LGD": lambda s: LGD(0.1 * s, n_mc=2),
+    "LGD": lambda s: LGD(0.5 * s, n_mc=2),
     "MPGD": lambda s: MPGD(0.1 * s),
     "FreeDoM": lambda s: FreeDoM(0.1 * s),
-    "UGD": lambda s: UGD(0.1 * s, n_iter=2),
+    "UGD": lambda s: UGD(0.2 * s, n_iter=2),
     "TFG": lambda s: TFG(rho=0.1 * s, mu=0.05 * s, smoothing=0.1, n_iter=2),
     "PiGDM": lambda s: PiGDM(s),
 }
