@@ -62,10 +62,8 @@ def _machine(told: dict[str, Any]) -> str:
     lines = [f"device     {each['id']}: {each['platform']}, {each['kind']}, MB {each['memory (MB)'] or 'unknown'}"
              for each in told["devices"]]  # fmt: skip
     lines += [f"memory     {told['memory (MB)']} MB", f"cache      {kept}: {cache['folder'] or ''} ({cache['why']})"]
-    lines += ["versions   " + ", ".join(present)]
-    lines += [
-        "precision  " + ", ".join(f"{name.removeprefix('jax_')} {value}" for name, value in told["precision"].items())
-    ]
+    precision = ", ".join(f"{name.removeprefix('jax_')} {value}" for name, value in told["precision"].items())
+    lines += ["versions   " + ", ".join(present), f"precision  {precision}"]
     return "\n".join(lines)
 
 
