@@ -56,8 +56,6 @@ def played(strategy: Strategy, space: Space, noise: float = 0.3) -> list[Trial]:
     ],
 )
 def test_a_strategy_finds_the_optimum_within_its_budget(strategy, start, axes, most):
-    if isinstance(strategy, Optuna):
-        pytest.importorskip("optuna")
     space = space_of(TASK, tfg.TFG(rho=start[0], mu=start[1]), axes)
     trials = played(strategy, space)
     full = [trial for trial in trials if trial.samples == 16]
