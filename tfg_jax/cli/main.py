@@ -16,7 +16,7 @@ INCOMPLETE = 1  # of a sample folder that is checked or merged
 READER_GONE = 141  # what a shell reports of a program that SIGPIPE ended
 
 COMMANDS = {
-    "sample": "images of the classes you ask for, by guidance without training",
+    "sample": "classes of images or properties of molecules, as you ask for, by guidance without training",
     "solve": "images restored from degraded, noisy measurements",
     "compare": "guidance methods side by side on the same seeds",
     "search": "the settings of a method that suit a task best",
