@@ -38,6 +38,12 @@ class RequestOptions:
     """Ascended in place of the task's: module:name or file.py:name of an objective or a function (x0, target)."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/sample")
     """Folder of the results, or a URL: gs://bucket/name, s3://bucket/name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ElsewhereOptions:
+    """How a run is shared with other processes, and taken elsewhere."""
+
     worker: WORKER = None
     save_program: Path | None = None
     """Also write the sampler to this file, compiled ahead of time for CPUs, CUDA and TPUs; --program runs it."""

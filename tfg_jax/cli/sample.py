@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from tfg_jax.cli import methods
-from tfg_jax.cli.groups import CommonOptions, ProgramOptions, RequestOptions
+from tfg_jax.cli.groups import CommonOptions, ElsewhereOptions, ProgramOptions, RequestOptions
 from tfg_jax.cli.labels import own_objective
 from tfg_jax.cli.options import Part, Typed
 from tfg_jax.cli.samplers import sampler_of, sampler_part
@@ -28,7 +28,7 @@ def parts(typed: Typed) -> list[Part]:
     sampler = sampler_part(typed, subject.sampler)
     of_method = methods.parts_of(choice, typed, sampler, subject.presets)
     request, common = Part(RequestOptions, {"guidance": subject.default}), Part(CommonOptions, subject.common)
-    return [request, *of_method, subject.part, common]
+    return [request, *of_method, subject.part, common, Part(ElsewhereOptions)]
 
 
 def run(options: Any) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfg_jax.cli import methods, sample, searching
-from tfg_jax.cli.groups import RequestOptions
+from tfg_jax.cli.groups import ElsewhereOptions, RequestOptions
 from tfg_jax.cli.main import OK
 from tfg_jax.cli.options import Part, Typed, as_json
 
@@ -17,11 +17,14 @@ FORMER = sample.FORMER
 
 
 def parts(typed: Typed) -> list[Part]:
-    """Those of `sample`, and the search's own."""
+    """Those of `sample` that say what is sampled, and the search's own."""
+    if typed.last("--program") is not None:
+        raise ValueError("--program has no effect on a search, which changes what a program has fixed; drop it")
     same = [
         dataclasses.replace(part, defaults={**part.defaults, "out": Path("outputs/search")})
         if part.cls is RequestOptions else part
         for part in sample.parts(typed)
+        if part.cls is not ElsewhereOptions
     ]  # fmt: skip
     return [*same, Part(searching.SearchOptions)]
 
