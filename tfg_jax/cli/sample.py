@@ -38,13 +38,25 @@ def run(options: Any) -> int:
     """
     if hasattr(options, "program"):
         return _run_program(options)
+    run, subject = run_of(options), subject_of(options.task)
+
+    from tfg_jax.cli.drive import drive
+
+    if options.save_program is not None and not options.dry_run:
+        from tfg_jax.runs.program import save_program
+
+        save_program(run, options.save_program)
+    return drive("sample", options, run, f"{subject.title} by {options.guidance}", subject.again(options.out))
+
+
+def run_of(options: Any) -> Any:
+    """The run that options ask for. Raises ValueError for one that cannot be meant."""
     subject = subject_of(options.task)
     choice = methods.named(options.guidance, subject.presets, subject.unguided)
     method = methods.build(choice, options)
     changes = {"lookahead": methods.look_ahead(choice, options), "window": methods.window_of(options)}
     sampler = sampler_of(options, subject.sampler)
 
-    from tfg_jax.cli.drive import drive
     from tfg_jax.runs.run import Run
 
     task = subject.task(options, choice, sampler)
@@ -52,12 +64,7 @@ def run(options: Any) -> int:
         changes[subject.objective] = own_objective(options.objective)
     task = dataclasses.replace(task, **{name: value for name, value in changes.items() if value is not None})
     own = {"conditional": choice.conditional, "name": choice.name}
-    run = Run(task, method, subject.size(task, options), options.seed, options.chunk, **own)
-    if options.save_program is not None and not options.dry_run:
-        from tfg_jax.runs.program import save_program
-
-        save_program(run, options.save_program)
-    return drive("sample", options, run, f"{subject.title} by {options.guidance}", subject.again(options.out))
+    return Run(task, method, subject.size(task, options), options.seed, options.chunk, **own)
 
 
 def _run_program(options: ProgramOptions) -> int:
