@@ -2,6 +2,10 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import chex
 import jax
@@ -65,7 +69,7 @@ def test_a_search_finds_better_and_compiles_once_a_structure(found, program):
     assert list(spent) == sorted(spent) and list(values) == sorted(values, reverse=True)
     assert result.method.rho == result.best.candidate.by_name["rho"]
     lines = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
-    assert {str(Trial.from_dict(line)) for line in lines[1:]} == {str(t) for t in (*result.trials, *result.reported)}
+    assert {str(Trial.from_dict(line)) for line in lines} == {str(t) for t in (*result.trials, *result.reported)}
 
 
 def test_a_lane_is_the_sample_that_the_library_draws(program):
@@ -87,6 +91,30 @@ def test_a_lane_is_the_sample_that_the_library_draws(program):
     np.testing.assert_allclose(more[moves[1]]["x"], np.stack(expected), rtol=2e-5, atol=1e-6)
 
 
+SPLIT = """
+import sys
+from test_search import ASKED, HALVING, METHOD, TASK, evaluate, search
+search(TASK, METHOD, path=sys.argv[1], strategy=HALVING, **ASKED)
+print(len(evaluate.sharding_of(ASKED["chunk"]).device_set))
+"""
+
+
+def test_trials_split_over_devices_are_those_of_one(found, tmp_path):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+    path = os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)])
+    told = subprocess.run(
+        [sys.executable, "-c", SPLIT, str(tmp_path)], env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": path},
+        capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    assert told.stdout.split() == ["4"]
+    lines = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+    split, (whole, _) = [Trial.from_dict(line) for line in lines], found
+    assert len(split) == len(whole.trials) + len(whole.reported)
+    for one, other in zip(split, [*whole.trials, *whole.reported], strict=True):
+        assert (one.candidate, one.samples, one.round) == (other.candidate, other.samples, other.round)
+        np.testing.assert_allclose(one.scores["distance"], other.scores["distance"], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("strategy", [HALVING, Beam(8, rounds=2)], ids=["halving", "beam"])
 def test_a_stopped_search_goes_on_to_the_same_trials(strategy, program, tmp_path, monkeypatch):
     whole = search(TASK, METHOD, path=tmp_path / "whole", strategy=strategy, **ASKED)
@@ -105,7 +133,7 @@ def test_a_stopped_search_goes_on_to_the_same_trials(strategy, program, tmp_path
             search(TASK, METHOD, path=tmp_path / "killed", strategy=strategy, **ASKED)
     file = tmp_path / "killed" / "trials.jsonl"
     file.write_bytes(file.read_bytes() + b'{"candidate": {"rho"')  # half a line
-    stored = [Trial.from_dict(json.loads(line)) for line in file.read_text().splitlines()[1:-1]]
+    stored = [Trial.from_dict(json.loads(line)) for line in file.read_text().splitlines()[:-1]]
     assert len(stored) == 4
     again = search(TASK, METHOD, path=tmp_path / "killed", strategy=strategy, **ASKED)
     assert without_seconds(again.trials) == without_seconds(whole.trials)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from tfg_jax.cli import methods
 from tfg_jax.cli.groups import CommonOptions, ElsewhereOptions, ProgramOptions, RequestOptions
-from tfg_jax.cli.labels import own_objective
 from tfg_jax.cli.options import Part, Typed
-from tfg_jax.cli.samplers import sampler_of, sampler_part
-from tfg_jax.cli.subjects import subject_of
+from tfg_jax.cli.samplers import sampler_part
+from tfg_jax.cli.subjects import run_of, subject_of
 from tfg_jax.tasks.find import DEFAULT
 
 FORMER = (
@@ -47,24 +45,6 @@ def run(options: Any) -> int:
 
         save_program(run, options.save_program)
     return drive("sample", options, run, f"{subject.title} by {options.guidance}", subject.again(options.out))
-
-
-def run_of(options: Any) -> Any:
-    """The run that options ask for. Raises ValueError for one that cannot be meant."""
-    subject = subject_of(options.task)
-    choice = methods.named(options.guidance, subject.presets, subject.unguided)
-    method = methods.build(choice, options)
-    changes = {"lookahead": methods.look_ahead(choice, options), "window": methods.window_of(options)}
-    sampler = sampler_of(options, subject.sampler)
-
-    from tfg_jax.runs.run import Run
-
-    task = subject.task(options, choice, sampler)
-    if options.objective is not None:
-        changes[subject.objective] = own_objective(options.objective)
-    task = dataclasses.replace(task, **{name: value for name, value in changes.items() if value is not None})
-    own = {"conditional": choice.conditional, "name": choice.name}
-    return Run(task, method, subject.size(task, options), options.seed, options.chunk, **own)
 
 
 def _run_program(options: ProgramOptions) -> int:

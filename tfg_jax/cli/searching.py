@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from tfg_jax.cli import sample, solve
+from tfg_jax.cli import solve
 from tfg_jax.cli.options import Options, as_json
-from tfg_jax.cli.subjects import subject_of
+from tfg_jax.cli.subjects import run_of, subject_of
 from tfg_jax.references import resolve
 
 
@@ -42,7 +42,7 @@ class SearchOptions:
 def search_of(options: Any) -> Any:
     """The search that options ask for. Raises ValueError for one that cannot be meant."""
     restored = hasattr(options, "problem")
-    run = solve.run_of(options) if restored else sample.run_of(options)
+    run = (solve.run_of if restored else run_of)(options)
     samples = options.trial_samples
 
     from tfg_jax.search import by_optuna
@@ -83,7 +83,7 @@ def _chooser(subject: Any, options: Any, task: Any) -> Any:
     if not given and all(getattr(options, role) == networks[role] for role in ("model", "evaluator")):
         others = [networks[role] for role in ("reward", "guide") if role in networks]
         given = min(others, key=lambda name: name == options.guide)
-    return sample.run_of(_changed(options, **_evaluator(given))).task if given else task
+    return run_of(_changed(options, **_evaluator(given))).task if given else task
 
 
 def _evaluator(name: str) -> dict[str, str]:

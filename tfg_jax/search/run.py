@@ -18,7 +18,7 @@ from tfg_jax.search.result import Searched
 from tfg_jax.search.setup import Search
 from tfg_jax.search.space import Space
 from tfg_jax.search.strategy import Proposal
-from tfg_jax.search.trials import COST, Trial, TrialFile, open_trials
+from tfg_jax.search.trials import COST, Trial, TrialFile
 
 REPORTED = 8
 """Points of a front that are reported, at most."""
@@ -70,7 +70,7 @@ def run(
 ) -> Searched:  # fmt: skip
     """As `search`, of what is put together already."""
     what.check()
-    with open_trials(path, what.config(), overwrite=overwrite) as file:
+    with TrialFile(path, what.config(), overwrite=overwrite) as file:
         rounds, trials = _Rounds(what, file), []
         while proposals := rounds.affordable(trials):
             latest = rounds.tried(proposals, trials[-1].round + 1 if trials else 0, trials)
@@ -121,7 +121,8 @@ class _Rounds:
         for each, arrays, seconds in self.sampling.run(missing):
             cost, spent = self.what.space.cost(each.candidate), self.evaluations(each, trials)
             scores = self.scores(arrays, cost, seconds)
-            self.file.append(Trial(*each, number, self.sampling.seeds, scores, cost, spent, seconds))
+            said = {"scores": scores, "cost": cost, "evaluations": spent, "seconds": seconds}
+            self.file.append(Trial(*each, number, self.sampling.seeds, **said))
         return [trial for each in proposals if (trial := self.file.known(*each, number < 0)) is not None]
 
     def scores(self, arrays: Arrays, cost: float, seconds: float) -> dict[str, list[float | None]]:
