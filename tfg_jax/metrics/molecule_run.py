@@ -59,16 +59,20 @@ class MoleculeRun(SampledRun):
 
     @cached_property
     def stability(self) -> Stability:
-        """By EDM's table of bonds; molecules that are not finite are not stable."""
-        return stability(np.asarray(self.x), np.asarray(self.types))
+        """By EDM's table of bonds; molecules that failed are not stable."""
+        return stability(self._finished(), np.asarray(self.types))
 
     @cached_property
     def smiles(self) -> list[str | None] | None:
         """Of every molecule, None where it is not valid; None altogether without rdkit."""
         try:
-            return smiles(np.asarray(self.x), np.asarray(self.types))
+            return smiles(self._finished(), np.asarray(self.types))
         except ImportError:
             return None
+
+    def _finished(self) -> np.ndarray:
+        """Positions, NaN throughout molecules that failed, whose last state before may well be finite."""
+        return np.where(self.ok()[:, None, None], self.x, np.nan)
 
     @property
     def validity(self) -> Validity | None:
