@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tfg_jax.kinds import public
-from tfg_jax.metrics.intervals import AnyArray, mean_ci
+from tfg_jax.metrics.intervals import mean_ci
 from tfg_jax.metrics.molecules import Stability, Validity, smiles, stability, validity
 from tfg_jax.metrics.sampled_run import SampledRun
 from tfg_jax.metrics.titles import flat_estimate
+from tfg_jax.rows import AnyArray, as_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +61,13 @@ class MoleculeRun(SampledRun):
     @cached_property
     def stability(self) -> Stability:
         """By EDM's table of bonds; molecules that are not finite are not stable."""
-        return stability(np.asarray(self.x), np.asarray(self.types))
+        return stability(as_rows(self.x), as_rows(self.types))
 
     @cached_property
     def smiles(self) -> list[str | None] | None:
         """Of every molecule, None where it is not valid; None altogether without rdkit."""
         try:
-            return smiles(np.asarray(self.x), np.asarray(self.types))
+            return smiles(as_rows(self.x), as_rows(self.types))
         except ImportError:
             return None
 

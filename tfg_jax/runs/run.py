@@ -19,13 +19,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, Shaped
+from jaxtyping import PRNGKeyArray, Shaped
 
 from tfg_jax.checks import check_count
 from tfg_jax.endtoend.run import memory_of
 from tfg_jax.kinds import public
 from tfg_jax.readers import MAX_JSON_BYTES, parse_json
 from tfg_jax.result import Samples
+from tfg_jax.rows import AnyArray, Rows
 from tfg_jax.runs.store import SampleFolder, config_hash, open_folder, read_folder, sample_arrays
 from tfg_jax.runs.values import values_at
 from tfg_jax.runs.workers import Worker
@@ -61,7 +62,7 @@ class Run:
     own: Mapping[str, Any] | None = None
 
     @cached_property
-    def targets(self) -> np.ndarray:
+    def targets(self) -> np.ndarray | Rows:
         """What every sample is asked for."""
         return self.task.targets(self.n)
 
@@ -94,17 +95,17 @@ class Run:
     def samples(self, path: Path, *, overwrite: bool = False) -> dict[str, np.ndarray]:
         """All samples: what the folder lacks is computed. Raises as `fill`."""
         with self.open(path, overwrite=overwrite) as folder:
-            return self.fill(folder)
+            self.compute(folder)
+            return folder.read_all()
 
     def numbers(self, path: Path, *, overwrite: bool = False) -> dict[str, Any]:
         """What the task says of the samples."""
         arrays = self.samples(path, overwrite=overwrite)
         return self.task.evaluate(arrays, seconds=seconds_of(path), config=self.config).numbers
 
-    def fill(self, folder: SampleFolder) -> dict[str, np.ndarray]:
-        """Compute and store what an open folder lacks, and return all it holds. Raises as `compute`."""
-        self.compute(folder)
-        return folder.read_all()
+    def evaluate(self, folder: SampleFolder) -> Any:
+        """The task's `Evaluation` of the samples of a folder, which are not all in memory at any time."""
+        return self.task.evaluate(folder.arrays(), seconds=seconds_of(folder.path), config=self.config)
 
     def compute(self, folder: SampleFolder) -> None:
         """Compute and store what an open folder lacks, or of it the share of its worker.
@@ -174,7 +175,7 @@ class Run:
 def run_chunked(
     task: Any,
     key: PRNGKeyArray,
-    targets: Shaped[np.ndarray | Array, "n *target"],
+    targets: Shaped[AnyArray, "n *target"],
     guidance: Any,
     *,
     chunk: int,
@@ -207,7 +208,7 @@ def run_chunked(
             return
         if len(indices) > chunk:
             raise ValueError(f"ranges holds {indices}, longer than chunk={chunk}; cut it or raise chunk")
-        wanted = np.asarray(targets)[indices.start : indices.stop]
+        wanted = np.asarray(targets[indices.start : indices.stop])
         padded = np.concatenate([wanted, np.repeat(wanted[:1], chunk - len(wanted), axis=0)])
         samples = task.sample(key, padded, guidance, conditional=conditional, index_offset=indices.start)
         while not jax.tree.leaves(samples.x)[0].is_ready():  # a blocking wait would keep signals waiting too
