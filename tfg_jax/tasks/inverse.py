@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from tfg_jax import metrics, operators, struct
+from tfg_jax.checks import check_count
 from tfg_jax.config import to_dict
 from tfg_jax.guidance.base import StepContext
 from tfg_jax.guidance.dps import DPS
@@ -154,12 +155,24 @@ class InverseTask(Task):
     warnings: tuple[str, ...] = struct.field(pytree_node=False, default=())
     tuned: Mapping[str, Any] = struct.field(default_factory=dict)
 
+    @property
+    def images(self) -> int:
+        """How many were measured."""
+        return 0 if self.measurements is None else len(self.measurements)
+
     def targets(self, n: int) -> np.ndarray | Rows:
-        """The measurements, each as often as they fit."""
-        if self.measurements is None or n % len(self.measurements):
-            count = 0 if self.measurements is None else len(self.measurements)
-            raise ValueError(f"num_samples={n} is no multiple of the {count} measurements; give as many draws of each")
-        return repeated(np.asarray(self.measurements), n // len(self.measurements))
+        """The measurements, each as often as they fit; of fewer samples the first ones."""
+        check_count("num_samples", n)
+        if not self.images or (n > self.images and n % self.images):
+            raise ValueError(
+                f"num_samples={n} is no multiple of the {self.images} measurements; give as many draws of each"
+            )
+        return repeated(np.asarray(self.measurements)[:n], max(n // self.images, 1))
+
+    def of_images(self, images: slice) -> InverseTask:
+        """The task of some of the images alone."""
+        each = {name: getattr(self, name) for name in ("measurements", "truth", "names")}
+        return dataclasses.replace(self, **{name: of[images] for name, of in each.items() if of is not None})
 
     def objective(self, method: Method) -> Any:
         """What a method ascends.
@@ -187,16 +200,17 @@ class InverseTask(Task):
 
     def evaluate(self, samples: Arrays, *, seconds: float = 0.0, config: Mapping[str, Any] | None = None) -> Evaluation:
         """As `Task.evaluate`: residuals, distances from the truth where it is known, spread of the draws."""
-        x, truth, network = as_rows(samples["x"]), self.truth, self.evaluator
+        x, network, task = as_rows(samples["x"]), self.evaluator, self.of_images(slice(len(samples["x"])))
+        truth = task.truth
         shown = x.map(_finite) if isinstance(x, Rows) else _finite(x)
         run = metrics.InverseRun.of_stored(
             samples,
             truth=truth,
-            pictures=as_picture(np.asarray(self.measurements), self.model.shape),
+            pictures=as_picture(np.asarray(task.measurements), self.model.shape),
             residual=by_blocks(partial(metrics.measurement_residual, self.operator), shown, samples["target"]),
             noise_std=self.noise_std,
             seconds=seconds,
-            names=self.names,
+            names=task.names,
             features=None if network is None else features_of(network, shown),
             truth_features=None if network is None or truth is None else metrics.features(network, truth),
             path=samples["objective"] if samples["objective"].shape[1] > 1 else None,  # end to end: the result's alone
@@ -204,6 +218,10 @@ class InverseTask(Task):
             notes=self.warnings,
         )
         return Evaluation(per_draw(run), lambda: metrics.inverse_metrics(run), run)
+
+    def scored_by(self, metric: str) -> Any:
+        """The evaluator of perceptual distances; the truth, which no network says, of all else."""
+        return self.evaluator if metric == "feature_distance" else None
 
     def bare(self) -> InverseTask:
         """The task without images, evaluator and presets."""
