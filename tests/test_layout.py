@@ -39,7 +39,7 @@ def may_import(room: str) -> tuple[str, ...]:
 
 
 # Files of a room that stand earlier than the rest of it: sample folders serve rooms that studies and pages build on.
-EARLY = "claim claim_values lease mesh npz_shards record run store values workers zarr_shards".split()
+EARLY = "behind claim claim_values lease mesh npz_shards record run store values workers zarr_shards".split()
 PARTS = {f"runs/{file}.py": "runs/store" for file in EARLY}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from tfg_jax.cli.devices import mesh_notes, own_share
 from tfg_jax.cli.main import FAILED_SAMPLES, OK, SCORING_FAILED
 from tfg_jax.cli.options import as_json
 from tfg_jax.files import to_json
@@ -29,9 +30,8 @@ from tfg_jax.result import finished
 from tfg_jax.rows import Arrays
 from tfg_jax.runs.claim import RESULTS, claim
 from tfg_jax.runs.run import Run
-from tfg_jax.runs.store import SampleFolder, versions
+from tfg_jax.runs.store import SampleFolder, await_shards, versions
 from tfg_jax.runs.values import LocalValues, url_of, values_at
-from tfg_jax.runs.workers import parse_worker
 from tfg_jax.tasks.base import Evaluation
 
 NAMED = 5
@@ -40,19 +40,23 @@ NAMED = 5
 
 def drive(command: str, options: Any, run: Run, title: str, again: str) -> int:
     """Sample, score and report one run, or with ``--dry-run`` tell its cost; ``again`` scores it again."""
-    worker = parse_worker(options.worker)
-    for note in run.task.notes():
+    worker = own_share(options)
+    for note in [*run.task.notes(), *mesh_notes(run)]:
         print(f"note: {note}", file=sys.stderr)
     if options.dry_run:
         print(describe([run]))
         return OK
-    with run.open(options.out, overwrite=options.overwrite, worker=worker) as folder:
-        write_config(options.out, command, options, run.config)
-        if worker is not None:
+    if worker is not None:
+        with run.open(options.out, overwrite=options.overwrite, worker=worker) as folder:
+            write_config(options.out, command, options, run.config)
             run.compute(folder)
-            print(f"the shards of worker {options.worker} are complete in {folder.name}; once all workers are done, "
-                  "the same command without --worker scores them")  # fmt: skip
+        scores = "process 0" if options.distributed else "the same command without --worker"
+        print(f"the shards of {worker.name} are complete in {folder.name}; once all are, {scores} scores them")
+        if worker.index or not options.distributed:
             return OK
+        await_shards(options.out)
+    with run.open(options.out, overwrite=options.overwrite and worker is None) as folder:
+        write_config(options.out, command, options, run.config)
         run.compute(folder)
         arrays = folder.arrays()
         try:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -48,7 +50,7 @@ from tfg_jax.runs.record import (
     versions,  # noqa: F401
 )
 from tfg_jax.runs.values import UNFINISHED, LocalValues, Right, Values, url_of, values_at
-from tfg_jax.runs.workers import Worker, WorkerLock, lock_alone, lock_worker
+from tfg_jax.runs.workers import POLL_SECONDS, Worker, WorkerLock, await_dead, lock_alone, lock_worker
 from tfg_jax.runs.zarr_shards import OWN_KEY, ZarrShards
 
 
@@ -262,6 +264,19 @@ def read_folder(path: str | os.PathLike[str]) -> SampleFolder:
 
 def _read(path: Path, values: Values) -> dict[str, Any]:
     return read_manifest(path / MANIFEST) if isinstance(values, LocalValues) else parse_manifest(values.read(MANIFEST))
+
+
+def await_shards(path: Path) -> None:
+    """Wait until all shards of a folder are there, and no worker that wrote them lives any more."""
+    folder = read_folder(path)
+    missing, told = folder.missing(), False
+    while missing:
+        if not told:
+            told = True
+            print(f"{folder.name}: waiting for {len(missing)} shards of other processes", file=sys.stderr)
+        time.sleep(POLL_SECONDS)
+        missing = [indices for indices in missing if folder.shards.state(indices) != "ok"]
+    await_dead(folder.values)
 
 
 def sample_arrays(samples: Samples) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array, PRNGKeyArray, PyTree, Shaped
 
 from tfg_jax import struct
@@ -164,6 +165,7 @@ class Task(abc.ABC):
         *,
         conditional: bool = False,
         index_offset: int | Array = 0,
+        sharding: NamedSharding | None = None,
     ) -> Samples:
         """One batch of samples, one a target; ``info["summary"]`` holds `value` at every step, (n, steps).
 
@@ -176,10 +178,11 @@ class Task(abc.ABC):
             method: the method; None is unguided.
             conditional: also give the targets to the network itself.
             index_offset: global index of the first sample (traced).
+            sharding: splits the samples over devices, as in `tfg_jax.sample`.
         Raises:
             ValueError: as `tfg_jax.sample` and `tfg_jax.end_to_end`.
         """
-        count: Any = {"num_samples": len(targets), "index_offset": index_offset}
+        count: Any = {"num_samples": len(targets), "index_offset": index_offset, "sharding": sharding}
         if isinstance(method, EndToEnd):
             if self.window is not None:
                 raise ValueError(f"window={self.window} has no effect on {type(method).__name__}; leave it out")

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from tfg_jax import metrics, operators, struct
@@ -251,11 +252,12 @@ class InverseTask(Task):
         *,
         conditional: bool = False,
         index_offset: int | Array = 0,
+        sharding: NamedSharding | None = None,
     ) -> Samples:
         """As `Task.sample`; ``info["summary"]`` holds the norm of the residual. ValueError for conditional=True."""
         if conditional:
             raise ValueError("conditional=True has no effect on an inverse problem, which asks for no class; drop it")
-        return super().sample(key, targets, method, index_offset=index_offset)
+        return super().sample(key, targets, method, index_offset=index_offset, sharding=sharding)
 
 
 def _finite(x: np.ndarray, where: slice | None = None) -> np.ndarray:

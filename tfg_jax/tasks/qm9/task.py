@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tfg_jax import struct
@@ -138,19 +139,20 @@ class MoleculeTask(Task):
 
     def sample(
         self, key: PRNGKeyArray, targets: Float[AnyArray, "n columns"], method: Method, *, conditional: bool = False,
-        index_offset: int | Array = 0,
+        index_offset: int | Array = 0, sharding: NamedSharding | None = None,
     ) -> Samples:  # fmt: skip
         """As `Task.sample`; a batch is computed with the rows that its molecules need, where their counts are known."""
         atoms = self.model.shape[0]
+        more: Any = {"conditional": conditional, "index_offset": index_offset, "sharding": sharding}
         if not is_concrete(targets):
-            return Task.sample(self, key, targets, method, conditional=conditional, index_offset=index_offset)
+            return Task.sample(self, key, targets, method, **more)
         counts = np.asarray(targets)[:, 0]
         check_atoms(counts, atoms)
         most = int(np.max(counts))
         sizes = (*SIZES, atoms) if _draws_by_row(method) else (atoms,)
         rows = min((size for size in sizes if size >= most), default=atoms)
         task = dataclasses.replace(self, model=resized(self.model, min(rows, atoms)))
-        out = Task.sample(task, key, targets, method, conditional=conditional, index_offset=index_offset)
+        out = Task.sample(task, key, targets, method, **more)
         wide = jnp.pad(out.x, ((0, 0), (0, atoms - out.x.shape[1]), (0, 0)))
         return Samples(wide, out.status, out.cost, out.info)
 
