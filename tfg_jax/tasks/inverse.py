@@ -197,7 +197,7 @@ class InverseTask(Task):
 
     def reached(self, objective: Any, x: Array, target: Array, cond: Any) -> Array:
         """The same of a result."""
-        return objective.residual_norm(x, target)
+        return objective.with_residual(x, target)[1]
 
     def evaluate(self, samples: Arrays, *, seconds: float = 0.0, config: Mapping[str, Any] | None = None) -> Evaluation:
         """As `Task.evaluate`: residuals, distances from the truth where it is known, spread of the draws."""
@@ -266,7 +266,7 @@ def _finite(x: np.ndarray, where: slice | None = None) -> np.ndarray:
 
 
 def _residual(ctx: StepContext) -> Array:
-    return ctx.residual_norm(ctx.lookahead()[0])
+    return ctx.objective_and_residual(ctx.lookahead()[0])[1]
 
 
 def as_picture(y: Inexact[AnyArray, "n *measurement"], shape: tuple[int, ...]) -> Float[np.ndarray, "n H W C"]:
