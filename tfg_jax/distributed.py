@@ -6,6 +6,8 @@ Nothing else is asked of that runtime: samples need nothing of each other.
 from __future__ import annotations
 
 import os
+import sys
+from typing import NoReturn
 
 import jax
 
@@ -39,3 +41,10 @@ def join() -> None:
 def process() -> tuple[int, int]:
     """Which process this is, from 0, and of how many."""
     return jax.process_index(), jax.process_count()
+
+
+def leave(said: str, code: int) -> NoReturn:
+    """End with a last word, and no farewell to the other processes: JAX answers that with an abort if they end, too."""
+    print(said, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(code)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from tfg_jax.distributed import process
+from tfg_jax.distributed import leave, process
 from tfg_jax.runs.mesh import in_dtype, whole_parts
 from tfg_jax.runs.run import Run
-from tfg_jax.runs.workers import Worker, parse_worker
+from tfg_jax.runs.values import values_at
+from tfg_jax.runs.workers import Worker, await_dead, parse_worker
+from tfg_jax.signals import RESUMABLE, Interrupted
 
 
 def computed(run: Run, options: Any) -> Run:
@@ -28,6 +32,20 @@ def own_share(options: Any) -> Worker | None:
         raise ValueError(f"--worker {options.worker} has no effect on --distributed, whose processes know who they are")
     index, count = process()
     return Worker(index, count) if count > 1 else None
+
+
+@contextmanager
+def leaving(options: Any, worker: Worker) -> Iterator[None]:
+    """A signal ends every process of a cluster after its chunk, host 0 last: the runtime of all others goes with it."""
+    try:
+        yield
+    except Interrupted as stop:
+        if not options.distributed:
+            raise
+        if not worker.index:
+            with suppress(ValueError):  # who is longer about a chunk loses it
+                await_dead(values_at(options.out))
+        leave(f"tfg-jax: {stop}", RESUMABLE)
 
 
 def mesh_notes(run: Run) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tfg_jax.cli.devices import mesh_notes, own_share
+from tfg_jax.cli.devices import leaving, mesh_notes, own_share
 from tfg_jax.cli.main import FAILED_SAMPLES, OK, SCORING_FAILED
 from tfg_jax.cli.options import as_json
 from tfg_jax.files import to_json
@@ -47,11 +47,12 @@ def drive(command: str, options: Any, run: Run, title: str, again: str) -> int:
         print(describe([run]))
         return OK
     if worker is not None:
-        with run.open(options.out, overwrite=options.overwrite, worker=worker) as folder:
+        with leaving(options, worker), run.open(options.out, overwrite=options.overwrite, worker=worker) as folder:
             write_config(options.out, command, options, run.config)
             run.compute(folder)
         scores = "process 0" if options.distributed else "the same command without --worker"
-        print(f"the shards of {worker.name} are complete in {folder.name}; once all are, {scores} scores them")
+        whose = f"worker {worker.index}/{worker.count}"
+        print(f"the shards of {whose} are complete in {folder.name}; once all are, {scores} scores them")
         if worker.index or not options.distributed:
             return OK
         await_shards(options.out)

@@ -182,7 +182,8 @@ class Task(abc.ABC):
         Raises:
             ValueError: as `tfg_jax.sample` and `tfg_jax.end_to_end`.
         """
-        count: Any = {"num_samples": len(targets), "index_offset": index_offset, "sharding": sharding}
+        count: Any = {"num_samples": len(targets), "index_offset": index_offset}
+        count |= {} if sharding is None else {"sharding": sharding}
         if isinstance(method, EndToEnd):
             if self.window is not None:
                 raise ValueError(f"window={self.window} has no effect on {type(method).__name__}; leave it out")
