@@ -266,7 +266,7 @@ def _finite(x: np.ndarray, where: slice | None = None) -> np.ndarray:
 
 
 def _residual(ctx: StepContext) -> Array:
-    return ctx.objective_and_residual(ctx.lookahead()[0])[1]
+    return ctx.residual_norm(ctx.lookahead()[0])
 
 
 def as_picture(y: Inexact[AnyArray, "n *measurement"], shape: tuple[int, ...]) -> Float[np.ndarray, "n H W C"]:
