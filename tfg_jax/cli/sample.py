@@ -43,10 +43,10 @@ def run(options: Any) -> int:
 
     run = computed(run, options)
 
-    if options.save_program is not None and not options.dry_run:
-        from tfg_jax.runs.program import save_program
+    if options.save_program is not None:
+        from tfg_jax.runs.program import check_program, save_program
 
-        save_program(run, options.save_program)
+        (check_program if options.dry_run else save_program)(run, options.save_program)
     return drive("sample", options, run, f"{subject.title} by {options.guidance}", subject.again(options.out))
 
 

@@ -22,21 +22,26 @@ MOST_EXAMPLES = 4096
 """Targets of a run that its program keeps."""
 
 
-def save_program(run: Run, file: Path) -> Path:
-    """Write the program of a run: its samples, with the objective of every step, for other keys, targets and indices.
-
-    Raises:
-        ValueError: a method that works end to end, or a task whose network depends on the samples of a chunk; and as
-            `tfg_jax.aot.save`.
-    """
-    from tfg_jax.aot.write import save
-
+def check_program(run: Run, file: Path) -> None:
+    """Raise ValueError for a method that works end to end, or a task whose program depends on a chunk's samples."""
     task = run.task
     if isinstance(run.method, EndToEnd) or type(task).sample is not Task.sample:
         what = type(run.method if isinstance(run.method, EndToEnd) else task).__name__
         raise ValueError(
             f"save_program={file} cannot hold a run of {what}, which is more than one program; leave it out"
         )
+
+
+def save_program(run: Run, file: Path) -> Path:
+    """Write the program of a run: its samples, with the objective of every step, for other keys, targets and indices.
+
+    Raises:
+        ValueError: as `check_program` and `tfg_jax.aot.save`.
+    """
+    from tfg_jax.aot.write import save
+
+    check_program(run, file)
+    task = run.task
     targets = run.targets[:MOST_EXAMPLES]
     return save(file, task.model, **task.request(targets, run.method, run.conditional), **task.plan(run.method))
 

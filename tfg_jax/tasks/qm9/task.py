@@ -110,12 +110,21 @@ class MoleculeTask(Task):
         return gaussian_log_likelihood(Properties(self.guide, jnp.asarray(_columns(self.guide, self.properties))), 1.0)
 
     def asked(self, objective: Any, targets: Array, conditional: bool) -> tuple[Array, Array]:
-        """The scaled values, and the atom counts as the condition. ValueError for conditional=True."""
+        """The scaled values, and the atom counts as the condition; one that is no whole number from 1 is made -1, which
+        no model takes. ValueError for conditional=True, and for rows of another width."""
         if conditional:
             raise ValueError(
                 "conditional=True has no effect on a model of molecules, which is given no property; drop it"
             )
-        return objective.operator.scaled(targets[:, 1:]), targets[:, 0].astype(jnp.int32)
+        width = 1 + len(self.properties)
+        if targets.ndim != 2 or not len(targets) or targets.shape[1] != width:
+            raise ValueError(
+                f"targets has shape {targets.shape}; give rows of an atom count and {', '.join(self.properties)}, "
+                f"(n, {width}) with n >= 1"
+            )
+        counts = targets[:, 0]
+        whole = (counts >= 1) & (counts == jnp.floor(counts))
+        return objective.operator.scaled(targets[:, 1:]), jnp.where(whole, counts, -1).astype(jnp.int32)
 
     def reached(self, objective: Any, x: Array, target: Array, cond: Any) -> Array:
         """The objective of a result."""
@@ -135,6 +144,8 @@ class MoleculeTask(Task):
         """Warnings about requests and networks."""
         same = (self.evaluator or self.guide).name == self.guide.name
         told = [f"evaluator and guide are both {self.guide.name!r}: samples are scored by what guided them"] * same
+        unknown = [name for name in self.properties if name not in getattr(self.quantum, "known", self.properties)]
+        told += [f"the quantum program gives no {name}: no quantum_error_{name}" for name in unknown]
         return [*self.warnings, *told]
 
     def sample(
@@ -144,7 +155,7 @@ class MoleculeTask(Task):
         """As `Task.sample`; a batch is computed with the rows that its molecules need, where their counts are known."""
         atoms = self.model.shape[0]
         more: Any = {"conditional": conditional, "index_offset": index_offset, "sharding": sharding}
-        if not is_concrete(targets):
+        if not is_concrete(targets) or np.ndim(targets) != 2 or not len(targets):  # `asked` refuses other shapes
             return Task.sample(self, key, targets, method, **more)
         counts = np.asarray(targets)[:, 0]
         check_atoms(counts, atoms)
@@ -202,7 +213,7 @@ def load_molecule_task(
         target: wanted value of each, in the units of `tfg_jax.data.qm9.PROPERTIES`; () are those of molecules of the
             data, with their atom counts.
         model, guide, evaluator: released names, folders of weights, or networks. The model gives arrays (atoms, 9):
-            positions, five elements, atomic number.
+            positions, five elements, atomic number. evaluator=None lets the guide score, with a warning.
         atoms: of every molecule, 1 to the model's most; None as they occur in the data, with the wanted values.
         start: the request that comes first, >= 0.
         steps: DDIM steps, >= 1.
@@ -219,14 +230,14 @@ def load_molecule_task(
     if quantum:
         find("xtb")
     asked = requests(properties, target, start=start, atoms=atoms)
-    generator = load_as(model, Denoiser)
-    guiding, scoring = load_as(guide, PropertyPredictor), load_as(evaluator, PropertyPredictor)
+    generator, guiding = load_as(model, Denoiser), load_as(guide, PropertyPredictor)
+    scoring = None if evaluator is None else load_as(evaluator, PropertyPredictor)
     if not isinstance(generator.shape, tuple) or generator.shape[1:] != (COLUMNS,):
         raise ValueError(
             f"model gives samples of shape {generator.shape}, not molecules of shape (atoms, {COLUMNS}); give another"
         )
     check_atoms(asked[:, 0], generator.shape[0])
-    for network in (guiding, scoring):
+    for network in (guiding, scoring or guiding):
         _columns(network, properties)
     return MoleculeTask(
         generator, guiding, scoring, properties, asked, sampler=DDIM(steps), by_size=by_size,
@@ -237,7 +248,7 @@ def load_molecule_task(
 
 def check_atoms(counts: np.ndarray, most: int) -> None:
     """Raise ValueError unless a model of molecules of at most so many atoms can make these."""
-    if (wrong := counts[(counts < 1) | (counts > most)]).size:
+    if (wrong := counts[~((counts >= 1) & (counts <= most) & (counts == np.floor(counts)))]).size:
         raise ValueError(
             f"atoms={wrong[0]:g} is asked for, the model makes molecules of 1 to {most}; give one of these, or another"
         )
