@@ -12,6 +12,7 @@ from flax import nnx
 from tiny_molecules import evaluator, guide, model, of_alpha, predictor, small
 
 import tfg_jax as tfg
+from tfg_jax import rows
 from tfg_jax.data.qm9 import PROPERTIES
 from tfg_jax.denoiser import log_sigma_time
 from tfg_jax.metrics.xtb import XTB
@@ -211,7 +212,7 @@ def test_folders_resume_and_go_on_unless_sorted_by_size(task, tmp_path, capsys):
         dataclasses.replace(by_size, n=5).samples(tmp_path / "sorted")
 
 
-def test_an_evaluation_counts_all_attempts_and_asks_every_judge(task):
+def test_an_evaluation_counts_all_attempts_and_asks_every_judge(task, monkeypatch):
     asked = []
 
     def quantum(positions, types, properties):
@@ -235,6 +236,13 @@ def test_an_evaluation_counts_all_attempts_and_asks_every_judge(task):
     numbers = result.numbers
     assert (numbers["samples"], numbers["failed_samples"], numbers["quantum_failed"]) == (3, 1, 1)
     assert "quantum_error_alpha" in numbers and "guide_error_alpha" in numbers and result.run.units == ("bohr^3",)
+    monkeypatch.setattr(rows, "MOST_BYTES", 1)  # the same in two parts
+    parts = run.task.evaluate(
+        {name: rows.Rows(a.shape, a.dtype, 2, lambda r, a=a: a[r.start : r.stop]) for name, a in stored.items()}
+    )
+    assert {**parts.numbers, "quantum_failed": 1} == pytest.approx(numbers, nan_ok=True) and parts.numbers[
+        "quantum_failed"
+    ] == 2
     # Elements are judged as they are read off, whole.
     whole = np.array(x)
     whole[..., 3:] = 0.0

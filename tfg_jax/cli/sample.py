@@ -38,7 +38,10 @@ def run(options: Any) -> int:
         return _run_program(options)
     run, subject = run_of(options), subject_of(options.task)
 
+    from tfg_jax.cli.devices import computed
     from tfg_jax.cli.drive import drive
+
+    run = computed(run, options)
 
     if options.save_program is not None:
         from tfg_jax.runs.program import check_program, save_program

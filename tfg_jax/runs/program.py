@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 
 from tfg_jax.aot.program import Program
 from tfg_jax.result import Cost, Samples
+from tfg_jax.rows import Arrays
 from tfg_jax.runs.run import Run
 from tfg_jax.tasks.base import EndToEnd, Evaluation, Task, aggregate
 
@@ -91,12 +92,10 @@ class ProgramTask:
         """Unknown."""
         return Cost()
 
-    def evaluate(
-        self, samples: Mapping[str, np.ndarray], *, seconds: float = 0.0, config: Mapping[str, Any] | None = None
-    ) -> Evaluation:
+    def evaluate(self, samples: Arrays, *, seconds: float = 0.0, config: Mapping[str, Any] | None = None) -> Evaluation:
         """The objective that was reached, if the program says it."""
         known = "summary" in (self.program.header["info"] or {}).get("dict", {})
-        return aggregate({"objective": samples["objective"][:, -1]} if known else {}, samples, seconds)
+        return aggregate({"objective": np.asarray(samples["objective"])[:, -1]} if known else {}, samples, seconds)
 
 
 def asked_of(program: Program, numbers: Sequence[float]) -> tuple[PyTree, PyTree] | None:
