@@ -74,8 +74,8 @@ _NAMES = {
     "runs.store": ("read_folder",),
 }  # fmt: skip
 _ROOMS = (
-    "analytic aot data domains health metrics models objectives ode operators optimize report search struct tasks "
-    "training weights"
+    "analytic aot benchmark data domains health metrics models objectives ode operators optimize report search struct "
+    "tasks training weights"
 ).split()
 _MODULES = {**{name: name for name in _ROOMS}, "special_cases": "guidance.special_cases"}
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
