@@ -104,7 +104,8 @@ class Molecules:
     ) -> MoleculeTask:
         """The task as a row sees it; values are wanted of all molecules, () as they occur in the data."""
         asked = requests(properties, values, start=FIRST_TRIAL if trial else 0)
-        task = MoleculeTask(**self.networks, properties=properties, requested=asked)
+        # Sorted by size, a batch is padded to few rows: half the work.
+        task = MoleculeTask(**self.networks, properties=properties, requested=asked, by_size=True)
         if setting is None or setting.sampler is None:
             return task
         return dataclasses.replace(task, sampler=setting.sampler, lookahead=setting.lookahead, window=setting.window)

@@ -8,6 +8,38 @@ import numpy as np
 import pytest
 
 SIDE = 28
+OWN = '''
+import jax.numpy as jnp
+import tfg_jax as tfg
+
+data = tfg.analytic.mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [0.05 * jnp.eye(2)] * 2)
+
+
+def near(x0, target):
+    return -2.0 * jnp.sum((x0 - target) ** 2)
+
+
+def flipped(x0, target):
+    return near(x0, -target)
+
+
+def other():
+    return data.denoiser(tfg.VPLinear())
+
+
+class Mine(tfg.DPS):
+    """A method of one's own."""
+
+
+task = tfg.tasks.own_task(
+    data.denoiser(tfg.VPCosine()),
+    objective=near,
+    targets=jnp.array([[1.0, 0.3], [-1.0, 0.3]]),
+    evaluate=lambda x, target: {"distance": jnp.linalg.norm(x - target, axis=1)},
+    presets={"tfg": tfg.TFG(rho=0.5, mu=0.1), "dps": tfg.DPS(0.5)},
+    sampler=tfg.DDIM(steps=3, eta=0.5),
+)
+'''
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +111,11 @@ def finished(tiny, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("finished") / "run"
     assert main(["sample", *tiny, "--out", str(out)]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def own(tmp_path_factory) -> Path:
+    """A file with a task of the user's own, and code for the other options that take any."""
+    file = tmp_path_factory.mktemp("own") / "mytask.py"
+    file.write_text(OWN)
+    return file

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tfg_jax.cli import search, searching
 from tfg_jax.cli.main import main
+from tfg_jax.cli.options import parse
 from tfg_jax.data import qm9
 from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.properties import PropertyNet
@@ -160,3 +162,15 @@ def test_training_without_usable_data_says_what_to_do(tmp_path, monkeypatch, cap
         heard = capsys.readouterr().err
         assert "pip install 'tfg_jax[molecules]'" in heard and "--data of `tfg-jax train`" in heard, heard
     assert not (tmp_path / "state").exists()
+
+
+def test_molecules_are_searched_by_the_evaluator_that_is_named(asked, tmp_path, capsys):
+    """And reported by the other; what chooses without a network needs none."""
+    words = ["search", *asked[1:], "--method", "dps", "--axes", "strength=0.1,0.2", "--trial-samples", "2"]
+    assert main([*words, "--dry-run"]) == 2 and "aim=error_alpha is given by" in capsys.readouterr().err
+    by_bonds = parse(search, "search", [*words[1:], "--aim", "molecule_stability"])
+    assert searching.notes(searching.search_of(by_bonds)) == []
+    assert main([*words, "--search-evaluator", f"{TINY}:guide", "--output", str(tmp_path)]) == 0
+    assert "error_alpha is given by the network that guides" in capsys.readouterr().err
+    best = json.loads((tmp_path / "best.json").read_text())
+    assert set(best["found"]["scores"]) == {"error_alpha", "molecule_stability"} and best["found"]["samples"] == 3

@@ -13,39 +13,11 @@ from tfg_jax.cli.options import parse
 from tfg_jax.runs.store import read_folder
 from tfg_jax.search import Candidate
 
-OWN = """
-import jax.numpy as jnp
-import tfg_jax as tfg
-
-data = tfg.analytic.mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [0.05 * jnp.eye(2)] * 2)
-
-
-def near(x0, target):
-    return -2.0 * jnp.sum((x0 - target) ** 2)
-
-
-task = tfg.tasks.own_task(
-    data.denoiser(tfg.VPCosine()),
-    objective=near,
-    targets=jnp.array([[1.0, 0.3], [-1.0, 0.3]]),
-    evaluate=lambda x, target: {"distance": jnp.linalg.norm(x - target, axis=1)},
-    presets={"tfg": tfg.TFG(rho=0.5, mu=0.1), "dps": tfg.DPS(0.5)},
-    sampler=tfg.DDIM(steps=3, eta=0.5),
-)
-"""
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory) -> str:
-    file = tmp_path_factory.mktemp("own") / "searched.py"
-    file.write_text(OWN)
-    return str(file)
-
 
 @pytest.fixture(scope="module")
 def asked(own) -> list[str]:
     axes = ["--axes", "rho", "window=none,-5:2", "--aim", "distance=lower", "cost"]
-    return ["search", "--task", own, "--num-samples", "4", "--chunk", "8", "--trial-samples", "8", *axes]
+    return ["search", "--task", str(own), "--num-samples", "4", "--chunk", "8", "--trial-samples", "8", *axes]
 
 
 def test_the_best_is_what_sample_makes(asked, own, tmp_path, capsys):
@@ -62,7 +34,7 @@ def test_the_best_is_what_sample_makes(asked, own, tmp_path, capsys):
     best = json.loads((out / "best.json").read_text())
     assert best["options"]["num_samples"] == 4 and best["found"]["seeds"] == [0] and best["found"]["samples"] == 4
     assert main(["sample", "--config", str(out / "best.json"), "--dry-run"]) == 2  # a file never names code to run
-    assert main(["sample", "--task", own, "--config", str(out / "best.json")]) == 0
+    assert main(["sample", "--task", str(own), "--config", str(out / "best.json")]) == 0
     numbers = json.loads((out / "best" / "metrics.json").read_text())
     assert numbers["distance"] == pytest.approx(best["found"]["scores"]["distance"][0], rel=1e-5)
     made, values = read_folder(out / "best").manifest["config"], best["found"]["candidate"]
@@ -93,7 +65,7 @@ def test_a_term_that_the_best_leaves_out_is_left_out(asked):
         (["--axes", "strength"], "text='strength' names no setting"),
         (["--axes", "smoothing"], "starts at None"),
         (["--aim", "speed"], "write speed=higher or =lower"),
-        (["--search-evaluator", "x"], "--search-evaluator has no effect on a task that brings its own scores"),
+        (["--search-evaluator", "x"], "search_evaluator='x' names no code"),
         (["--max-cost", "3"], "max_cost=3 is below the 6 network evaluations"),
         (["--trial-samples", "1"], "samples=1"),
     ],
@@ -104,12 +76,34 @@ def test_options_that_cannot_be_meant_are_named(extra, said, asked, capsys):
 
 
 def test_classes_are_searched_by_another_evaluator(tiny, weights, tmp_path, capsys):
-    """Of a data set's task; the evaluator that reports may not choose."""
-    asked = ["search", *tiny, "--axes", "rho=1,2", "--trial-samples", "4", "--output", str(tmp_path)]
-    evaluator = str(weights / "evaluator")
-    assert main([*asked, "--search-evaluator", evaluator, "--dry-run"]) == 2
-    assert "report_task has the evaluator that chooses" in capsys.readouterr().err
-    assert main(asked) == 0 and "one evaluator both chooses and reports" in capsys.readouterr().err
-    best = json.loads((tmp_path / "best.json").read_text())
+    """Of a data set's task; the evaluator that reports may not choose, and a guide that does is named."""
+    asked = ["search", *tiny, "--axes", "rho=1,2", "--trial-samples", "4", "--output", str(tmp_path / "out")]
+    for chooser in ([], ["--search-evaluator", str(weights / "evaluator")]):
+        assert main([*asked, *chooser, "--dry-run"]) == 2
+        assert "would both choose and report" in (said := capsys.readouterr().err) and "--search-evaluator" in said
+    guide = ["--search-evaluator", str(weights / "guide")]
+    (tmp_path / "options.json").write_text(json.dumps({"search_evaluator": "mine.py:guide"}))
+    assert main([*asked, "--config", str(tmp_path / "options.json"), "--dry-run"]) == 2
+    assert "names code to run (search_evaluator=mine.py:guide)" in capsys.readouterr().err
+    assert main([*asked, *guide]) == 0
+    assert "evaluator_accuracy is given by the network that guides" in capsys.readouterr().err
+    best = json.loads((tmp_path / "out" / "best.json").read_text())
     assert best["options"]["per_class"] == 1 and best["found"]["samples"] == 5
     assert set(best["found"]["scores"]) == {"evaluator_accuracy"}
+
+
+def test_restorations_are_searched_on_other_images(weights, tmp_path, capsys):
+    """Than those that are reported and that `solve` then restores to the same numbers."""
+    tiny = ["--model", str(weights / "model"), "--evaluator", str(weights / "evaluator"), "--steps", "2"]
+    asked = ["search", "--problem", "box", *tiny, "--num-images", "2", "--draws", "1", "--chunk", "4"]
+    asked += ["--axes", "strength=1,4", "--trial-samples", "4", "--output", str(tmp_path / "out")]
+    assert main([*asked, "--aim", "feature_distance", "--dry-run"]) == 2
+    assert "aim=feature_distance is given by" in capsys.readouterr().err
+    what = searching.search_of(parse(search, "search", asked[1:]))
+    assert what.report_samples == 2 and len(what.space.task.truth) == 4
+    assert not any((image == what.report_task.truth).all((1, 2, 3)).any() for image in what.space.task.truth)
+    assert main(asked) == 0
+    best = json.loads((tmp_path / "out" / "best.json").read_text())
+    assert best["command"] == "solve" and main(["solve", "--config", str(tmp_path / "out" / "best.json")]) == 0
+    numbers = json.loads((tmp_path / "out" / "best" / "metrics.json").read_text())
+    assert numbers["psnr"] == pytest.approx(best["found"]["scores"]["psnr"][0], rel=1e-5)

@@ -18,46 +18,6 @@ from tfg_jax.runs.run import Run
 from tfg_jax.runs.store import read_folder
 from tfg_jax.tasks.find import find_task
 
-OWN = '''
-import jax.numpy as jnp
-import tfg_jax as tfg
-
-data = tfg.analytic.mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [0.05 * jnp.eye(2)] * 2)
-
-
-def near(x0, target):
-    return -2.0 * jnp.sum((x0 - target) ** 2)
-
-
-def flipped(x0, target):
-    return near(x0, -target)
-
-
-def other():
-    return data.denoiser(tfg.VPLinear())
-
-
-class Mine(tfg.DPS):
-    """A method of one's own."""
-
-
-task = tfg.tasks.own_task(
-    data.denoiser(tfg.VPCosine()),
-    objective=near,
-    targets=jnp.array([[1.0, 0.3], [-1.0, 0.3]]),
-    evaluate=lambda x, target: {"distance": jnp.linalg.norm(x - target, axis=1)},
-    presets={"tfg": tfg.TFG(rho=0.5, mu=0.1), "dps": tfg.DPS(0.5)},
-    sampler=tfg.DDIM(steps=3, eta=0.5),
-)
-'''
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory) -> Path:
-    file = tmp_path_factory.mktemp("own") / "mytask.py"
-    file.write_text(OWN)
-    return file
-
 
 @pytest.fixture(scope="module")
 def asked(own) -> list[str]:

@@ -2,6 +2,10 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import chex
 import jax
@@ -10,8 +14,7 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
-from tfg_jax.search import Beam, Halving, Trial, evaluate, search
-from tfg_jax.search.run import space_of
+from tfg_jax.search import Beam, Halving, Space, Trial, evaluate, search
 from tfg_jax.search.strategy import Proposal
 from tfg_jax.search.trials import TrialFile
 
@@ -66,12 +69,12 @@ def test_a_search_finds_better_and_compiles_once_a_structure(found, program):
     assert list(spent) == sorted(spent) and list(values) == sorted(values, reverse=True)
     assert result.method.rho == result.best.candidate.by_name["rho"]
     lines = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
-    assert {str(Trial.from_dict(line)) for line in lines[1:]} == {str(t) for t in (*result.trials, *result.reported)}
+    assert {str(Trial.from_dict(line)) for line in lines} == {str(t) for t in (*result.trials, *result.reported)}
 
 
 def test_a_lane_is_the_sample_that_the_library_draws(program):
     """And it does not depend on what is computed beside it, or on whether there were fewer samples before."""
-    space = space_of(TASK, METHOD, ASKED["axes"])
+    space = Space.of(TASK, METHOD, ASKED["axes"])
     moves = [space.start, *space.moves(space.start)]
     sampling = evaluate.Sampling(space, (5, 6), chunk=16)
     some = {each.candidate: arrays for each, arrays, _ in sampling.run([Proposal(move, 3) for move in moves])}
@@ -86,6 +89,30 @@ def test_a_lane_is_the_sample_that_the_library_draws(program):
     task, method = space.built(moves[1])
     expected = [task.sample(jax.random.key(5 + i % 2), TASK.targets(5), method).x[i] for i in range(5)]
     np.testing.assert_allclose(more[moves[1]]["x"], np.stack(expected), rtol=2e-5, atol=1e-6)
+
+
+SPLIT = """
+import sys
+from test_search import ASKED, HALVING, METHOD, TASK, evaluate, search
+search(TASK, METHOD, path=sys.argv[1], strategy=HALVING, **ASKED)
+print(len(evaluate.sharding_of(ASKED["chunk"]).device_set))
+"""
+
+
+def test_trials_split_over_devices_are_those_of_one(found, tmp_path):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+    path = os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)])
+    told = subprocess.run(
+        [sys.executable, "-c", SPLIT, str(tmp_path)], env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": path},
+        capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    assert told.stdout.split() == ["4"]
+    lines = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+    split, (whole, _) = [Trial.from_dict(line) for line in lines], found
+    assert len(split) == len(whole.trials) + len(whole.reported)
+    for one, other in zip(split, [*whole.trials, *whole.reported], strict=True):
+        assert (one.candidate, one.samples, one.round) == (other.candidate, other.samples, other.round)
+        np.testing.assert_allclose(one.scores["distance"], other.scores["distance"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("strategy", [HALVING, Beam(8, rounds=2)], ids=["halving", "beam"])
@@ -106,7 +133,7 @@ def test_a_stopped_search_goes_on_to_the_same_trials(strategy, program, tmp_path
             search(TASK, METHOD, path=tmp_path / "killed", strategy=strategy, **ASKED)
     file = tmp_path / "killed" / "trials.jsonl"
     file.write_bytes(file.read_bytes() + b'{"candidate": {"rho"')  # half a line
-    stored = [Trial.from_dict(json.loads(line)) for line in file.read_text().splitlines()[1:-1]]
+    stored = [Trial.from_dict(json.loads(line)) for line in file.read_text().splitlines()[:-1]]
     assert len(stored) == 4
     again = search(TASK, METHOD, path=tmp_path / "killed", strategy=strategy, **ASKED)
     assert without_seconds(again.trials) == without_seconds(whole.trials)
@@ -126,15 +153,18 @@ def test_another_search_is_refused_unless_overwritten(found, program):
 
 
 @tfg.struct.dataclass
-class Judged(type(TASK)):
-    """A task with an evaluator that is a network."""
+class Learned:
+    """Scores of a network."""
 
-    evaluator: object = None
+    weight: object
+    name: str = tfg.struct.field(pytree_node=False, default="mine")
+
+    def __call__(self, x, target):
+        return {"distance": self.weight * jnp.linalg.norm(x - target, axis=1)}
 
 
-def judged(weight: float) -> Judged:
-    fields = {field.name: getattr(TASK, field.name) for field in dataclasses.fields(TASK)}
-    return Judged(**fields, evaluator=jnp.asarray(weight))
+def scored(weight: float):
+    return dataclasses.replace(TASK, score=Learned(jnp.asarray(weight)))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +172,8 @@ def judged(weight: float) -> Judged:
     [
         ({"seed_report": 1001}, "seed_report=1001 is among the seeds that choose, 1000, 1001"),
         ({"seed_search": 0}, "seed_report=0 is among the seeds that choose"),
-        ({"report_task": judged(1.0)}, "report_task has the evaluator that chooses"),
+        ({"task": scored(1.0)}, "aim=distance is given by 'mine', which would both choose and report"),
+        ({"task": scored(1.0), "report_task": scored(1.0)}, "give report_task another one"),
         ({"aim": "psnr"}, "aim='psnr' is not among the task's numbers; there are samples, "),
         ({"axes": ["rho", "rho=1,2"]}, "names a setting twice"),
         ({"seeds": 0}, "seeds=0"),
@@ -151,17 +182,17 @@ def judged(weight: float) -> Judged:
 )
 def test_what_cannot_be_meant_is_refused(options, said, program, tmp_path):
     with pytest.raises(ValueError, match=said):
-        task = judged(1.0) if "report_task" in options else TASK
-        search(task, METHOD, path=tmp_path, strategy=HALVING, **{**ASKED, **options})
+        search(method=METHOD, path=tmp_path, strategy=HALVING, **{"task": TASK, **ASKED, **options})
 
 
-def test_the_evaluator_that_reports_is_another(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "_program", jax.jit(evaluate.lanes, static_argnames="form"))
-    small = {**ASKED, "axes": ["rho=0.5,1"]}
-    result = search(
-        judged(1.0), METHOD, path=tmp_path, strategy=Halving(4), report_task=judged(2.0), report_samples=6, **small
-    )
+def test_the_network_that_reports_is_another(program, tmp_path):
+    """And one network may do both where the aim is none of its numbers."""
+    small = {**ASKED, "axes": ["rho=0.5,1"], "path": tmp_path, "strategy": Halving(4), "report_samples": 6}
+    result = search(scored(1.0), METHOD, report_task=scored(2.0), **small)
     assert {trial.samples for trial in result.reported} == {6} and len(result.trials) <= 5
+    assert search(scored(1.0), METHOD, **{**small, "aim": "objective"}, overwrite=True).best.scores.keys() == {
+        "objective"
+    }
 
 
 def test_a_pair_gives_a_front_at_a_cost(program, tmp_path):

@@ -8,7 +8,6 @@ import pytest
 
 import tfg_jax as tfg
 from tfg_jax.search import Aim, Beam, Candidate, Halving, Optuna, Space, Strategy, Trial, axis_of
-from tfg_jax.search.run import space_of
 
 
 def eps(params, x, t, cond):
@@ -56,7 +55,7 @@ def played(strategy: Strategy, space: Space, noise: float = 0.3) -> list[Trial]:
     ],
 )
 def test_a_strategy_finds_the_optimum_within_its_budget(strategy, start, axes, most):
-    space = space_of(TASK, tfg.TFG(rho=start[0], mu=start[1]), axes)
+    space = Space.of(TASK, tfg.TFG(rho=start[0], mu=start[1]), axes)
     trials = played(strategy, space)
     full = [trial for trial in trials if trial.samples == 16]
     best = Aim.of("objective").order(full)[0].candidate
@@ -72,14 +71,14 @@ def test_a_strategy_finds_the_optimum_within_its_budget(strategy, start, axes, m
 
 
 def test_the_published_search_only_goes_up():
-    trials = played(Beam(16), space_of(TASK, tfg.TFG(rho=8.0, mu=2.0), ["rho", "mu"]))
+    trials = played(Beam(16), Space.of(TASK, tfg.TFG(rho=8.0, mu=2.0), ["rho", "mu"]))
     assert min(trial.candidate.by_name["rho"] for trial in trials) == 8.0 and trials[-1].round == 1
 
 
 def test_optuna_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ValueError, match=r'strategy=optuna needs Optuna; pip install "tfg_jax\[search\]"'):
-        Optuna().propose(space_of(TASK, tfg.TFG()), Aim.of("objective"), [])
+        Optuna().propose(Space.of(TASK, tfg.TFG()), Aim.of("objective"), [])
 
 
 @pytest.mark.parametrize(
@@ -122,16 +121,16 @@ def test_an_axis_that_cannot_be_meant_is_named(text, said):
 
 def test_candidates_over_the_cost_are_never_proposed():
     axes, method = ["n_recur=1,2,4", "horizon=none,0.5"], tfg.TFG(rho=0.5)
-    space = space_of(TASK, method, axes, max_cost=16.0)
+    space = Space.of(TASK, method, axes, max_cost=16.0)
     assert [str(move) for move in space.moves(space.start)] == ["n_recur=2 horizon=none"]
-    task, built = space_of(TASK, method, axes).built(Candidate.of({"n_recur": 2, "horizon": 0.5}))
+    task, built = Space.of(TASK, method, axes).built(Candidate.of({"n_recur": 2, "horizon": 0.5}))
     assert task.lookahead == tfg.TruncatedSolve(0.5) and built == tfg.TFG(rho=0.5, n_recur=2)
     with pytest.raises(ValueError, match="max_cost=4 is below the 8 network evaluations"):
-        _ = space_of(TASK, method, axes, max_cost=4.0).start
-    without = space_of(TASK, tfg.TFG(rho=0.5, mu=0.1, n_iter=2), ["mu=none,0.1"])
+        _ = Space.of(TASK, method, axes, max_cost=4.0).start
+    without = Space.of(TASK, tfg.TFG(rho=0.5, mu=0.1, n_iter=2), ["mu=none,0.1"])
     assert [without.built(move)[1] for move in without.moves(without.start)] == [tfg.TFG(rho=0.5, mu=None)]
     # What does not fit together is no candidate: draws need a smoothing.
-    space = space_of(TASK, tfg.TFG(rho=0.5, smoothing=0.1, n_mc=2), ["smoothing=none,0.1", "n_mc=1,2"])
+    space = Space.of(TASK, tfg.TFG(rho=0.5, smoothing=0.1, n_mc=2), ["smoothing=none,0.1", "n_mc=1,2"])
     assert [str(move) for move in space.moves(space.start)] == ["smoothing=0.1 n_mc=1"]
 
 

@@ -44,10 +44,16 @@ class RequestOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class ElsewhereOptions:
-    """How a run is shared with other processes, and taken elsewhere."""
+class WorkerOptions:
+    """How a run is shared with other processes."""
 
     worker: WORKER = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ElsewhereOptions(WorkerOptions):
+    """How a run is shared with other processes, and taken elsewhere."""
+
     save_program: Path | None = None
     """Also write the sampler to this file, compiled ahead of time for CPUs, CUDA and TPUs; --program runs it."""
 
@@ -101,7 +107,6 @@ class RestoreOptions:
     """The data set, whose model, evaluator, images and tuned methods are the defaults."""
     out: Annotated[Path, tyro.conf.arg(aliases=["--output"])] = Path("outputs/solve")
     """Folder of the results, or a URL: gs://bucket/name, s3://bucket/name."""
-    worker: WORKER = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,8 @@ from tfg_jax.readers import load_json
 from tfg_jax.references import is_reference
 
 CODE = {"task": ["--task"], "model": ["--model"], "objective": ["--objective"], "sampler": ["--sampler"],
-        "guide": ["--guide"], "evaluator": ["--evaluator"], "guidance": ["--guidance", "--method"]}  # fmt: skip
+        "guide": ["--guide"], "evaluator": ["--evaluator"], "guidance": ["--guidance", "--method"],
+        "search_evaluator": ["--search-evaluator"]}  # fmt: skip
 """Options that may name code of the user's, and their flags."""
 NAME, FLAG = re.compile(r"[A-Za-z][\w-]*"), re.compile(r"--?[A-Za-z]")
 """What a file of options may call one, and what it may not give as a value, since words that follow are read by it."""
@@ -159,7 +160,7 @@ def _read(file: Path, typed: Typed) -> dict[str, Any]:
         if not NAME.fullmatch(key) or (read := [text for text in texts if FLAG.match(text)]):
             raise ValueError(f"config={file} holds {key if not NAME.fullmatch(key) else read[0]!r:.60}, which reads as "
                              "a flag; give names of options and their values")  # fmt: skip
-        flags = next((flags for flags in CODE.values() if f"--{key}" in flags), None)
+        flags = next((flags for flags in CODE.values() if f"--{key.replace('_', '-')}" in flags), None)
         code = next(filter(is_reference, texts), None)
         if flags is not None and code is not None and typed.last(*flags) is None:
             raise ValueError(

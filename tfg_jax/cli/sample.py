@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from tfg_jax.cli import methods
 from tfg_jax.cli.groups import CommonOptions, ElsewhereOptions, ProgramOptions, RequestOptions
-from tfg_jax.cli.labels import own_objective
 from tfg_jax.cli.options import Part, Typed
-from tfg_jax.cli.samplers import sampler_of, sampler_part
-from tfg_jax.cli.subjects import subject_of
+from tfg_jax.cli.samplers import sampler_part
+from tfg_jax.cli.subjects import run_of, subject_of
 from tfg_jax.tasks.find import DEFAULT
 
 FORMER = (
@@ -38,21 +36,10 @@ def run(options: Any) -> int:
     """
     if hasattr(options, "program"):
         return _run_program(options)
-    subject = subject_of(options.task)
-    choice = methods.named(options.guidance, subject.presets, subject.unguided)
-    method = methods.build(choice, options)
-    changes = {"lookahead": methods.look_ahead(choice, options), "window": methods.window_of(options)}
-    sampler = sampler_of(options, subject.sampler)
+    run, subject = run_of(options), subject_of(options.task)
 
     from tfg_jax.cli.drive import drive
-    from tfg_jax.runs.run import Run
 
-    task = subject.task(options, choice, sampler)
-    if options.objective is not None:
-        changes[subject.objective] = own_objective(options.objective)
-    task = dataclasses.replace(task, **{name: value for name, value in changes.items() if value is not None})
-    own = {"conditional": choice.conditional, "name": choice.name}
-    run = Run(task, method, subject.size(task, options), options.seed, options.chunk, **own)
     if options.save_program is not None and not options.dry_run:
         from tfg_jax.runs.program import save_program
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from tfg_jax.cli import methods
-from tfg_jax.cli.labels import own_objective
+from tfg_jax.cli import solve
 from tfg_jax.cli.options import Options, as_json
-from tfg_jax.cli.samplers import sampler_of
-from tfg_jax.cli.subjects import subject_of
+from tfg_jax.cli.subjects import run_of, subject_of
+from tfg_jax.references import resolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +25,7 @@ class SearchOptions:
     """Successive halving of neighbors above and below, the published beam search (upward only), or Optuna, which must
     be installed."""
     trial_samples: int = 64
-    """Samples of a full trial; that of --config best.json has as many as sample's options say."""
+    """Samples of a full trial; that of --config best.json has as many as the task's options say."""
     max_cost: float | None = None
     """Network evaluations (forwards and pullbacks) a sample may cost; default any number."""
     budget: float | None = None
@@ -36,78 +35,95 @@ class SearchOptions:
     search_seeds: int = 2
     """How many seeds, from that one on."""
     search_evaluator: str = ""
-    """Network that chooses, while --evaluator reports: released name or folder; default another one of the data set, if
-    it has one."""
+    """Network that chooses, while --evaluator reports: released name, folder, or code; default another one of the data
+    set. Of a task of your own, what takes the place of its evaluate."""
 
 
 def search_of(options: Any) -> Any:
     """The search that options ask for. Raises ValueError for one that cannot be meant."""
-    subject = subject_of(options.task)
-    choice = methods.named(options.guidance, subject.presets, subject.unguided)
-    method, sampler = methods.build(choice, options), sampler_of(options, subject.sampler)
-    changes = {"lookahead": methods.look_ahead(choice, options), "window": methods.window_of(options)}
-    if options.objective is not None:
-        changes[subject.objective] = own_objective(options.objective)
-    changes = {name: value for name, value in changes.items() if value is not None}
+    restored = hasattr(options, "problem")
+    run = (solve.run_of if restored else run_of)(options)
+    samples = options.trial_samples
 
     from tfg_jax.search import by_optuna
     from tfg_jax.search.aim import Aim
     from tfg_jax.search.beam import Beam
     from tfg_jax.search.halving import Halving
-    from tfg_jax.search.run import space_of
     from tfg_jax.search.setup import Search
+    from tfg_jax.search.space import Space
 
-    def task_by(evaluator: str) -> Any:
-        values = options._values | ({"evaluator": evaluator} if evaluator else {})
-        return dataclasses.replace(subject.task(Options(values, options._tuned), choice, sampler), **changes)
-
-    chooser = chooser_of(subject, options)
-    task = task_by(chooser)
+    if restored:  # trials are of images that the report does not show
+        own = {"num_images": samples, "draws": 1, "seed": options.search_seed}
+        task = solve.run_of(_changed(options, **own, **_evaluator(options.search_evaluator)), run.task.images).task
+        samples, aim = min(samples, task.images), ("psnr",)
+    else:
+        subject = subject_of(options.task)
+        task, aim = _chooser(subject, options, run.task), subject.aim(options)
     strategies = {"halving": Halving, "beam": Beam, "optuna": by_optuna.Optuna}
     what = Search(
-        space_of(task, method, options.axes, options.max_cost), Aim.of(*(options.aim or subject.aim(options))),
-        strategies[options.strategy](samples=options.trial_samples), seed_search=options.search_seed,
-        seeds=options.search_seeds, seed_report=options.seed, report_task=task_by("") if chooser else None,
-        report_samples=subject.size(task, options),
-        chunk=options.chunk, budget=options.budget,
+        Space.of(task, run.method, options.axes, options.max_cost), Aim.of(*(options.aim or aim)),
+        strategies[options.strategy](samples=samples), seed_search=options.search_seed, seeds=options.search_seeds,
+        seed_report=options.seed, report_task=run.task, report_samples=run.n, chunk=options.chunk,
+        budget=options.budget,
     )  # fmt: skip
     what.check()
     return what
 
 
-def chooser_of(subject: Any, options: Any) -> str:
-    """The evaluator that chooses; empty where the one that reports has to. ValueError where a task has none."""
-    evaluators = hasattr(options, "evaluator")
-    if options.search_evaluator and not evaluators:
-        raise ValueError("--search-evaluator has no effect on a task that brings its own scores; drop it")
-    if not evaluators or options.search_evaluator:
-        return options.search_evaluator
-    other = subject.source.networks.get("reward", "")
-    shipped = options.evaluator == subject.source.networks["evaluator"] and options.model == subject.common["model"]
-    return other if shipped and other != options.guide else ""
+def _chooser(subject: Any, options: Any, task: Any) -> Any:
+    """The task by the evaluator that chooses.
+
+    Of a data set's own networks that is one that neither guides nor reports, or for want of it the guide.
+    """
+    given = options.search_evaluator
+    if not hasattr(options, "evaluator"):
+        name = "score" if hasattr(task, "score") else "evaluator"
+        return dataclasses.replace(task, **{name: resolve("search_evaluator", given)}) if given else task
+    networks = subject.source.networks
+    if not given and all(getattr(options, role) == networks[role] for role in ("model", "evaluator")):
+        others = [networks[role] for role in ("reward", "guide") if role in networks]
+        given = min(others, key=lambda name: name == options.guide)
+    return run_of(_changed(options, **_evaluator(given))).task if given else task
+
+
+def _evaluator(name: str) -> dict[str, str]:
+    return {"evaluator": name} if name else {}
+
+
+def _changed(options: Any, **values: Any) -> Options:
+    return Options({**options._values, **values}, options._tuned)
 
 
 def notes(what: Any) -> list[str]:
-    """Warnings about what chooses and what reports."""
-    told = what.space.task.notes()
-    if what.report_task is None and getattr(what.space.task, "evaluator", None) is not None:
-        told = [*told, "one evaluator both chooses and reports, on seeds apart; --search-evaluator keeps them apart"]
-    return told
+    """Warnings about the networks, and about what chooses."""
+    from tfg_jax.search.setup import weights_of
+
+    guides = weights_of(getattr(what.space.task, "guide", None))
+    by_guide = [name for name in what.aim.names if weights_of(what.space.task.scored_by(name)) == guides is not None]
+    told = [f"{name} is given by the network that guides, which guidance pleases whatever the samples are: go by what "
+            "is reported, or choose by another --search-evaluator" for name in by_guide]  # fmt: skip
+    if "objective" in what.aim.names:
+        told.append("the objective both guides and chooses: how far it gets does not say how good samples are")
+    return [*what.report_task.notes(), *told]
 
 
 def plan(what: Any) -> str:
     """What a search would do at most: the text of a dry run."""
     from tfg_jax.report import text_table
+    from tfg_jax.search.axis import shown
     from tfg_jax.search.evaluate import seconds_a_forward
     from tfg_jax.studies.progress import in_words
 
-    space = what.space
-    most = what.strategy.plan(space)
+    space, most = what.space, what.strategy.plan(what.space)
     cost = space.task.upper_cost(space.built(space.start)[1])
     evaluations = min(most.samples * space.cost(space.start), what.budget or float("inf"))
     share = (float(cost.forwards) + 2 * float(cost.pullbacks)) / (space.cost(space.start) or 1.0)
     seconds = seconds_a_forward(space.task, what.chunk) * share * evaluations
-    rows = [{"axis": axis.name, "of": axis.owner, "start": axis.start, "values": _values(axis)} for axis in space.axes]
+    rows = [
+        {"axis": axis.name, "of": axis.owner, "start": axis.start,
+         "values": ", ".join(map(shown, axis.values)) or f"*{axis.factor:g} in [{axis.low:g}, {axis.high:g}]"}
+        for axis in space.axes
+    ]  # fmt: skip
     return (
         f"{text_table(rows)}\n\nAt most {most.candidates} candidates, {most.samples} samples and {evaluations:,.0f} "
         f"network evaluations at the start's {space.cost(space.start):g} a sample: about {in_words(seconds)}, "
@@ -115,14 +131,8 @@ def plan(what: Any) -> str:
     )
 
 
-def _values(axis: Any) -> str:
-    from tfg_jax.search.axis import shown
-
-    return ", ".join(map(shown, axis.values)) or f"*{axis.factor:g} in [{axis.low:g}, {axis.high:g}]"
-
-
 def best_options(options: Any, found: Any) -> dict[str, Any]:
-    """The options of `sample` that make the samples of the best: those that were given, and its values."""
+    """The options of the command that makes the samples of the best: those that were given, and its values."""
     from tfg_jax.guidance.tfg import OWNERS
 
     own = {field.name for field in dataclasses.fields(SearchOptions)}

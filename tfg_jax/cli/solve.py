@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfg_jax.cli import methods
-from tfg_jax.cli.groups import CommonOptions, ImageOptions, RestoreOptions
+from tfg_jax.cli.groups import CommonOptions, ImageOptions, RestoreOptions, WorkerOptions
 from tfg_jax.cli.labels import network
 from tfg_jax.cli.options import Part, Typed, data_set
 from tfg_jax.cli.sample import FORMER as OF_SAMPLE
@@ -21,7 +21,8 @@ def parts(typed: Typed) -> list[Part]:
     choice = methods.chosen(typed, presets, ("none",), "dps")
     images = Part(ImageOptions, {"evaluator": subject.networks["evaluator"]})
     common = Part(CommonOptions, {"model": subject.networks["model"]})
-    return [Part(RestoreOptions), *methods.parts_of(choice, typed, sampler_part(typed), presets), images, common]
+    own = methods.parts_of(choice, typed, sampler_part(typed), presets)
+    return [Part(RestoreOptions), *own, images, common, Part(WorkerOptions)]
 
 
 def run(options: Any) -> int:
@@ -30,6 +31,16 @@ def run(options: Any) -> int:
     Writes a sample folder that the same command resumes, grid.png (truth, measurement, draws, their mean and standard
     deviation), metrics.json and report.html.
     """
+    run = run_of(options)
+
+    from tfg_jax.cli.drive import drive
+
+    title = f"{options.problem} restored by {options.guidance}"
+    return drive("solve", options, run, title, "the same command tries again")
+
+
+def run_of(options: Any, skip: int = 0) -> Any:
+    """The run that options ask for, of the images after the first ``skip``. Raises ValueError as `run`."""
     from tfg_jax.tasks.find import find_task
 
     subject = find_task(options.task)
@@ -38,7 +49,6 @@ def run(options: Any) -> int:
     window, sampler = methods.window_of(options), sampler_of(options)
 
     from tfg_jax.checks import check_count
-    from tfg_jax.cli.drive import drive
     from tfg_jax.denoiser import Denoiser
     from tfg_jax.runs.run import Run
     from tfg_jax.tasks.restore import Images, noise_of, restoration
@@ -53,10 +63,8 @@ def run(options: Any) -> int:
     noise = noise_of(options.noise, options.noise_std, options.peak)
     task = restoration(
         network("model", options.model, Denoiser), options.problem,
-        Images(options.images, options.measured, options.num_images), noise, draws=options.draws, seed=options.seed,
-        shipped=subject.shipped_images, clip=options.clip, evaluator=options.evaluator,
+        Images(options.images, options.measured, options.num_images, skip), noise, draws=options.draws,
+        seed=options.seed, shipped=subject.shipped_images, clip=options.clip, evaluator=options.evaluator,
         optional_evaluator=options.evaluator == default, sampler=sampler, lookahead=lookahead, window=window,
     )  # fmt: skip
-    run = Run(task, method, len(task.measurements) * options.draws, options.seed, options.chunk, name=choice.name)
-    title = f"{options.problem} restored by {options.guidance}"
-    return drive("solve", options, run, title, "the same command tries again")
+    return Run(task, method, len(task.measurements) * options.draws, options.seed, options.chunk, name=choice.name)

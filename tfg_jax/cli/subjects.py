@@ -9,8 +9,16 @@ from typing import Any
 
 from tfg_jax.cli import methods
 from tfg_jax.cli.groups import LabelOptions, MoleculeOptions, NumberOptions
-from tfg_jax.cli.labels import label_defaults, label_run_task, label_size, network, own_run_task
+from tfg_jax.cli.labels import (
+    label_defaults,
+    label_run_task,
+    label_size,
+    network,
+    own_objective,
+    own_run_task,
+)  # fmt: skip
 from tfg_jax.cli.options import Part
+from tfg_jax.cli.samplers import sampler_of
 from tfg_jax.tasks.dataset import DataSet, MoleculeSet
 from tfg_jax.tasks.find import find_task
 
@@ -146,7 +154,7 @@ class MoleculeSubject(OwnSubject):
         return dataclasses.replace(task, sampler=sampler)
 
     def aim(self, options: Any) -> tuple[str, ...]:
-        return (f"error_{options.property[0]}",)
+        return (f"error_{options.property[0]}", "molecule_stability")
 
 
 def subject_of(text: str) -> OwnSubject:
@@ -157,3 +165,21 @@ def subject_of(text: str) -> OwnSubject:
     if isinstance(source, DataSet):
         return LabelSubject(source, "Label guidance", methods.UNGUIDED)
     return OwnSubject(source, Path(text).stem)
+
+
+def run_of(options: Any) -> Any:
+    """The run that the options of `tfg-jax sample` ask for. Raises ValueError for one that cannot be meant."""
+    subject = subject_of(options.task)
+    choice = methods.named(options.guidance, subject.presets, subject.unguided)
+    method = methods.build(choice, options)
+    changes = {"lookahead": methods.look_ahead(choice, options), "window": methods.window_of(options)}
+    sampler = sampler_of(options, subject.sampler)
+
+    from tfg_jax.runs.run import Run
+
+    task = subject.task(options, choice, sampler)
+    if options.objective is not None:
+        changes[subject.objective] = own_objective(options.objective)
+    task = dataclasses.replace(task, **{name: value for name, value in changes.items() if value is not None})
+    own = {"conditional": choice.conditional, "name": choice.name}
+    return Run(task, method, subject.size(task, options), options.seed, options.chunk, **own)

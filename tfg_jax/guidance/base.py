@@ -136,9 +136,10 @@ class StepContext:
         """The log-weight of the noisy sample ``x`` at the current level, for time-dependent predictors."""
         return self._objective(x, self._target, self.now)  # type: ignore[misc]
 
-    def residual_norm(self, x0: Array) -> Array:
-        """Norm of the measurement residual, for objectives of inverse problems."""
-        return self._objective.residual_norm(x0, self._target)  # type: ignore[union-attr]
+    def objective_and_residual(self, x0: Array) -> tuple[Array, Array]:
+        """The log-weight with the norm of the measurement residual, for objectives of inverse problems; the operator
+        is applied once."""
+        return self._objective.with_residual(x0, self._target)  # type: ignore[union-attr]
 
     def measurement_gradient(self, x0: Array, variance: ArrayLike) -> Array:
         """Gradient in x0 of ``log p(y)`` for a clean sample N(x0, variance I), for objectives that are Gaussian."""

@@ -49,7 +49,9 @@ class DPS(Method):
     def step(self, ctx: StepContext) -> Next:
         """One guided step of one sample."""
         x0, pullback = ctx.lookahead()
-        value, gradient = jax.value_and_grad(ctx.objective)(x0)
-        normalizer = value if self.normalize == "value" else ctx.residual_norm(x0)
+        if self.normalize == "value":
+            normalizer, gradient = jax.value_and_grad(ctx.objective)(x0)
+        else:
+            (_, normalizer), gradient = jax.value_and_grad(ctx.objective_and_residual, has_aux=True)(x0)
         shift = self.strength * ctx.vp_shift(pullback(gradient)) / safe_abs(normalizer)
         return ctx.advance(ctx.denoised).shifted(shift)

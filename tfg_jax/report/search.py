@@ -36,7 +36,7 @@ def trial_rows(found: Searched, trials: Sequence[Trial]) -> list[dict[str, Any]]
     for trial in trials:
         row: dict[str, Any] = {name: shown(value) for name, value in trial.candidate.values}
         report = found.report_of(trial.candidate)
-        for metric, _ in found.search.aim.metrics:
+        for metric in found.search.aim.names:
             if metric != COST:
                 row[title_of(metric)] = score_of(trial, metric)
                 row[f"{title_of(metric)}, reported"] = None if report is None else score_of(report, metric)
@@ -62,7 +62,7 @@ def search_report(found: Searched, config: Mapping[str, Any], command: str = "")
         config: shown folded at the end of the page.
         command: that made it.
     """
-    metrics = [name for name, _ in found.search.aim.metrics]
+    metrics = found.search.aim.names
     best, reported = found.best, found.report_of(found.best.candidate)
     spent = sum(trial.evaluations for trial in found.trials)
     numbers: dict[str, Any] = {"best": str(best.candidate)}

@@ -43,6 +43,11 @@ class Aim:
             raise ValueError(f"aim={' '.join(names)!r:.80} must name one metric or two different ones")
         return cls(tuple(metrics))
 
+    @property
+    def names(self) -> list[str]:
+        """Of the metrics."""
+        return [name for name, _ in self.metrics]
+
     def interval(self, trial: Trial) -> np.ndarray:
         """Value, low and high ends of each metric, (metrics, 3), signed so that more is better; -inf for no number."""
         rows = []
@@ -58,39 +63,29 @@ class Aim:
         by cost."""
         if not trials:
             return []
-        points = np.stack([self.interval(trial)[:, 0] for trial in trials])
-        layer = _layers(points)
-        finite = np.where(np.isfinite(points), points, np.nan)
-        usable = np.isfinite(points).any(0)
-        low = np.where(usable, np.nanmin(np.where(usable, finite, 0.0), 0), 0.0)
-        span = np.where(usable, np.nanmax(np.where(usable, finite, 0.0), 0), 0.0) - low
+        points, layer = self._points(trials)
+        finite = np.ma.masked_invalid(points)
+        span = finite.max(0).filled(0.0) - (low := finite.min(0).filled(0.0))
         total = ((points - low) / np.where(span > 0, span, 1.0)).sum(1)
         order = sorted(range(len(trials)), key=lambda i: (layer[i], -total[i], trials[i].cost, i))
         return [trials[i] for i in order]
 
     def front(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Those that no other is better than in one metric and as good in all, best first."""
+        """Those that no other is better than in one metric and as good in all, best first; of one metric the best."""
         ordered = self.order([trial for trial in trials if np.isfinite(self.interval(trial)).any()])
-        if not ordered:
-            return []
-        layer = _layers(np.stack([self.interval(trial)[:, 0] for trial in ordered]))
-        first = [trial for trial, which in zip(ordered, layer, strict=True) if which == 0]
-        return first if len(self.metrics) > 1 else first[:1]
+        first = sum(self._points(ordered)[1] == 0) if ordered else 0
+        return ordered[: first if len(self.metrics) > 1 else 1]
 
     def clearly_worse(self, trial: Trial, than: Trial) -> bool:
         """Whether in every metric the whole interval lies below that of another."""
         return bool((self.interval(trial)[:, 2] < self.interval(than)[:, 1]).all())
 
-
-def _layers(points: np.ndarray) -> np.ndarray:
-    """Of each point (n, metrics): how many fronts have to go before it is on one."""
-    if points.shape[1] == 1:
-        return np.unique(-points[:, 0], return_inverse=True)[1]
-    better = (points[None] >= points[:, None]).all(-1) & (points[None] > points[:, None]).any(-1)
-    layer, left = np.zeros(len(points), int), np.ones(len(points), bool)
-    for level in range(len(points)):
-        first = left & ~(better & left[None]).any(1)
-        layer[first], left = level, left & ~first
-        if not left.any():
-            break
-    return layer
+    def _points(self, trials: Sequence[Trial]) -> tuple[np.ndarray, np.ndarray]:
+        """Values (n, metrics), and of each trial how many fronts have to go before it is on one."""
+        points = np.stack([self.interval(trial)[:, 0] for trial in trials])
+        better = (points[None] >= points[:, None]).all(-1) & (points[None] > points[:, None]).any(-1)
+        layer, left, level = np.zeros(len(points), int), np.ones(len(points), bool), 0
+        while left.any():
+            first = left & ~(better & left[None]).any(1)
+            layer[first], left, level = level, left & ~first, level + 1
+        return points, layer

@@ -100,7 +100,7 @@ def axis_of(text: str, task: Any, method: Any) -> Axis:
     return Axis(name, owner, start, (), _factor(text, given), *ends, whole=whole, traced=traced)
 
 
-def strengths(task: Any, method: Any) -> list[str]:
+def strengths(method: Any) -> list[str]:
     """The axes that every search may have: the method's numbers above 0."""
     named = [field.name for field in describe(type(method)) if field.spec.kind == "number"]
     values = {name: getattr(method, name) for name in named}

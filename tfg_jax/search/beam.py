@@ -14,7 +14,7 @@ from tfg_jax.search.trials import Trial
 @dataclasses.dataclass(frozen=True)
 class Beam:
     """Beam search of TFG (Ye et al., NeurIPS 2024, arXiv 2409.15761): of the best few so far multiply one setting at a
-    time, until no trial of a round is the best.
+    time, until all of these were tried.
 
     The start is the lowest corner: nothing ever decreases.
 
@@ -30,13 +30,10 @@ class Beam:
 
     def propose(self, space: Space, aim: Aim, trials: Sequence[Trial]) -> list[Proposal]:
         """One step up on every axis, of the best so far."""
-        if not trials:
-            new = [space.start, *space.moves(space.start, down=False)]
-        else:
-            best, latest = aim.order(trials), trials[-1].round
-            if latest + 1 >= self.rounds or best[0].round < latest:
-                return []
-            new = [move for trial in best[: self.keep] for move in space.moves(trial.candidate, down=False)]
+        if trials and trials[-1].round + 1 >= self.rounds:
+            return []
+        best = [trial.candidate for trial in aim.order(trials)[: self.keep]] or [space.start]
+        new = [*([] if trials else best), *(move for each in best for move in space.moves(each, down=False))]
         return [Proposal(each, self.samples) for each in untried(new, trials)]
 
     def plan(self, space: Space) -> Plan:

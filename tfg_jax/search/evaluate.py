@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -74,7 +75,7 @@ class Sampling:
     seeds: tuple[int, ...]
     conditional: bool = False
     chunk: int = 64
-    kept: dict[Candidate, Arrays] = dataclasses.field(default_factory=dict)
+    kept: dict[Candidate, list[Arrays]] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def _keys(self) -> Any:
@@ -86,12 +87,13 @@ class Sampling:
 
     def run(self, proposals: Sequence[Proposal]) -> Iterator[tuple[Proposal, Arrays, float]]:
         """Every proposal with its samples, as they are done, and the seconds that they took."""
-        structures: dict[Any, list[Proposal]] = {}
-        parts = {each.candidate: self._parts(each.candidate) for each in proposals}
+        structures: dict[Any, list[tuple[Proposal, list]]] = {}
         for each in proposals:
-            structures.setdefault(jax.tree.structure(parts[each.candidate]), []).append(each)
+            task, method = self.space.built(each.candidate)
+            parts = {"method": method, **{name: getattr(task, name) for name in MOVED}}
+            structures.setdefault(jax.tree.structure(parts), []).append((each, jax.tree.leaves(parts)))
         for structure, group in structures.items():
-            yield from self._run_structure(structure, group, parts)
+            yield from self._run_structure(structure, group)
 
     def keep_only(self, candidates: Iterable[Candidate]) -> None:
         """Forget the samples of all others."""
@@ -99,69 +101,48 @@ class Sampling:
         for each in [each for each in self.kept if each not in wanted]:
             del self.kept[each]
 
-    def _parts(self, candidate: Candidate) -> dict[str, Any]:
-        task, method = self.space.built(candidate)
-        return {"method": method, **{name: getattr(task, name) for name in MOVED}}
-
     def _run_structure(
-        self, structure: Any, group: list[Proposal], parts: Mapping[Candidate, Any]
+        self, structure: Any, group: list[tuple[Proposal, list]]
     ) -> Iterator[tuple[Proposal, Arrays, float]]:
-        leaves = {each.candidate: jax.tree.leaves(parts[each.candidate]) for each in group}
-        first = leaves[group[0].candidate]
-        mine = tuple(np.ndim(leaf) == 0 for leaf in first)
-        shared = [leaf for leaf, own in zip(first, mine, strict=True) if not own]
-        strengths = {
-            each: [np.asarray(leaf) for leaf, own in zip(all_of, mine, strict=True) if own]
-            for each, all_of in leaves.items()
-        }
+        mine = tuple(np.ndim(leaf) == 0 for leaf in group[0][1])
+        shared = [leaf for leaf, own in zip(group[0][1], mine, strict=True) if not own]
         bare = dataclasses.replace(self.space.task.bare(), **dict.fromkeys(MOVED))  # type: ignore[type-var]
         program = partial(_program, bare, shared, form=(structure, mine, self.conditional))
         bound_programs(_program)
-        todo = [(each, index) for each in group for index in range(self._done(each), each.samples)]
-        targets = {each.samples: np.asarray(self.space.task.targets(each.samples)) for each in group}
-        rows: dict[Candidate, list[Arrays]] = {each.candidate: [] for each in group}
-        seconds = dict.fromkeys(rows, 0.0)
-        for start in range(0, len(todo), self.chunk):
-            part = todo[start : start + self.chunk]
+        lanes_left = deque(lane for each, leaves in group for lane in self._lanes(each, leaves, mine))
+        waiting, seconds = deque(each for each, _ in group), dict.fromkeys((each.candidate for each, _ in group), 0.0)
+        while waiting:
+            while waiting and len(self.kept[waiting[0].candidate]) >= waiting[0].samples:
+                each = waiting.popleft()
+                rows = self.kept[each.candidate][: each.samples]
+                yield each, {name: np.stack([row[name] for row in rows]) for name in rows[0]}, seconds[each.candidate]
+            part = [lanes_left.popleft() for _ in range(min(self.chunk, len(lanes_left)))]
             since = time.monotonic()
-            out = self._chunk(program, part, strengths, targets)
-            share = (time.monotonic() - since) / len(part)
-            for number, (each, _) in enumerate(part):
-                rows[each.candidate].append({name: array[number] for name, array in out.items()})
-                seconds[each.candidate] += share
-            ends = {each for each, index in part if index == each.samples - 1}
-            for each in (each for each in group if each in ends):
-                yield each, self._together(each, rows.pop(each.candidate)), seconds[each.candidate]
-        for each in group:  # all of whose samples were there
-            if each.candidate in rows:
-                yield each, self._together(each, []), 0.0
+            for (candidate, _), row in zip(part, self._chunk(program, [own for _, own in part]), strict=False):
+                self.kept[candidate].append(row)
+                seconds[candidate] += (time.monotonic() - since) / len(part)
 
-    def _done(self, proposal: Proposal) -> int:
-        arrays = self.kept.get(proposal.candidate)
-        n = 0 if arrays is None else len(arrays["x"])
-        return n if 0 < n <= proposal.samples and self.extends(n, proposal.samples) else 0
+    def _lanes(self, proposal: Proposal, leaves: list, mine: tuple[bool, ...]) -> Iterator[tuple[Candidate, dict]]:
+        """What the lanes of the samples that a proposal lacks take."""
+        candidate, samples = proposal
+        rows, targets = self.kept.setdefault(candidate, []), np.asarray(self.space.task.targets(samples))
+        if rows and not self.extends(len(rows), samples):
+            rows.clear()
+        own = [np.asarray(leaf) for leaf, is_own in zip(leaves, mine, strict=True) if is_own]
+        for index in range(len(rows), samples):
+            seed = np.int32(index % len(self.seeds))
+            yield candidate, {"leaves": own, "key": seed, "index": np.int32(index), "target": targets[index]}
 
-    def _chunk(self, program: Any, part: list, strengths: Mapping, targets: Mapping[int, np.ndarray]) -> Arrays:
-        padded = part + part[:1] * (self.chunk - len(part))
-        each = [strengths[proposal.candidate] for proposal, _ in padded]
-        own = {
-            "leaves": [np.stack(leaves) for leaves in zip(*each, strict=True)],
-            "key": self._keys[np.array([index % len(self.seeds) for _, index in padded])],
-            "index": np.array([index for _, index in padded], np.int32),
-            "target": np.stack([targets[proposal.samples][index] for proposal, index in padded]),
-        }
-        out = program(own=placed(own, sharding_of(self.chunk)))
-        arrays = {**sample_arrays(out), "objective": np.asarray(out.info["summary"]), "target": own["target"]}
-        return {name: array[: len(part)] for name, array in arrays.items()}
-
-    def _together(self, proposal: Proposal, rows: list[Arrays]) -> Arrays:
-        done = self._done(proposal)
-        new = {name: np.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
-        old = {name: array[:done] for name, array in self.kept[proposal.candidate].items()} if done else {}
-        names = new or old
-        arrays = {name: np.concatenate([each[name] for each in (old, new) if each]) for name in names}
-        self.kept[proposal.candidate] = arrays
-        return arrays
+    def _chunk(self, program: Any, own: list[dict[str, Any]]) -> Iterator[Arrays]:
+        """The samples of at most a chunk of lanes."""
+        if not own:
+            return
+        padded = jax.tree.map(lambda *each: np.stack(each), *own, *own[:1] * (self.chunk - len(own)))
+        padded["key"] = self._keys[padded["key"]]
+        out = program(own=placed(padded, sharding_of(self.chunk)))
+        arrays = {**sample_arrays(out), "objective": np.asarray(out.info["summary"]), "target": padded["target"]}
+        for number in range(len(own)):
+            yield {name: array[number] for name, array in arrays.items()}
 
 
 def sharding_of(chunk: int) -> NamedSharding | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tfg_jax.search.aim import Aim
 from tfg_jax.search.space import Candidate, Space
-from tfg_jax.search.strategy import Plan, Proposal, last_round, untried
+from tfg_jax.search.strategy import Plan, Proposal, untried
 from tfg_jax.search.trials import Trial
 
 
@@ -45,7 +45,7 @@ class Halving:
         if not trials:
             return [Proposal(each, self.fewest) for each in [space.start, *space.moves(space.start)]]
         full = [trial for trial in trials if trial.samples == self.samples]
-        latest = last_round(trials)
+        latest = [trial for trial in trials if trial.round == trials[-1].round]
         if latest[0].samples < self.samples:
             left = self._survivors(aim, latest, full)
             if left:

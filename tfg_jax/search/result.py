@@ -57,29 +57,25 @@ class Searched:
         """Of each axis the share of the first metric's variance over candidates that its value alone explains."""
         latest = {trial.candidate: trial for trial in sorted(self.trials, key=lambda trial: trial.samples)}
         scores = {each: float(self.search.aim.interval(trial)[0, 0]) for each, trial in latest.items()}
-        values = np.array([score for score in scores.values() if np.isfinite(score)])
-        if len(values) < 2 or not (total := float(values.var() * len(values))):
-            return {axis.name: 0.0 for axis in self.search.space.axes}
+        scores = {each: score for each, score in scores.items() if np.isfinite(score)}
+        total = float(np.var([*scores.values()] or [0.0])) * len(scores)
         shares = {}
-        for axis in self.search.space.axes:
+        for name in (axis.name for axis in self.search.space.axes):
             groups: dict[Any, list[float]] = {}
             for each, score in scores.items():
-                if np.isfinite(score):
-                    groups.setdefault(each.by_name[axis.name], []).append(score)
-            shares[axis.name] = sum(len(g) * (float(np.mean(g)) - float(values.mean())) ** 2 for g in groups.values())
-        return {name: share / total for name, share in shares.items()}
+                groups.setdefault(each.by_name[name], []).append(score - float(np.mean([*scores.values()])))
+            shares[name] = sum(len(group) * float(np.mean(group)) ** 2 for group in groups.values()) / (total or 1.0)
+        return shares
 
     @property
     def path(self) -> list[tuple[float, float]]:
-        """Network evaluations spent, and the first metric of the best full trial so far, whenever that changed."""
-        spent, steps = 0.0, []
-        full: list[Trial] = []
-        wanted = {id(trial) for trial in self.full}
+        """After every full trial, network evaluations spent, and the first metric of the best full trial so far."""
+        spent, steps, wanted, full = 0.0, [], {id(trial) for trial in self.full}, []
         for trial in self.trials:
             spent += trial.evaluations
             if id(trial) in wanted:
-                full.append(trial)
-                best = self.search.aim.order(full)[0].scores[self.search.aim.metrics[0][0]][0]
+                full = self.search.aim.order([*full, trial])
+                best = full[0].scores[self.search.aim.names[0]][0]
                 steps.append((spent, np.nan if best is None else best))
         return steps
 

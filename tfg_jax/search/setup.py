@@ -1,4 +1,4 @@
-"""What a search is: where, for what, by which strategy, and on which seeds it chooses and reports."""
+"""What a search is: where, for what, by which strategy, and on which seeds and networks it chooses and reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfg_jax.runs.store import fingerprint
 from tfg_jax.search.aim import Aim
 from tfg_jax.search.halving import Halving
 from tfg_jax.search.space import Space
-from tfg_jax.search.strategy import Strategy, described
+from tfg_jax.search.strategy import Strategy
 from tfg_jax.tasks.base import Task
 
 
@@ -27,7 +27,7 @@ class Search:
         seed_search: root of the random numbers of trials; with the next ones, ``seeds`` of them.
         seeds: how many.
         seed_report: root of the random numbers of the report.
-        report_task: whose evaluator reports; None is the task itself.
+        report_task: what reports, with an evaluator and requests of its own; None is the task itself.
         report_samples: of the report; None is as many as a full trial has.
         conditional: also give the targets to the network itself.
         chunk: samples computed together.
@@ -51,6 +51,12 @@ class Search:
         """The seeds that choose."""
         return tuple(range(self.seed_search, self.seed_search + self.seeds))
 
+    @property
+    def reporting(self) -> Search:
+        """What reports in the place of what chooses."""
+        space = dataclasses.replace(self.space, task=self.report_task or self.space.task)
+        return dataclasses.replace(self, space=space, seed_search=self.seed_report, seeds=1, report_task=None)
+
     def check(self) -> None:
         """Raise ValueError for numbers out of range, and where what chooses is also what reports."""
         for name, low in (("seed_search", 0), ("seed_report", 0), ("seeds", 1), ("chunk", 1)):
@@ -62,27 +68,33 @@ class Search:
             raise ValueError(f"seed_report={self.seed_report} is among the seeds that choose, "
                              f"{', '.join(map(str, self.roots))}; a best that was chosen on a seed looks better on it, "
                              "so give another")  # fmt: skip
-        same = self.report_task is not None and _evaluator(self.report_task) == _evaluator(self.space.task)
-        if same:
-            raise ValueError("report_task has the evaluator that chooses; a best that an evaluator chose looks better "
-                             "to it, so give another, or leave it out to keep the seeds alone apart")  # fmt: skip
+        for metric in self.aim.names:
+            chooses, reports = (each.space.task.scored_by(metric) for each in (self, self.reporting))
+            if weights_of(chooses) is not None and weights_of(chooses) == weights_of(reports):
+                who = getattr(chooses, "name", type(chooses).__name__)
+                raise ValueError(f"aim={metric} is given by {who!r}, which would both choose and report; a best that a "
+                                 "network chose looks better to it, so give report_task another one (on the command "
+                                 "line: another --search-evaluator), or aim at what no network gives")  # fmt: skip
         self.space.start  # noqa: B018  (raises)
 
     def config(self) -> dict[str, Any]:
         """All that decides the trials, as JSON."""
-        task, n = self.space.task, self.strategy.samples
+        strategy: Any = self.strategy
+        given = {name: getattr(self, name) for name in ("seeds", "seed_report", "report_samples", "budget")}
         return {
-            "run": task.describe(self.space.method, self.conditional, task.targets(n)),
-            "evaluator_sha256": _evaluator(task), "axes": [dataclasses.asdict(axis) for axis in self.space.axes],
-            "aim": self.aim.metrics, "max_cost": self.space.max_cost, "strategy": described(self.strategy),
-            "seeds": self.roots, "seed_report": self.seed_report, "report_samples": self.report_samples,
-            "report_evaluator_sha256": _evaluator(self.report_task), "budget": self.budget,
+            "run": self._described(strategy.samples), "axes": [dataclasses.asdict(axis) for axis in self.space.axes],
+            "aim": self.aim.metrics, "max_cost": self.space.max_cost, **given, "seeds": self.roots,
+            "strategy": {"type": type(strategy).__name__, **dataclasses.asdict(strategy)},
+            "report": self.reporting._described(self.report_samples or strategy.samples),
         }  # fmt: skip
 
+    def _described(self, n: int) -> dict[str, Any]:
+        task = self.space.task
+        run = task.describe(self.space.method, self.conditional, task.targets(n))
+        return {**run, "scored_by": {name: weights_of(task.scored_by(name)) for name in self.aim.names}}
 
-def _evaluator(task: Any) -> str | None:
-    """What tells an evaluator from another; None where a task has none."""
-    evaluator = getattr(task, "evaluator", None)
-    network = getattr(evaluator, "network", evaluator)
+
+def weights_of(network: Any) -> str | None:
+    """What tells a learned network from another; None for what has no weights."""
     arrays = [leaf for leaf in jax.tree.leaves(network) if hasattr(leaf, "dtype")]
     return fingerprint(arrays) if arrays else None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from tfg_jax.guidance.tfg import OWNERS
-from tfg_jax.search.axis import LOOKAHEAD, Axis, shown
+from tfg_jax.search.axis import LOOKAHEAD, Axis, axis_of, shown, strengths
 from tfg_jax.tasks.base import Method, Task
 from tfg_jax.truncated import TruncatedSolve
 
@@ -49,6 +49,21 @@ class Space:
     method: Method
     axes: tuple[Axis, ...]
     max_cost: float | None = None
+
+    @classmethod
+    def of(cls, task: Any, method: Any, axes: Sequence[str] = (), max_cost: float | None = None) -> Space:
+        """With the axes as `axis_of` reads them; () are all strengths of the method.
+
+        Raises:
+            ValueError: no axes, or one named twice.
+        """
+        names = tuple(axes) or tuple(strengths(method))
+        if not names:
+            raise ValueError("axes=() but the method has no strength to search; name axes, e.g. n_recur=1,2,4")
+        read = tuple(axis_of(text, task, method) for text in names)
+        if len({axis.name for axis in read}) < len(read):
+            raise ValueError(f"axes={' '.join(names)!r:.80} names a setting twice; name each once")
+        return cls(task, method, read, max_cost)
 
     @cached_property
     def start(self) -> Candidate:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -47,13 +46,3 @@ def untried(candidates: Iterable[Candidate], trials: Sequence[Trial]) -> list[Ca
     """Each candidate that has no trial, once, in order."""
     tried = {trial.candidate for trial in trials}
     return [each for each in dict.fromkeys(candidates) if each not in tried]
-
-
-def last_round(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials of the latest round."""
-    return [trial for trial in trials if trial.round == trials[-1].round]
-
-
-def described(strategy: Strategy) -> dict[str, object]:
-    """A strategy as JSON."""
-    return {"type": type(strategy).__name__, **dataclasses.asdict(strategy)}  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Trials, and the file that keeps them: one JSON line each, appended as it ends, below a line that says of what.
+"""Trials, and the file that keeps them: one JSON line each, appended as it ends.
 
 A line counts if it ends and can be read; what a killed process left half written is cut off when the search goes on.
 """
@@ -13,13 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfg_jax.files import to_builtins, write_bytes
-from tfg_jax.locks import FolderLock
+from tfg_jax.files import to_builtins
 from tfg_jax.runs.claim import Kind, claim
-from tfg_jax.runs.store import config_hash
 from tfg_jax.search.space import Candidate
 
-SCHEMA, FILE = "tfg_jax.search/1", "trials.jsonl"
+FILE = "trials.jsonl"
+SEARCHES = Kind(
+    own=re.compile(r"(trials\.jsonl|best\.json|report\.html|metrics\.json)"),
+    leftover=re.compile(r"(search\.json|best\.json|report\.html|metrics\.json)\.tmp"),
+    record="search.json", alone=False, noun="trials", other="another search",
+)  # fmt: skip
+"""Folders of searches."""
 COST = "cost"
 """The metric of network evaluations a sample."""
 
@@ -61,11 +65,32 @@ class Trial:
 
 
 class TrialFile:
-    """The trials of one search, in a folder that it holds; made by `open_trials`, used as a context manager."""
+    """The trials of one search, in a folder that is held until this is left as a context.
 
-    def __init__(self, file: Path, lock: FolderLock, trials: list[Trial]):
-        self.file, self._lock = file, lock
-        self._known = {(t.candidate, t.samples, t.round < 0): t for t in trials}
+    Args:
+        path: the folder, made if missing.
+        config: of the search, as JSON.
+        overwrite: forget the trials that are there.
+    Raises:
+        ValueError: it holds another search (the differing keys are named), or is written by another process.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any], *, overwrite: bool = False):
+        self._lock, _ = claim(path, json.loads(json.dumps(to_builtins(config))), SEARCHES, overwrite=overwrite)
+        self.file, self._known = path / FILE, {}
+        try:
+            self.file.touch()
+            size = 0
+            for line in self.file.read_bytes().splitlines(keepends=True):
+                try:
+                    self._keep(Trial.from_dict(json.loads(line if line.endswith(b"\n") else b"")))
+                except (ValueError, KeyError, TypeError):
+                    break
+                size += len(line)
+            os.truncate(self.file, size)
+        except BaseException:
+            self._lock.release()
+            raise
 
     def __enter__(self) -> TrialFile:
         return self
@@ -85,50 +110,7 @@ class TrialFile:
             out.write(line.encode())
             out.flush()
             os.fsync(out.fileno())
+        self._keep(trial)
+
+    def _keep(self, trial: Trial) -> None:
         self._known[(trial.candidate, trial.samples, trial.round < 0)] = trial
-
-
-def _lines(file: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file, up to the first that cannot be read."""
-    lines = []
-    for line in file.read_bytes().split(b"\n")[:-1]:
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
-    return lines
-
-
-def _header(file: Path) -> Mapping[str, Any]:
-    header = _lines(file)[0]
-    if header["schema"] != SCHEMA or header["config_hash"] != config_hash(header["config"]):
-        raise ValueError(f"{file} is not as it was written")
-    return header["config"]
-
-
-SEARCHES = Kind(
-    own=re.compile(r"(trials\.jsonl|best\.json|report\.html|metrics\.json)"),
-    leftover=re.compile(r"(trials\.jsonl|best\.json|report\.html|metrics\.json)\.tmp"),
-    record=FILE, recorded=False, read=_header, alone=False, noun="trials", other="another search",
-)  # fmt: skip
-"""Folders of searches, known by the first line of their trials."""
-
-
-def open_trials(path: Path, config: Mapping[str, Any], *, overwrite: bool = False) -> TrialFile:
-    """Take a folder for a search, with the trials that are in it.
-
-    Raises:
-        ValueError: it holds another search (the differing keys are named), or is written by another process.
-    """
-    config = json.loads(json.dumps(to_builtins(config)))
-    lock, known = claim(path, config, SEARCHES, overwrite=overwrite)
-    try:
-        file = path / FILE
-        lines = _lines(file) if known is not None else []
-        head = {"schema": SCHEMA, "config_hash": config_hash(config), "config": config}
-        kept = [json.dumps(line, ensure_ascii=False) for line in lines] or [json.dumps(head, ensure_ascii=False)]
-        write_bytes(file, ("\n".join(kept) + "\n").encode())  # without what a killed process left half written
-        return TrialFile(file, lock, [Trial.from_dict(line) for line in lines[1:]])
-    except BaseException:
-        lock.release()
-        raise

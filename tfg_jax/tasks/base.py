@@ -108,6 +108,11 @@ class Task(abc.ABC):
         """Numbers of every sample (n,) beside the objective that was reached, by name."""
         return {}
 
+    def scored_by(self, metric: str) -> Any:
+        """The learned network that gives a number, None where none has a part in it: here ``evaluator``, if any."""
+        plain = metric == "objective" or metric in COSTS.values()
+        return None if plain else getattr(self, "evaluator", None)
+
     def notes(self) -> list[str]:
         """Warnings about the networks, for terminal and report."""
         return []
@@ -247,6 +252,14 @@ class OwnTask(Task):
         """Sample i is asked for target i modulo their number."""
         check_count("num_samples", n)
         return np.asarray(self.wanted)[np.arange(n) % len(self.wanted)]
+
+    def scored_by(self, metric: str) -> Any:
+        """The user's function, whose weights, if it is a pytree that has any, say that it was learned."""
+        return None if metric == "objective" or metric in COSTS.values() else self.score
+
+    def bare(self) -> OwnTask:
+        """The task without its scores and presets."""
+        return dataclasses.replace(self, score=None, tuned={})
 
     def scores(self, x: np.ndarray, targets: np.ndarray) -> Mapping[str, Any]:
         """What the user's function says."""

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from tfg_jax import metrics, operators, struct
+from tfg_jax.checks import check_count
 from tfg_jax.config import to_dict
 from tfg_jax.guidance.base import StepContext
 from tfg_jax.guidance.dps import DPS
@@ -152,12 +153,24 @@ class InverseTask(Task):
     warnings: tuple[str, ...] = struct.field(pytree_node=False, default=())
     tuned: Mapping[str, Any] = struct.field(default_factory=dict)
 
+    @property
+    def images(self) -> int:
+        """How many were measured."""
+        return 0 if self.measurements is None else len(self.measurements)
+
     def targets(self, n: int) -> np.ndarray:
-        """The measurements, each as often as they fit."""
-        if self.measurements is None or n % len(self.measurements):
-            count = 0 if self.measurements is None else len(self.measurements)
-            raise ValueError(f"num_samples={n} is no multiple of the {count} measurements; give as many draws of each")
-        return np.repeat(np.asarray(self.measurements), n // len(self.measurements), axis=0)
+        """The measurements, each as often as they fit; of fewer samples the first ones."""
+        check_count("num_samples", n)
+        if not self.images or (n > self.images and n % self.images):
+            raise ValueError(
+                f"num_samples={n} is no multiple of the {self.images} measurements; give as many draws of each"
+            )
+        return np.repeat(np.asarray(self.measurements)[:n], max(n // self.images, 1), axis=0)
+
+    def of_images(self, images: slice) -> InverseTask:
+        """The task of some of the images alone."""
+        each = {name: getattr(self, name) for name in ("measurements", "truth", "names")}
+        return dataclasses.replace(self, **{name: of[images] for name, of in each.items() if of is not None})
 
     def objective(self, method: Method) -> Any:
         """What a method ascends.
@@ -181,23 +194,24 @@ class InverseTask(Task):
 
     def reached(self, objective: Any, x: Array, target: Array, cond: Any) -> Array:
         """The same of a result."""
-        return objective.residual_norm(x, target)
+        return objective.with_residual(x, target)[1]
 
     def evaluate(
         self, samples: Mapping[str, np.ndarray], *, seconds: float = 0.0, config: Mapping[str, Any] | None = None
     ) -> Evaluation:
         """As `Task.evaluate`: residuals, distances from the truth where it is known, spread of the draws."""
-        x, truth, network = np.asarray(samples["x"]), self.truth, self.evaluator
+        x, network, task = np.asarray(samples["x"]), self.evaluator, self.of_images(slice(len(samples["x"])))
+        truth = task.truth
         finite = np.isfinite(x).all(axis=(1, 2, 3), keepdims=True)
         shown = np.where(finite, x, 0.0).astype(np.float32)  # failed samples are left out of every mean
         run = metrics.InverseRun.of_stored(
             samples,
             truth=truth,
-            pictures=as_picture(np.asarray(self.measurements), self.model.shape),
+            pictures=as_picture(np.asarray(task.measurements), self.model.shape),
             residual=metrics.measurement_residual(self.operator, shown, samples["target"]),
             noise_std=self.noise_std,
             seconds=seconds,
-            names=self.names,
+            names=task.names,
             features=None if network is None else metrics.features(network, shown),
             truth_features=None if network is None or truth is None else metrics.features(network, truth),
             path=samples["objective"] if samples["objective"].shape[1] > 1 else None,  # end to end: the result's alone
@@ -205,6 +219,10 @@ class InverseTask(Task):
             notes=self.warnings,
         )
         return Evaluation(per_draw(run), lambda: metrics.inverse_metrics(run), run)
+
+    def scored_by(self, metric: str) -> Any:
+        """The evaluator of perceptual distances; the truth, which no network says, of all else."""
+        return self.evaluator if metric == "feature_distance" else None
 
     def bare(self) -> InverseTask:
         """The task without images, evaluator and presets."""
@@ -242,7 +260,7 @@ class InverseTask(Task):
 
 
 def _residual(ctx: StepContext) -> Array:
-    return ctx.residual_norm(ctx.lookahead()[0])
+    return ctx.objective_and_residual(ctx.lookahead()[0])[1]
 
 
 def as_picture(y: Inexact[AnyArray, "n *measurement"], shape: tuple[int, ...]) -> Float[np.ndarray, "n H W C"]:

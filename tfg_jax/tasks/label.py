@@ -21,6 +21,7 @@ from tfg_jax.guidance.classifier import ClassifierGuidance
 from tfg_jax.guidance.classifier_free.autoguidance import Autoguidance
 from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip
+from tfg_jax.metrics.titles import COSTS
 from tfg_jax.objectives.classifier import class_log_prob, noisy_class_log_prob
 from tfg_jax.runs.store import fingerprint
 from tfg_jax.samplers.ddim import DDIM
@@ -82,6 +83,12 @@ class LabelTask(Task):
     def bare(self) -> LabelTask:
         """The task without its evaluator and presets."""
         return dataclasses.replace(self, evaluator=None, tuned={})
+
+    def scored_by(self, metric: str) -> Any:
+        """The guide of its own accuracy, the evaluator of all else that is read off the images but their texture."""
+        if metric.startswith("guide_"):
+            return self.guide
+        return None if metric in ("high_frequency_ratio", *COSTS.values()) else self.evaluator.network
 
     def notes(self) -> list[str]:
         """That the samples are scored by their own guide, if they are."""

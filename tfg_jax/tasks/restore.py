@@ -30,11 +30,13 @@ class Images(NamedTuple):
         paths: pictures, .npz files or folders of them; none is the shipped images of the data set.
         measured: they are the measurements themselves.
         count: how many of them; None is all, or 8 of the shipped ones.
+        skip: how many are left out before these; fewer than ``count`` may then be left.
     """
 
     paths: Sequence[Path] = ()
     measured: bool = False
     count: int | None = None
+    skip: int = 0
 
 
 class Noise(NamedTuple):
@@ -140,6 +142,10 @@ def _first(images: Images, x: np.ndarray, names: list[str], default: int) -> tup
     """The first of the images, as many as are asked for."""
     wanted = default if images.count is None else images.count
     check_count("num_images", wanted)
+    if images.skip >= len(x):
+        raise ValueError(f"num_images={images.skip} leaves none of the {len(x)} images to search on; lower it")
+    if images.skip:
+        return x[images.skip :][:wanted], names[images.skip :][:wanted]
     if wanted > len(x):
         raise ValueError(f"num_images={wanted} is more than the {len(x)} images there are; lower it")
     return x[:wanted], names[:wanted]

@@ -124,6 +124,12 @@ class MoleculeTask(Task):
         """The task without what only scores."""
         return dataclasses.replace(self, evaluator=None, quantum=None, known=None, requested=None, tuned={})
 
+    def scored_by(self, metric: str) -> Any:
+        """The evaluator of its errors, the guide of its own; bonds and quantum chemistry of all else."""
+        if metric.startswith("guide_error_"):
+            return self.guide
+        return self.evaluator or self.guide if metric.startswith("error_") else None
+
     def notes(self) -> list[str]:
         """Warnings about requests and networks."""
         same = (self.evaluator or self.guide).name == self.guide.name
