@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfg_jax.benchmark import Outcome, Scores, headline, read_suite, relative_gain
-from tfg_jax.benchmark.rows import asked_of
+from tfg_jax.benchmark.rows import cells_of
 
 
 def test_relative_gains_by_hand():
@@ -26,14 +26,14 @@ def test_the_headline_by_hand():
         Scores("alone", "higher", {"tfg": np.ones(3)}),
         Scores("failed", "higher", {"tfg": np.full(2, np.nan), "dps": np.ones(2)}),
     ]  # fmt: skip
-    found = headline(tasks, "tfg", ("dps", "lgd"))
-    assert found is not None and [(gain.task, gain.baseline) for gain in found.gains] == [
+    result = headline(tasks, "tfg", ("dps", "lgd"))
+    assert result is not None and [(gain.task, gain.baseline) for gain in result.gains] == [
         ("labels", "dps"),
         ("sr4", "dps"),
     ]
-    assert [gain.estimate.value for gain in found.gains] == pytest.approx([0.5, -0.5])
-    assert found.mean.value == pytest.approx(0.0) and found.wins == 1 and found.mean.n == 2
-    assert found.over_tasks.low == pytest.approx(-0.5 * 12.706, rel=1e-3)  # Student's t of one degree of freedom
+    assert [gain.estimate.value for gain in result.gains] == pytest.approx([0.5, -0.5])
+    assert result.mean.value == pytest.approx(0.0) and result.wins == 1 and result.mean.n == 2
+    assert result.over_tasks.low == pytest.approx(-0.5 * 12.706, rel=1e-3)  # Student's t of one degree of freedom
     assert headline(tasks, "tfg", ("ugd",)) is None
 
 
@@ -42,13 +42,19 @@ def test_intervals_pair_the_requests_and_cover():
     difficulty = np.exp(np.random.default_rng(0).normal(size=200))
     paired = headline([Scores("a", "lower", {"tfg": 0.9 * difficulty, "dps": difficulty})], "tfg", ("dps",))
     assert paired is not None and paired.mean.high - paired.mean.low < 1e-6 and paired.mean.value == pytest.approx(0.1)
+    certain = headline([Scores("a", "higher", {"tfg": np.ones(80), "dps": np.ones(80)})], "tfg", ("dps",))
+    assert (
+        certain is not None and -0.06 < certain.mean.low < -0.01 < 0.0 == certain.mean.value < certain.mean.high < 0.06
+    )
+    alone = headline([Scores("a", "higher", {"tfg": np.ones(1), "dps": np.ones(1)})], "tfg", ("dps",))
+    assert alone is not None and alone.mean.high == np.inf  # one request tells nothing
     inside = 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
         noisy = {"tfg": rng.normal(9.0, 1.0, 50), "dps": rng.normal(10.0, 1.0, 50)}
-        found = headline([Scores("a", "lower", noisy)], "tfg", ("dps",), seed=seed)
-        assert found is not None
-        inside += found.mean.low <= 0.1 <= found.mean.high
+        result = headline([Scores("a", "lower", noisy)], "tfg", ("dps",), seed=seed)
+        assert result is not None
+        inside += result.mean.low <= 0.1 <= result.mean.high
     assert inside >= 34  # of 38 expected
 
 
@@ -57,16 +63,16 @@ def test_rows_add_up_to_lines():
     whole rows with the mean's."""
     suite = dataclasses.replace(read_suite("smoke"), seeds=(0, 1))
     known = {}
-    for asked in asked_of(suite):
-        if asked.task not in ("labels", "sr4", "box"):
+    for cell in cells_of(suite):
+        if cell.task not in ("labels", "sr4", "box"):
             continue
-        shift = {"none": 3.0, "dps": 1.0, "tfg": 0.5}[asked.name] + asked.seed
-        values, numbers = {asked.metric: [shift, None, 1.0 + shift]}, {}
-        if asked.task == "labels":
-            values, numbers = {asked.metric: [1.0, 0.0]}, {"frechet_distance": [8.0 + asked.seed, 6.0, 11.0]}
-        if (asked.task, asked.name, asked.seed) != ("box", "dps", 1):  # not done yet
-            known[asked.row] = {"report": {
-                "samples": len(values[asked.metric]), "failed": 0, "seconds": 3.0, "values": values, "numbers": numbers,
+        shift = {"none": 3.0, "dps": 1.0, "tfg": 0.5}[cell.name] + cell.seed
+        values, numbers = {cell.metric: [shift, None, 1.0 + shift]}, {}
+        if cell.task == "labels":
+            values, numbers = {cell.metric: [1.0, 0.0]}, {"frechet_distance": [8.0 + cell.seed, 6.0, 11.0]}
+        if (cell.task, cell.name, cell.seed) != ("box", "dps", 1):  # not done yet
+            known[cell.row] = {"report": {
+                "samples": len(values[cell.metric]), "failed": 0, "seconds": 3.0, "values": values, "numbers": numbers,
                 "cost": {"forwards": 50, "pullbacks": 50, "objective": 40},
             }}  # fmt: skip
     outcome = Outcome(suite, known)

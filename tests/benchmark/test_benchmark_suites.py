@@ -11,7 +11,7 @@ import tiny_paper
 import tfg_jax as tfg
 from tfg_jax.benchmark import read_suite, suite_names
 from tfg_jax.benchmark.methods import methods_of, names_of
-from tfg_jax.benchmark.rows import asked_of
+from tfg_jax.benchmark.rows import cells_of
 from tfg_jax.benchmark.run import Benchmark, resized
 from tfg_jax.tasks.find import find_task, task_names
 from tfg_jax.tasks.inverse import PROBLEMS
@@ -22,7 +22,7 @@ about = "mine"
 name = "labels"
 kind = "labels"
 data = "fashion-mnist"
-targets = ["all", {ask = "bag", tfg = {rho = 2.0}}]
+targets = ["all", {request = "bag", tfg = {rho = 2.0}}]
 methods = ["none", "tfg"]
 samples = 4
 metric = "evaluator_accuracy"
@@ -38,11 +38,11 @@ def test_shipped_suites_name_tasks_and_methods_that_there_are(name):
         assert not entry.data or entry.rate > 0
     if name in ("smoke", "full", "headline"):  # every task of the library
         assert {entry.data for entry in suite.tasks} == set(task_names())
-        asked = {asked.task for asked in asked_of(suite)}
-        assert asked == {"labels", *PROBLEMS, "alpha", "mu", "cv", "homo", "lumo", "gap"}
+        tasks = {cell.task for cell in cells_of(suite)}
+        assert tasks == {"labels", *PROBLEMS, "alpha", "mu", "cv", "homo", "lumo", "gap"}
     if name == "full":
         presets = find_task("fashion-mnist").INVERSE_PRESETS
-        assert {asked.name for asked in asked_of(suite) if asked.task == "sr4"} == {"none", *presets}
+        assert {cell.name for cell in cells_of(suite) if cell.task == "sr4"} == {"none", *presets}
 
 
 def test_the_paper_is_there_whole_with_its_numbers():
@@ -50,7 +50,7 @@ def test_the_paper_is_there_whole_with_its_numbers():
     assert sum(need.gives == "model" for need in suite.needs) == 7
     assert sum(len(entry.targets) for entry in suite.tasks) == 40
     assert len({entry.task(target) for entry in suite.tasks for target in entry.targets}) == 16
-    settings = {(asked.task, asked.target.name): asked.method for asked in asked_of(suite) if asked.name == "tfg"}
+    settings = {(cell.task, cell.target.name): cell.method for cell in cells_of(suite) if cell.name == "tfg"}
     for key, rho, mu, smoothing in (
         (("cifar10", "3"), 4.0, 0.25, 0.01),
         (("imagenet", "333"), 1.0, 4.0, 1.0),
@@ -87,8 +87,8 @@ def mended(tmp_path: Path, old: str = "", new: str = "") -> str:
         ("samples = 4", "samples = 0", "samples=0 must be 1 or more"),
         ("samples = 4", "samples = 4\neta = 2", "eta=2.0 must be in [0, 1]"),
         ('"all", {', '"all", "all", {', "target 'all' appears twice"),
-        ('"all", {', "3.5, {", "targets.ask=3.5 must be a whole number or a text"),
-        ('targets = ["all", {ask = "bag", tfg = {rho = 2.0}}]', "targets = []", "targets=0 must be 1 or more"),
+        ('"all", {', "3.5, {", "targets.request=3.5 must be a whole number or a text"),
+        ('targets = ["all", {request = "bag", tfg = {rho = 2.0}}]', "targets = []", "targets=0 must be 1 or more"),
         ("rho = 2.0", "strength = 2.0", "TFG has no setting 'strength'"),
         ("rho = 2.0", "rho = -2.0", "rho=-2. must be a finite number"),
         ("tfg = {", "dps = {", "settings of='dps' is unknown; choose of none, tfg"),
@@ -118,7 +118,7 @@ def test_a_suite_that_is_nowhere(tmp_path):
     with pytest.raises(ValueError, match="is not TOML"):
         read_suite(tmp_path / "deep.toml")
     suite = read_suite(mended(tmp_path))
-    assert suite.tasks[0].targets[1].ask == ("bag",) and suite.name == "mine"
+    assert suite.tasks[0].targets[1].request == ("bag",) and suite.name == "mine"
     assert methods_of(suite.tasks[0], suite.tasks[0].targets[1])["tfg"].rho == 2.0
 
 

@@ -26,8 +26,7 @@ def unet(channels: int, out: int, **options):
     )  # fmt: skip
     module = UNet2D(config, rngs=nnx.Rngs(0))
     module.eval()
-    learned = {"learned_variance": True} if out > channels else {}
-    return tfg.from_nnx(module, TABLE, prediction="eps", shape=(SIDE, SIDE, channels), **learned)
+    return tfg.from_nnx(module, TABLE, prediction="eps", shape=(SIDE, SIDE, channels), learned_variance=out > channels)
 
 
 def adm(out: int):

@@ -86,7 +86,7 @@ def test_a_suite_leaves_a_table_a_page_and_numbers(done):
     ):
         assert said in page, said
     assert table.count("\n") == 8 and (done / "pages/mine_gains.png").stat().st_size
-    assert {"Gains", "Table", "Settings"} <= set(json.loads((done / "pages/mine.json").read_text()))
+    assert {"Headline", "Gains", "Table", "Settings"} <= set(json.loads((done / "pages/mine.json").read_text()))
     assert "<h2>Headline</h2>" in (done / "report.html").read_text()
 
 

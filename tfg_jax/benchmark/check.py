@@ -51,7 +51,7 @@ def check(suite: Suite) -> None:
 
 
 def _check_entry(entry: Entry, needs: Mapping[str, Need]) -> None:
-    at = f"task {entry.name!r}"
+    at = f"task {entry.name!r:.40}"
     one_of(f"{at}: kind", entry.kind, WANTED)
     one_of(f"{at}: grid", entry.grid, GRIDS)
     for name in ("samples", "steps", "chunk"):
@@ -112,7 +112,7 @@ def _check_own(at: str, entry: Entry) -> None:
     for name in entry.methods:
         if name != "none" and "type" not in entry.settings.get(name, {}):
             raise Unfit(f"{at}: settings.{name}.type is missing; a task without data has no tuned methods")
-    if entry.kind == "attributes" and any(len(target.ask) != len(entry.guides) for target in entry.targets):
+    if entry.kind == "attributes" and any(len(target.request) != len(entry.guides) for target in entry.targets):
         raise Unfit(f"{at}: targets must name one class for each of {len(entry.guides)} guides")
     if entry.kind == "attributes" and len(entry.guides) != len(entry.evaluators):
         raise Unfit(f"{at}: guides and evaluators must be as many")
@@ -128,6 +128,6 @@ def _check_properties(at: str, entry: Entry) -> None:
     from tfg_jax.data.qm9 import PROPERTIES
 
     for target in entry.targets:
-        unique(f"{at}: property", target.ask)
-        for name in target.ask:
+        unique(f"{at}: property", target.request)
+        for name in target.request:
             one_of(f"{at}: targets", name, PROPERTIES)

@@ -112,12 +112,16 @@ def headline(tasks: Sequence[Scores], method: str, baselines: Sequence[str], *, 
 def _resampled(scores: Scores, method: str, baseline: str, rng: np.random.Generator) -> np.ndarray:
     """The gain on requests drawn again, (resamples,)."""
     pair = np.stack([np.asarray(scores.values[name], np.float64) for name in (method, baseline)])
-    n = pair.shape[1]
+    n, sign = pair.shape[1], 1.0 if scores.better == "higher" else -1.0
+    if n > 1 and set(np.unique(pair)) <= {0.0, 1.0} and not np.ptp(pair, axis=1).any():
+        # All right or all wrong: resampling would repeat that for ever. Draws by Jeffreys' prior of a proportion.
+        right = pair.sum(1)
+        means = rng.beta(right + 0.5, n - right + 0.5, (RESAMPLES, 2))
+        return sign * (means[:, 0] - means[:, 1]) / means[:, 1]
     counts = rng.multinomial(n, np.full(n, 1.0 / n), RESAMPLES)
     finite = np.isfinite(pair)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = (counts @ np.where(finite, pair, 0.0).T) / (counts @ finite.T)
-        sign = 1.0 if scores.better == "higher" else -1.0
         return sign * (means[:, 0] - means[:, 1]) / np.abs(means[:, 1])
 
 

@@ -49,5 +49,5 @@ def _method(entry: Entry, target: Target, name: str) -> Any:
         if preset is None or "type" in settings:
             return from_dict(settings)
         return with_flags(preset, settings) if settings else preset
-    except (ValueError, TypeError) as error:
-        raise Unfit(f"task {entry.name!r}: settings.{name}: {error}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise Unfit(f"task {entry.name!r:.40}: settings.{name}: {str(error)[:300]}") from None

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from tfg_jax.benchmark.gains import Headline, Scores, headline
-from tfg_jax.benchmark.rows import Asked, asked_of
+from tfg_jax.benchmark.rows import Cell, cells_of
 from tfg_jax.benchmark.suite import Suite
 from tfg_jax.metrics.intervals import Estimate, mean_ci, wilson
 from tfg_jax.metrics.titles import METRICS
@@ -65,9 +65,9 @@ class Outcome:
     @cached_property
     def lines(self) -> list[Line]:
         """One a task and method that has a finished row, in the order of the suite."""
-        groups: dict[tuple[str, str], list[Asked]] = {}
-        for asked in asked_of(self.suite):
-            groups.setdefault((asked.task, asked.name), []).append(asked)
+        groups: dict[tuple[str, str], list[Cell]] = {}
+        for cell in cells_of(self.suite):
+            groups.setdefault((cell.task, cell.name), []).append(cell)
         return [line for each in groups.values() if (line := _line(each, self.known)) is not None]
 
     @cached_property
@@ -104,34 +104,34 @@ def _better(metric: str) -> Literal["higher", "lower"]:
     return cast(Literal["higher", "lower"], METRICS[metric].better)
 
 
-def _line(asked: Sequence[Asked], known: Mapping[str, Mapping[str, Any]]) -> Line | None:
+def _line(cell: Sequence[Cell], known: Mapping[str, Mapping[str, Any]]) -> Line | None:
     """Rows of one task and method, of all targets and seeds."""
-    done = [(each, known[each.row]["report"]) for each in asked if each.row in known]
+    done = [(each, known[each.row]["report"]) for each in cell if each.row in known]
     if not done:
         return None
-    first, reports = asked[0], [report for _, report in done]
+    first, reports = cells[0], [report for _, report in done]
     samples = sum(report["samples"] for report in reports)
     metric = first.metric
     also = {name: each for name in first.entry.also if (each := _estimate(name, done)) is not None}
     mean = lambda key: float(np.mean([report["cost"][key] for report in reports]))  # noqa: E731
-    settings = {each.target.name: _settings(each.method) for each in asked}
+    settings = {each.target.name: _settings(each.method) for each in cells}
     texts = dict.fromkeys(settings.values())
     score = _estimate(metric, done) or Estimate(math.nan, -math.inf, math.inf, 0)
     return Line(
         task=first.task, method=first.name, metric=metric, score=score, also=also,
         values=np.concatenate(_by_target(metric, done)), evaluations=mean("forwards") + mean("pullbacks"),
         gradients=mean("objective"), seconds=sum(report["seconds"] for report in reports) / samples, samples=samples,
-        failed=sum(report["failed"] for report in reports), rows=len(done), of=len(asked),
+        failed=sum(report["failed"] for report in reports), rows=len(done), of=len(cell),
         settings=next(iter(texts)) if len(texts) == 1 else "by target",
     )  # fmt: skip
 
 
-def _by_target(metric: str, done: Sequence[tuple[Asked, Mapping[str, Any]]]) -> list[np.ndarray]:
+def _by_target(metric: str, done: Sequence[tuple[Cell, Mapping[str, Any]]]) -> list[np.ndarray]:
     """Values of every target's requests, means over seeds."""
     targets: dict[str, list[np.ndarray]] = {}
-    for asked, report in done:
+    for cell, report in done:
         values = np.array([np.nan if each is None else each for each in report["values"][metric]], np.float64)
-        targets.setdefault(asked.target.name, []).append(values)
+        targets.setdefault(cell.target.name, []).append(values)
     with np.errstate(invalid="ignore"):
         return [_nanmean(np.stack(each)) for each in targets.values()]
 
@@ -141,7 +141,7 @@ def _nanmean(values: np.ndarray) -> np.ndarray:
     return np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), np.nan)
 
 
-def _estimate(metric: str, done: Sequence[tuple[Asked, Mapping[str, Any]]]) -> Estimate | None:
+def _estimate(metric: str, done: Sequence[tuple[Cell, Mapping[str, Any]]]) -> Estimate | None:
     """Of a metric of every sample: over requests, since seeds of one request are no independent evidence; of one that
     is a number of a whole row: the mean over rows."""
     if all(metric in report["values"] for _, report in done):

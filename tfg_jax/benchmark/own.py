@@ -107,7 +107,7 @@ class StyleTask(Task):
         features: ``x0 -> (tokens, channels)``, of guidance.
         wanted: (m, tokens, channels) features of pictures; sample i is asked for picture i modulo m.
         sampler, clip, lookahead, window: as in `tfg_jax.sample`.
-        judged: features that score; None takes those of guidance, with a note.
+        evaluator: features that score; None takes those of guidance, with a note.
     """
 
     model: Any
@@ -117,7 +117,7 @@ class StyleTask(Task):
     clip: Any = None
     lookahead: Any = None
     window: Any = None
-    judged: Any = None
+    evaluator: Any = None
 
     def objective(self, method: Method) -> Any:
         """Minus the distance of Gram matrices."""
@@ -129,15 +129,15 @@ class StyleTask(Task):
 
     def bare(self) -> StyleTask:
         """The task without what only scores."""
-        return dataclasses.replace(self, judged=None)
+        return dataclasses.replace(self, evaluator=None)
 
     def notes(self) -> list[str]:
-        """That guidance is judged by its own features, if it is."""
-        return ["styles are scored by the features that guided"] if self.judged is None else []
+        """That guidance is evaluator by its own features, if it is."""
+        return ["styles are scored by the features that guided"] if self.evaluator is None else []
 
     def scores(self, x: np.ndarray, targets: np.ndarray) -> Mapping[str, Any]:
         """Minus the energy of every sample, by the features that score."""
-        features = self.features if self.judged is None else self.judged
+        features = self.features if self.evaluator is None else self.evaluator
         distance = jax.jit(jax.vmap(lambda one, style: style_distance(features(one), style)))
         return {"style_distance": np.asarray(distance(jnp.asarray(x), jnp.asarray(targets))) / 100.0}
 

@@ -39,16 +39,16 @@ def percent(estimate: Estimate) -> str:
 def said(outcome: Outcome) -> str:
     """The headline in words; empty where there is none yet."""
     suite, words = outcome.suite, []
-    if (found := outcome.headline) is not None:
-        tasks, many = counted(found.mean.n, "task"), percent(found.over_tasks)
+    if (gained := outcome.headline) is not None:
+        tasks, many = counted(gained.mean.n, "task"), percent(gained.over_tasks)
         words.append(
-            f"{suite.headline} over the best of {', '.join(suite.baselines)}: mean relative gain {percent(found.mean)} "
-            f"over {tasks}, better in {found.wins} (published: {PUBLISHED}). As tasks drawn from many: {many}."
+            f"{suite.headline} over the best of {', '.join(suite.baselines)}: mean relative gain {percent(gained.mean)} "
+            f"over {tasks}, better in {gained.wins} (published: {PUBLISHED}). As tasks drawn from many: {many}."
         )
-    if (beyond := outcome.beyond) is not None:
+    if (gained := outcome.beyond) is not None:
         words.append(
-            f"With {', '.join(suite.beyond)} among the baselines, where a task has them: {percent(beyond.mean)} over "
-            f"{counted(beyond.mean.n, 'task')}, better in {beyond.wins}."
+            f"With {', '.join(suite.beyond)} among the baselines, where a task has them: {percent(gained.mean)} over "
+            f"{counted(gained.mean.n, 'task')}, better in {gained.wins}."
         )
     return " ".join(words)
 
@@ -57,11 +57,11 @@ def report_of(outcome: Outcome, command: str, notes: tuple[str, ...] = ()) -> Re
     """The page: headline, gains, the table, published numbers, settings."""
     suite = outcome.suite
     blocks: list[Block] = [Text(note, warning=True) for note in notes]
-    blocks += [Text(suite.about), *([Text(words)] if (words := said(outcome)) else [])]
+    blocks += [Text(suite.about), *([Table(_headline(outcome))] if outcome.headline else [])]
     sections = [Section("Headline", [*blocks, Text(f"Made by: `{command}`")])]
-    if (found := outcome.headline) is not None:
-        chart = bar_chart({each.task: each.estimate for each in found.gains}, f"relative gain of {suite.headline}")
-        rows = _gains(outcome, found)
+    if (result := outcome.headline) is not None:
+        chart = bar_chart({each.task: each.estimate for each in result.gains}, f"relative gain of {suite.headline}")
+        rows = _gains(outcome, result)
         alt = f"relative gain of {suite.headline} over the best baseline of each task"
         sections.append(Section("Gains", [Figure(chart, alt, name="gains"), Table(rows)]))
     sections.append(Section("Table", [Table(lines_of(outcome)), Text(MEANING)]))
@@ -84,16 +84,30 @@ def _title(name: str) -> str:
     return METRICS[name].header(short=True) if name in METRICS else name.replace("_", " ")
 
 
-def _gains(outcome: Outcome, found: Headline) -> list[dict[str, Any]]:
+def _headline(outcome: Outcome) -> list[dict[str, Any]]:
+    """The headline, and what it is with further methods among the baselines."""
+    suite, rows = outcome.suite, []
+    pairs = ((outcome.headline, suite.baselines), (outcome.beyond, (*suite.baselines, *suite.beyond)))
+    for gained, baselines in pairs:
+        if gained is not None:
+            mean, many = percent(gained.mean), percent(gained.over_tasks)
+            rows.append({
+                f"{suite.headline} over the best of": ", ".join(baselines), "mean relative gain": mean,
+                "as tasks drawn from many": many, "tasks": gained.mean.n, "better in": gained.wins, "published": PUBLISHED,
+            })  # fmt: skip
+    return rows
+
+
+def _gains(outcome: Outcome, result: Headline) -> list[dict[str, Any]]:
     values, method = {scores.task: scores for scores in outcome.scores}, outcome.suite.headline
     rows = [
         {
             "task": each.task, "best baseline": each.baseline, "its score": values[each.task].mean(each.baseline),
             method: values[each.task].mean(method), "relative gain": percent(each.estimate),
         }
-        for each in found.gains
+        for each in result.gains
     ]  # fmt: skip
-    return [*rows, {"task": "mean", "relative gain": percent(found.mean)}]
+    return [*rows, {"task": "mean", "relative gain": percent(result.mean)}]
 
 
 def _published(outcome: Outcome) -> list[dict[str, Any]]:
@@ -130,7 +144,7 @@ def _numbers(outcome: Outcome) -> dict[str, Any]:
         }
         for line in outcome.lines
     ]  # fmt: skip
-    found: dict[str, Any] = {"suite": outcome.suite.name, "lines": lines}
+    result: dict[str, Any] = {"suite": outcome.suite.name, "lines": lines}
     for name, each in (("headline", outcome.headline), ("beyond", outcome.beyond)):
         if each is not None:
             gains = [
@@ -138,11 +152,11 @@ def _numbers(outcome: Outcome) -> dict[str, Any]:
                 for gain in each.gains
             ]
             mean = flat_estimate("mean_gain", each.mean)
-            found[name] = {
+            result[name] = {
                 "method": outcome.suite.headline,
                 **mean,
                 "tasks": each.mean.n,
                 "wins": each.wins,
                 "gains": gains,
             }
-    return found
+    return result

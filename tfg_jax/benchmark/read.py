@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from tfg_jax.benchmark.check import check
 from tfg_jax.benchmark.suite import Suite
@@ -38,10 +39,14 @@ def read_suite(name_or_path: str | Path) -> Suite:
             f"suite={text!r:.60} is unknown; choose one of {', '.join(suite_names())}, or give a file.toml"
         )
     file = FOLDER / f"{text}.toml" if named else Path(text)
-    values = load_toml("suite", file)
+    return checked(load_toml("suite", file), file)
+
+
+def checked(values: Any, file: Path) -> Suite:
+    """The suite of a file's values. Raises ValueError for what cannot be meant."""
     try:
         suite = dataclasses.replace(suite_of(values), name=file.stem)
         check(suite)
     except Unfit as error:
-        raise ValueError(f"suite={text} has a fault: {error}") from None
+        raise ValueError(f"suite={file} has a fault: {error}") from None
     return suite

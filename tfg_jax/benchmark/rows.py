@@ -30,7 +30,7 @@ LACKS = "lacks"
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class Cell:
     """What a row asks for, and by which method.
 
     Attributes:
@@ -62,7 +62,7 @@ class Asked:
     @property
     def metric(self) -> str:
         """By its name in metrics.json."""
-        return f"error_{self.target.ask[0]}" if self.entry.kind == "properties" else self.entry.metric
+        return f"error_{self.target.request[0]}" if self.entry.kind == "properties" else self.entry.metric
 
     @property
     def evaluations(self) -> float:
@@ -88,17 +88,17 @@ class Asked:
         own = {name: getattr(self.entry, name) for name in facts}
         return {
             **own,
-            "target": self.target.ask,
+            "target": self.target.request,
             "seed": self.seed,
             "method": self.name,
             "settings": to_dict(self.method),
         }
 
 
-def asked_of(suite: Suite) -> list[Asked]:
+def cells_of(suite: Suite) -> list[Cell]:
     """Every row of a suite; the methods of one target and seed follow each other."""
     return [
-        Asked(entry, target, seed, name, method)
+        Cell(entry, target, seed, name, method)
         for entry in suite.tasks
         for target in entry.targets
         for seed in suite.seeds
@@ -111,13 +111,13 @@ def study_of(suite: Suite, folder: Path, sources: Sources) -> Study:
     measured = _Tasks(sources, folder / "samples")
     rows = [
         Row(
-            asked.row, asked.task, asked.config, partial(measured.measure, asked), samples=asked.entry.samples,
-            evaluations=asked.evaluations, seconds=asked.seconds,
-            labels={"task": asked.task, "target": asked.target_word, "method": asked.name},
-            shown={LACKS: ", ".join(need.name for need in sources.missing(asked.entry))},
-            inputs=partial(sources.inputs, asked.entry),
+            cell.row, cell.task, cell.config, partial(measured.measure, cell), samples=cell.entry.samples,
+            evaluations=cell.evaluations, seconds=cell.seconds,
+            labels={"task": cell.task, "target": cell.target_word, "method": cell.name},
+            shown={LACKS: ", ".join(need.name for need in sources.missing(cell.entry))},
+            inputs=partial(sources.inputs, cell.entry),
         )
-        for asked in asked_of(suite)
+        for cell in cells_of(suite)
     ]  # fmt: skip
     return Study(folder, rows)
 
@@ -129,43 +129,41 @@ class _Tasks:
         self.sources, self.folder = sources, folder
         self._last: tuple[Any, Any] = (None, None)
 
-    def _task(self, asked: Asked) -> Any:
+    def _task(self, cell: Cell) -> Any:
         from tfg_jax.benchmark.tasks import needs_noisy_guide, task_of
 
-        key = (asked.task, asked.target.name, asked.seed, needs_noisy_guide(asked.method))
+        key = (cell.task, cell.target.name, cell.seed, needs_noisy_guide(cell.method))
         if self._last[0] != key:
-            made = task_of(asked.entry, asked.target, self.sources, seed=asked.seed, n=asked.entry.samples,
-                           method=asked.method)  # fmt: skip
+            made = task_of(cell.entry, cell.target, self.sources, seed=cell.seed, n=cell.entry.samples,
+                           method=cell.method)  # fmt: skip
             self._last = (key, made)
         return self._last[1]
 
-    def measure(self, asked: Asked, choice: None, trial: bool) -> dict[str, Any]:
+    def measure(self, cell: Cell, choice: None, trial: bool) -> dict[str, Any]:
         """The numbers of a row, with the values of its samples, by which methods are paired."""
-        entry, task = asked.entry, self._task(asked)
+        entry, task = cell.entry, self._task(cell)
         run = Run(
-            task, asked.method, entry.samples, asked.seed, min(entry.chunk, entry.samples),
-            conditional=asked.name == "conditional", name=asked.row,
+            task, cell.method, entry.samples, cell.seed, min(entry.chunk, entry.samples),
+            conditional=cell.name == "conditional", name=cell.row,
         )  # fmt: skip
-        path = self.folder / slug(asked.task) / slug(f"{asked.target.name} {asked.name} {asked.seed}") / _known_by(run)
+        path = self.folder / slug(cell.task) / slug(f"{cell.target.name} {cell.name} {cell.seed}") / _known_by(run)
         arrays = run.samples(path)
         seconds = seconds_of(path)
         scored = task.evaluate(arrays, seconds=seconds, config=run.config)
-        return self._report(asked, task, scored, arrays, seconds)
+        return self._report(cell, task, scored, arrays, seconds)
 
     def _report(
-        self, asked: Asked, task: Any, scored: Evaluation, arrays: dict[str, np.ndarray], seconds: float
+        self, cell: Cell, task: Any, scored: Evaluation, arrays: dict[str, np.ndarray], seconds: float
     ) -> dict[str, Any]:
         from tfg_jax.benchmark.tasks import scores_of
 
-        wanted = (asked.metric, *asked.entry.also)
-        values = {**scored.values, **scores_of(asked.entry, task, self.sources, arrays)}
+        wanted = (cell.metric, *cell.entry.also)
+        values = {**scored.values, **scores_of(cell.entry, task, self.sources, arrays)}
         if "evaluator_accuracy" in wanted:
             run = scored.run
             values["evaluator_accuracy"] = correct(run.counted(run.evaluator_logits), run.targets).astype(float)
         if wanted[0] not in values:
-            raise ValueError(
-                f"metric={wanted[0]!r} is not among what {asked.task} gives: {', '.join(values)}; name one"
-            )
+            raise ValueError(f"metric={wanted[0]!r} is not among what {cell.task} gives: {', '.join(values)}; name one")
         kept = {name: [_finite(each) for each in values[name]] for name in wanted if name in values}
         numbers = {
             name: [_finite(scored.numbers.get(f"{name}{end}")) for end in ("", "_low", "_high")]
@@ -173,7 +171,7 @@ class _Tasks:
         }  # fmt: skip
         cost = {key: float(np.mean(arrays[f"cost_{key}"])) for key in ("forwards", "pullbacks", "objective")}
         failed = scored.numbers.get("failed_samples", 0)
-        return {"samples": asked.entry.samples, "failed": failed, "cost": cost, "values": kept, "numbers": numbers,
+        return {"samples": cell.entry.samples, "failed": failed, "cost": cost, "values": kept, "numbers": numbers,
                 "seconds": seconds}  # fmt: skip
 
 

@@ -42,19 +42,19 @@ class Target:
     """What is asked for.
 
     Attributes:
-        ask: a class, one class an attribute, a problem, a property, or number of a style.
+        request: a class, one class an attribute, a problem, a property, or number of a style.
         settings: of methods, by name, where they are this target's own.
         trust: how these are known.
     """
 
-    ask: tuple[int | str, ...]
+    request: tuple[int | str, ...]
     settings: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     trust: str = ""
 
     @property
     def name(self) -> str:
         """As a word."""
-        return "-".join(map(str, self.ask))
+        return "-".join(map(str, self.request))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,7 @@ def _table(cls: Any, values: Any, at: str) -> Any:
     here = f"{at} {values['name']!r:.40}: " if isinstance(values.get("name"), str) else f"{at}: " if at else ""
     for key in values:
         if key not in fields:
-            raise Unfit(f"{here}{key} is no key; there are {', '.join(fields)}")
+            raise Unfit(f"{here}{key:.40} is no key; there are {', '.join(fields)}")
     for key, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and key not in values:
@@ -69,15 +69,15 @@ def _value(hint: Any, value: Any, at: str) -> Any:
 
 def _target(value: Any, at: str) -> Target:
     """What is asked for alone, or a table of it with settings."""
-    table = value if isinstance(value, dict) else {"ask": value}
-    if "ask" not in table:
-        raise Unfit(f"{at} holds a table without ask")
-    ask = table["ask"] if isinstance(table["ask"], list) else [table["ask"]]
-    settings = {key: each for key, each in table.items() if key not in ("ask", "trust")}
+    table = value if isinstance(value, dict) else {"request": value}
+    if "request" not in table:
+        raise Unfit(f"{at} holds a table without request")
+    request = table["request"] if isinstance(table["request"], list) else [table["request"]]
+    settings = {key: each for key, each in table.items() if key not in ("request", "trust")}
     for key, each in settings.items():
         if not isinstance(each, dict):
             raise Unfit(f"{at}.{key}={each!r:.60} must be a table of settings")
-    wanted = tuple(_value(int | str, each, f"{at}.ask") for each in ask)  # type: ignore[arg-type]
+    wanted = tuple(_value(int | str, each, f"{at}.request") for each in request)  # type: ignore[arg-type]
     return Target(wanted, settings, _value(str, table.get("trust", ""), f"{at}.trust"))
 
 

@@ -60,7 +60,7 @@ def sampler_of(entry: Entry) -> DDIM:
 
 def _classes(target: Target, names: tuple[str, ...]) -> tuple[int, ...]:
     """All of them for "all"."""
-    return () if target.ask == ("all",) else tuple(class_of("target", str(word), names) for word in target.ask)
+    return () if target.request == ("all",) else tuple(class_of("target", str(word), names) for word in target.request)
 
 
 def _labels(entry: Entry, target: Target, sources: Sources, seed: int, n: int, noisy: bool) -> Task:
@@ -88,7 +88,7 @@ def _properties(entry: Entry, target: Target, sources: Sources, seed: int, n: in
     kinds = {"model": Denoiser, "guide": PropertyPredictor, "evaluator": PropertyPredictor}
     networks = {role: sources.network(names[role], kind) for role, kind in kinds.items()}
     task = find_task(entry.data).load_molecule_task(
-        tuple(map(str, target.ask)), **networks, start=seed * n, by_size=True
+        tuple(map(str, target.request)), **networks, start=seed * n, by_size=True
     )
     return dataclasses.replace(task, sampler=sampler_of(entry), tuned={})
 
@@ -102,8 +102,8 @@ def _own_labels(entry: Entry, target: Target, sources: Sources, seed: int, n: in
 
 def _own_attributes(entry: Entry, target: Target, sources: Sources, seed: int, n: int, noisy: bool) -> Task:
     guides, evaluators = (tuple(map(sources.need, names)) for names in (entry.guides, entry.evaluators))
-    wanted = jnp.asarray([target.ask], jnp.int32)
-    for network, word in zip((*guides, *evaluators), target.ask * 2, strict=True):
+    wanted = jnp.asarray([target.request], jnp.int32)
+    for network, word in zip((*guides, *evaluators), target.request * 2, strict=True):
         class_of("target", str(word), [f"class {c}" for c in range(network.num_classes)])
     return AttributeTask(sources.need(entry.model), guides, evaluators, wanted, sampler_of(entry), _clip(entry))
 
@@ -126,7 +126,7 @@ def _own_properties(entry: Entry, target: Target, sources: Sources, seed: int, n
     from tfg_jax.tasks.qm9 import load_molecule_task
 
     task = load_molecule_task(
-        tuple(map(str, target.ask)), model=sources.need(entry.model), guide=sources.need(entry.guides[0]),
+        tuple(map(str, target.request)), model=sources.need(entry.model), guide=sources.need(entry.guides[0]),
         evaluator=sources.need(entry.evaluators[0]), start=seed * n, by_size=True,
     )  # fmt: skip
     fields = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
@@ -134,13 +134,13 @@ def _own_properties(entry: Entry, target: Target, sources: Sources, seed: int, n
 
 
 def _own_style(entry: Entry, target: Target, sources: Sources, seed: int, n: int, noisy: bool) -> Task:
-    styles, number = sources.images(entry.images), target.ask[0]
+    styles, number = sources.images(entry.images), target.request[0]
     if not isinstance(number, int) or not 0 <= number < len(styles):
         raise ValueError(f"target={number!r} is no number of the {len(styles)} styles of {entry.images!r}; give one")
     model, features = sources.need(entry.model), as_pytree(sources.need(entry.features))
     evaluators = [as_pytree(sources.need(name)) for name in entry.evaluators if sources.has(name)]
     return StyleTask(model, features, jnp.asarray(styles[number][None]), sampler_of(entry), _clip(entry),
-                     judged=evaluators[0] if evaluators else None)  # fmt: skip
+                     evaluator=evaluators[0] if evaluators else None)  # fmt: skip
 
 
 def _clip(entry: Entry) -> Clip | None:
