@@ -79,7 +79,7 @@ def test_a_suite_leaves_a_table_a_page_and_numbers(done):
     page, table = (done / "pages/mine.md").read_text(), (done / "table.md").read_text()
     for said in (
         "# Benchmark mine",
-        "mpgd over the best of none",
+        "| mpgd over the best of |",
         "## Gains",
         "## Settings",
         "Made by: `tfg-jax benchmark",

@@ -16,7 +16,8 @@ from tfg_jax.benchmark.suite import Suite
 from tfg_jax.metrics.intervals import Estimate, mean_ci, wilson
 from tfg_jax.metrics.titles import METRICS
 
-PROPORTIONS = ("evaluator_accuracy", "attribute_accuracy", "all_attributes", "stable", "valid")
+ACCURACY = "evaluator_accuracy"
+"""Right or wrong, of independent samples: its interval is Wilson's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Outcome:
     @cached_property
     def headline(self) -> Headline | None:
         """The gain of the suite's method over the best of its baselines; None where it has none, or no rows yet."""
-        return self.over(self.suite.baselines) if self.suite.headline else None
+        return headline(self.scores, self.suite.headline, self.suite.baselines) if self.suite.headline else None
 
     @cached_property
     def beyond(self) -> Headline | None:
@@ -95,18 +96,14 @@ class Outcome:
         known = [each for each in self.scores if set(self.suite.beyond) & set(each.values)]
         return headline(known, self.suite.headline, (*self.suite.baselines, *self.suite.beyond))
 
-    def over(self, baselines: Sequence[str]) -> Headline | None:
-        """The gain over the best of some methods."""
-        return headline(self.scores, self.suite.headline, baselines)
-
 
 def _better(metric: str) -> Literal["higher", "lower"]:
     return cast(Literal["higher", "lower"], METRICS[metric].better)
 
 
-def _line(cell: Sequence[Cell], known: Mapping[str, Mapping[str, Any]]) -> Line | None:
+def _line(cells: Sequence[Cell], known: Mapping[str, Mapping[str, Any]]) -> Line | None:
     """Rows of one task and method, of all targets and seeds."""
-    done = [(each, known[each.row]["report"]) for each in cell if each.row in known]
+    done = [(each, known[each.row]["report"]) for each in cells if each.row in known]
     if not done:
         return None
     first, reports = cells[0], [report for _, report in done]
@@ -121,7 +118,7 @@ def _line(cell: Sequence[Cell], known: Mapping[str, Mapping[str, Any]]) -> Line 
         task=first.task, method=first.name, metric=metric, score=score, also=also,
         values=np.concatenate(_by_target(metric, done)), evaluations=mean("forwards") + mean("pullbacks"),
         gradients=mean("objective"), seconds=sum(report["seconds"] for report in reports) / samples, samples=samples,
-        failed=sum(report["failed"] for report in reports), rows=len(done), of=len(cell),
+        failed=sum(report["failed"] for report in reports), rows=len(done), of=len(cells),
         settings=next(iter(texts)) if len(texts) == 1 else "by target",
     )  # fmt: skip
 
@@ -145,7 +142,7 @@ def _estimate(metric: str, done: Sequence[tuple[Cell, Mapping[str, Any]]]) -> Es
     """Of a metric of every sample: over requests, since seeds of one request are no independent evidence; of one that
     is a number of a whole row: the mean over rows."""
     if all(metric in report["values"] for _, report in done):
-        if metric in PROPORTIONS[:1]:
+        if metric == ACCURACY:
             each = [value for _, report in done for value in report["values"][metric]]
             return wilson(round(sum(each)), len(each))
         values = np.concatenate(_by_target(metric, done))

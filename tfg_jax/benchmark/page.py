@@ -42,8 +42,9 @@ def said(outcome: Outcome) -> str:
     if (gained := outcome.headline) is not None:
         tasks, many = counted(gained.mean.n, "task"), percent(gained.over_tasks)
         words.append(
-            f"{suite.headline} over the best of {', '.join(suite.baselines)}: mean relative gain {percent(gained.mean)} "
-            f"over {tasks}, better in {gained.wins} (published: {PUBLISHED}). As tasks drawn from many: {many}."
+            f"{suite.headline} over the best of {', '.join(suite.baselines)}: mean relative gain "
+            f"{percent(gained.mean)} over {tasks}, better in {gained.wins} (published: {PUBLISHED}). As tasks drawn "
+            f"from many: {many}."
         )
     if (gained := outcome.beyond) is not None:
         words.append(
@@ -93,7 +94,8 @@ def _headline(outcome: Outcome) -> list[dict[str, Any]]:
             mean, many = percent(gained.mean), percent(gained.over_tasks)
             rows.append({
                 f"{suite.headline} over the best of": ", ".join(baselines), "mean relative gain": mean,
-                "as tasks drawn from many": many, "tasks": gained.mean.n, "better in": gained.wins, "published": PUBLISHED,
+                "as tasks drawn from many": many, "tasks": gained.mean.n, "better in": gained.wins,
+                "published": PUBLISHED,
             })  # fmt: skip
     return rows
 
@@ -115,7 +117,7 @@ def _published(outcome: Outcome) -> list[dict[str, Any]]:
     return [
         {
             "task": task, "method": each.method, "metric": each.metric, "value": each.value, "known as": each.trust,
-            "source": each.source, "here": measured.get((task, each.method)),
+            "source": each.source, "score here": measured.get((task, each.method)),
         }
         for entry in outcome.suite.tasks
         for each in entry.published
