@@ -91,8 +91,9 @@ __all__ = [
     "VPPolynomial", "VPTruncatedCosine", "analytic", "aot", "benchmark", "best_of_n", "cosine_table", "data",
     "diagnose_horizon", "domains", "end_to_end", "from_alphas_cumprod", "from_batched", "from_fn", "from_json",
     "from_linen", "from_nnx", "health", "implicit_classifier_score", "invert", "load", "metrics", "models",
-    "objectives", "ode", "operators", "optimize", "preview_end_to_end", "read_folder", "report", "sample", "sampling_times",
-    "search", "special_cases", "struct", "tasks", "to_json", "training", "upper_cost", "upper_end_to_end_cost", "w_from_scale", "weights",
+    "objectives", "ode", "operators", "optimize", "preview_end_to_end", "read_folder", "report", "sample",
+    "sampling_times", "search", "special_cases", "struct", "tasks", "to_json", "training", "upper_cost",
+    "upper_end_to_end_cost", "w_from_scale", "weights",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -20,9 +20,10 @@ TABLE = tfg.from_alphas_cumprod(np.cumprod(1.0 - np.linspace(1e-4, 0.02, 1000)))
 
 
 def unet(channels: int, out: int, **options):
+    options = {"down_block_types": ("DownBlock2D",), **options}
     config = UNet2DConfig(
         in_channels=channels, out_channels=out, block_out_channels=(4,), layers_per_block=1, norm_num_groups=2,
-        attention_head_dim=4, down_block_types=("AttnDownBlock2D",), up_block_types=("UpBlock2D",), **options,
+        attention_head_dim=4, up_block_types=("UpBlock2D",), **options,
     )  # fmt: skip
     module = UNet2D(config, rngs=nnx.Rngs(0))
     module.eval()
@@ -30,7 +31,8 @@ def unet(channels: int, out: int, **options):
 
 
 def adm(out: int):
-    return unet(3, out, resnet_time_scale_shift="scale_shift", attn_norm_num_groups=2)
+    options = {"resnet_time_scale_shift": "scale_shift", "down_block_types": ("AttnDownBlock2D",)}
+    return unet(3, out, **options, add_attention=False)
 
 
 def logits(params, x):
