@@ -260,7 +260,7 @@ class InverseTask(Task):
 
 
 def _residual(ctx: StepContext) -> Array:
-    return ctx.objective_and_residual(ctx.lookahead()[0])[1]
+    return ctx.residual_norm(ctx.lookahead()[0])
 
 
 def as_picture(y: Inexact[AnyArray, "n *measurement"], shape: tuple[int, ...]) -> Float[np.ndarray, "n H W C"]:
