@@ -13,9 +13,9 @@ from jaxtyping import Float
 from tfg_jax import struct
 from tfg_jax.checks import show
 from tfg_jax.metrics import Moments, check_independent, classify, features, moments
-from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
 from tfg_jax.references import given_by, is_reference
+from tfg_jax.rows import MOST_KEPT, AnyArray, Rows
 from tfg_jax.weights.released import input_shape, load, load_moments
 
 Network = TypeVar("Network")
@@ -50,9 +50,15 @@ class Evaluator:
         """Scores of n samples in [-1, 1]."""
         return Scores(
             classify(self.network, x),
-            features(self.network, x) if self.moments is not None else None,
+            features_of(self.network, x) if self.moments is not None else None,
             classify(self.guide, x) if self.guide is not None else None,
         )
+
+
+def features_of(network: Classifier, x: Any) -> Any:
+    """Features of images; of many that are read when they are needed, features that are computed when they are."""
+    lazily = isinstance(x, Rows) and len(x) > MOST_KEPT
+    return x.map(lambda part, _: features(network, part)) if lazily else features(network, x)
 
 
 def evaluator_of(
