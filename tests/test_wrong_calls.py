@@ -144,6 +144,7 @@ OWN: dict[str, dict[str, Any]] = {
 
 # Numbers below 0 or not finite that mean something: (function, parameter).
 MEANT = {
+    ("benchmark.relative_gain", "value"), ("benchmark.relative_gain", "baseline"),
     ("tfg.w_from_scale", "scale"), ("tfg.to_json", "indent"), ("metrics.mmd", "scale"),
     ("objectives.weighted", "weight"), ("operators.motion_blur", "angle"), ("operators.motion_kernel", "angle"),
     ("operators.inpainting", "mask"), ("optimize.iterate", "goal"), ("tasks.run_chunked", "chunk"),

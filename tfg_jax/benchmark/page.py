@@ -71,8 +71,8 @@ def report_of(outcome: Outcome, command: str, notes: tuple[str, ...] = ()) -> Re
     if remarks := {entry.name: entry.note for entry in suite.tasks if entry.note}:
         sections.append(Section("Remarks", [Table([{"task": name, "remark": text} for name, text in remarks.items()])]))
     sections.append(Section("Settings", [Table(_settings(outcome.lines))]))
-    table = {"table.md": f"{markdown_table(lines_of(outcome))}\n".encode()}
-    return Report(f"Benchmark {suite.name}", sections, numbers=_numbers(outcome), files=table)
+    table = f"{markdown_table(lines_of(outcome))}\n".encode()
+    return Report(f"Benchmark {suite.name}", sections, numbers=_numbers(outcome), files={"table.md": lambda: [table]})
 
 
 MEANING = (

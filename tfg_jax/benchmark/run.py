@@ -135,6 +135,8 @@ def run_suite(
     Raises:
         ValueError: a suite, word, name or network that cannot be meant, or needs that are not met.
     """
+    if samples is not None:
+        check_count("samples", samples)
     what = suite if isinstance(suite, Suite) else read_suite(suite)
     benchmark = Benchmark(resized(what, samples, seeds), Path(path), dict(use or {}), tuple(only))
     benchmark.compute()
