@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from tfg_jax.distributed import leave, process
-from tfg_jax.runs.mesh import in_dtype, whole_parts
+from tfg_jax.runs.mesh import in_dtype, network_dtype, whole_parts
 from tfg_jax.runs.run import Run
 from tfg_jax.runs.values import values_at
 from tfg_jax.runs.workers import Worker, await_dead, parse_worker
@@ -16,10 +16,15 @@ from tfg_jax.signals import RESUMABLE, Interrupted
 
 
 def computed(run: Run, options: Any) -> Run:
-    """A run in the precision, and with weights on the devices, that options ask for."""
+    """A run in the precision, and with weights on the devices, that options ask for.
+
+    Raises ValueError for a model whose networks the library does not know.
+    """
     task = run.task
     if options.dtype is not None:
         task = dataclasses.replace(task, model=in_dtype(task.model, options.dtype))
+        if network_dtype(task.model) is None:
+            raise ValueError(f"dtype={options.dtype} has no effect on a {type(task.model).__name__}; drop it")
     return dataclasses.replace(run, task=task, split=options.split_weights)
 
 
