@@ -21,7 +21,7 @@ CORE: tuple[str, ...] = tuple(
 # Side rooms import the core and each other, but models knows nothing of files, data or training.
 SIDE: tuple[str, ...] = tuple("models weights data training".split())
 # Top rooms import the core, the side rooms and the top rooms to the left of them.
-TOP: tuple[str, ...] = tuple("optimize optimise metrics tasks runs search report studies cli".split())
+TOP: tuple[str, ...] = tuple("optimize optimise metrics tasks runs search report studies benchmark cli".split())
 
 # Slow to import, and needed by few: loaded inside the functions that use them.
 LAZY = {"diffrax", "equinox", "jinja2", "matplotlib", "orbax", "tensorstore"}

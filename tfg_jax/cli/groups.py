@@ -22,6 +22,9 @@ WORKER = Annotated[
     str | None,
     tyro.conf.arg(help="i/n: compute shards i, i + n, ... alone, beside n - 1 other processes, and score nothing."),
 ]
+ROW_WORKER = Annotated[
+    str | None, tyro.conf.arg(help="i/n: compute rows i, i + n, ... alone, beside n - 1 other processes.")
+]
 DISTRIBUTED = Annotated[
     bool,
     tyro.conf.arg(help="Run the same command on every host of a cluster that JAX knows: each computes its share."),

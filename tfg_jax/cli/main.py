@@ -20,6 +20,7 @@ COMMANDS = {
     "solve": "images restored from degraded, noisy measurements",
     "compare": "guidance methods side by side on the same seeds",
     "search": "the settings of a method that suit a task best",
+    "benchmark": "suites of tasks, methods and targets, as one table",
     "study": "how far guidance should look: mixtures and images at equal cost",
     "optimize": "rounds of gradient guidance that raise a reward",
     "evaluate": "metrics of a sample folder or of images in an .npz file",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from tfg_jax import struct
 from tfg_jax.checks import show
 from tfg_jax.metrics import Moments, check_independent, classify, features, moments
 from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
+from tfg_jax.references import given_by, is_reference
 from tfg_jax.rows import MOST_KEPT, AnyArray, Rows
 from tfg_jax.weights.released import input_shape, load, load_moments
 
@@ -108,6 +110,15 @@ def check_features(role: str, network: Classifier, shape: tuple[int, ...]) -> No
     check_reads(role, network, shape)
     if network.features_of is None:
         raise ValueError(f"{role}={network.name!r} has no features; give one that has, such as the shipped evaluator")
+
+
+def network_of(role: str, given: Any, kind: type[Network]) -> Network:
+    """A network by released name or folder, what code of a reference gives, or one itself. ValueError for another
+    kind."""
+    text = str(given)
+    if not isinstance(given, str | os.PathLike) or not is_reference(text) or Path(text).is_dir():
+        return load_as(given, kind)
+    return given_by(role, text, kind, f"a {kind.__name__} is needed; mend it", default=role)
 
 
 def load_as(name: Any, kind: type[Network]) -> Network:
