@@ -26,7 +26,7 @@ from tfg_jax.truncated import TruncatedSolve
 
 SEARCHES: Mapping[str, str] = MappingProxyType(
     {
-        "labels": "tfg-jax search --guidance {name} --aim evaluator_accuracy frechet_distance --per-class 4 "
+        "labels": "tfg-jax search --guidance {name} --aim evaluator_accuracy unlike_real --per-class 4 "
         "--trial-samples 40 --budget 16000",
         "restorations": "tfg-jax search --problem sr2 --guidance {name} --num-images 32 --draws 1 --trial-samples 16",
     }
