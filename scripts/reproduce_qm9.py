@@ -4,8 +4,8 @@
     python scripts/reproduce_qm9.py --only evaluations alpha       # one table of one property
     python scripts/reproduce_qm9.py --only diagnosis               # gradients against the horizon, on images too
     python scripts/reproduce_qm9.py                                # all; stopped, the same command goes on
-    python scripts/reproduce_qm9.py --samples 4 --step-samples 4 --whole-samples 4 --trial-samples 4 \
-        --model-samples 4 --rare-samples 4 --quantum-samples 2 --states 4 --solve-steps 2 --steps 3 --budget 16 \
+    python scripts/reproduce_qm9.py --samples 4 --step-samples 4 --whole-samples 4 --trial-samples 4 --model-samples 4 \
+        --model-steps 3 --rare-samples 4 --quantum-samples 2 --states 4 --solve-steps 2 --steps 3 --budget 16 \
         --chunk 4 --properties alpha --folder runs/quick --page runs/quick.md     # to see that it runs
 
 Novelty and the rare combinations need QM9 itself: the extra `molecules`, or --data with the file that

@@ -216,7 +216,7 @@ def _check_objective(guidance: Any, objective: Any, lookahead: Any) -> None:
         raise ValueError(f"guidance={name} needs an objective of {wanted}")
     if needs == "noisy" and lookahead is not None:
         raise ValueError(f"lookahead has no effect on {name}, which sees x_t itself; drop lookahead")
-    if needs == "residual" and not hasattr(objective, "residual_norm"):
+    if needs == "residual" and not hasattr(objective, "with_residual"):
         raise ValueError(
             'normalize="residual" needs an objective with a measurement residual; use normalize="value" with one of '
             "one sign, or FreeDoM"

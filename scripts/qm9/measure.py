@@ -52,6 +52,7 @@ class Options(studied.Options):
     trial_samples: int = 32
     quantum_samples: int = 200  # judged by xtb
     model_samples: int = 10_000  # of the generator alone
+    model_steps: int = 100  # of them; published ones take 1,000
     rare_samples: int = 256  # a row of a rare combination
     states: int = 32  # of the diagnosis, at each noise level
     solve_steps: int = 8  # midpoint steps of its solves
@@ -104,7 +105,8 @@ class Molecules:
     ) -> MoleculeTask:
         """The task as a row sees it; values are wanted of all molecules, () as they occur in the data."""
         asked = requests(properties, values, start=FIRST_TRIAL if trial else 0)
-        task = MoleculeTask(**self.networks, properties=properties, requested=asked)
+        # Sorted by size, a batch is padded to few rows: half the work.
+        task = MoleculeTask(**self.networks, properties=properties, requested=asked, by_size=True)
         if setting is None or setting.sampler is None:
             return task
         return dataclasses.replace(task, sampler=setting.sampler, lookahead=setting.lookahead, window=setting.window)
@@ -149,7 +151,10 @@ class Molecules:
         """Stability, validity, uniqueness and novelty of unguided molecules."""
         options = self.options
         task = dataclasses.replace(
-            self.task(("alpha",), None, False), sampler=rows.DDIM(options.steps), known=self.known
+            self.task(("alpha",), None, False),
+            sampler=rows.DDIM(options.model_steps),
+            known=self.known,
+            by_size=False,  # so that the first so many of a longer run are these
         )
         run, seconds = self.samples(task, None, options.model_samples, "generator")
         return {"setting": "-", "numbers": molecule_metrics(run), "seconds": seconds}

@@ -96,8 +96,9 @@ def generator(options: Options, rows: Rows) -> list[Block]:
     trained = load_manifest().get(options.model, {}).get("metrics", {})
     told = f"; it saw {trained['molecules_seen']:,} molecules in training" if "molecules_seen" in trained else ""
     text = (
-        f"{options.model_samples:,} molecules of `{options.model}`, {options.steps} steps, by EDM's bond rules; atom "
-        f"counts as in the data{told}, on CPU cores (see its card). Theirs are of 10,000 molecules, as published."
+        f"{options.model_samples:,} molecules of `{options.model}`, {options.model_steps} steps of DDIM, by EDM's bond "
+        f"rules; atom counts as in the data{told}, on CPU cores (see its card). Theirs are of 10,000 molecules, as "
+        "published."
     )
     return [Text(text), *lacking(rows, "generator"), Table([*lines, *theirs])]
 

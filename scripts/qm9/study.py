@@ -19,9 +19,9 @@ SEVERAL = ("alpha gap",)
 def study_of(options: Options) -> Study:
     """All rows: the generator, the ladder, then the cheapest table first, one property after the other."""
     molecules = Molecules(options)
-    listed = [Row("generator", "generator", {"samples": options.model_samples, "steps": options.steps},
-                  molecules.measure_generator, samples=options.model_samples, evaluations=options.steps,
-                  seconds=options.model_samples * options.steps / options.rate,
+    listed = [Row("generator", "generator", {"samples": options.model_samples, "steps": options.model_steps},
+                  molecules.measure_generator, samples=options.model_samples, evaluations=options.model_steps,
+                  seconds=options.model_samples * options.model_steps / options.rate,
                   labels={"table": "generator", "property": "-", "row": "generator"},
                   inputs=lambda: molecules.hashes)]  # fmt: skip
     listed += [ladder_of(molecules, name) for name in options.properties]

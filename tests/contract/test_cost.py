@@ -76,8 +76,8 @@ class Residual:
     def check(self, target, num_samples, shape):
         pass
 
-    def residual_norm(self, x0, target):
-        return jnp.sqrt(jnp.sum((x0 - 0.5) ** 2) + 1e-3)
+    def with_residual(self, x0, target):
+        return _value(x0), jnp.sqrt(jnp.sum((x0 - 0.5) ** 2) + 1e-3)
 
     def measurement_gradient(self, x0, target, variance):
         return jax.grad(_value)(x0)

@@ -92,6 +92,7 @@ class StepContext:
         self._lookahead, self._clip = lookahead, clip
         self._objective, self._target, self._rule = objective, target, rule
         self._paired = paired
+        self._valued: tuple[Any, Any, Any] = (None, None, None)
 
     def at(self, x: Array, lookahead: Lookahead | None = None) -> StepContext:
         """This step seen from another sample at the same level, through another lookahead if one is given."""
@@ -123,22 +124,37 @@ class StepContext:
         """An edited estimate, clipped as the run clips: x0 to the range and eps recomputed; itself without a clip."""
         return edited if self._clip is None else self._clip.denoised(edited, self.x, self.now)
 
-    def lookahead(self) -> tuple[Array, Callable[[Array], Array]]:
-        """The denoised estimate for the objective and its pullback to x; shares the denoiser call of `denoised`."""
+    @cached_property
+    def _seen(self) -> tuple[Array, Callable[[Array], Array]]:
         seen = self._evaluation
         return (seen.x0, seen.pullback) if self._clip is None else self._clip.evaluation(seen)
 
+    def lookahead(self) -> tuple[Array, Callable[[Array], Array]]:
+        """The denoised estimate for the objective and its pullback to x; shares the denoiser call of `denoised`."""
+        return self._seen
+
     def objective(self, x0: Array) -> Array:
         """The log-weight of a clean sample; higher is better."""
-        return self._objective(x0, self._target)  # type: ignore[misc]
+        seen, value, _ = self._valued
+        return value if x0 is seen else self._objective(x0, self._target)  # type: ignore[misc]
+
+    def residual_norm(self, x0: Array) -> Array:
+        """Norm of the measurement residual, for objectives of inverse problems."""
+        seen, _, norm = self._valued
+        return norm if x0 is seen else self._objective.with_residual(x0, self._target)[1]  # type: ignore[union-attr]
+
+    def gradient(self, x0: Array) -> Array:
+        """Gradient of the log-weight at `lookahead`'s estimate. Call it outside of loops and transformations: whoever
+        asks for the `objective` or `residual_norm` there afterwards, as recording does, is given what came with it,
+        since compilers do not see that it is the same network's call."""
+        both = getattr(self._objective, "with_residual", None) or (lambda *at: (self._objective(*at), None))  # type: ignore
+        (value, norm), gradient = jax.value_and_grad(both, has_aux=True)(x0, self._target)
+        self._valued = (x0, value, norm)
+        return gradient
 
     def noisy_objective(self, x: Array) -> Array:
         """The log-weight of the noisy sample ``x`` at the current level, for time-dependent predictors."""
         return self._objective(x, self._target, self.now)  # type: ignore[misc]
-
-    def residual_norm(self, x0: Array) -> Array:
-        """Norm of the measurement residual, for objectives of inverse problems."""
-        return self._objective.residual_norm(x0, self._target)  # type: ignore[union-attr]
 
     def measurement_gradient(self, x0: Array, variance: ArrayLike) -> Array:
         """Gradient in x0 of ``log p(y)`` for a clean sample N(x0, variance I), for objectives that are Gaussian."""

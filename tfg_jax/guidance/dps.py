@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import jax
 from jax.typing import ArrayLike
 
 from tfg_jax import struct
@@ -49,7 +48,7 @@ class DPS(Method):
     def step(self, ctx: StepContext) -> Next:
         """One guided step of one sample."""
         x0, pullback = ctx.lookahead()
-        value, gradient = jax.value_and_grad(ctx.objective)(x0)
-        normalizer = value if self.normalize == "value" else ctx.residual_norm(x0)
+        gradient = ctx.gradient(x0)
+        normalizer = ctx.objective(x0) if self.normalize == "value" else ctx.residual_norm(x0)
         shift = self.strength * ctx.vp_shift(pullback(gradient)) / safe_abs(normalizer)
         return ctx.advance(ctx.denoised).shifted(shift)

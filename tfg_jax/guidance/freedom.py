@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
@@ -44,5 +43,5 @@ class FreeDoM(Method):
     def step(self, ctx: StepContext, per_step: Array, state: None) -> tuple[Next, None]:
         """One guided step of one sample."""
         x0, pullback = ctx.lookahead()
-        shift = per_step * ctx.vp_shift(pullback(jax.grad(ctx.objective)(x0)))
+        shift = per_step * ctx.vp_shift(pullback(ctx.gradient(x0)))
         return ctx.advance(ctx.denoised).shifted(shift), state

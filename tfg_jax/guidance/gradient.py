@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
@@ -65,7 +64,8 @@ class NaiveGradientGuidance(_Formula):
     def step(self, ctx: StepContext) -> Next:
         """One guided step of one sample."""
         x0, _ = ctx.lookahead()
-        value, g = jax.value_and_grad(ctx.objective)(x0)
+        g = ctx.gradient(x0)
+        value = ctx.objective(x0)
         beta = self.beta_coef
         if self.beta == "paper":
             root = jnp.sqrt(ctx.now.abar)
@@ -111,7 +111,8 @@ class GradientGuidance(_Formula):
         """One guided step of one sample."""
         now = ctx.now
         x0, pullback = ctx.lookahead()
-        value, g = jax.value_and_grad(ctx.objective)(x0)
+        g = ctx.gradient(x0)
+        value = ctx.objective(x0)
         v = now.scale * pullback(g)  # the gradient in VP coordinates
         match self.beta:
             case "paper":

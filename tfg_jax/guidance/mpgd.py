@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 from jax.typing import ArrayLike
 
 from tfg_jax import struct
@@ -39,5 +38,5 @@ class MPGD(Method):
     def step(self, ctx: StepContext) -> Next:
         """One guided step of one sample."""
         x0, _ = ctx.lookahead()
-        edit = self.strength * jax.grad(ctx.objective)(x0)
+        edit = self.strength * ctx.gradient(x0)
         return ctx.advance(Denoised(ctx.denoised.x0 + edit, ctx.raw.eps), edit)

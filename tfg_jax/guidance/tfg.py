@@ -117,7 +117,7 @@ class TFG(Method):
         deltas = None if per_step.smoothing is None else per_step.smoothing * ctx.noise.mc(self.n_mc or 1)
         gradient_at = jax.grad(smoothed(ctx.objective, deltas))
         x0, pullback = ctx.lookahead()
-        gradient = gradient_at(x0)
+        gradient = ctx.gradient(x0) if deltas is None else gradient_at(x0)
         proposal = ctx.advance(ctx.denoised)
         if per_step.rho is not None:
             proposal = proposal.shifted(per_step.rho * ctx.vp_shift(pullback(gradient)))

@@ -48,7 +48,7 @@ class UGD(Method):
         """One guided step of one sample."""
         gradient_at = jax.grad(ctx.objective)
         x0, pullback = ctx.lookahead()
-        gradient = gradient_at(x0)
+        gradient = ctx.gradient(x0)
         delta = jnp.zeros_like(x0)
         if self.n_iter > 1:
             delta = self.strength * gradient

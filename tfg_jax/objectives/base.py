@@ -235,9 +235,9 @@ class AtDoor(Around):
 class ResidualAtDoor(AtDoor):
     """Of an objective with a measurement residual."""
 
-    def residual_norm(self, x0: Array, target: Any) -> Array:
+    def with_residual(self, x0: Array, target: Any) -> tuple[Array, Array]:
         """As the objective's."""
-        return self.objective.residual_norm(self._seen(x0, target[1]), target[0], **_cond(self.objective, target[1]))
+        return self.objective.with_residual(self._seen(x0, target[1]), target[0], **_cond(self.objective, target[1]))
 
 
 @struct.dataclass
@@ -260,7 +260,7 @@ def at_door(objective: Any, domain: Domain | None, target: PyTree, cond: PyTree)
     seen_as_is = domain is None or not (domain.projects or not domain.spec.is_array)
     if objective is None or (seen_as_is and not uses_cond(objective)):
         return objective, target
-    kinds = {"measurement_gradient": GaussianAtDoor, "residual_norm": ResidualAtDoor}
+    kinds = {"measurement_gradient": GaussianAtDoor, "with_residual": ResidualAtDoor}
     kind = next((kind for name, kind in kinds.items() if hasattr(objective, name)), AtDoor)
     return kind(objective, domain), (target, cond)
 

@@ -7,6 +7,7 @@ imaginary part count as two measurements, each with noise of its own.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,7 @@ FLOOR = 0.1
 """Expected counts below this are judged by the tangent of the log-likelihood there: finite for black and beyond."""
 
 
-class Residual:
+class Residual(abc.ABC):
     """Members shared by the measurement objectives."""
 
     operator: Any
@@ -65,9 +66,25 @@ class Residual:
         """Whether the measurement is finite."""
         return jnp.all(jnp.isfinite(target))
 
+    @abc.abstractmethod
+    def value(self, y: Array, target: Array) -> Float[Array, ""]:
+        """The log-weight of a clean sample that the operator makes y of."""
+
+    def norm(self, y: Array, target: Array) -> Float[Array, ""]:
+        """``||target - y||``, with gradient 0 at 0."""
+        return safe_norm(target - y)
+
+    def __call__(self, x0: PyTree, target: Inexact[Array, "*measurement"], **cond: Any) -> Float[Array, ""]:
+        return self.value(self.operator(x0, **cond), target)
+
+    def with_residual(self, x0: PyTree, target: Array, **cond: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The log-weight and the norm of the residual; the operator is applied once."""
+        y = self.operator(x0, **cond)
+        return self.value(y, target), self.norm(y, target)
+
     def residual_norm(self, x0: PyTree, target: Array, **cond: Any) -> Float[Array, ""]:
-        """``||y - A(x0)||``, with gradient 0 at 0."""
-        return safe_norm(target - self.operator(x0, **cond))
+        """The norm of the residual."""
+        return self.norm(self.operator(x0, **cond), target)
 
 
 @struct.dataclass
@@ -77,8 +94,9 @@ class GaussianLogLikelihood(Residual):
     operator: Callable[..., Array]
     noise_std: ArrayLike
 
-    def __call__(self, x0: PyTree, target: Inexact[Array, "*measurement"], **cond: Any) -> Float[Array, ""]:
-        return -0.5 * jnp.sum(squared((target - self.operator(x0, **cond)) / self.noise_std))
+    def value(self, y: Array, target: Array) -> Float[Array, ""]:
+        """``-||target - y||^2 / (2 noise_std^2)``."""
+        return -0.5 * jnp.sum(squared((target - y) / self.noise_std))
 
     def measurement_gradient(self, x0: Array, target: Array, variance: ArrayLike) -> Array:
         """Gradient in the mean x0 of ``log p(y)`` if the clean sample is N(x0, variance I), for `PiGDM`."""
@@ -93,9 +111,10 @@ class PoissonLogLikelihood(Residual):
     peak: ArrayLike
     counts_photons = True
 
-    def __call__(self, x0: PyTree, target: Float[Array, "*measurement"], **cond: Any) -> Float[Array, ""]:
+    def value(self, y: Array, target: Array) -> Float[Array, ""]:
+        """The log-likelihood of counts, minus its maximum."""
         count = jnp.maximum(0.5 * self.peak * (target + 1.0), 0.0)
-        rate = 0.5 * self.peak * (self.operator(x0, **cond) + 1.0)
+        rate = 0.5 * self.peak * (y + 1.0)
         floored = jnp.maximum(rate, FLOOR)
         log_rate = jnp.log(floored) + (rate - floored) / FLOOR
         seen = count > 0
@@ -109,8 +128,9 @@ class ResidualNorm(Residual):
 
     operator: Callable[..., Array]
 
-    def __call__(self, x0: PyTree, target: Inexact[Array, "*measurement"], **cond: Any) -> Float[Array, ""]:
-        return -self.residual_norm(x0, target, **cond)
+    def value(self, y: Array, target: Array) -> Float[Array, ""]:
+        """``-||target - y||``."""
+        return -self.norm(y, target)
 
 
 @struct.dataclass
@@ -122,15 +142,16 @@ class PhotonResidual(Residual):
     squared: bool = struct.field(pytree_node=False, default=False)
     counts_photons = True
 
-    def residual_norm(self, x0: PyTree, target: Array, **cond: Any) -> Float[Array, ""]:
-        """``||w (y - A(x0))||``, w as in `photon_residual`, with gradient 0 at 0."""
+    def norm(self, y: Array, target: Array) -> Float[Array, ""]:
+        """``||w (target - y)||``, w as in `photon_residual`, with gradient 0 at 0."""
         count = jnp.maximum(0.5 * self.peak * (target + 1.0), 0.0)
         variance = count + 1.0
         weight = jax.lax.rsqrt(variance * jnp.mean(1.0 / variance))
-        return safe_norm(weight * (target - self.operator(x0, **cond)))
+        return safe_norm(weight * (target - y))
 
-    def __call__(self, x0: PyTree, target: Float[Array, "*measurement"], **cond: Any) -> Float[Array, ""]:
-        norm = self.residual_norm(x0, target, **cond)
+    def value(self, y: Array, target: Array) -> Float[Array, ""]:
+        """Minus the norm, or half its square."""
+        norm = self.norm(y, target)
         return -0.5 * norm**2 if self.squared else -norm
 
 

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from tfg_jax.files import read_json, slug, to_builtins, write_bytes
 from tfg_jax.locks import lock
 
@@ -147,6 +149,7 @@ class Study:
                 with claim:
                     if self._current(row) is None:  # it may have been finished while it was taken
                         self._store(row.name, row.result())
+                        jax.clear_caches()  # the programs of all rows together can be more than a process may map
                 result = self._current(row)
             yield row, result
 

@@ -194,7 +194,7 @@ class InverseTask(Task):
 
     def reached(self, objective: Any, x: Array, target: Array, cond: Any) -> Array:
         """The same of a result."""
-        return objective.residual_norm(x, target)
+        return objective.with_residual(x, target)[1]
 
     def evaluate(
         self, samples: Mapping[str, np.ndarray], *, seconds: float = 0.0, config: Mapping[str, Any] | None = None
