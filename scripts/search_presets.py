@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from typing import Any
 
 import tyro
 
-from tfg_jax.cli.main import main as tfg_jax_command
 from tfg_jax.metrics import Estimate
 from tfg_jax.report import markdown_table
 from tfg_jax.runs.page import write_details
@@ -79,7 +79,8 @@ def main(options: Options) -> None:
             folder, wanted = options.folder / task / name, {task, name} >= set(options.only) or not options.only
             if wanted and not options.page_only and not (folder / "best.json").exists():
                 sys.stderr.write(f"{command}\n")
-                if code := tfg_jax_command([*shlex.split(command)[1:], "--output", str(folder)]):
+                words = [*shlex.split(command)[1:], "--output", str(folder)]
+                if code := subprocess.run([sys.executable, "-m", "tfg_jax.cli.main", *words]).returncode:
                     sys.exit(code)
             tables[task] += rows_of(task, name, folder)
     if options.page is not None:

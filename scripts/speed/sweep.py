@@ -75,19 +75,18 @@ class Grid:
 
 def sweep(what: str, out: Path, strengths: Sequence[str]) -> None:
     """Ours: the strengths as the trials of one search, each scored."""
-    from tfg_jax.cli import sample
-    from tfg_jax.cli.options import parse
-    from tfg_jax.cli.subjects import run_of
+    import tfg_jax as tfg
     from tfg_jax.host import keep_programs
     from tfg_jax.search import Aim, Search, Space
     from tfg_jax.search.run import run as run_search
 
     keep_programs()
-    words = words_of(what, out.parent, strengths[0])
-    run = run_of(parse(sample, "sample", words))
-    space = Space.of(run.task, run.method, [f"strength={','.join(strengths)}"])
-    aim = Aim.of("distance=lower" if what == "mixture" else "high_frequency_ratio=lower")  # any: all scores are made
-    run_search(Search(space, aim, Grid(run.n), chunk=min(160, 16 * run.n), seeds=1), out, tell=print)
+    if what == "mixture":
+        task, samples, aim = tfg.tasks.find_task(str(out.parent / "mixture.py")), 64, "distance=lower"
+    else:  # any aim: all scores are made
+        task, samples, aim = tfg.tasks.load_label_task(steps=10), 10, "unlike_real"
+    space = Space.of(task, tfg.DPS(float(strengths[0])), [f"strength={','.join(strengths)}"])
+    run_search(Search(space, Aim.of(aim), Grid(samples), chunk=min(160, 16 * samples), seeds=1), out, tell=print)
 
 
 def words_of(what: str, folder: Path, strength: object) -> list[str]:
