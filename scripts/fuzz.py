@@ -35,6 +35,29 @@ MANIFEST = {"format": 1, "weights": [ENTRY]}
 CONFIGURATION = {"type": "Controls", "steps": 3, "grid": {"type": "Explicit", "times": [1.0, 0.5, 0.0]}}
 
 
+SUITE = {
+    "about": "a suite", "seeds": [0, 1], "headline": "tfg", "baselines": ["dps"],
+    "need": [{"name": "cat", "gives": "model", "source": "somewhere", "optional": True}],
+    "task": [{
+        "name": "sr4", "kind": "restoration", "data": "fashion-mnist", "apart": True, "methods": ["none", "presets"],
+        "targets": ["sr4", {"request": ["box"], "tfg": {"rho": 2.0}, "trust": "code"}], "samples": 3, "metric": "psnr",
+        "settings": {"dps": {"strength": 1.0}, "mpgd": {"type": "MPGD", "strength": 1}}, "rate": 10, "also": ["ssim"],
+    }],
+}  # fmt: skip
+TOML = """
+about = "a suite"
+seeds = [0]
+[[task]]
+name = "sr4"
+kind = "restoration"
+data = "fashion-mnist"
+targets = ["sr4", {request = "box", tfg = {rho = 2.0}}]
+methods = ["none", "tfg"]
+samples = 3
+metric = "psnr"
+"""
+
+
 class Format(NamedTuple):
     """A kind of file: writes a good one into a folder, says which file to damage, and reads it again."""
 
@@ -53,10 +76,12 @@ class Failure(NamedTuple):
 def formats() -> dict[str, Format]:
     """Every format by name."""
     from tfg_jax import citations
+    from tfg_jax.benchmark.read import checked, read_suite
     from tfg_jax.cli.options import Typed, _flags
     from tfg_jax.cli.options import _read as _read_options
     from tfg_jax.config import from_json
     from tfg_jax.data import inputs
+    from tfg_jax.readers import load_json
     from tfg_jax.runs.read import stored_samples
     from tfg_jax.runs.run import read_seconds
     from tfg_jax.runs.store import read_folder
@@ -83,6 +108,7 @@ def formats() -> dict[str, Format]:
         with checkpoint.claim(file.parent, {"steps": 3, "lr": 0.1}):
             pass
 
+    checked(SUITE, Path("s.toml"))
     from_json(json.dumps(CONFIGURATION))  # what is imported on first use is not the time of a file
     options = lambda file: _flags(_read_options(file, Typed([])))  # noqa: E731
     configured = lambda file: from_json(file.read_text("utf-8"))  # noqa: E731
@@ -110,6 +136,8 @@ def formats() -> dict[str, Format]:
         "configuration": Format(partial(_text, "c.json", CONFIGURATION), configured),
         "options": Format(partial(_text, "o.json", {"steps": 5, "classes": ["1"]}), options),
         "cited": Format(partial(_text, "config.json", {"type": "TFG"}), cited),
+        "suite": Format(_toml, read_suite),
+        "suite values": Format(partial(_text, "s.json", SUITE), lambda file: checked(load_json("suite", file), file)),
         "training state": Format(partial(_text, "config.json", {"steps": 3, "lr": 0.1}), claimed),
         "seconds": Format(partial(_text, "seconds.json", {"0": 1.5}), lambda file: read_seconds(file.parent)),
         "results": Format(partial(_text, "rows.json", {"a": {"config": 1}}), known),
@@ -225,6 +253,11 @@ def _weights(damaged: str, folder: Path) -> Path:
 def _text(name: str, value: Any, folder: Path) -> Path:
     (folder / name).write_text(json.dumps(value), "utf-8")
     return folder / name
+
+
+def _toml(folder: Path) -> Path:
+    (folder / "s.toml").write_text(TOML, "utf-8")
+    return folder / "s.toml"
 
 
 def main() -> int:

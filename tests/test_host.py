@@ -48,10 +48,15 @@ def test_a_home_that_cannot_be_written_turns_it_off(env, tmp_path):
 
 @pytest.mark.parametrize("jax_first", [True, False])
 def test_programs_are_kept_whether_jax_is_loaded_or_not(env, tmp_path, jax_first):
-    env.setenv("TFG_JAX_CACHE", str(tmp_path))
+    """Also beside an entry whose writer was killed, in the library's folder, or without a time of use, in others'."""
+    folder = tmp_path / "xla"
+    folder.mkdir()
+    (folder / "killed-cache").write_bytes(b"half")
+    env.setenv(*(("TFG_JAX_CACHE", str(tmp_path)) if jax_first else ("JAX_COMPILATION_CACHE_DIR", str(folder))))
     env.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     first, last = ("import jax", "") if jax_first else ("", "import jax")
     code = f"{first}\nfrom tfg_jax.host import keep_programs\nkeep_programs()\n{last}\njax.jit(lambda x: x + 1)(1.0)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert list((tmp_path / "xla").glob("*-cache"))
+    assert run.returncode == 0 and "Error writing" not in run.stderr, run.stderr
+    assert set(folder.glob("*-cache")) - {folder / "killed-cache"}
+    assert (folder / "killed-cache").exists() != jax_first and bool(list(folder.glob("*-atime"))) == jax_first

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A room is a file or folder of tfg_jax. A core room imports only rooms to the left of it.
 CORE: tuple[str, ...] = tuple(
-    "lazy old_names references struct checks networks modules per_sample kinds files readers locks signals host "
+    "lazy old_names references struct checks networks modules per_sample kinds files readers rows locks signals host "
     "machine loops hoist noise result declare schedules timesteps class_table domains denoiser constructors numbers "
     "lookahead ode truncated analytic operators objectives guidance samplers arguments problem trajectory batch "
     "sample best invert diagnose health endtoend config aot citations tables distributed runs/store shards".split()
@@ -21,7 +21,7 @@ CORE: tuple[str, ...] = tuple(
 # Side rooms import the core and each other, but models knows nothing of files, data or training.
 SIDE: tuple[str, ...] = tuple("models weights data training".split())
 # Top rooms import the core, the side rooms and the top rooms to the left of them.
-TOP: tuple[str, ...] = tuple("optimize optimise metrics tasks runs search report studies cli".split())
+TOP: tuple[str, ...] = tuple("optimize optimise metrics tasks runs search report studies benchmark cli".split())
 
 # Slow to import, and needed by few: loaded inside the functions that use them.
 LAZY = {"diffrax", "equinox", "jinja2", "matplotlib", "orbax", "tensorstore"}
@@ -39,7 +39,7 @@ def may_import(room: str) -> tuple[str, ...]:
 
 
 # Files of a room that stand earlier than the rest of it: sample folders serve rooms that studies and pages build on.
-EARLY = "claim claim_values lease npz_shards record run store values workers zarr_shards".split()
+EARLY = "behind claim claim_values lease mesh npz_shards record run store values workers zarr_shards".split()
 PARTS = {f"runs/{file}.py": "runs/store" for file in EARLY}
 
 

@@ -55,7 +55,7 @@ def test_the_wheel_carries_the_package_and_the_weights(wheel):
         inside = {name: archive.getinfo(name).file_size for name in archive.namelist()}
     expected = {f"tfg_jax/{p.relative_to(REPO / 'tfg_jax').as_posix()}" for p in (REPO / "tfg_jax").rglob("*.py")}
     expected |= {f"tfg_jax/{name}" for name in ("py.typed", "checkpoints/manifest.json", "report/page.html.jinja")}
-    expected |= {"tfg_jax/report/viewer.js", "tfg_jax/metrics/xtb_lines.json"}
+    expected |= {"tfg_jax/report/viewer.js", "tfg_jax/metrics/xtb_lines.json", "tfg_jax/benchmark/suites/smoke.toml"}
     assert expected <= set(inside)
     weights = {name: size for name, size in inside.items() if name.endswith("model.safetensors")}
     assert "tfg_jax/checkpoints/fashion-mnist/model.safetensors" in weights

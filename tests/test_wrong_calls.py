@@ -106,6 +106,10 @@ VALID: dict[str, Any] = {
 }  # fmt: skip
 FLOW_GRID = tfg.ode.steps_between(tfg.VPLinear(), tfg.VPLinear().level(jnp.array([0.9, 0.1])), jnp.asarray(1e-3))
 OWN: dict[str, dict[str, Any]] = {
+    "benchmark.headline": {"tasks": [], "method": "tfg", "baselines": ["dps"]},
+    "benchmark.read_suite": {"name_or_path": "smoke"},
+    "benchmark.relative_gain": {"value": 1.0, "baseline": 2.0, "better": "higher"},
+    "benchmark.run_suite": {"suite": "none.toml", "use": {}, "only": (), "samples": 2, "seeds": ()},
     "tfg.best_of_n": {"num_samples": 2},
     "tfg.end_to_end": {"start": IMAGES[:2]},
     "tfg.preview_end_to_end": {"start": IMAGES[:2]},
@@ -140,6 +144,7 @@ OWN: dict[str, dict[str, Any]] = {
 
 # Numbers below 0 or not finite that mean something: (function, parameter).
 MEANT = {
+    ("benchmark.relative_gain", "value"), ("benchmark.relative_gain", "baseline"),
     ("tfg.w_from_scale", "scale"), ("tfg.to_json", "indent"), ("metrics.mmd", "scale"),
     ("objectives.weighted", "weight"), ("operators.motion_blur", "angle"), ("operators.motion_kernel", "angle"),
     ("operators.inpainting", "mask"), ("optimize.iterate", "goal"), ("tasks.run_chunked", "chunk"),

@@ -74,8 +74,8 @@ _NAMES = {
     "runs.store": ("read_folder",),
 }  # fmt: skip
 _ROOMS = (
-    "analytic aot data domains health metrics models objectives ode operators optimize report search struct tasks "
-    "training weights"
+    "analytic aot benchmark data domains health metrics models objectives ode operators optimize report search struct "
+    "tasks training weights"
 ).split()
 _MODULES = {**{name: name for name in _ROOMS}, "special_cases": "guidance.special_cases"}
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
@@ -88,17 +88,19 @@ __all__ = [
     "LowTemperature", "MPGD", "Marginalized", "Model", "NaiveGradientGuidance", "NoiseTape", "PerSample", "PerpNeg",
     "PiGDM", "Reach", "Record", "RectifiedFlow", "RescaledCFG", "Samples", "Status", "StepContext", "TFG", "Trailing",
     "TruncatedSolve", "Tweedie", "UGD", "Unguided", "Uniform", "UniformLogSNR", "VE", "VPCosine", "VPLinear",
-    "VPPolynomial", "VPTruncatedCosine", "analytic", "aot", "best_of_n", "cosine_table", "data", "diagnose_horizon",
-    "domains", "end_to_end", "from_alphas_cumprod", "from_batched", "from_fn", "from_json", "from_linen", "from_nnx",
-    "health", "implicit_classifier_score", "invert", "load", "metrics", "models", "objectives", "ode", "operators",
-    "optimize", "preview_end_to_end", "read_folder", "report", "sample", "sampling_times", "search", "special_cases",
-    "struct", "tasks", "to_json", "training", "upper_cost", "upper_end_to_end_cost", "w_from_scale", "weights",
+    "VPPolynomial", "VPTruncatedCosine", "analytic", "aot", "benchmark", "best_of_n", "cosine_table", "data",
+    "diagnose_horizon", "domains", "end_to_end", "from_alphas_cumprod", "from_batched", "from_fn", "from_json",
+    "from_linen", "from_nnx", "health", "implicit_classifier_score", "invert", "load", "metrics", "models",
+    "objectives", "ode", "operators", "optimize", "preview_end_to_end", "read_folder", "report", "sample",
+    "sampling_times", "search", "special_cases", "struct", "tasks", "to_json", "training", "upper_cost",
+    "upper_end_to_end_cost", "w_from_scale", "weights",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from tfg_jax import (
         analytic,
         aot,
+        benchmark,
         data,
         domains,
         health,

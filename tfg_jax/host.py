@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -57,7 +58,11 @@ def program_cache() -> ProgramCache:
 
 
 def keep_programs() -> None:
-    """Let JAX keep what it compiles between runs, in `program_cache`; what the user's environment says of it holds."""
+    """Let JAX keep what it compiles between runs, in `program_cache`; what the user's environment says of it holds.
+
+    A folder that $JAX_COMPILATION_CACHE_DIR names is not limited: it holds what other programs keep, and JAX cannot
+    limit one whose entries were written without a limit.
+    """
     folder, _ = program_cache()
     jax = sys.modules.get("jax")
     if folder is None or (jax is not None and jax.config.jax_compilation_cache_dir):
@@ -65,14 +70,25 @@ def keep_programs() -> None:
     settings = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": SHORTEST,
-        "jax_compilation_cache_max_size": LARGEST,
     }
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        _drop_unfinished(folder)
+        settings["jax_compilation_cache_max_size"] = LARGEST
     for name, value in settings.items():
         if name.upper() not in os.environ:
             if jax is not None:
                 jax.config.update(name, value)
             else:  # read when it is imported, which a command without a program need not wait for
                 os.environ[name.upper()] = str(value)
+
+
+def _drop_unfinished(folder: Path) -> None:
+    """Delete entries without a time of use: JAX was killed as it wrote them, and would never write one again beside."""
+    with contextlib.suppress(OSError):
+        names = {entry.name for entry in folder.iterdir()}
+        for name in names:
+            if name.endswith("-cache") and f"{name.removesuffix('-cache')}-atime" not in names:
+                (folder / name).unlink(missing_ok=True)
 
 
 def _user_caches() -> Path:

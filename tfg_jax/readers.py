@@ -12,6 +12,7 @@ import math
 import os
 import struct
 import tokenize
+import tomllib
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-MAX_JSON_BYTES = 64 * 2**20
+MAX_JSON_BYTES, MAX_TOML_BYTES = 64 * 2**20, 2**20
 MAX_ARRAYS = 64
 MAX_HEADER_BYTES = 2**16
 # Arrays of pixels or labels shrink a few dozen times; what unpacks to more than this is made to fill the memory.
@@ -79,6 +80,24 @@ def load_json(name: str, file: Path) -> Any:
         return parse_json(data)
     except ValueError as error:
         raise ValueError(f"{name}={file} is not JSON ({error}); write it anew") from None
+
+
+def load_toml(name: str, file: Path) -> dict[str, Any]:
+    """The table of a TOML file; ``name`` is the argument that gave it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no regular file, larger than 1 MiB, or no TOML.
+    """
+    check_file(name, file)
+    data = read_bytes(file, MAX_TOML_BYTES)
+    if data is None:
+        raise ValueError(f"{name}={file} is larger than {MAX_TOML_BYTES} bytes; it is refused unread")
+    try:
+        return tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise ValueError(f"{name}={file} is not TOML ({why}); mend it") from None
 
 
 def load_npz(

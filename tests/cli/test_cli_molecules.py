@@ -91,6 +91,7 @@ def test_the_options_of_molecules_are_shown(capsys):
         (["--atoms", "30"], "atoms=30 is asked for, the model makes molecules of 1 to 29"),
         (["--num-samples", "0"], "num_samples=0"),
         (["--clip"], "--clip has no effect on molecules"),
+        (["--save-program", "program"], "save_program=program cannot hold a run of MoleculeTask"),
         (["--objective", "{tiny}:guide"], "--objective has no effect on molecules"),
         (["--method", "conditional"], "guidance='conditional' is unknown; choose one of none, dps"),
         (["--guide", "fashion-mnist-guide"], "a PropertyPredictor is needed"),

@@ -15,6 +15,7 @@ from tfg_jax.runs import run as runs
 from tfg_jax.runs.run import read_seconds
 from tfg_jax.runs.store import SampleFolder, read_folder
 from tfg_jax.tasks.fashion_mnist.presets import LABEL_PRESETS
+from tfg_jax.tasks.label import LabelTask
 
 
 def shards(folder: Path) -> dict[str, bytes]:
@@ -66,19 +67,21 @@ def test_a_finished_run_computes_nothing_again(run, tiny, monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_and_resumed_ends_in_the_same_bytes(number, finished, tiny, tmp_path, monkeypatch, capsys):
-    out, write = tmp_path / "run", SampleFolder.write
+    out, sample, calls = tmp_path / "run", LabelTask.sample, []
 
-    def interrupted(self, indices, arrays):
-        write(self, indices, arrays)
-        os.kill(os.getpid(), number)
+    def interrupted(self, *arguments, **options):  # while the second of three chunks is computed
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), number)
+        return sample(self, *arguments, **options)
 
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with monkeypatch.context() as patch:
-        patch.setattr(SampleFolder, "write", interrupted)
+        patch.setattr(LabelTask, "sample", interrupted)
         assert main(["sample", *tiny, "--out", str(out)]) == 75
-    assert "2 of 5 samples are kept" in (said := capsys.readouterr().err) and "resumes" in said
+    assert "4 of 5 samples are kept" in (said := capsys.readouterr().err) and "resumes" in said
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
-    assert len(read_folder(out).missing()) == 2 and not (out / "lock").exists()
+    assert read_folder(out).missing() == [range(4, 5)] and not (out / "lock").exists()
     assert main(["sample", *tiny, "--out", str(out)]) == 0
     assert shards(out) == shards(finished)
     assert (out / "manifest.json").read_bytes() == (finished / "manifest.json").read_bytes()

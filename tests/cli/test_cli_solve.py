@@ -17,9 +17,10 @@ from tfg_jax.cli.groups import ProblemName
 from tfg_jax.cli.main import main
 from tfg_jax.result import Samples, Status
 from tfg_jax.runs import run as runs
-from tfg_jax.runs.store import SampleFolder, read_folder
+from tfg_jax.runs.store import read_folder
 from tfg_jax.tasks import PROBLEMS, base, restore
 from tfg_jax.tasks.fashion_mnist.presets import INVERSE_PRESETS
+from tfg_jax.tasks.inverse import InverseTask
 
 
 def shards(folder: Path) -> dict[str, bytes]:
@@ -103,16 +104,18 @@ def test_a_finished_run_computes_nothing_again_and_another_one_is_refused(run, s
 
 
 def test_interrupted_and_resumed_ends_in_the_same_bytes(restored, small, tmp_path, monkeypatch, capsys):
-    out, write = tmp_path / "run", SampleFolder.write
+    out, sample, calls = tmp_path / "run", InverseTask.sample, []
 
-    def interrupted(self, indices, arrays):
-        write(self, indices, arrays)
-        os.kill(os.getpid(), signal.SIGTERM)
+    def interrupted(self, *arguments, **options):  # while the second of three chunks is computed
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return sample(self, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SampleFolder, "write", interrupted)
+        patch.setattr(InverseTask, "sample", interrupted)
         assert main(["solve", *small, "--out", str(out)]) == 75
-    assert "2 of 6 samples are kept" in capsys.readouterr().err
+    assert "4 of 6 samples are kept" in capsys.readouterr().err
     assert main(["solve", *small, "--out", str(out)]) == 0
     assert shards(out) == shards(restored)
 

@@ -82,6 +82,7 @@ def test_a_folder_goes_on_to_more_samples(run, asked, tmp_path, capsys):
         (["--clip"], "clip"),
         (["--steps", "4"], "sampler.steps: 3 -> 4"),
         (["--horizon", "1"], "lookahead"),
+        (["--dtype", "bfloat16"], 'dtype: None -> "bfloat16"'),
     ],
 )
 def test_each_part_of_a_run_may_be_the_users(extra, said, run, asked, own, capsys):
@@ -103,6 +104,7 @@ def test_each_part_of_a_run_may_be_the_users(extra, said, run, asked, own, capsy
         (["--objective", "{file}:nothing"], "has no 'nothing'"),
         (["--model", "{file}:near"], "fails when it is called"),
         (["--num-samples", "0"], "num_samples=0"),
+        (["--split-weights", "3"], "--split-weights 3|split_weights=3 must divide the 1 devices"),
         (["--strength", "1"], "--strength has no effect on --method tfg"),
     ],
 )

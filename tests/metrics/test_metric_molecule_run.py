@@ -42,6 +42,14 @@ def test_every_attempt_is_counted():
     assert "novelty" not in molecule_metrics(make_run()) and numbers["error_alpha_low"] < 1.5
 
 
+def test_a_molecule_that_failed_is_neither_stable_nor_valid_whatever_its_last_state():
+    run = make_run(status_code=np.array([0, 3, 0, 1, 0]))
+    values, numbers = by_sample(run), molecule_metrics(run)
+    assert numbers["failed_samples"] == 2 and numbers["molecule_stability"] == 0.2 and numbers["validity"] == 0.4
+    assert numbers["atom_stability"] == 4 / 11
+    assert [values[name][1] for name in ("stable", "stable_atoms", "valid")] == [0, 0, 0]
+
+
 def test_numbers_of_single_molecules():
     values = by_sample(make_run(quantum=None, guide=None))
     np.testing.assert_array_equal(values["error_alpha"], [1, 2, 3, np.nan, 0])

@@ -1,6 +1,7 @@
 """Molecules of wanted properties: requests, guidance and folders, on networks that compile in no time."""
 
 import dataclasses
+import inspect
 from typing import Any
 
 import jax
@@ -11,8 +12,10 @@ from flax import nnx
 from tiny_molecules import evaluator, guide, model, of_alpha, predictor, small
 
 import tfg_jax as tfg
+from tfg_jax import rows
 from tfg_jax.data.qm9 import PROPERTIES
 from tfg_jax.denoiser import log_sigma_time
+from tfg_jax.metrics.xtb import XTB
 from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.convert import OneMolecule, PropertyPredictor
 from tfg_jax.models.egnn.network import EGNN
@@ -209,7 +212,7 @@ def test_folders_resume_and_go_on_unless_sorted_by_size(task, tmp_path, capsys):
         dataclasses.replace(by_size, n=5).samples(tmp_path / "sorted")
 
 
-def test_an_evaluation_counts_all_attempts_and_asks_every_judge(task):
+def test_an_evaluation_counts_all_attempts_and_asks_every_judge(task, monkeypatch):
     asked = []
 
     def quantum(positions, types, properties):
@@ -233,6 +236,13 @@ def test_an_evaluation_counts_all_attempts_and_asks_every_judge(task):
     numbers = result.numbers
     assert (numbers["samples"], numbers["failed_samples"], numbers["quantum_failed"]) == (3, 1, 1)
     assert "quantum_error_alpha" in numbers and "guide_error_alpha" in numbers and result.run.units == ("bohr^3",)
+    monkeypatch.setattr(rows, "MOST_BYTES", 1)  # the same in two parts
+    parts = run.task.evaluate(
+        {name: rows.Rows(a.shape, a.dtype, 2, lambda r, a=a: a[r.start : r.stop]) for name, a in stored.items()}
+    )
+    assert {**parts.numbers, "quantum_failed": 1} == pytest.approx(numbers, nan_ok=True) and parts.numbers[
+        "quantum_failed"
+    ] == 2
     # Elements are judged as they are read off, whole.
     whole = np.array(x)
     whole[..., 3:] = 0.0
@@ -255,6 +265,9 @@ def test_what_the_data_hardly_has_is_warned_of():
     assert len(notes) == 2 and "alpha = 200 bohr^3 lies outside the data, whose 1, 25, 50, 75 and 99 %" in notes[0]
     assert "atom counts 2 are hardly among the data's 7 to 29" in notes[1]
     assert not task_of("alpha", target=(80.0,)).notes() and not task_of("mu").notes()
+    judged = dataclasses.replace(task_of("cv", "mu"), quantum=XTB())
+    assert judged.notes() == ["the quantum program gives no cv: no quantum_error_cv"]
+    assert "scored by what guided them" in " ".join(task_of(evaluator=None).notes())
     with pytest.raises(ValueError, match="properties='gap'"):
         load_molecule_task("gap", **NETWORKS)
 
@@ -288,8 +301,29 @@ def test_what_cannot_be_asked_for_is_refused_at_once(change, message):
         load_molecule_task(**{"properties": ("alpha",), **NETWORKS, **change})
 
 
-def test_atom_counts_of_ones_own_targets_are_checked_too(task):
-    with pytest.raises(ValueError, match="atoms=31 is asked for"):
-        task.sample(KEY, np.array([[31, 70.0]], np.float32), None)
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [([[count, 70.0]], f"atoms={count:g} is asked for") for count in (31, 0, -1, 12.5, np.nan, np.inf)]
+    + [
+        (rows, r"targets has shape .*; give rows of an atom count and alpha, \(n, 2\)")
+        for rows in ([[12.0, 70.0, 1.0]], [[12.0]], [12.0, 70.0], np.zeros((0, 2)))
+    ],
+)
+def test_ones_own_targets_are_checked_too(targets, message, task):
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(MoleculeTask.sample)(task, KEY, np.asarray(targets, np.float32), None)
+
+
+def test_ones_own_targets_are_checked_under_jit(task):
+    """Shapes where it is traced; counts by the status of their samples, which no other sees."""
+    counts = np.array([12, 31, 0, -1, 12.5, np.nan, 29], np.float32)
+    rows = np.stack([counts, np.full(len(counts), 70.0, np.float32)], 1)
+    out = jax.jit(lambda rows: task.sample(KEY, rows, None))(rows)
+    assert np.asarray(out.status.code).tolist() == [0, 2, 2, 2, 2, 2, 0]
+    with pytest.raises(ValueError, match=r"targets has shape \(7, 1\)"):
+        jax.eval_shape(lambda rows: task.sample(KEY, rows, None), rows[:, :1])
+
+
+def test_weights_that_are_not_there_are_said():
     with pytest.raises(FileNotFoundError, match="neither a released name"):
         load_molecule_task(model="no-such-weights", guide=guide(), evaluator=evaluator())

@@ -51,7 +51,7 @@ def run(options: Any) -> int:
     from tfg_jax.cli import drive, methods
     from tfg_jax.report.comparison import comparison_report
     from tfg_jax.result import finished
-    from tfg_jax.runs.run import Run, seconds_of
+    from tfg_jax.runs.run import Run
     from tfg_jax.runs.store import MANIFEST
     from tfg_jax.tasks.find import find_task
 
@@ -73,8 +73,7 @@ def run(options: Any) -> int:
         for each in runs:
             with each.open(options.out / each.name, overwrite=options.overwrite) as folder:
                 drive.write_config(options.out, "compare", options, configs)
-                arrays = each.fill(folder)
-            seconds = seconds_of(options.out / each.name)
-            scored[each.name] = task.evaluate(arrays, seconds=seconds, config=each.config).run
+                each.compute(folder)
+                scored[each.name] = each.evaluate(folder).run
         print(comparison_report(options.out, scored, configs, notes))
     return FAILED_SAMPLES if any(not finished(each.status_code).all() for each in scored.values()) else OK

@@ -7,15 +7,17 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from tfg_jax.cli.devices import leaving, mesh_notes, own_share
 from tfg_jax.cli.main import FAILED_SAMPLES, OK, SCORING_FAILED
 from tfg_jax.cli.options import as_json
-from tfg_jax.files import to_json, write_bytes
+from tfg_jax.files import to_json
 from tfg_jax.metrics import InverseRun, LabelRun
 from tfg_jax.metrics.molecule_run import MoleculeRun
 from tfg_jax.metrics.titles import INVERSE, LABEL, MOLECULES, titled
@@ -23,34 +25,43 @@ from tfg_jax.report import counted, text_table, with_failed
 from tfg_jax.report.inverse import restoration_report
 from tfg_jax.report.label import label_report
 from tfg_jax.report.molecules import molecule_report
-from tfg_jax.report.task import named_estimates, samples_table, task_report
+from tfg_jax.report.task import TABLE, named_estimates, samples_table, task_report
 from tfg_jax.result import finished
+from tfg_jax.rows import Arrays
 from tfg_jax.runs.claim import RESULTS, claim
-from tfg_jax.runs.run import Run, seconds_of
-from tfg_jax.runs.store import SampleFolder, versions
+from tfg_jax.runs.run import Run
+from tfg_jax.runs.store import SampleFolder, await_shards, versions
 from tfg_jax.runs.values import LocalValues, url_of, values_at
-from tfg_jax.runs.workers import parse_worker
 from tfg_jax.tasks.base import Evaluation
+
+NAMED = 5
+"""Failed samples that are named."""
 
 
 def drive(command: str, options: Any, run: Run, title: str, again: str) -> int:
     """Sample, score and report one run, or with ``--dry-run`` tell its cost; ``again`` scores it again."""
-    worker = parse_worker(options.worker)
-    for note in run.task.notes():
+    worker = own_share(options)
+    for note in [*run.task.notes(), *mesh_notes(run)]:
         print(f"note: {note}", file=sys.stderr)
     if options.dry_run:
         print(describe([run]))
         return OK
-    with run.open(options.out, overwrite=options.overwrite, worker=worker) as folder:
-        write_config(options.out, command, options, run.config)
-        if worker is not None:
+    if worker is not None:
+        with leaving(options, worker), run.open(options.out, overwrite=options.overwrite, worker=worker) as folder:
+            write_config(options.out, command, options, run.config)
             run.compute(folder)
-            print(f"the shards of worker {options.worker} are complete in {folder.name}; once all workers are done, "
-                  "the same command without --worker scores them")  # fmt: skip
+        scores = "process 0" if options.distributed else "the same command without --worker"
+        whose = f"worker {worker.index}/{worker.count}"
+        print(f"the shards of {whose} are complete in {folder.name}; once all are, {scores} scores them")
+        if worker.index or not options.distributed:
             return OK
-        arrays = run.fill(folder)
+        await_shards(options.out)
+    with run.open(options.out, overwrite=options.overwrite and worker is None) as folder:
+        write_config(options.out, command, options, run.config)
+        run.compute(folder)
+        arrays = folder.arrays()
         try:
-            scored = run.task.evaluate(arrays, seconds=seconds_of(options.out), config=run.config)
+            scored = run.evaluate(folder)
             with results_folder(folder) as out:
                 said = write_report(out, scored, title, arrays, run.config).replace(str(out), folder.name)
         except Exception as error:  # whatever goes wrong here, the samples are safe and the user must hear of them
@@ -75,9 +86,7 @@ def describe(runs: Sequence[Run]) -> str:
     return f"{text_table(rows)}\n{note} Nothing was sampled or written."
 
 
-def write_report(
-    out: Path, scored: Evaluation, title: str, arrays: Mapping[str, np.ndarray], config: Mapping[str, Any]
-) -> str:
+def write_report(out: Path, scored: Evaluation, title: str, arrays: Arrays, config: Mapping[str, Any]) -> str:
     """metrics.json, report.html and what else shows the samples in `out`; returns what to say of them on the terminal.
 
     A numbers' page of any task, or the one of its kind where the evaluation holds what that shows.
@@ -92,11 +101,11 @@ def write_report(
     elif isinstance(run, InverseRun):
         restoration_report(run, numbers, title).write(out)
     elif isinstance(run, MoleculeRun):
-        molecule_report(run, numbers, title).write(out)
-        write_bytes(out / "samples.csv", samples_table(scored.values).encode())
+        report = molecule_report(run, numbers, title)
+        table = {TABLE: partial(samples_table, scored.values)}
+        dataclasses.replace(report, files={**report.files, **table}).write(out)
     else:
         task_report(scored.values, numbers, arrays, title, config).write(out)
-        write_bytes(out / "samples.csv", samples_table(scored.values).encode())
         shown = named_estimates(numbers, scored.values)
     cost = [key for key in ("network_forwards_per_sample", "seconds") if numbers[key]]  # images alone do not say
     rows = {**shown, **titled(numbers | {"seconds": round(numbers["seconds"], 1)}, cost)}
@@ -141,11 +150,13 @@ def claimed_output(options: Any, former: Mapping[str, Any], free: Sequence[str] 
         yield
 
 
-def exit_code(command: str, arrays: Mapping[str, np.ndarray]) -> int:
+def exit_code(command: str, arrays: Arrays) -> int:
     """OK, or FAILED_SAMPLES with a word about them."""
-    status = arrays["status_code"]
-    failed = int((~finished(status)).sum())
+    status = np.asarray(arrays["status_code"])
+    which = np.flatnonzero(~finished(status))
+    failed = len(which)
     if failed:
-        said = f"{failed} of {counted(len(status), 'sample')} failed"
+        named = ", ".join(f"#{i}" for i in which[:NAMED].tolist()) + ", ..." * (failed > NAMED)
+        said = f"{failed} of {counted(len(status), 'sample')} failed ({named})"
         print(f"tfg-jax {command}: {said}; the report shows failures first", file=sys.stderr)
     return FAILED_SAMPLES if failed else OK

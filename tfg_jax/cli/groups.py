@@ -22,6 +22,13 @@ WORKER = Annotated[
     str | None,
     tyro.conf.arg(help="i/n: compute shards i, i + n, ... alone, beside n - 1 other processes, and score nothing."),
 ]
+ROW_WORKER = Annotated[
+    str | None, tyro.conf.arg(help="i/n: compute rows i, i + n, ... alone, beside n - 1 other processes.")
+]
+DISTRIBUTED = Annotated[
+    bool,
+    tyro.conf.arg(help="Run the same command on every host of a cluster that JAX knows: each computes its share."),
+]
 SAMPLER = Annotated[str, tyro.conf.arg(help=f"Step rule: {', '.join(SAMPLERS)}, or module:Class.")]
 
 
@@ -42,9 +49,14 @@ class RequestOptions:
 
 @dataclasses.dataclass(frozen=True)
 class WorkerOptions:
-    """How a run is shared with other processes."""
+    """What computes a run, and how it is shared with other processes."""
 
     worker: WORKER = None
+    distributed: DISTRIBUTED = False
+    split_weights: int = 1
+    """Devices of a process that hold the weights together, for a model too large for one."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Precision of the model's network alone; default that of its weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +86,7 @@ class ProgramOptions:
     config: Path | None = None
     """JSON file of options; options given here win."""
     worker: WORKER = None
+    distributed: DISTRIBUTED = False
     overwrite: bool = False
     """Throw away what the folder holds."""
     dry_run: bool = False

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from tfg_jax.references import given_by, is_reference, resolve
+from tfg_jax.references import is_reference, resolve
 
 
 def label_defaults(subject: Any) -> dict[str, str]:
@@ -17,11 +16,9 @@ def label_defaults(subject: Any) -> dict[str, str]:
 
 def network(role: str, text: str, kind: Any) -> Any:
     """A network by released name or folder, or what a function of the user's gives. ValueError for another kind."""
-    from tfg_jax.tasks.scoring import load_as
+    from tfg_jax.tasks.scoring import network_of
 
-    if not is_reference(text) or Path(text).is_dir():
-        return load_as(text, kind)
-    return given_by(role, text, kind, f"a {kind.__name__} is needed; mend it", default=role)
+    return network_of(role, text, kind)
 
 
 def label_run_task(subject: Any, options: Any, methods: Sequence[Any], sampler: Any) -> Any:

@@ -20,6 +20,7 @@ COMMANDS = {
     "solve": "images restored from degraded, noisy measurements",
     "compare": "guidance methods side by side on the same seeds",
     "search": "the settings of a method that suit a task best",
+    "benchmark": "suites of tasks, methods and targets, as one table",
     "study": "how far guidance should look: mixtures and images at equal cost",
     "optimize": "rounds of gradient guidance that raise a reward",
     "evaluate": "metrics of a sample folder or of images in an .npz file",
@@ -85,6 +86,10 @@ def _run(name: str, arguments: list[str]) -> int:
     command = importlib.import_module(f"tfg_jax.cli.{name}")
     try:
         with raise_on_signals(), warnings.catch_warnings():
+            if "--distributed" in arguments and not {"--dry-run", "--help", "-h"} & {*arguments}:
+                from tfg_jax.distributed import join
+
+                join()  # before anything is computed, which the file of a task may do
             warnings.showwarning = lambda message, *_: print(f"tfg-jax {name}: note: {message}", file=sys.stderr)
             program = f"tfg-jax {name}"
             own = getattr(command, "parse", None)  # of a command whose options depend on its first word

@@ -145,7 +145,7 @@ def as_json(options: Any) -> dict[str, Any]:
         values = {name: value for name, value in options._values.items() if name not in options._tuned}
     else:
         values = dataclasses.asdict(options)
-    apart = ("config", "overwrite", "dry_run", "save_program", "worker")
+    apart = ("config", "overwrite", "dry_run", "save_program", "worker", "distributed", "split_weights")
     kept = {k: v for k, v in values.items() if k not in apart}
     return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in kept.items()}
 

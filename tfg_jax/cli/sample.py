@@ -38,12 +38,15 @@ def run(options: Any) -> int:
         return _run_program(options)
     run, subject = run_of(options), subject_of(options.task)
 
+    from tfg_jax.cli.devices import computed
     from tfg_jax.cli.drive import drive
 
-    if options.save_program is not None and not options.dry_run:
-        from tfg_jax.runs.program import save_program
+    run = computed(run, options)
 
-        save_program(run, options.save_program)
+    if options.save_program is not None:
+        from tfg_jax.runs.program import check_program, save_program
+
+        (check_program if options.dry_run else save_program)(run, options.save_program)
     return drive("sample", options, run, f"{subject.title} by {options.guidance}", subject.again(options.out))
 
 

@@ -31,10 +31,10 @@ def run(options: Any) -> int:
     Writes a sample folder that the same command resumes, grid.png (truth, measurement, draws, their mean and standard
     deviation), metrics.json and report.html.
     """
-    run = run_of(options)
-
+    from tfg_jax.cli.devices import computed
     from tfg_jax.cli.drive import drive
 
+    run = computed(run_of(options), options)
     title = f"{options.problem} restored by {options.guidance}"
     return drive("solve", options, run, title, "the same command tries again")
 

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tfg_jax.kinds import public
-from tfg_jax.metrics.intervals import AnyArray, Estimate, mean_ci, wilson
+from tfg_jax.metrics.intervals import Estimate, mean_ci, wilson
+from tfg_jax.rows import AnyArray
 
 
 @public

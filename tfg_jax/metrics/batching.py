@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Num
 
 from tfg_jax.batch import bound_programs
 from tfg_jax.kinds import public
-from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.rows import AnyArray
 
 
 @public

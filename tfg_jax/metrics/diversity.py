@@ -5,7 +5,8 @@ from jaxtyping import Float, Int
 
 from tfg_jax.kinds import public
 from tfg_jax.metrics.accuracy import probabilities
-from tfg_jax.metrics.intervals import AnyArray, Estimate, bootstrap, mean_ci
+from tfg_jax.metrics.intervals import Estimate, bootstrap, mean_ci
+from tfg_jax.rows import AnyArray
 
 
 @public

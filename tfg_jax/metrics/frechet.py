@@ -10,6 +10,8 @@ numbers only at equal n and against the same reference, and never with distances
 """
 
 from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
 from math import nan
 
 import numpy as np
@@ -17,8 +19,12 @@ from jaxtyping import Float
 
 from tfg_jax.checks import check_count
 from tfg_jax.kinds import public
-from tfg_jax.metrics.intervals import AnyArray, Estimate, bootstrap
+from tfg_jax.metrics.intervals import Estimate, bootstrap
+from tfg_jax.rows import MOST_KEPT, AnyArray
 from tfg_jax.struct import short_repr
+
+MOST_NUMBERS = 2**23
+"""In the covariances of all groups that are resampled."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,20 +77,25 @@ def frechet_with_ci(
 
     The interval is the spread expected from drawing n samples again, at the same n; it does not remove the small-n bias
     (see the module), which resampling with repeats enlarges, so the resampled distances are centred on the estimate.
+    More than ten thousand samples are resampled by groups of them, so that none of their features need be kept.
 
     features: (n, F), finite, n >= 2. reference: real features (m, F) or their moments, taken as exact.
     Returns the squared distance, n the number of samples. Raises ValueError for fewer than two samples.
     """
-    features = _checked(features, "features")
-    if len(features) < 2:
-        raise ValueError(f"features must hold at least two samples, got {len(features)}; draw more.")
+    n = len(features)
+    if n < 2:
+        raise ValueError(f"features must hold at least two samples, got {n}; draw more.")
     target = reference if isinstance(reference, Moments) else moments(reference)
     factor = _factor(target.cov)
-    interval = bootstrap(
-        features, lambda part: _distance(moments(part), target, factor), seed, resamples=resamples, level=level,
-        kind="centred",
-    )  # fmt: skip
-    return Estimate(interval.value, max(0.0, interval.low), interval.high, interval.n)
+    if n <= MOST_KEPT:
+        drawn = _checked(features, "features")
+        distance = lambda part: _distance(moments(part), target, factor)  # noqa: E731
+    else:
+        groups = _groups(features)
+        drawn = np.arange(len(groups))
+        distance = lambda part: _distance(reduce(Moments.merge, (groups[i] for i in part)), target, factor)  # noqa: E731
+    interval = bootstrap(drawn, distance, seed, resamples=resamples, level=level, kind="centred")
+    return Estimate(interval.value, max(0.0, interval.low), interval.high, n)
 
 
 @public
@@ -93,6 +104,16 @@ def equal_size(*sets: Float[AnyArray, "_ F"], seed: int = 0) -> tuple[np.ndarray
     check_count("seed", seed, low=0)
     size, rng = min(len(s) for s in sets), np.random.default_rng(seed)
     return tuple(np.asarray(s)[np.sort(rng.permutation(len(s))[:size])] for s in sets)
+
+
+def _groups(features: AnyArray) -> list[Moments]:
+    """Moments of 100 groups of features that follow each other, or of less where there are many features."""
+    n, size = features.shape
+    cuts = np.linspace(0, n, max(20, min(100, MOST_NUMBERS // size**2)) + 1).astype(int)
+    return [
+        reduce(Moments.merge, (moments(features[at : min(at + MOST_KEPT, end)]) for at in range(start, end, MOST_KEPT)))
+        for start, end in pairwise(cuts.tolist())
+    ]
 
 
 def _distance(a: Moments, b: Moments, factor_b: np.ndarray) -> float:

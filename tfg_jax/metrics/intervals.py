@@ -10,12 +10,11 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Array, Num
+from jaxtyping import Num
 
 from tfg_jax.checks import check_count
 from tfg_jax.kinds import public
-
-AnyArray = Array | np.ndarray
+from tfg_jax.rows import AnyArray
 
 
 @dataclass(frozen=True)

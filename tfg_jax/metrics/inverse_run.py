@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from tfg_jax.kinds import public
-from tfg_jax.metrics.intervals import AnyArray, mean_ci
-from tfg_jax.metrics.posterior import posterior_spread
+from tfg_jax.metrics.intervals import mean_ci
 from tfg_jax.metrics.restoration import feature_distance, psnr, ssim
 from tfg_jax.metrics.sampled_run import SampledRun
 from tfg_jax.metrics.titles import flat_estimate
+from tfg_jax.rows import AnyArray, blocks, chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,25 +44,44 @@ class InverseRun(SampledRun):
         return len(self.x) // len(self.pictures)
 
     def by_image(self, values: AnyArray) -> np.ndarray:
-        """Values of the draws as (n, m, ...), failed ones NaN."""
-        values = np.asarray(values, np.float64)
-        kept = np.where(self.ok().reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
-        return kept.reshape(len(self.pictures), self.draws, *values.shape[1:])
+        """Numbers of the draws as (n, m), failed ones NaN."""
+        kept = np.where(self.ok(), np.asarray(values, np.float64), np.nan)
+        return kept.reshape(len(self.pictures), self.draws)
+
+    def mean_and_spread(self, image: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of every pixel over an image's finished draws, NaN without enough of them."""
+        mine = np.arange(image * self.draws, (image + 1) * self.draws)
+        draws = chosen(self.x, mine[self.ok()[mine]])
+        count, mean, scatter = 0, np.zeros(self.x.shape[1:]), np.zeros(self.x.shape[1:])
+        for x in (np.asarray(draws[part], np.float64) for part in blocks(draws) if len(draws)):
+            own, total = x.mean(axis=0), count + len(x)
+            scatter += ((x - own) ** 2).sum(axis=0) + (own - mean) ** 2 * (count * len(x) / total)
+            mean, count = mean + (own - mean) * (len(x) / total), total
+        nothing = np.full_like(mean, np.nan)
+        return mean if count else nothing, np.sqrt(scatter / (count - 1)) if count > 1 else nothing
+
+    @cached_property
+    def values(self) -> dict[str, np.ndarray]:
+        """As `per_draw`."""
+        parts = [self._compared(part) for part in blocks(self.x)]
+        residual = np.where(self.ok(), np.asarray(self.residual, np.float64), np.nan)
+        return {name: np.concatenate([each[name] for each in parts]) for name in parts[0]} | {"residual": residual}
+
+    def _compared(self, part: slice) -> dict[str, np.ndarray]:
+        """Distances from the truth, where it is known, of some draws."""
+        image, ok, numbers = np.arange(len(self.x))[part] // self.draws, self.ok()[part], {}
+        if self.truth is not None:
+            x, truth = np.where(ok[:, None, None, None], self.x[part], np.nan), np.asarray(self.truth)[image]
+            numbers = {"psnr": psnr(x, truth), "ssim": ssim(x, truth)}
+        if self.features is not None and self.truth_features is not None:
+            distance = feature_distance(self.features[part], np.asarray(self.truth_features)[image])
+            numbers["feature_distance"] = np.where(ok, distance, np.nan)
+        return numbers
 
 
 def per_draw(run: InverseRun) -> dict[str, Float[np.ndarray, "nm"]]:
     """Metrics of every draw, NaN where it failed."""
-    numbers = {}
-    if run.truth is not None:
-        truth = np.repeat(np.asarray(run.truth), run.draws, axis=0)
-        x = np.where(run.ok()[:, None, None, None], np.asarray(run.x), np.nan)
-        numbers = {"psnr": psnr(x, truth), "ssim": ssim(x, truth)}
-    numbers["residual"] = np.where(run.ok(), np.asarray(run.residual, np.float64), np.nan)
-    if run.features is not None and run.truth_features is not None:
-        features = np.repeat(np.asarray(run.truth_features), run.draws, axis=0)
-        numbers["feature_distance"] = feature_distance(run.features, features)
-        numbers["feature_distance"] = np.where(run.ok(), numbers["feature_distance"], np.nan)
-    return numbers
+    return dict(run.values)
 
 
 @public
@@ -84,14 +104,19 @@ def inverse_metrics(run: InverseRun) -> dict[str, Any]:
             numbers |= flat_estimate(name, mean_ci(np.nanmean(run.by_image(values)[alive], axis=1)))
         for end in ("", "_low", "_high"):
             numbers[f"residual_per_noise_std{end}"] = numbers[f"residual{end}"] / run.noise_std
-    if alive.any() and run.truth is not None:
-        mean, truth = np.nanmean(run.by_image(run.x)[alive], axis=1), np.asarray(run.truth)[alive]
-        numbers |= flat_estimate("psnr_of_mean", mean_ci(psnr(mean, truth)))
-        numbers |= flat_estimate("ssim_of_mean", mean_ci(ssim(mean, truth)))
-    whole = ok.reshape(len(run.pictures), run.draws).all(axis=1)
-    if run.draws > 1 and whole.any():
-        spread = posterior_spread(run.by_image(run.x)[whole])
-        numbers |= flat_estimate("posterior_spread", mean_ci(spread))
+    whole = np.asarray(ok.reshape(len(run.pictures), run.draws).all(axis=1))
+    spread: list[float] = []
+    near: dict[str, list[float]] = {"psnr_of_mean": [], "ssim_of_mean": []}
+    for i in np.flatnonzero(alive).tolist():
+        mean, deviation = run.mean_and_spread(i)
+        if run.truth is not None:
+            truth = np.asarray(run.truth[i])[None]
+            near["psnr_of_mean"].append(float(psnr(mean[None], truth)[0]))
+            near["ssim_of_mean"].append(float(ssim(mean[None], truth)[0]))
+        if run.draws > 1 and whole[i]:
+            spread.append(float(np.sqrt((deviation**2).mean())))
+    for name, values in {**near, "posterior_spread": spread}.items():
+        numbers |= flat_estimate(name, mean_ci(np.array(values))) if values else {}
     return numbers | run.price()
 
 

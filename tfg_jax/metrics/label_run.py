@@ -12,11 +12,11 @@ from tfg_jax.kinds import public
 from tfg_jax.metrics.accuracy import accuracy, mean_target_probability, per_class_accuracy
 from tfg_jax.metrics.diversity import inception_score
 from tfg_jax.metrics.frechet import Moments, frechet_with_ci
-from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.metrics.patches import beyond_real, patch_distance, unlike_real
 from tfg_jax.metrics.sampled_run import SampledRun
 from tfg_jax.metrics.texture import high_frequency_ratio
 from tfg_jax.metrics.titles import flat_estimate
+from tfg_jax.rows import AnyArray, chosen
 
 MOST_REAL, MOST_WORST, PATCH = 100, 10, 5
 """Real images that patches are compared with, samples named as furthest from them, and pixels of a patch's side."""
@@ -69,14 +69,12 @@ def label_metrics(run: LabelRun) -> dict[str, Any]:
     if ok.any():
         numbers |= flat_estimate("inception_score", inception_score(np.asarray(run.evaluator_logits)[ok]))
     if run.features is not None and run.reference_features is not None and ok.sum() > 1:
-        numbers |= flat_estimate(
-            "frechet_distance", frechet_with_ci(np.asarray(run.features)[ok], run.reference_features)
-        )
+        numbers |= flat_estimate("frechet_distance", frechet_with_ci(chosen(run.features, ok), run.reference_features))
         real = run.reference_features
         reference_n = real.n if isinstance(real, Moments) else len(real)
         numbers |= {"frechet_samples_n": int(ok.sum()), "frechet_reference_n": reference_n}
     if run.reference_images is not None and ok.any():
-        ratio = high_frequency_ratio(np.asarray(run.x)[ok], run.reference_images)
+        ratio = high_frequency_ratio(chosen(run.x, ok), run.reference_images)
         numbers |= flat_estimate("high_frequency_ratio", ratio) | _realism(run)
     rate = len(targets) / run.seconds if run.seconds > 0 else None
     return numbers | run.price() | {"images_per_second": rate}
@@ -94,7 +92,7 @@ def _realism(run: LabelRun) -> dict[str, Any]:
     if len(real) < 2 or min(real.shape[1:3]) < PATCH:
         return {}
     among_real = _among_real(real.tobytes(), real.shape, real.dtype.str)
-    distance = patch_distance(np.asarray(run.x)[ok], real, size=PATCH)
+    distance = patch_distance(chosen(run.x, ok), real, size=PATCH)
     beyond = beyond_real(distance, among_real)
     furthest = np.argsort(-distance, kind="stable")[:MOST_WORST]
     return flat_estimate("unlike_real", unlike_real(distance, among_real)) | {

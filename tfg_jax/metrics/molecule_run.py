@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tfg_jax.kinds import public
-from tfg_jax.metrics.intervals import AnyArray, mean_ci
+from tfg_jax.metrics.intervals import mean_ci
 from tfg_jax.metrics.molecules import Stability, Validity, smiles, stability, validity
 from tfg_jax.metrics.sampled_run import SampledRun
 from tfg_jax.metrics.titles import flat_estimate
+from tfg_jax.rows import AnyArray, Rows, as_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,16 +60,25 @@ class MoleculeRun(SampledRun):
 
     @cached_property
     def stability(self) -> Stability:
-        """By EDM's table of bonds; molecules that are not finite are not stable."""
-        return stability(np.asarray(self.x), np.asarray(self.types))
+        """By EDM's table of bonds; molecules that failed are not stable."""
+        return stability(self._finished(), as_rows(self.types))
 
     @cached_property
     def smiles(self) -> list[str | None] | None:
         """Of every molecule, None where it is not valid; None altogether without rdkit."""
         try:
-            return smiles(np.asarray(self.x), np.asarray(self.types))
+            return smiles(self._finished(), as_rows(self.types))
         except ImportError:
             return None
+
+    def _finished(self) -> np.ndarray | Rows:
+        """Positions, NaN throughout molecules that failed, whose last state before may well be finite."""
+        kept, x = self.ok()[:, None, None], as_rows(self.x)
+        return (
+            x.map(lambda part, where: np.where(kept[where], part, np.nan))
+            if isinstance(x, Rows)
+            else np.where(kept, x, np.nan)
+        )
 
     @property
     def validity(self) -> Validity | None:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from tfg_jax.data.bonds import atom_stable, bond_orders
 from tfg_jax.data.qm9 import ELEMENTS
 from tfg_jax.metrics.intervals import Estimate, bootstrap, wilson
+from tfg_jax.rows import AnyArray, blocks, by_blocks
 
 
 @dataclass(frozen=True)
@@ -27,35 +28,29 @@ class Stability:
     molecule_stability: Estimate
 
 
-def stability(positions: Float[np.ndarray, "m n 3"], types: Int[np.ndarray, "m n"], *, seed: int = 0) -> Stability:
+def stability(positions: Float[AnyArray, "m n 3"], types: Int[AnyArray, "m n"], *, seed: int = 0) -> Stability:
     """Stability of molecules by EDM's table; a molecule with a position that is not finite has no stable atom.
 
     positions: in Angstrom. types: index of H, C, N, O, F, negative where there is no atom.
     The interval of the atoms' share is by bootstrap over molecules, whose atoms are not independent.
     Raises ValueError if the shapes do not fit.
     """
-    positions, types = _checked(positions, types)
-    present = types >= 0
-    finite = _finite(positions, types)
-    positions = _usable(positions, types)
-    good = np.asarray(atom_stable(positions, types)) & present & finite[:, None]
-    atoms, stable_atoms = present.sum(1), good.sum(1)
+    _check(positions, types)
+    rows = by_blocks(_stable_atoms, positions, types)
+    stable_atoms, atoms = rows.T
     stable = (stable_atoms == atoms) & (atoms > 0)
-    rows = np.stack([stable_atoms, atoms], 1)
     share = bootstrap(rows, lambda rows: rows[:, 0].sum() / max(rows[:, 1].sum(), 1), seed)
     return Stability(atoms, stable_atoms, stable, share, wilson(int(stable.sum()), len(stable)))
 
 
-def smiles(positions: Float[np.ndarray, "m n 3"], types: Int[np.ndarray, "m n"]) -> list[str | None]:
+def smiles(positions: Float[AnyArray, "m n 3"], types: Int[AnyArray, "m n"]) -> list[str | None]:
     """Canonical SMILES of each molecule's largest fragment, without explicit hydrogens, or None if it is not valid.
 
     Valid means, as in EDM, that rdkit sanitizes the molecule built from the bonds of EDM's table.
     Raises ValueError if the shapes do not fit, and ImportError without rdkit.
     """
-    positions, types = _checked(positions, types)
-    finite = _finite(positions, types)
-    orders = np.asarray(bond_orders(_usable(positions, types), types))
-    return [_smiles(*row) if ok else None for ok, *row in zip(finite, orders, types, strict=True)]
+    _check(positions, types)
+    return [text for part in blocks(positions) for text in _all_smiles(positions[part], types[part])]
 
 
 @dataclass(frozen=True)
@@ -73,6 +68,19 @@ def validity(found: list[str | None], known: Collection[str] = ()) -> Validity:
     unique = set(valid)
     new = unique - set(known)
     return Validity(wilson(len(valid), len(found)), wilson(len(unique), len(valid)), wilson(len(new), len(unique)))
+
+
+def _all_smiles(positions: Any, types: Any) -> list[str | None]:
+    finite = _finite(positions, types)
+    orders = np.asarray(bond_orders(_usable(positions, types), types))
+    return [_smiles(*row) if ok else None for ok, *row in zip(finite, orders, types, strict=True)]
+
+
+def _stable_atoms(positions: np.ndarray, types: np.ndarray) -> np.ndarray:
+    """(m, 2): stable atoms, and atoms."""
+    present = types >= 0
+    good = np.asarray(atom_stable(_usable(positions, types), types)) & present
+    return np.stack([(good & _finite(positions, types)[:, None]).sum(1), present.sum(1)], 1)
 
 
 def _finite(positions: np.ndarray, types: np.ndarray) -> np.ndarray:
@@ -104,11 +112,9 @@ def _smiles(order: np.ndarray, types: np.ndarray) -> str | None:
         return None
 
 
-def _checked(positions: np.ndarray, types: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    positions, types = np.asarray(positions), np.asarray(types)
+def _check(positions: Any, types: Any) -> None:
     if positions.ndim != 3 or positions.shape != (*types.shape, 3):
         raise ValueError(
             f"positions of shape {positions.shape} and types of shape {types.shape} do not fit;"
             " give (molecules, atoms, 3) and (molecules, atoms)."
         )
-    return positions, types

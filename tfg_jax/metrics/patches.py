@@ -8,12 +8,15 @@ It sees noise, texture and torn outlines. It does not see what is made of real p
 too many, blank images.
 """
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
 from tfg_jax.checks import check_count
 from tfg_jax.kinds import public
-from tfg_jax.metrics.intervals import AnyArray, Estimate, wilson
+from tfg_jax.metrics.intervals import Estimate, wilson
+from tfg_jax.rows import AnyArray, as_rows, blocks
 
 REAL_SHARE = 0.95
 
@@ -43,10 +46,10 @@ def patch_distance(
     """
     check_count("size", size)
     check_count("stride", stride)
-    x = np.asarray(images, np.float32)
-    reference = x if real is None else np.asarray(real, np.float32)
+    x = as_rows(images)
+    reference = np.asarray(x if real is None else real, np.float32)
     for name, each, least in (("images", x, 1 if real is not None else 2), ("real", reference, 1)):
-        if each.ndim != 4 or len(each) < least or min(each.shape[1:3]) < size or not np.isfinite(each).all():
+        if each.ndim != 4 or len(each) < least or min(each.shape[1:3]) < size or not _finite(each):
             raise ValueError(f"{name} must be at least {least} finite images (n, H, W, C) no smaller than a patch of "
                              f"size={size}, got shape {each.shape}; drop failed samples")  # fmt: skip
     if x.shape[1:] != reference.shape[1:]:
@@ -55,14 +58,16 @@ def patch_distance(
     bank = there.reshape(-1, there.shape[-1])
     squares, per = (bank * bank).sum(axis=1), there.shape[1]
     distances = np.empty(len(x))
-    for i, own in enumerate(_patches(x, size, stride)):
-        across = own @ bank.T
-        across *= -2.0
-        across += squares
-        if real is None:
-            across[:, i * per : (i + 1) * per] = np.inf
-        nearest = np.maximum(across.min(axis=1) + (own * own).sum(axis=1), 0.0)
-        distances[i] = np.sqrt(nearest / own.shape[1]).mean()
+    for part in blocks(x):
+        own_patches = _patches(np.asarray(x[part], np.float32), size, stride)
+        for i, own in enumerate(own_patches, part.start):
+            across = own @ bank.T
+            across *= -2.0
+            across += squares
+            if real is None:
+                across[:, i * per : (i + 1) * per] = np.inf
+            nearest = np.maximum(across.min(axis=1) + (own * own).sum(axis=1), 0.0)
+            distances[i] = np.sqrt(nearest / own.shape[1]).mean()
     return distances
 
 
@@ -84,6 +89,10 @@ def unlike_real(distance: Float[AnyArray, "n"], real: Float[AnyArray, "m"], leve
     """
     beyond = beyond_real(distance, real)
     return wilson(int((beyond > REAL_SHARE).sum()), len(beyond), level)
+
+
+def _finite(images: Any) -> bool:
+    return all(np.isfinite(images[part]).all() for part in blocks(images))
 
 
 def _patches(images: np.ndarray, size: int, stride: int) -> np.ndarray:

@@ -5,7 +5,8 @@ from jaxtyping import Float
 
 from tfg_jax.checks import check_count
 from tfg_jax.kinds import public
-from tfg_jax.metrics.intervals import AnyArray, Estimate, bootstrap
+from tfg_jax.metrics.intervals import Estimate, bootstrap
+from tfg_jax.rows import AnyArray
 
 
 @public

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Inexact
 
 from tfg_jax.kinds import public
 from tfg_jax.metrics.batching import map_batches
-from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.rows import AnyArray
 
 RANGE = 2.0
 MOST_DB = 100.0

@@ -2,16 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.metrics.titles import COSTS
 from tfg_jax.result import finished
+from tfg_jax.rows import AnyArray, Arrays, by_blocks
 
 R = TypeVar("R", bound="SampledRun")
+
+
+def all_finite(rows: Any) -> Bool[np.ndarray, "n"]:
+    """Whether all numbers of each row are."""
+    return np.asarray(np.isfinite(np.asarray(rows)).reshape(len(rows), -1).all(axis=1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +25,7 @@ class SampledRun:
     """What sampling produced, n samples.
 
     Attributes:
-        x: the samples.
+        x: the samples; here and elsewhere `Rows`, too, which are read when they are needed.
         status_code, status_step: of each, code (0 ok) and first bad step (-1 none).
         cost: counts of each: `forwards`, `pullbacks`, `objective`.
         seconds: of the wall clock.
@@ -38,18 +44,23 @@ class SampledRun:
     noun = "samples"
 
     @classmethod
-    def of_stored(cls: type[R], samples: Mapping[str, np.ndarray], **fields: Any) -> R:
+    def of_stored(cls: type[R], samples: Arrays, **fields: Any) -> R:
         """The run of stored arrays; samples alone count as finished and free."""
         n = len(samples["x"])
         status = {"status_code": np.zeros(n, np.int32), "status_step": np.full(n, -1, np.int32)}
         return cls(
-            x=samples["x"], cost={name: samples.get(f"cost_{name}", np.zeros(n, np.int32)) for name in COSTS},
-            **{name: samples.get(name, default) for name, default in status.items()}, **fields,
+            x=samples["x"],
+            cost={name: np.asarray(samples.get(f"cost_{name}", np.zeros(n, np.int32))) for name in COSTS},
+            **{name: np.asarray(samples.get(name, default)) for name, default in status.items()}, **fields,
         )  # fmt: skip
 
     def ok(self) -> Bool[np.ndarray, "n"]:
         """Finished, with finite numbers: nothing else may enter an average as if it had worked."""
-        finite = [np.isfinite(np.asarray(each).reshape(len(self.x), -1)).all(axis=1) for each in self.scored()]
+        return self._ok
+
+    @cached_property
+    def _ok(self) -> np.ndarray:
+        finite = [by_blocks(all_finite, each) for each in self.scored()]
         return np.logical_and.reduce([finished(np.asarray(self.status_code)), *finite])
 
     def scored(self) -> list[AnyArray]:

@@ -4,7 +4,8 @@ import numpy as np
 from jaxtyping import Float
 
 from tfg_jax.kinds import public
-from tfg_jax.metrics.intervals import AnyArray, Estimate, bootstrap
+from tfg_jax.metrics.intervals import Estimate, bootstrap
+from tfg_jax.rows import AnyArray, as_rows, by_blocks
 
 
 @public
@@ -13,13 +14,17 @@ def high_frequency_power(images: Float[AnyArray, "n H W C"]) -> Float[np.ndarray
 
     images: (n, H, W, C). By Parseval the powers of all frequencies add up to the mean of the squared pixels.
     """
-    images = np.asarray(images, np.float64)
+    images = as_rows(images)
     if images.ndim != 4:
         raise ValueError(f"images must have shape (n, H, W, C), got {images.shape}.")
     _, height, width, channels = images.shape
     high = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)) > 0.25
-    power = np.abs(np.fft.fft2(images, axes=(1, 2))) ** 2
-    return power[:, high].sum(axis=(1, 2)) / ((height * width) ** 2 * channels)
+
+    def power(part: np.ndarray) -> np.ndarray:
+        squares = np.abs(np.fft.fft2(np.asarray(part, np.float64), axes=(1, 2))) ** 2
+        return squares[:, high].sum(axis=(1, 2)) / ((height * width) ** 2 * channels)
+
+    return by_blocks(power, images)
 
 
 @public

@@ -65,6 +65,11 @@ METRICS: dict[str, Metric] = {
     "validity": Metric("valid molecules", better="higher"),
     "uniqueness": Metric("unique of the valid", better="higher"),
     "novelty": Metric("new of the unique", better="higher"),
+    "attribute_accuracy": Metric("share of the attributes right", better="higher"),
+    "all_attributes": Metric("all attributes right", better="higher"),
+    "style_distance": Metric("distance from the style", better="lower"),
+    "lpips": Metric("LPIPS", better="lower"),
+    "dtw": Metric("DTW of MFCCs", better="lower"),
     "quantum_failed": Metric("failed by the quantum program", better="lower"),
 }
 _UNITS = {"mu": "D", "alpha": "bohr^3", "homo": "meV", "lumo": "meV", "gap": "meV", "cv": "cal/(mol K)"}

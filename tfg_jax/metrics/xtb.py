@@ -62,6 +62,11 @@ class XTB:
     workers: int | None = None
     lines: str | None = None
 
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Properties that it gives. Raises ValueError for a damaged file of lines."""
+        return tuple(read_lines(self.lines))
+
     def __call__(
         self, positions: Float[np.ndarray, "n atoms 3"], types: Int[np.ndarray, "n atoms"], properties: Sequence[str]
     ) -> tuple[Float[np.ndarray, "n p"], int]:

@@ -74,5 +74,5 @@ def _chart(by_method: Mapping[str, Mapping[str, Any]]) -> Any:
 
 
 def _grid(scored: Mapping[str, LabelRun]) -> Pixels:
-    rows = [np.where(run.ok()[:, None, None, None], run.x, np.nan)[:SHOWN] for run in scored.values()]
+    rows = [np.where(run.ok()[:SHOWN, None, None, None], run.x[:SHOWN], np.nan) for run in scored.values()]
     return report.grid(rows, row_labels=list(scored), scale=3, gap=4)

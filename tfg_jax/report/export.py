@@ -18,6 +18,7 @@ from tfg_jax.files import write_atomically
 from tfg_jax.readers import MAX_JSON_BYTES, parse_json
 from tfg_jax.report.images import png_bytes, to_pixels
 from tfg_jax.result import Status
+from tfg_jax.rows import blocks
 from tfg_jax.runs.store import SampleFolder
 from tfg_jax.runs.values import url_of, values_at
 from tfg_jax.tasks.find import find_task, task_names
@@ -36,7 +37,7 @@ def check_pictures(folder: SampleFolder) -> None:
 
 def pictures(folder: SampleFolder) -> Iterator[tuple[str, bytes]]:
     """Every file of an export, its name and its bytes: a picture for each finished sample, and the table at last."""
-    rows: list[dict[str, Any]] = []
+    text, table = io.StringIO(newline=""), None
     names, draws = class_names(folder), folder.manifest["config"].get("draws")
     for indices in folder.ranges():
         arrays = folder.read(indices)
@@ -53,34 +54,25 @@ def pictures(folder: SampleFolder) -> Iterator[tuple[str, bytes]]:
                 row[name] = array[i]
                 if name == "target" and names:
                     row["class"] = names[int(array[i])] if 0 <= array[i] < len(names) else ""
-            rows.append(row)
+            if table is None:
+                table = csv.DictWriter(text, row)
+                table.writeheader()
+            table.writerow(row)
             if file:
                 pixels = to_pixels(x[i])
                 yield file, png_bytes(pixels if x.shape[-1] == 3 else pixels[..., 0])
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, rows[0])
-    table.writeheader()
-    table.writerows(rows)
     yield TABLE, text.getvalue().encode()
 
 
 def write_npz(folder: SampleFolder, file: Any) -> None:
     """All arrays one after the other, each shard by shard: an .npz file is a zip archive of .npy files."""
-    ranges, total = folder.ranges(), folder.manifest["num_samples"]
-    first: dict[str, np.ndarray] = folder.read(ranges[0])
-    kinds = {key: (a.dtype, a.shape[1:]) for key, a in first.items()}
     with zipfile.ZipFile(file, "w") as archive:
-        for name, array in first.items():
-            header = npy.header_data_from_array_1_0(array)
-            header |= {"shape": (total, *array.shape[1:]), "fortran_order": False}
+        for name, rows in folder.arrays().items():
+            header = {"descr": npy.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": rows.shape}
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 npy.write_array_header_1_0(member, header)
-                for indices in ranges:
-                    part = folder.read(indices)
-                    if {key: (a.dtype, a.shape[1:]) for key, a in part.items()} != kinds:
-                        raise ValueError(f"the shards of {folder.name} hold different arrays; run the command that "
-                                         "made it again with --overwrite")  # fmt: skip
-                    member.write(part[name].tobytes())
+                for part in blocks(rows):
+                    member.write(rows[part].tobytes())
 
 
 def write_file(folder: SampleFolder, out: Path, overwrite: bool) -> None:

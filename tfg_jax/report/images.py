@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from tfg_jax.checks import check_count
 from tfg_jax.files import write_bytes
 from tfg_jax.kinds import public
-from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.rows import AnyArray
 
 Pixels = UInt8[np.ndarray, "_ _ 3"]
 

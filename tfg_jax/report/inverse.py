@@ -1,20 +1,19 @@
 """The report of a restoration run: metrics.json, grid.png and report.html from plain arrays."""
 
 import os
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tfg_jax.kinds import public
-from tfg_jax.metrics import spread_map
 from tfg_jax.metrics.inverse_run import InverseRun, inverse_metrics, per_draw
 from tfg_jax.metrics.titles import INVERSE, METRICS
 from tfg_jax.report.images import Pixels, grid
 from tfg_jax.report.page import Figure, Report, Section, Table
 from tfg_jax.report.run import image_tile, run_report, step_section
 from tfg_jax.report.table import counted, with_failed
+from tfg_jax.rows import as_rows
 
 MOST_ROWS, MOST_DRAWS = 20, 4
 
@@ -67,24 +66,22 @@ def restoration_report(run: InverseRun, numbers: Mapping[str, Any], title: str) 
 
 def restoration_grid(run: InverseRun, values: Mapping[str, np.ndarray], scale: int = 3) -> Pixels:
     """One row an image: truth (if known), measurement, draws, their mean and the standard deviation of every pixel."""
-    with warnings.catch_warnings():
-        # An image without a finished draw has a mean of NaN: a red tile.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        restored = run.by_image(run.x)
-        mean = np.nanmean(restored, axis=1)
-    shown = min(run.draws, MOST_DRAWS)
+    shown, x, ok = min(run.draws, MOST_DRAWS), as_rows(run.x), run.ok()
     facts = run.by_image(values["psnr"] if run.truth is not None else values["residual_per_noise_std"])
     unit = "{:.1f} dB" if run.truth is not None else "{:.2f} noise"
-    # 0 is black, and white a standard deviation of half the range.
-    spread = 2.0 * np.minimum(spread_map(restored), 1.0) - 1.0 if run.draws > 1 else None
     rows, captions = [], []
     for i in range(min(len(run.pictures), MOST_ROWS)):
-        tiles = [np.asarray(run.pictures[i]), *restored[i, :shown]]
+        mine = np.arange(i * run.draws, (i + 1) * run.draws)
+        restored = np.where(ok[mine[:shown], None, None, None], x[mine[:shown]], np.nan)
+        tiles = [np.asarray(run.pictures[i]), *restored]
         under = ["measured", *(unit.format(d) if np.isfinite(d) else "failed" for d in facts[i, :shown])]
         if run.truth is not None:
             tiles, under = [np.asarray(run.truth[i]), *tiles], ["truth", *under]
-        if spread is not None:
-            tiles, under = [*tiles, mean[i], spread[i]], [*under, "mean", "std"]
+        if run.draws > 1:
+            mean, spread = run.mean_and_spread(i)
+            # 0 is black, and white a standard deviation of half the range; a red tile where a draw failed.
+            spread = 2.0 * np.minimum(spread, 1.0) - 1.0 if ok[mine].all() else np.full_like(spread, np.nan)
+            tiles, under = [*tiles, mean, spread], [*under, "mean", "std"]
         rows.append(np.stack([np.asarray(tile, np.float64) for tile in tiles]))
         captions.append(under)
     labels = [str(name)[:16] for name in run.names[: len(rows)]]

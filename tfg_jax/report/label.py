@@ -15,6 +15,7 @@ from tfg_jax.report.images import Pixels, grid
 from tfg_jax.report.page import Figure, Report, Section, Table
 from tfg_jax.report.run import image_tile, run_report, step_section
 from tfg_jax.report.table import with_failed
+from tfg_jax.rows import as_rows
 
 GRID_ROWS, GRID_COLUMNS = 20, 10
 
@@ -74,7 +75,7 @@ def label_report(run: LabelRun, numbers: Mapping[str, Any], title: str) -> Repor
 def class_grid(run: LabelRun, scale: int = 3) -> Pixels:
     """Samples in one row a requested class, captioned with the evaluator's probability of it, or its own verdict."""
     targets, p = np.asarray(run.targets), metrics.probabilities(run.counted(run.evaluator_logits))
-    x, verdicts = np.where(run.ok()[:, None, None, None], np.asarray(run.x), np.nan), p.argmax(axis=1)
+    x, ok, verdicts = as_rows(run.x), run.ok()[:, None, None, None], p.argmax(axis=1)
     names = list(run.class_names)
     rows = [np.flatnonzero(targets == c)[:GRID_COLUMNS].tolist() for c in np.unique(targets)[:GRID_ROWS]]
 
@@ -85,7 +86,9 @@ def class_grid(run: LabelRun, scale: int = 3) -> Pixels:
         return f"{p[i, targets[i]]:.2f}" if right else f"{p[i, verdicts[i]]:.2f} {names[verdicts[i]]}"
 
     labels, captions = [names[targets[row[0]]] for row in rows], [[caption(i) for i in row] for row in rows]
-    return grid([x[row] for row in rows], row_labels=labels, captions=captions, scale=scale, gap=4)
+    return grid(
+        [np.where(ok[row], x[row], np.nan) for row in rows], row_labels=labels, captions=captions, scale=scale, gap=4
+    )
 
 
 def _least_real(run: LabelRun, numbers: Mapping[str, Any]) -> list[Section]:
@@ -93,7 +96,7 @@ def _least_real(run: LabelRun, numbers: Mapping[str, Any]) -> list[Section]:
     worst = numbers.get("least_like_real")
     if not worst:
         return []
-    targets, x = np.asarray(run.targets), np.asarray(run.x)
+    targets, x = np.asarray(run.targets), as_rows(run.x)
     under = [f"#{w['sample']} {run.class_names[int(targets[w['sample']])]}" for w in worst]
     picture = grid([x[[w["sample"] for w in worst]]], captions=[under], scale=3, gap=4)
     shares = ", ".join(f"{w['beyond_real']:.2f}" for w in worst)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from tfg_jax.data.bonds import VALENCES, bond_orders
 from tfg_jax.data.qm9 import ELEMENTS
 from tfg_jax.metrics.molecule_run import MoleculeRun
+from tfg_jax.rows import as_rows, blocks, by_blocks, chosen
 
 WIDEST = 9_999.0
 """Angstrom: the columns of a V2000 file hold no coordinate beyond."""
@@ -20,25 +21,28 @@ NO_BONDS = 15
 
 def writable(run: MoleculeRun) -> Bool[np.ndarray, " n"]:
     """Which molecules finished, have an atom, and coordinates that a file's columns hold."""
-    types = np.asarray(run.types)
-    inside = (np.abs(np.where((types < 0)[..., None], 0.0, run.x)) <= WIDEST).all((1, 2))
-    return run.ok() & (types >= 0).any(1) & inside
+
+    def fits(positions: np.ndarray, types: np.ndarray) -> np.ndarray:
+        inside = np.abs(np.where((types < 0)[..., None], 0.0, positions)) <= WIDEST
+        return np.asarray(inside.all((1, 2)) & (types >= 0).any(1))
+
+    return run.ok() & by_blocks(fits, as_rows(run.x), as_rows(run.types))
 
 
-def sdf_texts(run: MoleculeRun) -> list[str]:
-    """Every molecule as an entry of an SDF file, empty for those that are not `writable`; bonds by EDM's table."""
-    chosen, positions, types = writable(run), np.asarray(run.x), np.asarray(run.types)
-    orders = np.asarray(bond_orders(np.where(chosen[:, None, None], positions, 0.0), types))
-    return [
-        sdf(positions[i], types[i], orders[i], facts_of(run, i), name=f"sample {i}") if chosen[i] else ""
-        for i in range(len(chosen))
-    ]
+def sdf_texts(run: MoleculeRun, which: Int[np.ndarray, " m"]) -> Iterator[str]:
+    """Molecules by their indices as entries of an SDF file; bonds by EDM's table."""
+    x, types = chosen(run.x, which), chosen(run.types, which)
+    for part in blocks(x):
+        positions, elements = x[part], types[part]
+        orders = np.asarray(bond_orders(positions, elements))
+        for k, i in enumerate(which[part].tolist()):
+            yield sdf(positions[k], elements[k], orders[k], facts_of(run, i), name=f"sample {i}")
 
 
-def xyz_texts(run: MoleculeRun) -> list[str]:
-    """Every molecule as a frame of an extended XYZ file, empty for those that are not `writable`."""
-    chosen, positions, types = writable(run), np.asarray(run.x), np.asarray(run.types)
-    return [xyz(positions[i], types[i], facts_of(run, i)) if chosen[i] else "" for i in range(len(chosen))]
+def xyz_texts(run: MoleculeRun, which: Int[np.ndarray, " m"]) -> Iterator[str]:
+    """Molecules by their indices as frames of an extended XYZ file."""
+    x, types = as_rows(run.x), as_rows(run.types)
+    return (xyz(x[i], types[i], facts_of(run, i)) for i in which.tolist())
 
 
 def facts_of(run: MoleculeRun, i: int) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from tfg_jax.metrics.molecule_run import MoleculeRun
 from tfg_jax.metrics.titles import MOLECULES
 from tfg_jax.report.charts import match_chart
 from tfg_jax.report.images import Pixels, grid, to_pixels
-from tfg_jax.report.molecule_files import formula, sdf_texts, xyz_texts
+from tfg_jax.report.molecule_files import formula, sdf_texts, writable, xyz_texts
 from tfg_jax.report.molecule_pictures import TILE, atoms_drawn, bonds_drawn, has_rdkit
 from tfg_jax.report.page import Block, Figure, Report, Section, Text, Viewer
 from tfg_jax.report.run import FAILURES, MOST_CARDS, run_report, step_section
 from tfg_jax.report.table import counted, with_failed
 from tfg_jax.report.viewer import HOW, find_viewer
+from tfg_jax.rows import MOST_KEPT, as_rows
 
 GRID_ROWS, GRID_COLUMNS = 5, 8
 UNSTABLE = "not stable"
@@ -31,9 +32,12 @@ def molecule_report(
     viewer: path of 3Dmol-min.js, for molecules in 3-D; None looks for it as `find_viewer`, and does without where there
     is none. Raises ValueError for a path that holds no such library.
     """
-    library, sdf, ok = find_viewer(viewer), sdf_texts(run), run.ok()
-    types, stable = np.asarray(run.types), run.stability
-    tiles = {i: _tile(run, sdf[i], i) for i in {*_first(ok), *range(min(len(ok), GRID_ROWS * GRID_COLUMNS))}}
+    library, ok, kept = find_viewer(viewer), run.ok(), writable(run)
+    types, stable = as_rows(run.types), run.stability
+    drawn = {*_first(ok), *range(min(len(ok), GRID_ROWS * GRID_COLUMNS))}
+    known = np.array([i for i in sorted({*drawn, *_first(~ok)}) if kept[i]], int)
+    sdf = dict(zip(known.tolist(), sdf_texts(run, known), strict=True))
+    tiles = {i: _tile(run, sdf.get(i, ""), i) for i in drawn}
     by_atoms = sum(bonds is False for _, bonds in tiles.values())
     picture = _grid(run, {i: tile for i, (tile, _) in tiles.items()})
 
@@ -55,19 +59,19 @@ def molecule_report(
     if run.objective is not None:
         note = "Mean over the samples that stayed finite; the band holds the middle 80 % of them."
         sections.append(step_section("Objective", run.objective, "objective (log-weight)", note))
-    kept = sum(map(bool, sdf))
     text = (
         f"{with_failed(numbers['samples'], numbers['failed_samples'], 'molecule')}; errors are means over those that "
         "finished, stable or not; stability and validity are shares of all, and a molecule that failed is neither. "
-        f"molecules.sdf and molecules.xyz hold {counted(kept, 'molecule')}; left out are {len(sdf) - kept} that "
-        "failed, have no atom, or lie beyond the files' columns."
+        f"molecules.sdf and molecules.xyz hold {counted(int(kept.sum()), 'molecule')}; left out are {(~kept).sum()} "
+        "that failed, have no atom, or lie beyond the files' columns."
     )
     note = "Values are in " + ", ".join(f"{u} ({p})" for p, u in zip(run.properties, run.units, strict=True) if u) + "."
     report = run_report(
         title, run, numbers, picture, text=text + _quantum_note(run), shown=MOLECULES, sections=sections, card=card,
         tile=lambda i: tiles[i][0], noun="molecule", note=note if any(run.units) else "",
     )  # fmt: skip
-    files = {"molecules.sdf": "".join(sdf).encode(), "molecules.xyz": "".join(xyz_texts(run)).encode()}
+    texts = {"molecules.sdf": sdf_texts, "molecules.xyz": xyz_texts}
+    files = {name: lambda each=each: map(str.encode, each(run, np.flatnonzero(kept))) for name, each in texts.items()}
     return Report(report.title, report.sections, report.question, report.numbers, report.picture, files)
 
 
@@ -83,7 +87,7 @@ def _tile(run: MoleculeRun, sdf: str, i: int) -> tuple[Pixels, bool | None]:
     drawn = bonds_drawn(sdf) if sdf else None
     if drawn is not None:
         return drawn, True
-    return atoms_drawn(np.asarray(run.x)[i], np.asarray(run.types)[i]), False
+    return atoms_drawn(as_rows(run.x)[i], as_rows(run.types)[i]), False
 
 
 def _grid(run: MoleculeRun, tiles: Mapping[int, Pixels]) -> Pixels:
@@ -104,13 +108,13 @@ def _grid(run: MoleculeRun, tiles: Mapping[int, Pixels]) -> Pixels:
 
 def _matches(run: MoleculeRun) -> list[Block]:
     """A chart for each property, by whoever judges it; molecules that failed are not finite there."""
-    targets, ok, blocks = np.asarray(run.targets, np.float64), run.ok(), []
+    targets, ok, blocks = np.asarray(run.targets[:MOST_KEPT], np.float64), run.ok()[:MOST_KEPT], []
     kinds = {"evaluator": run.predicted, "guide": run.guide, "quantum program": run.quantum}
     for i, (name, unit) in enumerate(zip(run.properties, run.units, strict=True)):
         reached = {
-            kind: np.where(ok, np.asarray(each, np.float64)[:, i], np.nan)
+            kind: np.where(ok, np.asarray(each[:MOST_KEPT], np.float64)[:, i], np.nan)
             for kind, each in kinds.items()
-            if each is not None and np.isfinite(np.asarray(each)[:, i]).any()
+            if each is not None and np.isfinite(np.asarray(each[:MOST_KEPT])[:, i]).any()
         }
         of = f"{name} ({unit})" if unit else name
         chart = match_chart(targets[:, i].tolist(), {k: v.tolist() for k, v in reached.items()},
@@ -119,11 +123,11 @@ def _matches(run: MoleculeRun) -> list[Block]:
     return blocks
 
 
-def _viewer(run: MoleculeRun, sdf: list[str], library: str) -> list[Block]:
+def _viewer(run: MoleculeRun, sdf: Mapping[int, str], library: str) -> list[Block]:
     """The first molecules that finished, or how to get what shows them."""
-    stable, types = run.stability.stable, np.asarray(run.types)
+    stable, types = run.stability.stable, as_rows(run.types)
     shown = {
-        f"#{i} {formula(types[i])}{'' if stable[i] else f', {UNSTABLE}'}": sdf[i] for i in _first(~run.ok()) if sdf[i]
+        f"#{i} {formula(types[i])}{'' if stable[i] else f', {UNSTABLE}'}": sdf[i] for i in _first(~run.ok()) if i in sdf
     }
     if not shown:
         return [Text("No molecule finished that could be shown.")]

@@ -2,13 +2,13 @@
 
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tfg_jax.files import to_json, write_bytes, write_json
+from tfg_jax.files import to_json, write_atomically, write_bytes, write_json
 from tfg_jax.kinds import public
 from tfg_jax.report.charts import Chart, save_chart, svg_data_uri
 from tfg_jax.report.images import Pixels, png_data_uri, save_png
@@ -104,7 +104,7 @@ class Report:
         question: what the page answers, under its title.
         numbers: for metrics.json; empty leaves it out.
         picture: for grid.png; None leaves it out.
-        files: more of them, by name.
+        files: more of them by name: functions that give their parts.
     """
 
     title: str
@@ -112,7 +112,7 @@ class Report:
     question: str = ""
     numbers: Mapping[str, Any] = field(default_factory=dict)
     picture: Pixels | None = None
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    files: Mapping[str, Callable[[], Iterable[bytes]]] = field(default_factory=dict)
 
     def html(self) -> str:
         """The page as one self-contained document, every text in it escaped; only a `Viewer` brings scripts."""
@@ -122,12 +122,13 @@ class Report:
     def write(self, folder: str | os.PathLike[str]) -> None:
         """metrics.json, grid.png, report.html and `files` in a folder, made if missing; each file atomically."""
         folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         if self.numbers:
             write_json(folder / "metrics.json", self.numbers)
         if self.picture is not None:
             save_png(folder / "grid.png", self.picture)
-        for name, data in self.files.items():
-            write_bytes(folder / name, data)
+        for name, parts in self.files.items():
+            write_atomically(folder / name, lambda out, parts=parts: out.writelines(parts()))
         write_bytes(folder / "report.html", self.html().encode())
 
     def markdown(self, page: Path) -> str:

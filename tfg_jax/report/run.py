@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.metrics.sampled_run import SampledRun
 from tfg_jax.metrics.titles import COSTS, titled
 from tfg_jax.report.charts import line_chart
 from tfg_jax.report.images import Pixels, to_pixels
 from tfg_jax.report.page import Block, Card, Cards, Config, Figure, Numbers, Report, Section, Text
 from tfg_jax.report.table import counted
+from tfg_jax.rows import MOST_KEPT, AnyArray, as_rows
 
 MOST_CARDS = 60
 FAILURES = {1: "not finite", 2: "invalid input", 3: "diverged"}
@@ -63,18 +63,19 @@ def run_report(
 def step_section(title: str, values: AnyArray, ylabel: str, note: str = "") -> Section:
     """A section with the mean of (n, steps) values against the step, over the samples that stayed finite, and the band
     of their middle 80 %."""
-    values = np.asarray(values, np.float64)
+    over = f" Over the first {MOST_KEPT:,} samples." if len(values) > MOST_KEPT else ""
+    values = np.asarray(values[:MOST_KEPT], np.float64)
     finite = values[np.isfinite(values).all(axis=1)]
     curve = np.full((3, values.shape[1]), np.nan)
     if len(finite):
         curve = np.stack([finite.mean(axis=0), *np.quantile(finite, [0.1, 0.9], axis=0)])
     chart = line_chart({"mean": (np.arange(values.shape[1]), *curve)}, "sampling step", ylabel)
-    return Section(title, [Figure(chart, f"{title} against sampling step", note)])
+    return Section(title, [Figure(chart, f"{title} against sampling step", f"{note}{over}".strip())])
 
 
 def image_tile(run: SampledRun, x: AnyArray) -> Callable[[int], Pixels]:
     """The picture of each sample of images; a red tile of one that failed."""
-    images, ok = np.asarray(x), run.ok()
+    images, ok = as_rows(x), run.ok()
     return lambda i: to_pixels(images[i] if ok[i] else np.full_like(images[i], np.nan), 2)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,14 +16,16 @@ from tfg_jax.report.images import Pixels, grid
 from tfg_jax.report.page import Config, Figure, Numbers, Report, Section, Text
 from tfg_jax.report.run import step_section
 from tfg_jax.report.table import with_failed
+from tfg_jax.rows import Arrays
 
 MOST, COLUMNS = 40, 10
+TABLE = "samples.csv"
 
 
 def task_report(
     values: Mapping[str, np.ndarray],
     numbers: Mapping[str, Any],
-    arrays: Mapping[str, np.ndarray],
+    arrays: Arrays,
     title: str,
     config: Mapping[str, Any],
 ) -> Report:
@@ -36,13 +40,14 @@ def task_report(
     """
     words = with_failed(numbers["samples"], numbers["failed_samples"])
     summary = [Text(f"{words}; means with intervals of 95 %."), Numbers(named_estimates(numbers, values))]
-    sections, picture = [Section("Summary", summary)], _picture(arrays["x"])
+    sections, picture = [Section("Summary", summary)], _picture(arrays.get("x"))
     if picture is not None:
         sections.append(Section("Samples", [Figure(picture, "Grid of samples")]))
     if arrays["objective"].shape[1] > 1:
         sections.append(step_section("Objective", arrays["objective"], "objective (log-weight)"))
     sections.append(Section("Cost", [Numbers(titled(numbers, [*COSTS.values(), "seconds"]))]))
-    return Report(title, [*sections, Section("Configuration", [Config(config)])], numbers=numbers, picture=picture)
+    sections.append(Section("Configuration", [Config(config)]))
+    return Report(title, sections, numbers=numbers, picture=picture, files={TABLE: partial(samples_table, values)})
 
 
 def named_estimates(numbers: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -50,17 +55,17 @@ def named_estimates(numbers: Mapping[str, Any], names: Iterable[str]) -> dict[st
     return {name.replace("_", " "): estimate(numbers, name) for name in names if f"{name}_low" in numbers}
 
 
-def samples_table(values: Mapping[str, np.ndarray]) -> str:
-    """The numbers of every sample as CSV."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(["index", *values])
-    table.writerows([i, *row] for i, row in enumerate(zip(*(each.tolist() for each in values.values()), strict=True)))
-    return text.getvalue()
+def samples_table(values: Mapping[str, np.ndarray]) -> Iterator[bytes]:
+    """The numbers of every sample as lines of CSV."""
+    rows = enumerate(zip(*values.values(), strict=True))
+    for row in chain([["index", *values]], ([i, *(number.item() for number in row)] for i, row in rows)):
+        text = io.StringIO(newline="")
+        csv.writer(text).writerow(row)
+        yield text.getvalue().encode()
 
 
-def _picture(x: np.ndarray) -> Pixels | None:
+def _picture(x: Any) -> Pixels | None:
     """The first samples, where they are images."""
-    if x.ndim != 4 or x.shape[-1] not in (1, 3):
+    if x is None or x.ndim != 4 or x.shape[-1] not in (1, 3):
         return None
     return grid([x[i : i + COLUMNS] for i in range(0, min(len(x), MOST), COLUMNS)], scale=2, gap=2)

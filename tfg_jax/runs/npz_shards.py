@@ -47,12 +47,13 @@ class NpzShards:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         return "ok" if recorded == f"{digest}  {file.name}\n".encode() else "damaged"
 
-    def read(self, indices: range) -> dict[str, np.ndarray] | str:
-        """The arrays of one range, or its state if that is not ok; ValueError if it is no shard."""
+    def read(self, indices: range, only: str | None = None) -> dict[str, np.ndarray] | str:
+        """As of `ZarrShards`; the file is read whole."""
         if (state := self.state(indices)) != "ok":
             return state
         file = self.path / self.name(indices)  # stored uncompressed: what unpacks to more than its size is none of ours
-        return load_npz("shard", file, limit=file.stat().st_size)
+        arrays = load_npz("shard", file, limit=file.stat().st_size)
+        return {name: array for name, array in arrays.items() if only in (None, name)}
 
     def forget(self, indices: range) -> None:
         """Have a range computed again."""

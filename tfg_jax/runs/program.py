@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 
 from tfg_jax.aot.program import Program
 from tfg_jax.result import Cost, Samples
+from tfg_jax.rows import Arrays
 from tfg_jax.runs.run import Run
 from tfg_jax.tasks.base import EndToEnd, Evaluation, Task, aggregate
 
@@ -21,21 +22,26 @@ MOST_EXAMPLES = 4096
 """Targets of a run that its program keeps."""
 
 
-def save_program(run: Run, file: Path) -> Path:
-    """Write the program of a run: its samples, with the objective of every step, for other keys, targets and indices.
-
-    Raises:
-        ValueError: a method that works end to end, or a task whose network depends on the samples of a chunk; and as
-            `tfg_jax.aot.save`.
-    """
-    from tfg_jax.aot.write import save
-
+def check_program(run: Run, file: Path) -> None:
+    """Raise ValueError for a method that works end to end, or a task whose program depends on a chunk's samples."""
     task = run.task
     if isinstance(run.method, EndToEnd) or type(task).sample is not Task.sample:
         what = type(run.method if isinstance(run.method, EndToEnd) else task).__name__
         raise ValueError(
             f"save_program={file} cannot hold a run of {what}, which is more than one program; leave it out"
         )
+
+
+def save_program(run: Run, file: Path) -> Path:
+    """Write the program of a run: its samples, with the objective of every step, for other keys, targets and indices.
+
+    Raises:
+        ValueError: as `check_program` and `tfg_jax.aot.save`.
+    """
+    from tfg_jax.aot.write import save
+
+    check_program(run, file)
+    task = run.task
     targets = run.targets[:MOST_EXAMPLES]
     return save(file, task.model, **task.request(targets, run.method, run.conditional), **task.plan(run.method))
 
@@ -86,12 +92,10 @@ class ProgramTask:
         """Unknown."""
         return Cost()
 
-    def evaluate(
-        self, samples: Mapping[str, np.ndarray], *, seconds: float = 0.0, config: Mapping[str, Any] | None = None
-    ) -> Evaluation:
+    def evaluate(self, samples: Arrays, *, seconds: float = 0.0, config: Mapping[str, Any] | None = None) -> Evaluation:
         """The objective that was reached, if the program says it."""
         known = "summary" in (self.program.header["info"] or {}).get("dict", {})
-        return aggregate({"objective": samples["objective"][:, -1]} if known else {}, samples, seconds)
+        return aggregate({"objective": np.asarray(samples["objective"])[:, -1]} if known else {}, samples, seconds)
 
 
 def asked_of(program: Program, numbers: Sequence[float]) -> tuple[PyTree, PyTree] | None:

@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfg_jax.data.inputs import as_images, read_npz
+from tfg_jax.rows import Arrays
 from tfg_jax.runs.run import seconds_of
 from tfg_jax.runs.store import MANIFEST, read_folder
 from tfg_jax.runs.values import url_of, values_at
 
 
 class Stored(NamedTuple):
-    """Arrays with one row a sample, the seconds they took, and the configuration that made them."""
+    """Arrays with one row a sample, which a folder's are read for, seconds they took, configuration that made them."""
 
-    arrays: dict[str, np.ndarray]
+    arrays: Arrays
     seconds: float
     config: dict[str, Any]
 
@@ -45,7 +46,9 @@ def stored_samples(path: Path) -> Stored:
         folder = read_folder(path)
     except ValueError:  # its advice, to overwrite, is meant for the command that writes the folder
         raise ValueError(f"source={path} has a damaged {MANIFEST}; run the command that made it again") from None
-    arrays = folder.read_all()
+    for indices in folder.ranges():
+        folder.read(indices)  # all is there and whole
+    arrays = folder.arrays()
     if not {"x", "target"} <= set(arrays):
         raise ValueError(f"source={path} holds samples without targets; give a folder of `tfg-jax sample`")
     return Stored(arrays, seconds_of(path), folder.manifest["config"])

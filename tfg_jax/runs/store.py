@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -27,6 +29,7 @@ from tfg_jax.domains.base import named_leaves, names_of
 from tfg_jax.kinds import public
 from tfg_jax.readers import MAX_ARRAYS
 from tfg_jax.result import Cost, Samples, Status
+from tfg_jax.rows import Rows
 from tfg_jax.runs.claim import Kind, claim, read_record
 from tfg_jax.runs.claim_values import claim_values
 from tfg_jax.runs.npz_shards import NpzShards
@@ -47,7 +50,7 @@ from tfg_jax.runs.record import (
     versions,  # noqa: F401
 )
 from tfg_jax.runs.values import UNFINISHED, LocalValues, Right, Values, url_of, values_at
-from tfg_jax.runs.workers import Worker, WorkerLock, lock_alone, lock_worker
+from tfg_jax.runs.workers import POLL_SECONDS, Worker, WorkerLock, await_dead, lock_alone, lock_worker
 from tfg_jax.runs.zarr_shards import OWN_KEY, ZarrShards
 
 
@@ -126,7 +129,8 @@ class SampleFolder:
         if self.lock is None:
             raise ValueError(f"path={self.name} is open to read only; open it with open_folder to write")
         self.lock.check()
-        if indices not in self.ranges():
+        size, total = self.manifest["shard_size"], self.manifest["num_samples"]
+        if indices.start % size or indices != range(indices.start, min(indices.start + size, total)):
             raise ValueError(f"indices={indices} is no shard of this folder; pass one of folder.ranges()")
         stored = {"index": np.arange(indices.start, indices.stop, dtype=np.int64)}
         if not 0 < len(arrays) < MAX_ARRAYS:
@@ -144,18 +148,21 @@ class SampleFolder:
             stored[name] = array
         self.shards.write(indices, stored)
 
-    def read(self, indices: range) -> dict[str, np.ndarray]:
-        """The arrays of one shard, verified; ValueError if it is missing, damaged or not what the manifest says."""
+    def read(self, indices: range, only: str | None = None) -> dict[str, np.ndarray]:
+        """The arrays of one shard, or of them a single one, verified.
+
+        Raises ValueError if it is missing, damaged or not what the manifest says.
+        """
         name = self.shards.name(indices)
         try:
-            arrays = self.shards.read(indices)
+            arrays = self.shards.read(indices, only)
         except ValueError as error:
             raise ValueError(
                 f"shard {name} of {self.name} is no shard of tfg_jax; delete it and run again ({error})"
             ) from None
         if isinstance(arrays, str):
             raise ValueError(f"shard {name} of {self.name} is {arrays}; run the command that made it again")
-        if not np.array_equal(arrays.get("index", ()), np.asarray(indices)):
+        if only in (None, "index") and not np.array_equal(arrays.get("index", ()), np.asarray(indices)):
             raise ValueError(f"shard {name} of {self.name} holds other samples than {indices}; delete it")
         return arrays
 
@@ -165,6 +172,21 @@ class SampleFolder:
         if len({frozenset(shard) for shard in shards}) > 1:
             raise ValueError(f"the shards of {self.name} hold different arrays; open it with overwrite=True")
         return {name: np.concatenate([shard[name] for shard in shards]) for name in shards[0]}
+
+    def arrays(self) -> dict[str, Rows]:
+        """The same, read shard by shard when they are looked at; the first shard says what they are."""
+
+        def rows(name: str, first: np.ndarray) -> Rows:
+            def read(indices: range) -> np.ndarray:
+                part = self.read(indices, name).get(name)
+                if part is None or (part.shape[1:], part.dtype) != (first.shape[1:], first.dtype):
+                    raise ValueError(f"the shards of {self.name} hold different arrays; open it with overwrite=True")
+                return part
+
+            shape = (self.manifest["num_samples"], *first.shape[1:])
+            return Rows(shape, first.dtype, self.manifest["shard_size"], read)
+
+        return {name: rows(name, first) for name, first in self.read(self.ranges()[0]).items()}
 
 
 def open_folder(
@@ -242,6 +264,19 @@ def read_folder(path: str | os.PathLike[str]) -> SampleFolder:
 
 def _read(path: Path, values: Values) -> dict[str, Any]:
     return read_manifest(path / MANIFEST) if isinstance(values, LocalValues) else parse_manifest(values.read(MANIFEST))
+
+
+def await_shards(path: Path) -> None:
+    """Wait until all shards of a folder are there, and no worker that wrote them lives any more."""
+    folder = read_folder(path)
+    missing, told = folder.missing(), False
+    while missing:
+        if not told:
+            told = True
+            print(f"{folder.name}: waiting for {len(missing)} shards of other processes", file=sys.stderr)
+        time.sleep(POLL_SECONDS)
+        missing = [indices for indices in missing if folder.shards.state(indices) != "ok"]
+    await_dead(folder.values)
 
 
 def sample_arrays(samples: Samples) -> dict[str, np.ndarray]:

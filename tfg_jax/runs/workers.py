@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import re
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from tfg_jax.runs.values import Right, Values
 
 LOCKS = "locks"
-BEGIN_SECONDS = 10.0  # that others may take to begin
+BEGIN_SECONDS = 10.0  # that others may take to begin, or to end
+POLL_SECONDS = 0.5
 
 
 class Worker(NamedTuple):
@@ -89,11 +91,20 @@ def lock_worker(values: Values, worker: Worker, others: bool = True) -> WorkerLo
         raise
 
 
+def await_dead(values: Values) -> None:
+    """Wait for living workers, who are about to end. Raises ValueError if they do not."""
+    _retried(lambda: _check_dead(values, set()))
+
+
 def _begin(values: Values) -> Right:
+    return _retried(values.lock)
+
+
+def _retried(ask: Callable[[], Any]) -> Any:
     since = time.monotonic()
     while True:
         try:
-            return values.lock()
+            return ask()
         except ValueError:
             if time.monotonic() - since > BEGIN_SECONDS:
                 raise

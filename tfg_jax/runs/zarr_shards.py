@@ -85,12 +85,12 @@ class ZarrShards:
         data = self._checked(indices)
         return data if isinstance(data, str) else "ok"
 
-    def read(self, indices: range) -> dict[str, np.ndarray] | str:
-        """The arrays of one range, or its state if that is not ok; ValueError if it is no shard."""
-        chunks = self._checked(indices)
+    def read(self, indices: range, only: str | None = None) -> dict[str, np.ndarray] | str:
+        """Arrays of one range, all or a single one; its state if that is not ok, ValueError if it is no shard."""
+        chunks = self._checked(indices, only)
         if isinstance(chunks, str):
             return chunks
-        arrays = self._known or {}
+        arrays = {name: array for name, array in (self._known or {}).items() if only in (None, name)}
         read = {name: np.empty((len(indices), *a.shape), a.dtype) for name, a in arrays.items() if 0 in a.shape}
         for key, (name, array) in self._chunks(indices, arrays).items():
             if len(chunks[key]) != self._bytes(array):
@@ -137,19 +137,22 @@ class ZarrShards:
         keys = {name: f"{name}/c.{number}{'.0' * len(arrays[name].shape)}" for name in self._stored(arrays)}
         return {key: (name, arrays[name]) for name, key in keys.items()}
 
-    def _checked(self, indices: range) -> dict[str, bytes] | str:
-        """The bytes of the chunks of a range, which are those that were recorded, or its state."""
+    def _checked(self, indices: range, only: str | None = None) -> dict[str, bytes] | str:
+        """The bytes of the chunks of a range, or of one array, which are those that were recorded, or its state."""
         record = self.values.read(f"{self.name(indices)}.sha256", MAX_RECORD_BYTES)
         if record is None:
             return "missing"
-        chunks, lines = {}, []
-        for key, (_, array) in self._chunks(indices, self.arrays() or {}).items():
-            data = self.values.read(key, self._bytes(array))
-            if data is None:
-                return "damaged"
-            chunks[key] = data
-            lines.append(f"{hashlib.sha256(data).hexdigest()}  {key}\n")
-        return chunks if chunks and "".join(lines).encode() == record else "damaged"
+        chunks, keyed = {}, self._chunks(indices, self.arrays() or {})
+        lines = record.decode(errors="replace").splitlines(keepends=True)
+        if not keyed or [line[64:] for line in lines] != [f"  {key}\n" for key in keyed]:
+            return "damaged"
+        for line, (key, (name, array)) in zip(lines, keyed.items(), strict=True):
+            if only in (None, name):
+                data = self.values.read(key, self._bytes(array))
+                if data is None or hashlib.sha256(data).hexdigest() != line[:64]:
+                    return "damaged"
+                chunks[key] = data
+        return chunks
 
     def _array(self, name: str) -> Any:
         """An array, open to write."""

@@ -17,12 +17,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, Shaped
+from jax.sharding import NamedSharding
+from jaxtyping import Array, PRNGKeyArray, PyTree, Shaped
 
 from tfg_jax import struct
 from tfg_jax.checks import check_count
 from tfg_jax.config import to_dict
 from tfg_jax.denoiser import Model
+from tfg_jax.domains.base import names_of
 from tfg_jax.endtoend.controls import Controls
 from tfg_jax.endtoend.run import end_to_end, upper_end_to_end_cost
 from tfg_jax.endtoend.source import DFlow
@@ -30,11 +32,12 @@ from tfg_jax.guidance.base import Guidance, StepContext
 from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip, Lookahead
 from tfg_jax.metrics import mean_ci
-from tfg_jax.metrics.intervals import AnyArray
+from tfg_jax.metrics.sampled_run import all_finite
 from tfg_jax.metrics.titles import COSTS, flat_estimate
 from tfg_jax.objectives.base import as_objective
 from tfg_jax.problem import Record
 from tfg_jax.result import Cost, Samples, finished
+from tfg_jax.rows import AnyArray, Arrays, Rows, blocks, by_blocks, cycled
 from tfg_jax.runs.store import fingerprint
 from tfg_jax.sample import sample, upper_cost
 from tfg_jax.samplers.base import Sampler
@@ -88,24 +91,27 @@ class Task(abc.ABC):
         """The log-weight that a method ascends."""
 
     @abc.abstractmethod
-    def targets(self, n: int) -> np.ndarray:
+    def targets(self, n: int) -> np.ndarray | Rows:
         """What each of n samples is asked for, (n, ...)."""
 
-    def evaluate(
-        self, samples: Mapping[str, np.ndarray], *, seconds: float = 0.0, config: Mapping[str, Any] | None = None
-    ) -> Evaluation:
+    def evaluate(self, samples: Arrays, *, seconds: float = 0.0, config: Mapping[str, Any] | None = None) -> Evaluation:
         """Numbers of the samples of a run.
 
         Args:
-            samples: stored arrays by name: "x", "target", "status_code", "objective", costs.
+            samples: stored arrays by name: "x", "target", "status_code", "objective", costs; `Rows` are read part by
+                part.
             seconds: that they took.
             config: that made them, for the report.
         """
-        reached = np.asarray(samples["objective"])[:, -1]
-        return aggregate({"objective": reached, **self.scores(samples["x"], samples["target"])}, samples, seconds)
+        parts, names = [], names_of("x", self.model)
+        for part in blocks(samples[jax.tree.leaves(names)[0]]):
+            x = jax.tree.map(lambda name, part=part: samples[name][part], names)
+            reached = samples["objective"][part][:, -1]
+            parts.append({"objective": reached, **self.scores(x, samples["target"][part])})
+        return aggregate({name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, samples, seconds)
 
-    def scores(self, x: np.ndarray, targets: np.ndarray) -> Mapping[str, Any]:
-        """Numbers of every sample (n,) beside the objective that was reached, by name."""
+    def scores(self, x: PyTree, targets: np.ndarray) -> Mapping[str, Any]:
+        """Numbers of every sample (n,) beside the objective that was reached, by name; of a part of a run at a time."""
         return {}
 
     def scored_by(self, metric: str) -> Any:
@@ -159,6 +165,7 @@ class Task(abc.ABC):
         *,
         conditional: bool = False,
         index_offset: int | Array = 0,
+        sharding: NamedSharding | None = None,
     ) -> Samples:
         """One batch of samples, one a target; ``info["summary"]`` holds `value` at every step, (n, steps).
 
@@ -171,10 +178,12 @@ class Task(abc.ABC):
             method: the method; None is unguided.
             conditional: also give the targets to the network itself.
             index_offset: global index of the first sample (traced).
+            sharding: splits the samples over devices, as in `tfg_jax.sample`.
         Raises:
             ValueError: as `tfg_jax.sample` and `tfg_jax.end_to_end`.
         """
         count: Any = {"num_samples": len(targets), "index_offset": index_offset}
+        count |= {} if sharding is None else {"sharding": sharding}
         if isinstance(method, EndToEnd):
             if self.window is not None:
                 raise ValueError(f"window={self.window} has no effect on {type(method).__name__}; leave it out")
@@ -215,17 +224,18 @@ def _value(ctx: StepContext) -> Array:
     return ctx.objective(ctx.lookahead()[0])
 
 
-def aggregate(values: Mapping[str, Any], samples: Mapping[str, np.ndarray], seconds: float = 0.0) -> Evaluation:
+def aggregate(values: Mapping[str, Any], samples: Arrays, seconds: float = 0.0) -> Evaluation:
     """Per-sample values with their means over the samples that finished, with 95 % intervals, and what they cost."""
-    n = len(samples["x"])
-    ok = finished(samples["status_code"]) & np.isfinite(samples["x"]).reshape(n, -1).all(axis=1)
+    n, status = len(samples["status_code"]), np.asarray(samples["status_code"])
+    pixels = [by_blocks(all_finite, each) for name, each in samples.items() if name.partition("__")[0] == "x"]
+    ok = np.logical_and.reduce([finished(status), *pixels])
     each = {name: np.where(ok, np.asarray(value, np.float64), np.nan) for name, value in values.items()}
 
     def numbers() -> dict[str, Any]:
         told: dict[str, Any] = {"samples": n, "failed_samples": int((~ok).sum()), "seconds": float(seconds)}
         for name, value in each.items():
             told |= flat_estimate(name, mean_ci(value[ok])) if ok.any() else {}
-        return told | {name: float(np.mean(samples[f"cost_{key}"])) for key, name in COSTS.items()}
+        return told | {name: float(np.mean(np.asarray(samples[f"cost_{key}"]))) for key, name in COSTS.items()}
 
     return Evaluation(each, numbers)
 
@@ -248,10 +258,10 @@ class OwnTask(Task):
         """The objective that was given."""
         return self.given
 
-    def targets(self, n: int) -> np.ndarray:
+    def targets(self, n: int) -> np.ndarray | Rows:
         """Sample i is asked for target i modulo their number."""
         check_count("num_samples", n)
-        return np.asarray(self.wanted)[np.arange(n) % len(self.wanted)]
+        return cycled(np.asarray(self.wanted), n)
 
     def scored_by(self, metric: str) -> Any:
         """The user's function, whose weights, if it is a pytree that has any, say that it was learned."""
@@ -261,14 +271,15 @@ class OwnTask(Task):
         """The task without its scores and presets."""
         return dataclasses.replace(self, score=None, tuned={})
 
-    def scores(self, x: np.ndarray, targets: np.ndarray) -> Mapping[str, Any]:
+    def scores(self, x: PyTree, targets: np.ndarray) -> Mapping[str, Any]:
         """What the user's function says."""
         if self.score is None:
             return {}
-        values = {name: np.asarray(each) for name, each in self.score(jnp.asarray(x), jnp.asarray(targets)).items()}
+        given, n = jax.tree.map(jnp.asarray, (x, targets)), len(targets)
+        values = {name: np.asarray(each) for name, each in self.score(*given).items()}
         for name, each in values.items():
-            if each.shape != (len(x),):
-                raise ValueError(f"evaluate gives {name!r} of shape {each.shape}; one number a sample is ({len(x)},)")
+            if each.shape != (n,):
+                raise ValueError(f"evaluate gives {name!r} of shape {each.shape}; one number a sample is ({n},)")
         return values
 
 
@@ -291,7 +302,8 @@ def own_task(
         model: the diffusion or flow model.
         objective: log-weight of one clean sample, as in `tfg_jax.sample`.
         targets: (m, ...); sample i is asked for target i modulo m.
-        evaluate: ``(x, targets) -> {name: (n,) numbers}``, beside the objective that was reached.
+        evaluate: ``(x, targets) -> {name: (n,) numbers}``, beside the objective that was reached; it is given some
+            shards of a run at a time.
         presets: tuned methods by name.
         sampler, clip, lookahead, window: as in `tfg_jax.sample`.
     Raises:

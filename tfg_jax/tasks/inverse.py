@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from tfg_jax import metrics, operators, struct
@@ -24,7 +26,6 @@ from tfg_jax.guidance.dps import DPS
 from tfg_jax.guidance.pigdm import PiGDM
 from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip
-from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.metrics.inverse_run import per_draw
 from tfg_jax.noise import root_key
 from tfg_jax.objectives.inverse import (
@@ -34,9 +35,11 @@ from tfg_jax.objectives.inverse import (
     residual_norm,
 )
 from tfg_jax.result import Samples
+from tfg_jax.rows import AnyArray, Arrays, Rows, as_rows, by_blocks, repeated
 from tfg_jax.runs.store import fingerprint
 from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.tasks.base import EndToEnd, Evaluation, Method, Task
+from tfg_jax.tasks.scoring import features_of
 
 Shape = tuple[int, int, int]
 
@@ -158,14 +161,14 @@ class InverseTask(Task):
         """How many were measured."""
         return 0 if self.measurements is None else len(self.measurements)
 
-    def targets(self, n: int) -> np.ndarray:
+    def targets(self, n: int) -> np.ndarray | Rows:
         """The measurements, each as often as they fit; of fewer samples the first ones."""
         check_count("num_samples", n)
         if not self.images or (n > self.images and n % self.images):
             raise ValueError(
                 f"num_samples={n} is no multiple of the {self.images} measurements; give as many draws of each"
             )
-        return np.repeat(np.asarray(self.measurements)[:n], max(n // self.images, 1), axis=0)
+        return repeated(np.asarray(self.measurements)[:n], max(n // self.images, 1))
 
     def of_images(self, images: slice) -> InverseTask:
         """The task of some of the images alone."""
@@ -196,23 +199,20 @@ class InverseTask(Task):
         """The same of a result."""
         return objective.with_residual(x, target)[1]
 
-    def evaluate(
-        self, samples: Mapping[str, np.ndarray], *, seconds: float = 0.0, config: Mapping[str, Any] | None = None
-    ) -> Evaluation:
+    def evaluate(self, samples: Arrays, *, seconds: float = 0.0, config: Mapping[str, Any] | None = None) -> Evaluation:
         """As `Task.evaluate`: residuals, distances from the truth where it is known, spread of the draws."""
-        x, network, task = np.asarray(samples["x"]), self.evaluator, self.of_images(slice(len(samples["x"])))
+        x, network, task = as_rows(samples["x"]), self.evaluator, self.of_images(slice(len(samples["x"])))
         truth = task.truth
-        finite = np.isfinite(x).all(axis=(1, 2, 3), keepdims=True)
-        shown = np.where(finite, x, 0.0).astype(np.float32)  # failed samples are left out of every mean
+        shown = x.map(_finite) if isinstance(x, Rows) else _finite(x)
         run = metrics.InverseRun.of_stored(
             samples,
             truth=truth,
             pictures=as_picture(np.asarray(task.measurements), self.model.shape),
-            residual=metrics.measurement_residual(self.operator, shown, samples["target"]),
+            residual=by_blocks(partial(metrics.measurement_residual, self.operator), shown, samples["target"]),
             noise_std=self.noise_std,
             seconds=seconds,
             names=task.names,
-            features=None if network is None else metrics.features(network, shown),
+            features=None if network is None else features_of(network, shown),
             truth_features=None if network is None or truth is None else metrics.features(network, truth),
             path=samples["objective"] if samples["objective"].shape[1] > 1 else None,  # end to end: the result's alone
             config=config or {},
@@ -252,11 +252,17 @@ class InverseTask(Task):
         *,
         conditional: bool = False,
         index_offset: int | Array = 0,
+        sharding: NamedSharding | None = None,
     ) -> Samples:
         """As `Task.sample`; ``info["summary"]`` holds the norm of the residual. ValueError for conditional=True."""
         if conditional:
             raise ValueError("conditional=True has no effect on an inverse problem, which asks for no class; drop it")
-        return super().sample(key, targets, method, index_offset=index_offset)
+        return super().sample(key, targets, method, index_offset=index_offset, sharding=sharding)
+
+
+def _finite(x: np.ndarray, where: slice | None = None) -> np.ndarray:
+    """Images with 0 in the place of what is not finite: failed samples are left out of every mean."""
+    return np.where(np.isfinite(x).all(axis=(1, 2, 3), keepdims=True), x, 0.0).astype(np.float32)
 
 
 def _residual(ctx: StepContext) -> Array:

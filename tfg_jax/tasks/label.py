@@ -23,6 +23,7 @@ from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip
 from tfg_jax.metrics.titles import COSTS
 from tfg_jax.objectives.classifier import class_log_prob, noisy_class_log_prob
+from tfg_jax.rows import Arrays
 from tfg_jax.runs.store import fingerprint
 from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.tasks.base import Evaluation, Method, Task, identity
@@ -95,9 +96,7 @@ class LabelTask(Task):
         """That the samples are scored by their own guide, if they are."""
         return dependence_notes(self.guide, self.evaluator.network)
 
-    def evaluate(
-        self, samples: Mapping[str, np.ndarray], *, seconds: float = 0.0, config: Mapping[str, Any] | None = None
-    ) -> Evaluation:
+    def evaluate(self, samples: Arrays, *, seconds: float = 0.0, config: Mapping[str, Any] | None = None) -> Evaluation:
         """As `Task.evaluate`, by the evaluator."""
         run = label_run(self.evaluator, self.class_names, samples, seconds, config or {}, self.notes())
         probability = metrics.target_probability(run.counted(run.evaluator_logits), run.targets)
@@ -197,7 +196,7 @@ def class_of(argument: str, word: str, names: Sequence[str]) -> int:
 def label_run(
     evaluator: Evaluator,
     class_names: Sequence[str],
-    samples: Mapping[str, np.ndarray],
+    samples: Arrays,
     seconds: float,
     config: Mapping[str, Any],
     notes: Sequence[str] = (),
@@ -206,7 +205,7 @@ def label_run(
     scores, real = evaluator.score(samples["x"]), evaluator.images
     return metrics.LabelRun.of_stored(
         samples,
-        targets=samples["target"],
+        targets=np.asarray(samples["target"]),
         evaluator_logits=scores.evaluator_logits,
         seconds=seconds,
         class_names=class_names,

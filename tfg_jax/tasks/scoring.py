@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,8 +13,9 @@ from jaxtyping import Float
 from tfg_jax import struct
 from tfg_jax.checks import show
 from tfg_jax.metrics import Moments, check_independent, classify, features, moments
-from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
+from tfg_jax.references import given_by, is_reference
+from tfg_jax.rows import MOST_KEPT, AnyArray, Rows
 from tfg_jax.weights.released import input_shape, load, load_moments
 
 Network = TypeVar("Network")
@@ -48,9 +50,15 @@ class Evaluator:
         """Scores of n samples in [-1, 1]."""
         return Scores(
             classify(self.network, x),
-            features(self.network, x) if self.moments is not None else None,
+            features_of(self.network, x) if self.moments is not None else None,
             classify(self.guide, x) if self.guide is not None else None,
         )
+
+
+def features_of(network: Classifier, x: Any) -> Any:
+    """Features of images; of many that are read when they are needed, features that are computed when they are."""
+    lazily = isinstance(x, Rows) and len(x) > MOST_KEPT
+    return x.map(lambda part, _: features(network, part)) if lazily else features(network, x)
 
 
 def evaluator_of(
@@ -102,6 +110,15 @@ def check_features(role: str, network: Classifier, shape: tuple[int, ...]) -> No
     check_reads(role, network, shape)
     if network.features_of is None:
         raise ValueError(f"{role}={network.name!r} has no features; give one that has, such as the shipped evaluator")
+
+
+def network_of(role: str, given: Any, kind: type[Network]) -> Network:
+    """A network by released name or folder, what code of a reference gives, or one itself. ValueError for another
+    kind."""
+    text = str(given)
+    if not isinstance(given, str | os.PathLike) or not is_reference(text) or Path(text).is_dir():
+        return load_as(given, kind)
+    return given_by(role, text, kind, f"a {kind.__name__} is needed; mend it", default=role)
 
 
 def load_as(name: Any, kind: type[Network]) -> Network:

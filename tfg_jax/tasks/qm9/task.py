@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tfg_jax import struct
@@ -20,11 +21,11 @@ from tfg_jax.checks import check_count, is_concrete
 from tfg_jax.denoiser import Denoiser
 from tfg_jax.domains.molecules import molecules
 from tfg_jax.kinds import public
-from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.metrics.molecule_run import MoleculeRun, by_sample, molecule_metrics
 from tfg_jax.models.egnn.convert import PropertyPredictor
 from tfg_jax.objectives.inverse import gaussian_log_likelihood
 from tfg_jax.result import Samples
+from tfg_jax.rows import AnyArray, Arrays, Rows, as_rows, blocks
 from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.tasks.base import Evaluation, Method, Task
 from tfg_jax.tasks.qm9.presets import MOLECULE_PRESETS
@@ -109,12 +110,21 @@ class MoleculeTask(Task):
         return gaussian_log_likelihood(Properties(self.guide, jnp.asarray(_columns(self.guide, self.properties))), 1.0)
 
     def asked(self, objective: Any, targets: Array, conditional: bool) -> tuple[Array, Array]:
-        """The scaled values, and the atom counts as the condition. ValueError for conditional=True."""
+        """The scaled values, and the atom counts as the condition; one that is no whole number from 1 is made -1, which
+        no model takes. ValueError for conditional=True, and for rows of another width."""
         if conditional:
             raise ValueError(
                 "conditional=True has no effect on a model of molecules, which is given no property; drop it"
             )
-        return objective.operator.scaled(targets[:, 1:]), targets[:, 0].astype(jnp.int32)
+        width = 1 + len(self.properties)
+        if targets.ndim != 2 or not len(targets) or targets.shape[1] != width:
+            raise ValueError(
+                f"targets has shape {targets.shape}; give rows of an atom count and {', '.join(self.properties)}, "
+                f"(n, {width}) with n >= 1"
+            )
+        counts = targets[:, 0]
+        whole = (counts >= 1) & (counts == jnp.floor(counts))
+        return objective.operator.scaled(targets[:, 1:]), jnp.where(whole, counts, -1).astype(jnp.int32)
 
     def reached(self, objective: Any, x: Array, target: Array, cond: Any) -> Array:
         """The objective of a result."""
@@ -134,43 +144,47 @@ class MoleculeTask(Task):
         """Warnings about requests and networks."""
         same = (self.evaluator or self.guide).name == self.guide.name
         told = [f"evaluator and guide are both {self.guide.name!r}: samples are scored by what guided them"] * same
+        unknown = [name for name in self.properties if name not in getattr(self.quantum, "known", self.properties)]
+        told += [f"the quantum program gives no {name}: no quantum_error_{name}" for name in unknown]
         return [*self.warnings, *told]
 
     def sample(
         self, key: PRNGKeyArray, targets: Float[AnyArray, "n columns"], method: Method, *, conditional: bool = False,
-        index_offset: int | Array = 0,
+        index_offset: int | Array = 0, sharding: NamedSharding | None = None,
     ) -> Samples:  # fmt: skip
         """As `Task.sample`; a batch is computed with the rows that its molecules need, where their counts are known."""
         atoms = self.model.shape[0]
-        if not is_concrete(targets):
-            return Task.sample(self, key, targets, method, conditional=conditional, index_offset=index_offset)
+        more: Any = {"conditional": conditional, "index_offset": index_offset, "sharding": sharding}
+        if not is_concrete(targets) or np.ndim(targets) != 2 or not len(targets):  # `asked` refuses other shapes
+            return Task.sample(self, key, targets, method, **more)
         counts = np.asarray(targets)[:, 0]
         check_atoms(counts, atoms)
         most = int(np.max(counts))
         sizes = (*SIZES, atoms) if _draws_by_row(method) else (atoms,)
         rows = min((size for size in sizes if size >= most), default=atoms)
         task = dataclasses.replace(self, model=resized(self.model, min(rows, atoms)))
-        out = Task.sample(task, key, targets, method, conditional=conditional, index_offset=index_offset)
+        out = Task.sample(task, key, targets, method, **more)
         wide = jnp.pad(out.x, ((0, 0), (0, atoms - out.x.shape[1]), (0, 0)))
         return Samples(wide, out.status, out.cost, out.info)
 
-    def evaluate(
-        self, samples: Mapping[str, np.ndarray], *, seconds: float = 0.0, config: Mapping[str, Any] | None = None
-    ) -> Evaluation:
+    def evaluate(self, samples: Arrays, *, seconds: float = 0.0, config: Mapping[str, Any] | None = None) -> Evaluation:
         """As `Task.evaluate`: errors of every property, stability, validity, and what the quantum program says."""
         run = self.run_of(samples, seconds, config)
         return Evaluation(by_sample(run), lambda: molecule_metrics(run), run)
 
-    def run_of(
-        self, samples: Mapping[str, np.ndarray], seconds: float = 0.0, config: Mapping[str, Any] | None = None
-    ) -> MoleculeRun:
+    def run_of(self, samples: Arrays, seconds: float = 0.0, config: Mapping[str, Any] | None = None) -> MoleculeRun:
         """Stored arrays with what the networks, and the quantum program if there is one, say of them."""
-        x, counts = np.asarray(samples["x"]), samples["target"][:, 0].astype(np.int32)
-        positions, types = split(x, counts)
-        quantum, failures = (None, 0) if self.quantum is None else self.quantum(positions, types, self.properties)
+        x, target = as_rows(samples["x"]), np.asarray(samples["target"])
+        counts = target[:, 0].astype(np.int32)
+        pick = lambda which: lambda part, where: split(part, counts[where])[which]  # noqa: E731
+        positions, types = (x.map(pick(0)), x.map(pick(1))) if isinstance(x, Rows) else split(x, counts)
+        quantum, failures = None, 0
+        if self.quantum is not None:
+            judged = [self.quantum(positions[part], types[part], self.properties) for part in blocks(x)]
+            quantum, failures = np.concatenate([each for each, _ in judged]), sum(failed for _, failed in judged)
         judge = self.evaluator or self.guide
         return MoleculeRun.of_stored(
-            {**samples, "x": positions}, types=types, targets=samples["target"][:, 1:], properties=self.properties,
+            {**samples, "x": positions}, types=types, targets=target[:, 1:], properties=self.properties,
             units=tuple(units(self.properties)), predicted=predict(judge, x, counts, self.properties),
             guide=predict(self.guide, x, counts, self.properties), quantum=quantum, quantum_failed=failures,
             seconds=seconds, objective=samples["objective"] if samples["objective"].shape[1] > 1 else None,
@@ -199,7 +213,7 @@ def load_molecule_task(
         target: wanted value of each, in the units of `tfg_jax.data.qm9.PROPERTIES`; () are those of molecules of the
             data, with their atom counts.
         model, guide, evaluator: released names, folders of weights, or networks. The model gives arrays (atoms, 9):
-            positions, five elements, atomic number.
+            positions, five elements, atomic number. evaluator=None lets the guide score, with a warning.
         atoms: of every molecule, 1 to the model's most; None as they occur in the data, with the wanted values.
         start: the request that comes first, >= 0.
         steps: DDIM steps, >= 1.
@@ -216,14 +230,14 @@ def load_molecule_task(
     if quantum:
         find("xtb")
     asked = requests(properties, target, start=start, atoms=atoms)
-    generator = load_as(model, Denoiser)
-    guiding, scoring = load_as(guide, PropertyPredictor), load_as(evaluator, PropertyPredictor)
+    generator, guiding = load_as(model, Denoiser), load_as(guide, PropertyPredictor)
+    scoring = None if evaluator is None else load_as(evaluator, PropertyPredictor)
     if not isinstance(generator.shape, tuple) or generator.shape[1:] != (COLUMNS,):
         raise ValueError(
             f"model gives samples of shape {generator.shape}, not molecules of shape (atoms, {COLUMNS}); give another"
         )
     check_atoms(asked[:, 0], generator.shape[0])
-    for network in (guiding, scoring):
+    for network in (guiding, scoring or guiding):
         _columns(network, properties)
     return MoleculeTask(
         generator, guiding, scoring, properties, asked, sampler=DDIM(steps), by_size=by_size,
@@ -234,7 +248,7 @@ def load_molecule_task(
 
 def check_atoms(counts: np.ndarray, most: int) -> None:
     """Raise ValueError unless a model of molecules of at most so many atoms can make these."""
-    if (wrong := counts[(counts < 1) | (counts > most)]).size:
+    if (wrong := counts[~((counts >= 1) & (counts <= most) & (counts == np.floor(counts)))]).size:
         raise ValueError(
             f"atoms={wrong[0]:g} is asked for, the model makes molecules of 1 to {most}; give one of these, or another"
         )
@@ -262,13 +276,14 @@ def predict(
     predictor: PropertyPredictor, x: AnyArray, counts: AnyArray, properties: Sequence[str], batch: int = 64
 ) -> Float[np.ndarray, "n p"]:
     """Properties of molecules in their units, elements taken as they are read off: what is judged is the molecule."""
-    x, counts = np.asarray(x), np.asarray(counts, np.int32)
-    n, columns = len(x), _columns(predictor, properties)
-    padded = -n % batch
-    x, counts = np.concatenate([x, x[:1].repeat(padded, 0)]), np.concatenate([counts, counts[:1].repeat(padded)])
-    clean = np.concatenate([x[..., :3], _one_hot(x, counts)], -1)
-    each = [_predicted(predictor, clean[i : i + batch], counts[i : i + batch]) for i in range(0, len(x), batch)]
-    return np.concatenate([np.asarray(part) for part in each])[:n, columns]
+    x, counts, predicted = as_rows(x), np.asarray(counts, np.int32), []
+    for start in range(0, len(x), batch):
+        some, sizes = x[start : start + batch], counts[start : start + batch]
+        padded = batch - len(some)
+        some, sizes = np.concatenate([some, some[:1].repeat(padded, 0)]), np.append(sizes, sizes[:1].repeat(padded))
+        clean = np.concatenate([some[..., :3], _one_hot(some, sizes)], -1)
+        predicted.append(np.asarray(_predicted(predictor, clean, sizes))[: batch - padded])
+    return np.concatenate(predicted)[:, _columns(predictor, properties)]
 
 
 @jax.jit

@@ -1,0 +1,162 @@
+"""Suites: those that are shipped name what there is, damaged ones are refused in a sentence, the paper's runs on tiny
+networks."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_paper
+
+import tfg_jax as tfg
+from tfg_jax.benchmark import read_suite, suite_names
+from tfg_jax.benchmark.methods import methods_of, names_of
+from tfg_jax.benchmark.rows import cells_of
+from tfg_jax.benchmark.run import Benchmark, resized
+from tfg_jax.tasks.find import find_task, task_names
+from tfg_jax.tasks.inverse import PROBLEMS
+
+MINE = """
+about = "mine"
+[[task]]
+name = "labels"
+kind = "labels"
+data = "fashion-mnist"
+targets = ["all", {request = "bag", tfg = {rho = 2.0}}]
+methods = ["none", "tfg"]
+samples = 4
+metric = "evaluator_accuracy"
+"""
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_shipped_suites_name_tasks_and_methods_that_there_are(name):
+    suite = read_suite(name)
+    for entry in suite.tasks:
+        for target in entry.targets:
+            assert list(methods_of(entry, target)) == names_of(entry)
+        assert not entry.data or entry.rate > 0
+    if name in ("smoke", "full", "headline"):  # every task of the library
+        assert {entry.data for entry in suite.tasks} == set(task_names())
+        tasks = {cell.task for cell in cells_of(suite)}
+        assert tasks == {"labels", *PROBLEMS, "alpha", "mu", "cv", "homo", "lumo", "gap"}
+    if name == "full":
+        presets = find_task("fashion-mnist").INVERSE_PRESETS
+        assert {cell.name for cell in cells_of(suite) if cell.task == "sr4"} == {"none", *presets}
+
+
+def test_the_paper_is_there_whole_with_its_numbers():
+    suite = read_suite("tfg-paper")
+    assert sum(need.gives == "model" for need in suite.needs) == 7
+    assert sum(len(entry.targets) for entry in suite.tasks) == 40
+    assert len({entry.task(target) for entry in suite.tasks for target in entry.targets}) == 16
+    settings = {(cell.task, cell.target.name): cell.method for cell in cells_of(suite) if cell.name == "tfg"}
+    for key, rho, mu, smoothing in (
+        (("cifar10", "3"), 4.0, 0.25, 0.01),
+        (("imagenet", "333"), 1.0, 4.0, 1.0),
+        (("gender-age", "0-1"), 0.5, 8.0, 1.0),
+        (("super-resolution", "sr4"), 4.0, 2.0, 0.01),
+        (("style", "2"), 0.25, 2.0, 0.1),
+        (("gap", "gap"), 0.032, 0.001, 0.001),
+    ):
+        structure = "decrease" if key[0] == "gap" else "increase"
+        assert settings[key] == tfg.TFG(
+            rho=rho, mu=mu, smoothing=smoothing, n_iter=4, n_mc=1, rho_structure="increase", mu_structure=structure,
+            smoothing_structure="decrease",
+        ), key  # fmt: skip
+    trusts = {target.trust for entry in suite.tasks for target in entry.targets}
+    assert trusts == {"code", "second-hand", "code and second-hand"}
+    assert all(number.trust and number.source for entry in suite.tasks for number in entry.published)
+
+
+def mended(tmp_path: Path, old: str = "", new: str = "") -> str:
+    assert old in MINE
+    (tmp_path / "mine.toml").write_text(MINE.replace(old, new) if old else MINE + new)
+    return str(tmp_path / "mine.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('data = "fashion-mnist"', 'data = "mnist"', "data='mnist' is unknown; choose of fashion-mnist, qm9"),
+        ('"none", "tfg"', '"none", "tgf"', "task 'labels': methods='tgf' is unknown; choose of none, conditional"),
+        ("samples = 4", "sample = 4", "task 'labels': sample is no key; there are name, kind"),
+        ("samples = 4", "", "task 'labels': samples is missing"),
+        ("samples = 4", 'samples = "4"', "samples='4' must be a whole number"),
+        ("samples = 4", "samples = true", "samples=True must be a whole number"),
+        ("samples = 4", "samples = 0", "samples=0 must be 1 or more"),
+        ("samples = 4", "samples = 4\neta = 2", "eta=2.0 must be in [0, 1]"),
+        ('"all", {', '"all", "all", {', "target 'all' appears twice"),
+        ('"all", {', "3.5, {", "targets.request=3.5 must be a whole number or a text"),
+        ('targets = ["all", {request = "bag", tfg = {rho = 2.0}}]', "targets = []", "targets=0 must be 1 or more"),
+        ("rho = 2.0", "strength = 2.0", "TFG has no setting 'strength'"),
+        ("rho = 2.0", "rho = -2.0", "rho=-2. must be a finite number"),
+        ("tfg = {", "dps = {", "settings of='dps' is unknown; choose of none, tfg"),
+        ('metric = "evaluator_accuracy"', 'metric = "psnr"', "metric='psnr' is unknown"),
+        ('kind = "labels"', 'kind = "properties"', "kind='properties' is unknown; choose of labels, restoration"),
+        ("", 'model = "mine"', "model='mine' is unknown"),
+        ('about = "mine"', 'about = "mine"\nseeds = [0, 0]', "seed 0 appears twice"),
+        ('about = "mine"', 'about = "mine"\nheadline = "dps"', "headline, baselines or beyond='dps' is unknown"),
+        ('about = "mine"', 'about = "mine"\nheadline = "tfg"', "baselines=[] must name methods other than"),
+        ('about = "mine"', "about = [", "is not TOML"),
+        ("[[task]]", "[task]", "task={"),
+    ],
+)  # fmt: skip
+def test_a_damaged_suite_is_refused_in_a_sentence(old, new, said, tmp_path):
+    with pytest.raises(ValueError) as error:
+        read_suite(mended(tmp_path, old, new))
+    text = str(error.value)
+    assert said in text and text.startswith("suite=") and "\n" not in text and len(text) < 700, text
+
+
+def test_a_suite_that_is_nowhere(tmp_path):
+    with pytest.raises(ValueError, match="suite='smokes' is unknown; choose one of full, headline, smoke, tfg-paper"):
+        read_suite("smokes")
+    with pytest.raises(FileNotFoundError, match="suite=.* does not exist"):
+        read_suite(tmp_path / "none.toml")
+    (tmp_path / "deep.toml").write_text(f"a = {'[' * 100_000}")
+    with pytest.raises(ValueError, match="is not TOML"):
+        read_suite(tmp_path / "deep.toml")
+    suite = read_suite(mended(tmp_path))
+    assert suite.tasks[0].targets[1].request == ("bag",) and suite.name == "mine"
+    assert methods_of(suite.tasks[0], suite.tasks[0].targets[1])["tfg"].rho == 2.0
+
+
+@pytest.fixture(scope="module")
+def paper():
+    """The suite at two steps, two samples and one target a task."""
+    suite = read_suite("tfg-paper")
+    few = [
+        dataclasses.replace(entry, steps=2, targets=entry.targets[: None if entry.apart else 1])
+        for entry in suite.tasks
+    ]
+    return resized(dataclasses.replace(suite, tasks=tuple(few)), 2)
+
+
+def test_every_task_of_the_paper_runs_on_tiny_networks(paper, tmp_path):
+    benchmark = Benchmark(paper, tmp_path, tiny_paper.everything(), ("tfg",))
+    needs = {need["name"]: need["given"] for need in benchmark.needs()}
+    assert needs.pop("clip-b32") is False and all(needs.values())
+    benchmark.compute()
+    lines = {line.task: line for line in benchmark.outcome().lines}
+    assert len(lines) == 16
+    for line in lines.values():
+        assert (line.rows, line.samples, line.failed) == (1, 2, 0) and np.isfinite(line.score.value), line.task
+    assert lines["gender-age"].also["all_attributes"].value <= lines["gender-age"].score.value
+    assert lines["cifar10"].evaluations == 4 and lines["deblur"].metric == "lpips"
+
+
+def test_what_is_not_handed_in_is_named(paper, tmp_path):
+    benchmark = Benchmark(paper, tmp_path, {"cat": tiny_paper.unet(3, 3)}, ("deblur",))
+    with pytest.raises(
+        ValueError, match="suite 'tfg-paper' lacks cat-images, lpips-squeeze; --dry-run says what these"
+    ):
+        benchmark.compute()
+    with pytest.raises(ValueError, match="use='dog' is nothing that suite 'tfg-paper' asks for; it asks for cifar10"):
+        Benchmark(paper, tmp_path, {"dog": 1}).plan()
+    use = tiny_paper.everything() | {"cat-images": tiny_paper.pictures(1)}
+    with pytest.raises(ValueError, match="use=cat-images gives arrays of shape"):
+        Benchmark(paper, tmp_path, use, ("deblur", "none")).compute()
+    use["cat-images"] = tiny_paper.pictures(3)
+    with pytest.raises(ValueError, match="samples=3 is more than the 2 images of 'cat-images'"):
+        Benchmark(resized(paper, 3), tmp_path, use, ("deblur", "none")).compute()
