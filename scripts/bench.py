@@ -6,9 +6,7 @@
     python scripts/bench.py peers --page docs/results/details/speed.md  # against PyTorch code,
                                      # which an environment of its own (.venv-peers, or --python) holds
     python scripts/bench.py molecules --page docs/results/details/speed.md  # guided molecules, batches and padding
-    python scripts/bench.py search --runs 1 --page docs/results/details/speed.md  # a sweep, and strategies compared
-
-
+    python scripts/bench.py search --runs 3 --page docs/results/details/speed.md  # a sweep, and strategies compared
     python scripts/bench.py scale --page docs/results/details/speed.md  # forced devices, chunks, writing, start-up
 
 Every ratio is of two programs timed in turn (a, b, a, b, ...) in one process, by its processor time: the ratio of the

@@ -82,11 +82,11 @@ def sweep(what: str, out: Path, strengths: Sequence[str]) -> None:
 
     keep_programs()
     if what == "mixture":
-        task, samples, aim = tfg.tasks.find_task(str(out.parent / "mixture.py")), 64, "distance=lower"
-    else:  # any aim: all scores are made
-        task, samples, aim = tfg.tasks.load_label_task(steps=10), 10, "unlike_real"
+        task, samples, aim, chunk = tfg.tasks.find_task(str(out.parent / "mixture.py")), 64, "distance=lower", 160
+    else:  # any aim: all scores are made; few images at once stay in a CPU's cache
+        task, samples, aim, chunk = tfg.tasks.load_label_task(steps=10), 10, "unlike_real", 20
     space = Space.of(task, tfg.DPS(float(strengths[0])), [f"strength={','.join(strengths)}"])
-    run_search(Search(space, Aim.of(aim), Grid(samples), chunk=min(160, 16 * samples), seeds=1), out, tell=print)
+    run_search(Search(space, Aim.of(aim), Grid(samples), chunk=chunk, seeds=1), out, tell=print)
 
 
 def words_of(what: str, folder: Path, strength: object) -> list[str]:
