@@ -65,7 +65,8 @@ def check_cond(model: Any, cond: Any, num_samples: int) -> None:
     if cond is None:
         if model.num_classes is not None and model.null_cond is None:
             raise ValueError(
-                "cond=None, but the model has classes and no null condition; pass cond=, one class a sample"
+                "cond=None, but the model has classes and no null condition; pass cond=, one class a sample (of "
+                "molecules the atom count)"
             )
         return
     if model.num_classes is None:

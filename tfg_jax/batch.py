@@ -157,7 +157,14 @@ def placed(per_sample: PyTree, sharding: NamedSharding | None) -> PyTree:
     if sharding is None:
         return per_sample
     first = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[:1]))
-    return jax.tree.map(lambda leaf: jax.device_put(leaf, first), per_sample)
+    explicit = AxisType.Explicit in sharding.mesh.axis_types
+
+    def put(leaf: Any) -> Array:
+        # Of a value that is traced, `device_put` would say nothing to the compiler.
+        traced = isinstance(leaf, Tracer) and not explicit
+        return jax.lax.with_sharding_constraint(leaf, first) if traced else jax.device_put(leaf, first)
+
+    return jax.tree.map(put, per_sample)
 
 
 def under_trace(*trees: PyTree) -> bool:

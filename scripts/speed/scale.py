@@ -21,7 +21,6 @@ import jax
 import numpy as np
 from timing import interleaved, ratio_of
 
-import tfg_jax as tfg
 from tfg_jax.runs import mesh as meshes
 from tfg_jax.runs.run import Run, Writer, run_chunked
 from tfg_jax.tasks import preset
@@ -29,8 +28,9 @@ from tfg_jax.tasks.base import Task
 from tfg_jax.tasks.fashion_mnist import load_label_task
 
 DEVICES, CHUNKS, STEPS = (1, 2, 4), (8, 16, 32), 2
-TPUS = {"TPU v5e": (197e12, 819e9, 16), "TPU v5p": (459e12, 2765e9, 95), "TPU v6e": (918e12, 1640e9, 32)}
-"""Published peaks of a chip: bfloat16 operations a second, bytes a second to its memory, GB of that."""
+BATCH = 16
+TPUS = {"TPU v5e": (197e12, 819e9), "TPU v5p": (459e12, 2765e9), "TPU v6e": (918e12, 1640e9)}
+"""Published peaks of a chip: bfloat16 operations a second, and bytes a second to its memory."""
 MOST_USED = 0.4
 """Share of the peak that convolutions of this size are taken to reach."""
 
@@ -47,11 +47,11 @@ def measure(runs: int) -> Tables:
     rows = [json.loads(forced(count, runs)) for count in DEVICES]
     by_devices, by_chunk = [row["devices"] for row in rows], rows[0]["chunks"]
     return {
-        "A chunk of 16 over all forced devices, which share the host's cores, against one of them": by_devices,
+        "A chunk of 16 over all forced devices, processor time over that of one device": by_devices,
         "Chunks on one device, seconds of a sample over those of chunks of 16": by_chunk,
         "Writing behind the computation, 50 steps of the shipped model": writing(),
         "Start-up of `tfg-jax sample`, four samples of two steps": startup(),
-        "Predicted from operations and bytes of the compiled program, and measured here": predicted(runs),
+        "A step of a sample, predicted from its operations at the rate of the unguided one": predicted(runs),
     }  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def forced(count: int, runs: int) -> str:
 
 def of_devices(runs: int) -> None:
     """The part of `measure` that depends on how many devices there are, as JSON."""
-    task, method, clock = task_of(), preset("dps"), time.perf_counter
+    task, method, clock = task_of(), preset("dps"), time.process_time
 
     def program(chunk: int, mesh: Any) -> Any:
         targets = task.targets(chunk)
@@ -88,7 +88,7 @@ def of_devices(runs: int) -> None:
     rate = 16 / float(np.median(taken["all"]))
     found: dict[str, Any] = {"devices": {
         "devices": len(jax.devices()), "seconds / one device": ratio_of(taken["all"], taken["one"]),
-        "samples a second": round(rate, 2), "MB of a device": round(run.memory() or 0.0, 1),
+        "samples a second of processor": round(rate, 2), "MB of a device": round(run.memory() or 0.0, 1),
         "MB a sample": round((run.memory() or 0.0) / (16 / len(jax.devices())), 2),
     }}  # fmt: skip
     found["chunks"] = [
@@ -160,36 +160,26 @@ def counted(run: Run) -> tuple[float, float]:
 
 
 def predicted(runs: int) -> list[dict[str, Any]]:
-    """Seconds of a step of a sample: the slower of operations and bytes, at rates of a product and a sum."""
+    """Seconds of a step of a sample: its operations, at the rate that the unguided step reaches here."""
     task, key = task_of(1), jax.random.key(0)
-    flops, bandwidth = machine(runs)
+    methods = {"unguided": None, "dps": preset("dps"), "tfg": preset("tfg")}
+    counts = {name: counted(Run(task, method, BATCH, chunk=BATCH)) for name, method in methods.items()}
+    targets, matrix = task.targets(BATCH), jax.random.normal(key, (1024, 1024))
+    product = jax.jit(lambda a: a @ a)
+    programs: dict[str, Any] = {
+        name: lambda method=method: task.sample(key, targets, method).x for name, method in methods.items()
+    }
+    taken = {k: float(np.median(v)) for k, v in interleaved({**programs, "a": lambda: product(matrix)}, runs).items()}
+    rate = counts["unguided"][0] / taken["unguided"]
     rows = []
-    for name, method in (("unguided", None), ("dps", preset("dps")), ("tfg", preset("tfg"))):
-        run = Run(task, method, 16, chunk=16)
-        work, moved = counted(run)
-        targets = task.targets(16)
-        sample = lambda method=method, targets=targets: task.sample(key, targets, method).x  # noqa: E731
-        taken = float(np.median(interleaved({"it": sample}, runs)["it"])) / 16
-        model = max(work / flops, moved / bandwidth) / 16
-        row = {"what": f"{name}, a step of a sample", "MFLOP": round(work / 16e6, 1), "MB": round(moved / 16e6, 1),
-               "predicted (ms)": round(1e3 * model, 2), "measured (ms)": round(1e3 * taken, 2),
-               "predicted / measured": round(model / taken, 2)}  # fmt: skip
-        for chip, (peak, memory, _) in TPUS.items():
-            most = 1.0 / max(work / (MOST_USED * peak), moved / memory) * 16
-            row[f"{chip}, 50 steps (prediction, samples / s)"] = f"{most / 50:,.0f}"
+    for name, (work, moved) in counts.items():
+        row = {"what": f"{name}, a step of a sample", "MFLOP": round(work / BATCH / 1e6, 1),
+               "MB": round(moved / BATCH / 1e6, 1), "measured (ms)": round(1e3 * taken[name] / BATCH, 2),
+               "predicted / measured": round(work / rate / taken[name], 2),
+               "share of a product's rate": round(work / taken[name] / (2 * 1024**3 / taken["a"]), 2)}  # fmt: skip
+        for chip, (peak, memory) in TPUS.items():
+            seconds = max(work / (MOST_USED * peak), moved / memory) / BATCH
+            row[f"{chip}, 50 steps (prediction, samples / s)"] = f"{1.0 / (50 * seconds):,.0f}"
         rows.append(row)
         print(row, flush=True)
     return rows
-
-
-def machine(runs: int) -> tuple[float, float]:
-    """Operations and bytes a second of processor time, of a matrix product and of a sum of large arrays."""
-    a = jax.random.normal(jax.random.key(0), (1024, 1024))
-    b = jax.random.normal(jax.random.key(1), (2**24,))
-    product, total = jax.jit(lambda a: a @ a), jax.jit(lambda b: b + 1.0)
-    taken = interleaved({"product": lambda: product(a), "sum": lambda: total(b)}, max(runs, 5))
-    return 2 * 1024**3 / min(taken["product"]), 2 * b.nbytes / min(taken["sum"])
-
-
-if __name__ == "__main__":
-    print(tfg.__version__)

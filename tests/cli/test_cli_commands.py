@@ -25,7 +25,7 @@ from tfg_jax.config import library_classes
 from tfg_jax.declare import bibtex, bibtex_of_text, with_flags
 from tfg_jax.endtoend.run import memory_of
 from tfg_jax.runs import run as runs
-from tfg_jax.runs.store import SampleFolder
+from tfg_jax.runs.store import SampleFolder, open_folder
 from tfg_jax.tasks.fashion_mnist.presets import INVERSE_PRESETS, LABEL_PRESETS
 from tfg_jax.weights.manifest import load_manifest
 
@@ -245,9 +245,17 @@ def put_images(shape=(28, 28, 1), value: object = 0.0) -> Callable[[Path], None]
     return lambda file: np.savez(file, x=x, target=np.zeros(2, int))
 
 
+def put_requests(path: Path) -> None:
+    """Samples of a task that asks for other things than classes."""
+    with open_folder(path, {}, 2, 2) as folder:
+        status = {"status_code": np.zeros(2, np.int32), "status_step": np.zeros(2, np.int32)}
+        folder.write(range(2), {"x": np.zeros((2, 28, 28, 1)), "target": np.zeros((2, 2)), **status})
+
+
 @pytest.mark.parametrize(
     ("write", "said"),
     [
+        (put_requests, "has no classes as targets; the command that made it scores it"),
         (put_images((32, 32, 1)), "holds images of 32 x 32 x 1, evaluator="),
         (put_images((28, 28, 3)), "needs 28 x 28 x 1; resize or crop them"),
         (put_images(value=np.nan), "holds NaN or infinity in x; clean it first"),

@@ -1,9 +1,11 @@
 """`tfg-jax doctor`: the machine, and a model of the user's."""
 
 import json
+from pathlib import Path
 
 from tfg_jax.cli.main import main
 
+MOLECULES = Path(__file__).parents[1] / "tasks" / "tiny_molecules.py"
 MODEL = """
 import tfg_jax as tfg
 
@@ -33,3 +35,10 @@ def test_a_model_is_examined(tmp_path, capsys):
     assert main(["doctor", "--model", f"{tmp_path}/mine.py:broken", "--steps", "4"]) == 3
     said = capsys.readouterr().out
     assert "non-finite: the network gives NaN" in said and "of the linear denoiser" in said
+
+
+def test_a_model_that_needs_a_condition_is_given_one(capsys):
+    words = ["doctor", "--model", f"{MOLECULES}:model", "--steps", "2", "--num-samples", "8", "--json"]
+    assert main(words) == 2 and "of molecules the atom count" in capsys.readouterr().err
+    assert main([*words, "--cond", "9"]) in (0, 3) and len(json.loads(capsys.readouterr().out)["model"]["t"]) == 2
+    assert main([*words, "--cond", "30"]) == 2 and "outside 0..29" in capsys.readouterr().err

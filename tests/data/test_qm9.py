@@ -52,11 +52,19 @@ def test_what_is_converted_comes_back(folder, monkeypatch):
         (lambda text: text.replace("6.31", ""), "damaged at w.xyz"),
         (lambda text: text.split("\n")[0] + "\n", "holds 2 molecules where QM9 has 3"),
         (lambda text: text.replace("Dipole_debye", "Dipole"), "damaged at w.xyz"),
+        (lambda text: text.replace("6.31", "nan"), "damaged at w.xyz .*not finite"),
+        (lambda text: text.replace("0.76,", "inf,"), "damaged at w.xyz .*not finite"),
+        (lambda text: text[: text.index("O") + len(text) // 2], "damaged at|holds 2 molecules"),
+        (lambda text: text[: text.rindex(",\"['O'")], "damaged at w.xyz"),
+        (lambda text: text.replace('"O"', '"\xff"'), "damaged at w.xyz .*ascii"),
+        (lambda text: text.replace("6.31", "6.\xff1"), "damaged at w.xyz"),
+        (lambda text: text.replace("Elements", "Element\x80"), "damaged at w.xyz"),
+        (lambda text: text.replace("w.xyz", "w" * 200_000), "damaged at line .*field"),
     ],
 )
 def test_damaged_text_is_refused(folder, change, message):
     file = folder / "qm9_part2.csv"
-    file.write_text(change(file.read_text()))
+    file.write_bytes(change(file.read_text()).encode("latin-1"))
     with pytest.raises(ValueError, match=message):
         qm9.load(folder)
 

@@ -92,6 +92,13 @@ def test_a_program_that_hangs_is_ended_with_its_children(program):
             time.sleep(0.05)
 
 
+def test_a_program_that_prints_without_an_end_is_ended(program, monkeypatch):
+    monkeypatch.setattr(xtb, "MOST_TEXT", 10_000)
+    Path(program).write_text("#!/bin/sh\nexec yes garbage\n")
+    start = time.monotonic()
+    assert xtb.XTB(program, seconds=300.0)(*chains(3), ("mu",))[1] == 1 and time.monotonic() - start < 100
+
+
 def test_no_folder_is_left_and_a_program_that_cannot_run_is_a_failure(program, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     assert xtb.XTB(program)(*chains(3), ("mu",))[1] == 1  # no such folder

@@ -81,6 +81,19 @@ def test_others_open_what_is_written(whole, copy):
         ts.open({"driver": "zarr3", "kvstore": f"file://{copy}/x/"}).result().read().result()
 
 
+@pytest.mark.parametrize("shard", [1, 2], ids=["whole", "last, shorter"])
+@pytest.mark.parametrize("where", [Path, remote])
+def test_damaged_chunks_are_computed_again(whole, copy, where, shard):
+    for name, change in {
+        "x": lambda data: b"\x01" + data[1:],
+        "nan": lambda data: b"",
+        "ok": lambda data: data * 9,
+    }.items():
+        file = next((copy / name).glob(f"c.{shard}*"))
+        file.write_bytes(change(file.read_bytes()))
+    assert run(where(copy)) == [read_folder(whole).ranges()[shard]] and contents(copy) == contents(whole)
+
+
 @pytest.mark.parametrize("damage", [b"", b"{}", None])
 def test_metadata_is_verified_and_mended(whole, copy, damage):
     """Of an array it is written anew; with that of the group the arrays are unknown and all is made again."""

@@ -19,6 +19,8 @@ class Options:
     """Samples it is asked for, >= 8: its errors are compared with those of the best linear denoiser of these."""
     steps: int = 24
     """Steps of their sampler, whose times are the noise levels, >= 2."""
+    cond: int | None = None
+    """Class, or atom count, of all of them, for a model that needs one."""
     seed: int = 0
     """Root of all random numbers."""
     json: bool = False
@@ -36,14 +38,13 @@ def run(options: Options) -> int:
     if options.model is not None and not options.dry_run:
         health = _examined(options)
         told["model"] = {**dataclasses.asdict(health), "ratio": health.ratio}
-    print(
-        to_json(told) if options.json else "\n\n".join([_machine(told), *([] if health is None else [_model(health)])])
-    )
+    print(to_json(told) if options.json else "\n\n".join([_machine(told), *([_model(health)] if health else [])]))
     return FAILED_SAMPLES if health is not None and health.findings else OK
 
 
 def _examined(options: Options) -> Any:
     import jax
+    import numpy as np
 
     from tfg_jax.checks import check_count
     from tfg_jax.cli.labels import network
@@ -52,7 +53,8 @@ def _examined(options: Options) -> Any:
 
     check_count("seed", options.seed, 0)
     model = network("model", str(options.model), Denoiser)
-    return examine(jax.random.key(options.seed), model, num_samples=options.num_samples, steps=options.steps)
+    cond = None if options.cond is None else np.full(max(options.num_samples, 0), options.cond)
+    return examine(jax.random.key(options.seed), model, cond=cond, num_samples=options.num_samples, steps=options.steps)
 
 
 def _machine(told: dict[str, Any]) -> str:
@@ -70,10 +72,9 @@ def _machine(told: dict[str, Any]) -> str:
 def _model(health: Any) -> str:
     from tfg_jax.report import text_table
 
-    rows = [
-        {"t": f"{t:.3f}", "log-SNR": f"{snr:.1f}", "error": f"{error:.3g}", "of the linear denoiser": f"{ratio:.2f}"}
-        for t, snr, error, ratio in zip(health.t, health.log_snr, health.error, health.ratio, strict=True)
-    ]
+    columns = {"t": (health.t, ".3f"), "log-SNR": (health.log_snr, ".1f"), "error": (health.error, ".3g"),
+               "of the linear denoiser": (health.ratio, ".2f")}  # fmt: skip
+    rows = [{name: f"{each[i]:{form}}" for name, (each, form) in columns.items()} for i in range(len(health.t))]
     span = f"samples in [{health.low:.3g}, {health.high:.3g}], mean {health.mean:.3g}, std {health.std:.3g}"
     findings = [f"{finding.name}: {finding.advice}" for finding in health.findings] or ["nothing is wrong"]
     return "\n".join([text_table(rows), "", span, *findings])

@@ -57,6 +57,8 @@ def run(options: Any) -> int:
     arrays, seconds, config = stored_samples(options.source)
     guide = None if options.guide is None else load_as(options.guide, Classifier)
     evaluator = subject.load_evaluator(options.evaluator, guide=guide, data=options.data)
+    if arrays["target"].ndim != 1:
+        raise ValueError(f"source={options.source} has no classes as targets; the command that made it scores it")
     count, n = evaluator.network.num_classes, len(arrays["x"])
     check_classes(f"target of source={options.source}", arrays["target"], n, count)
     for role, network in (("evaluator", evaluator.network), ("guide", guide)):

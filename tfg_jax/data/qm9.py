@@ -8,6 +8,7 @@ The PyPI package `qm9pack` (MIT licence) carries as CSV text the 130,831 molecul
 import csv
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -165,14 +166,18 @@ def _read_csv(folder: Path) -> Molecules:
     counts, types, positions, smiles = [], [], [], []
     properties: dict[str, list[float]] = {name: [] for name in PROPERTIES}
     for name in _SOURCES:
-        with (folder / name).open(newline="", encoding="ascii") as file:
-            for row in csv.DictReader(file):
+        # What is no text is replaced, so that it is no number either.
+        with (folder / name).open(newline="", encoding="ascii", errors="replace") as file:
+            for row in _rows(csv.DictReader(file), folder / name):
                 try:
                     atoms = [element[text.strip(" '")] for text in row["Elements"].strip("[]").split(",")]
                     flat = row["XYZ_Ang"].replace("[", "").replace("]", "").split(",")
                     xyz = np.array(flat, np.float64).reshape(len(atoms), 3)
                     values = {key: float(row[column]) * unit for key, (column, unit, _) in PROPERTIES.items()}
-                except (KeyError, ValueError, TypeError) as error:
+                    if not (np.isfinite(xyz).all() and np.isfinite(list(values.values())).all()):
+                        raise ValueError("a number that is not finite")
+                    row["SMILES"].encode("ascii")
+                except (KeyError, ValueError, TypeError, AttributeError) as error:
                     at = row.get("XYZ_file")
                     raise ValueError(f"{folder / name} is damaged at {at} ({error}); install it again.") from None
                 counts.append(len(atoms))
@@ -187,3 +192,15 @@ def _read_csv(folder: Path) -> Molecules:
         np.array(counts, np.int32), np.array(types, np.int32), np.concatenate(positions),
         {key: np.array(value, np.float32) for key, value in properties.items()}, smiles,
     )  # fmt: skip
+
+
+def _rows(table: csv.DictReader, file: Path) -> Iterator[dict[str, str]]:
+    """The rows of a table. Raises ValueError where a line is none."""
+    while True:
+        try:
+            row = next(table, None)
+        except csv.Error as error:
+            raise ValueError(f"{file} is damaged at line {table.line_num} ({error}); install it again.") from None
+        if row is None:
+            return
+        yield row

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -183,7 +184,7 @@ def _run(program: str, xyz: str, seconds: float) -> str:
                     env={**os.environ, **threads}, start_new_session=True,
                 )  # fmt: skip
             try:
-                code = process.wait(seconds)
+                code = _ended(process, output, time.monotonic() + seconds)
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)  # its children too
                 process.wait()
@@ -192,6 +193,16 @@ def _run(program: str, xyz: str, seconds: float) -> str:
                 return "" if code else stream.read(MOST_TEXT).decode("utf-8", "replace")
     except (OSError, subprocess.SubprocessError):
         return ""
+
+
+def _ended(process: subprocess.Popen[bytes], output: Path, until: float) -> int:
+    """The exit code. Raises TimeoutExpired for a process that runs on, or prints without an end, which fills a disk."""
+    while True:
+        try:
+            return process.wait(min(0.2, max(until - time.monotonic(), 0.0)))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= until or output.stat().st_size > MOST_TEXT:
+                raise
 
 
 def _checked(positions: np.ndarray, types: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -68,11 +68,14 @@ class ZarrShards:
                     f"arrays[{name!r}] is {given.get(name)}, in {self.values.name} it is {there.get(name)}; "
                     "open it with overwrite=True"
                 )
-        rows = slice(indices.start, indices.stop)
+        rows, chunks = slice(indices.start, indices.stop), self._chunks(indices, given)
+        if len(indices) < self._rows:  # of a chunk that is written in part TensorStore reads the rest, damaged or not
+            for key in chunks:
+                self.values.delete(key)
         for writing in [self._array(name)[rows].write(arrays[name]) for name in self._stored(given)]:
             done(writing)
         lines = []
-        for key, (name, array) in self._chunks(indices, given).items():
+        for key, (name, array) in chunks.items():
             data = self.values.read(key, self._bytes(array))
             # What is vouched for is what was meant to be stored.
             if data is None or data[: arrays[name].nbytes] != arrays[name].tobytes():
