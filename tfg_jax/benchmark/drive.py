@@ -41,8 +41,9 @@ def write(what: Benchmark, command: str, page: Path | None = None) -> str:
         command: that made it.
         page: a Markdown file to write besides, with its tables as JSON beside it.
     """
-    outcome, unfinished = what.outcome(), len(what.study.missing())
-    notes = (f"{counted(unfinished, 'row')} of {len(what.study.rows)} not computed yet",) if unfinished else ()
+    outcome, unfinished = what.outcome(), what.study.missing()
+    tasks = ", ".join(dict.fromkeys(row.labels["task"] for row in unfinished))
+    notes = (f"{counted(len(unfinished), 'row')} of {len(what.study.rows)} not computed yet: {tasks}",) * bool(tasks)
     with lock(what.folder, wait=True):
         report = report_of(outcome, command, notes)
         report.write(what.folder)
