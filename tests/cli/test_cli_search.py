@@ -1,6 +1,7 @@
 """`tfg-jax search` from options to the samples of the best."""
 
 import json
+import shlex
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,10 @@ from tfg_jax.cli.main import main
 from tfg_jax.cli.options import parse
 from tfg_jax.runs.store import read_folder
 from tfg_jax.search import Candidate
+from tfg_jax.search.axis import strengths
+from tfg_jax.tasks.fashion_mnist import presets
+from tfg_jax.tasks.fashion_mnist.presets import INVERSE_PRESETS, LABEL_PRESETS
+from tfg_jax.tasks.qm9.presets import MOLECULE_PRESETS, SEARCH
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +30,10 @@ def test_the_best_is_what_sample_makes(asked, own, tmp_path, capsys):
     out = tmp_path / "search"
     assert main([*asked, "--dry-run", "--output", str(out)]) == 0 and not out.exists()
     told = capsys.readouterr().out
-    assert "At most 33 candidates, 130 samples and 780 network evaluations at the start's 6 a sample" in told
+    assert "At most 33 candidates, 264 samples and 1,584 network evaluations at the start's 6 a sample" in told
     assert main([*asked, "--output", str(out)]) == 0
     told = capsys.readouterr()
-    assert "round 0, 4 on 2 samples" in told.err and "distance, reported" in told.out and "best.json" in told.out
+    assert "round 0, 4 on 8 samples" in told.err and "distance, reported" in told.out and "best.json" in told.out
     page = (out / "report.html").read_text()
     assert all(f"<h2>{title}</h2>" in page for title in ("Best", "Front", "Path", "Importance", "Trials"))
     best = json.loads((out / "best.json").read_text())
@@ -55,6 +60,11 @@ def test_a_term_that_the_best_leaves_out_is_left_out(asked):
     read = parse(sample, "sample", ["--task", given["task"], *words])
     assert methods.build(methods.named("tfg", {"tfg": tfg.TFG(0.5, 0.1)}, ()), read) == tfg.TFG(rho=0.7, mu=None)
     assert read.window == (-5.0, 2.0) and read.horizon is None
+
+
+def test_the_scores_that_choose_may_be_named(asked, own):
+    what = searching.search_of(parse(search, "search", [*asked[1:], "--search-evaluator", f"{own}:near"]))
+    assert what.space.task.score.__name__ == "near" and what.report_task.score.__name__ == "<lambda>"
 
 
 @pytest.mark.parametrize(
@@ -107,3 +117,14 @@ def test_restorations_are_searched_on_other_images(weights, tmp_path, capsys):
     assert best["command"] == "solve" and main(["solve", "--config", str(tmp_path / "out" / "best.json")]) == 0
     numbers = json.loads((tmp_path / "out" / "best" / "metrics.json").read_text())
     assert numbers["psnr"] == pytest.approx(best["found"]["scores"]["psnr"][0], rel=1e-5)
+
+
+def test_every_preset_has_the_command_that_searches_for_a_better_one():
+    """It can be given, and it starts at the preset and moves its strengths."""
+    of_images = presets.SEARCHES["labels"], presets.SEARCHES["restorations"]
+    for text, tuned in zip((*of_images, SEARCH), (LABEL_PRESETS, INVERSE_PRESETS, MOLECULE_PRESETS), strict=True):
+        for name, preset in tuned.items():
+            program, command, *words = shlex.split(text.format(name=name))
+            options = parse(search, "search", words)
+            assert (program, command, options.axes) == ("tfg-jax", "search", ()) and strengths(preset)
+            assert methods.build(methods.named(options.guidance, tuned, ()), options) == preset

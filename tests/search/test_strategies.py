@@ -48,16 +48,16 @@ def played(strategy: Strategy, space: Space, noise: float = 0.3) -> list[Trial]:
     ("strategy", "start", "axes", "most"),
     [
         (Beam(16), (0.5, 0.25), ["rho", "mu"], 176),
-        (Halving(16), (0.5, 0.25), ["rho", "mu"], 140),
-        (Halving(16), (8.0, 2.0), ["rho", "mu", "n_recur=1,2,4"], 240),
-        (Halving(16), (1.5, 0.75), ["rho", "mu"], 144),
+        (Halving(32), (0.5, 0.25), ["rho", "mu"], 280),
+        (Halving(32), (8.0, 2.0), ["rho", "mu", "n_recur=1,2,4"], 352),
+        (Halving(32), (1.5, 0.75), ["rho", "mu"], 336),
         (Optuna(16, trials=64), (8.0, 2.0), ["rho", "mu", "n_recur=1,2,4"], 1024),
     ],
 )
 def test_a_strategy_finds_the_optimum_within_its_budget(strategy, start, axes, most):
     space = Space.of(TASK, tfg.TFG(rho=start[0], mu=start[1]), axes)
     trials = played(strategy, space)
-    full = [trial for trial in trials if trial.samples == 16]
+    full = [trial for trial in trials if trial.samples == strategy.samples]
     best = Aim.of("objective").order(full)[0].candidate
     finest = {"rho": 2.0, "mu": 0.5} | ({"n_recur": 2} if len(axes) > 2 else {})
     if start[0] in (0.5, 8.0) and not isinstance(strategy, Optuna):

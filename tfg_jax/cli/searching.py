@@ -77,8 +77,10 @@ def _chooser(subject: Any, options: Any, task: Any) -> Any:
     """
     given = options.search_evaluator
     if not hasattr(options, "evaluator"):
-        name = "score" if hasattr(task, "score") else "evaluator"
-        return dataclasses.replace(task, **{name: resolve("search_evaluator", given)}) if given else task
+        fields = [name for name in ("score", "evaluator") if hasattr(task, name)]
+        if given and not fields:
+            raise ValueError("--search-evaluator has no effect on a task without score or evaluator; drop it")
+        return dataclasses.replace(task, **{fields[0]: resolve("search_evaluator", given)}) if given else task
     networks = subject.source.networks
     if not given and all(getattr(options, role) == networks[role] for role in ("model", "evaluator")):
         others = [networks[role] for role in ("reward", "guide") if role in networks]

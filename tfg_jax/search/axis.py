@@ -47,10 +47,10 @@ class Axis:
     traced: bool = True
 
     def moved(self, value: Any, up: bool, power: float = 1.0) -> Any:
-        """The next value above or below; the same where there is none. ``power`` makes a multiplicative step finer."""
+        """The next value above or below; the same where there is none. ``power`` makes a step finer or coarser."""
         if self.values:
-            index = self.values.index(value) + (1 if up else -1)
-            return self.values[index] if 0 <= index < len(self.values) else value
+            index = self.values.index(value) + max(round(power), 1) * (1 if up else -1)
+            return self.values[min(max(index, 0), len(self.values) - 1)]
         new = value * self.factor ** (power if up else -power)
         if self.whole:
             new = max(value + 1, round(new)) if up else min(value - 1, round(new))

@@ -86,10 +86,11 @@ class LabelTask(Task):
         return dataclasses.replace(self, evaluator=None, tuned={})
 
     def scored_by(self, metric: str) -> Any:
-        """The guide of its own accuracy, the evaluator of all else that is read off the images but their texture."""
+        """The guide of its own accuracy, the evaluator of all else but what is read off the images themselves."""
         if metric.startswith("guide_"):
             return self.guide
-        return None if metric in ("high_frequency_ratio", *COSTS.values()) else self.evaluator.network
+        plain = metric in ("high_frequency_ratio", "unlike_real", *COSTS.values())
+        return None if plain else self.evaluator.network
 
     def notes(self) -> list[str]:
         """That the samples are scored by their own guide, if they are."""

@@ -24,6 +24,16 @@ from tfg_jax.guidance.ugd import UGD
 from tfg_jax.kinds import public
 from tfg_jax.truncated import TruncatedSolve
 
+SEARCHES: Mapping[str, str] = MappingProxyType(
+    {
+        "labels": "tfg-jax search --guidance {name} --aim evaluator_accuracy unlike_real --per-class 4 "
+        "--trial-samples 40 --budget 16000",
+        "restorations": "tfg-jax search --problem sr2 --guidance {name} --num-images 32 --draws 1 --trial-samples 16",
+    }
+)
+"""The commands that search for better presets of these names, started at them; ``scripts/search_presets.py`` runs them,
+and docs/results/details/presets.md says of which that was done, and what they found."""
+
 LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
     {
         "classifier": ClassifierGuidance(strength=1.0),
@@ -36,8 +46,8 @@ LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
     }
 )
 
-# Few trials on 6 to 8 shipped images that the default run does not show, noise 0.05, judged by mean PSNR; more with
-# scripts/tune_inverse.py. On sr2 at 50 steps and on sr2 and box at 20: dps 1 to 16, pigdm 0.5 to 2, mpgd 0.25 to 16; on
+# Before SEARCHES: few trials on 6 to 8 shipped images that the default run does not show, noise 0.05, judged by mean
+# PSNR. On sr2 at 50 steps and on sr2 and box at 20: dps 1 to 16, pigdm 0.5 to 2, mpgd 0.25 to 16; on
 # sr2 and box at 50: lgd 2 to 32, freedom 1 to 16, ugd 1 to 16; each best or within 0.3 dB of the best trial throughout.
 # tfg: rho 2 or 4, mu 0.25 or 1, on sr2 at 20 steps alone. dflow and controls by Adam, on four of the images: rates 0.03
 # to 0.4, regularizer 1 or 10, weight 0.1 to 100.

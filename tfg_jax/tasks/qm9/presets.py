@@ -20,6 +20,13 @@ from tfg_jax.guidance.tfg import TFG
 from tfg_jax.guidance.ugd import UGD
 from tfg_jax.truncated import TruncatedSolve
 
+SEARCH = (
+    "tfg-jax search --task qm9 --guidance {name} --num-samples 16 --trial-samples 16 "
+    "--aim error_alpha molecule_stability"
+)
+"""The command that searches for a better preset of this name, started at it; docs/results/details/presets.md says for
+which that was done, and what it found."""
+
 MOLECULE_PRESETS: Mapping[str, Any] = MappingProxyType(
     {
         "dps": DPS(strength=0.1, normalize="residual"),
