@@ -53,7 +53,7 @@ def untrained(task: LabelTask) -> LabelTask:
 def sampled(run: Run, task: LabelTask, name: str, count: int, conditional: bool) -> tuple[np.ndarray, np.ndarray]:
     """Samples and their classes, from disk where they are there."""
     own = runs.Run(task, None, count, run.seed, run.chunk, conditional, name)
-    return own.samples(run.folder / name)["x"], own.targets
+    return own.samples(run.folder / name)["x"], np.asarray(own.targets)
 
 
 def real(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:

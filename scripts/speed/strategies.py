@@ -172,7 +172,8 @@ NOTE = (
     "0.25, smoothing 0.001; factors 2, 2, 10 upward to 8, 8, 1; the best 2 of 6 rounds; 64 samples) and halving "
     f"from the same start, given as many evaluations as the beam took; {REPEATS} repeats, on search seeds of their "
     "own. What the best of each scores on 256 samples of another seed, by a classifier and for truths that did "
-    "not choose: means, and the gain of halving with its 95 % interval."
+    "not choose: means, and the gain of halving with its 95 % interval. These tasks were settled while halving was "
+    "being made, after forms that it lost (a start far too strong) or tied: they do not say what others would."
 )
 
 
