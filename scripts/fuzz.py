@@ -79,7 +79,7 @@ def formats() -> dict[str, Format]:
     from tfg_jax.benchmark.read import checked, read_suite
     from tfg_jax.cli.options import Typed, _flags
     from tfg_jax.cli.options import _read as _read_options
-    from tfg_jax.config import from_json
+    from tfg_jax.config import from_json, library_classes
     from tfg_jax.data import inputs
     from tfg_jax.readers import load_json
     from tfg_jax.runs.read import stored_samples
@@ -109,7 +109,7 @@ def formats() -> dict[str, Format]:
             pass
 
     checked(SUITE, Path("s.toml"))
-    from_json(json.dumps(CONFIGURATION))  # what is imported on first use is not the time of a file
+    library_classes()  # what is imported on first use is not the time of a file
     options = lambda file: _flags(_read_options(file, Typed([])))  # noqa: E731
     configured = lambda file: from_json(file.read_text("utf-8"))  # noqa: E731
     known = lambda file: Study(file.parent, ()).known()  # noqa: E731

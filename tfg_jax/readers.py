@@ -72,10 +72,7 @@ def load_json(name: str, file: Path) -> Any:
         FileNotFoundError: there is no such file.
         ValueError: no regular file, larger than 64 MiB, or no JSON.
     """
-    check_file(name, file)
-    data = read_bytes(file, MAX_JSON_BYTES)
-    if data is None:
-        raise ValueError(f"{name}={file} is larger than {MAX_JSON_BYTES} bytes; it is refused unread")
+    data = _bounded(name, file, MAX_JSON_BYTES)
     try:
         return parse_json(data)
     except ValueError as error:
@@ -89,15 +86,20 @@ def load_toml(name: str, file: Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: no regular file, larger than 1 MiB, or no TOML.
     """
-    check_file(name, file)
-    data = read_bytes(file, MAX_TOML_BYTES)
-    if data is None:
-        raise ValueError(f"{name}={file} is larger than {MAX_TOML_BYTES} bytes; it is refused unread")
+    data = _bounded(name, file, MAX_TOML_BYTES)
     try:
         return tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
         raise ValueError(f"{name}={file} is not TOML ({why}); mend it") from None
+
+
+def _bounded(name: str, file: Path, limit: int) -> bytes:
+    check_file(name, file)
+    data = read_bytes(file, limit)
+    if data is None:
+        raise ValueError(f"{name}={file} is larger than {limit} bytes; it is refused unread")
+    return data
 
 
 def load_npz(
