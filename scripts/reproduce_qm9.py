@@ -5,8 +5,8 @@
     python scripts/reproduce_qm9.py --only diagnosis               # gradients against the horizon, on images too
     python scripts/reproduce_qm9.py                                # all; stopped, the same command goes on
     python scripts/reproduce_qm9.py --samples 4 --step-samples 4 --whole-samples 4 --trial-samples 4 --model-samples 4 \
-        --model-steps 3 --rare-samples 4 --quantum-samples 2 --states 4 --solve-steps 2 --steps 3 --budget 16 \
-        --chunk 4 --properties alpha --folder runs/quick --page runs/quick.md     # to see that it runs
+        --dear-trial-samples 4 --model-steps 3 --rare-samples 4 --quantum-samples 2 --states 4 --solve-steps 2 \
+        --steps 3 --budget 16 --chunk 4 --properties alpha --folder runs/quick --page runs/quick.md  # does it run?
 
 Novelty and the rare combinations need QM9 itself: the extra `molecules`, or --data with the file that
 `tfg_jax.data.qm9.convert` wrote. The second opinion needs the program `xtb`; --quantum-samples 0 leaves it out.

@@ -29,6 +29,8 @@ FIRST_TRIAL = 2048
 """Trials ask for other molecules than reports."""
 FEWEST_STABLE = 0.8
 """Share of stable atoms below which a trial is marked down: what is reached on debris is not reached."""
+DEAR = ("steps", "whole")
+"""Tables whose rows take many evaluations a molecule."""
 LOST = 10.0
 """Error, in mean absolute deviations of the data, of a trial whose molecules all failed."""
 
@@ -50,6 +52,7 @@ class Options(studied.Options):
     step_samples: int = 128  # a row at equal steps
     whole_samples: int = 32  # a row of the whole solve
     trial_samples: int = 32
+    dear_trial_samples: int = 16  # of rows at equal steps and of the whole solve
     quantum_samples: int = 200  # judged by xtb
     model_samples: int = 10_000  # of the generator alone
     model_steps: int = 100  # of them; published ones take 1,000
@@ -57,6 +60,10 @@ class Options(studied.Options):
     states: int = 32  # of the diagnosis, at each noise level
     solve_steps: int = 8  # midpoint steps of its solves
     chunk: int = 8
+
+    def count(self, part: str, samples: int, trial: bool) -> int:
+        """Molecules of a row of so many, or of one of its trials."""
+        return (self.dear_trial_samples if part in DEAR else self.trial_samples) if trial else samples
 
 
 def row_of(
@@ -66,11 +73,12 @@ def row_of(
     """One row of a property, or of several together; ``molecules.measure`` unless told otherwise, and what else it
     depends on."""
     options = molecules.options
-    trials = options.trial_samples * len(setting.trials) if len(setting.trials) > 1 else 0
+    trial_samples = options.count(part, samples, trial=True)
+    trials = trial_samples * len(setting.trials) if len(setting.trials) > 1 else 0
     config = setting.config | {
         **(config or {}),
         "samples": samples,
-        "trial": options.trial_samples,
+        "trial": trial_samples,
         "quantum": options.quantum_samples,
     }
     return Row(
@@ -116,15 +124,15 @@ class Molecules:
     ) -> dict[str, Any]:
         """The numbers of a method, and the score of a trial: less error is better, debris is worse."""
         task = self.task(tuple(wanted.split()), setting, trial)
-        return self.result(task, f"{part}/{wanted}/{setting.name}", samples, method, trial)[0]
+        count = self.options.count(part, samples, trial)
+        return self.result(task, f"{part}/{wanted}/{setting.name}", count, method, trial)[0]
 
     def result(
         self, task: MoleculeTask, name: str, samples: int, method: Any, trial: bool
     ) -> tuple[dict[str, Any], MoleculeRun, Quantum | None]:
         """As `measure`, with what it rests on."""
-        options, properties = self.options, task.properties
-        n = options.trial_samples if trial else samples
-        run, seconds = self.samples(task, method, n, name, TRIAL if trial else REPORT)
+        properties = task.properties
+        run, seconds = self.samples(task, method, samples, name, TRIAL if trial else REPORT)
         quantum = None if trial else self.quantum(run)
         numbers = molecule_metrics(run) | quantum_numbers(run, quantum)
         scale = np.asarray(self.networks["evaluator"].scale)[columns(properties)]

@@ -66,7 +66,8 @@ def measure_row(
     """As any row, with the share of hits among all attempts by each judge, and of those that are stable besides."""
     region = REGIONS[name]
     task = molecules.task(tuple(region), setting, trial, tuple(edges(region, inside=True)))
-    result, run, quantum = molecules.result(task, f"{part}/{name}/{setting.name}", samples, method, trial)
+    count = molecules.options.count(part, samples, trial)
+    result, run, quantum = molecules.result(task, f"{part}/{name}/{setting.name}", count, method, trial)
     numbers = dict(result["numbers"]) | hits(run, region)
     if quantum is not None:
         found = in_region(quantum.values, region)
