@@ -101,7 +101,7 @@ def notes(what: Any) -> list[str]:
     from tfg_jax.search.setup import weights_of
 
     guides = weights_of(getattr(what.space.task, "guide", None))
-    by_guide = [name for name in what.aim.names if weights_of(what.space.task.scored_by(name)) == guides is not None]
+    by_guide = [name for name in what.aim.names if weights_of(what.scored_by(name)) == guides is not None]
     told = [f"{name} is given by the network that guides, which guidance pleases whatever the samples are: go by what "
             "is reported, or choose by another --search-evaluator" for name in by_guide]  # fmt: skip
     if "objective" in what.aim.names:
