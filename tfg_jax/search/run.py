@@ -11,6 +11,7 @@ import numpy as np
 
 from tfg_jax.checks import check_number
 from tfg_jax.kinds import public
+from tfg_jax.result import finished
 from tfg_jax.search.aim import Aim
 from tfg_jax.search.evaluate import Arrays, Sampling
 from tfg_jax.search.halving import Halving
@@ -81,6 +82,9 @@ def run(
                 tell(f"round {best.round}, {len(latest)} on {best.samples} samples: {best.candidate}, {said}")
         if not trials:
             raise ValueError(f"budget={what.budget} allows no trial; raise it")
+        if not what.aim.front(trials):
+            raise ValueError(f"aim={' '.join(what.aim.names)} has no number in any of {len(trials)} trials: their "
+                             "samples failed or cannot be scored; start from smaller strengths")  # fmt: skip
         found = Searched(what, tuple(trials), ())
         chosen = dict.fromkeys([trial.candidate for trial in found.front[:REPORTED]] + [what.space.start])
         n = what.report_samples or what.strategy.samples
@@ -127,8 +131,12 @@ class _Rounds:
 
     def scores(self, arrays: Arrays, cost: float, seconds: float) -> dict[str, list[float | None]]:
         """Every metric of the aim with its interval. ValueError for one that the task does not give."""
-        numbers = {**self.what.space.task.evaluate(arrays, seconds=seconds, config={}).numbers, COST: cost}
-        some = np.isfinite(arrays["x"]).reshape(len(arrays["x"]), -1).all(1).any()
+        task, some = self.what.space.task, finished(arrays["status_code"]).any()
+        try:
+            numbers = {**task.evaluate(arrays, seconds=seconds, config={}).numbers, COST: cost}
+        except Exception as error:  # of whoever wrote the scores, too
+            raise ValueError(f"task={type(task).__name__} cannot score its samples ({type(error).__name__}: {error}); "
+                             "mend that, earlier trials are kept") from error  # fmt: skip
         scores = {}
         for name in self.what.aim.names:
             if some and name not in numbers:
