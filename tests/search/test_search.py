@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -145,6 +146,34 @@ def test_a_stopped_search_goes_on_to_the_same_trials(strategy, program, tmp_path
     assert file.stat().st_size == size
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda line: line.replace(b'"samples": 8', b'"samples": 16'),
+        lambda line: line.replace(b'"seeds": [1000, 1001]', b'"seeds": [5, 6]'),
+        lambda line: line[:40],
+        lambda line: b"[" * 100_000,
+        lambda line: b"\xff",
+        lambda line: b'{"candidate": null}',
+        lambda line: b"",
+    ],
+)
+def test_a_line_that_is_not_as_it_was_written_is_refused(damaged, found, tmp_path):
+    """And nothing of the file is changed. So is one of another search."""
+    result, folder = found
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    first, *rest = (tmp_path / "trials.jsonl").read_bytes().splitlines()
+    text = b"\n".join([damaged(first), *rest]) + b"\n"
+    (tmp_path / "trials.jsonl").write_bytes(text)
+    with pytest.raises(ValueError, match=r"line 1 of path=.*trials.jsonl is damaged, or of another search; delete it"):
+        TrialFile(tmp_path, result.search.config())
+    assert (tmp_path / "trials.jsonl").read_bytes() == text
+    (tmp_path / "trials.jsonl").write_bytes(first + b"\n")
+    (tmp_path / "search.json").write_text(json.dumps({"another": 1}))
+    with pytest.raises(ValueError, match="line 1 of"):
+        TrialFile(tmp_path, {"another": 1})
+
+
 def test_another_search_is_refused_unless_overwritten(found, program):
     _, folder = found
     with pytest.raises(ValueError, match=r"holds another search \(strategy.cycles: 3 -> 1\)"):
@@ -193,9 +222,23 @@ def scored(weight: float):
     return dataclasses.replace(TASK, score=Learned(jnp.asarray(weight)))
 
 
+def broken(x, target):
+    raise KeyError("lost")
+
+
+def unscored(x, target):
+    return {"distance": jnp.full(len(x), jnp.nan)}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (
+            {"task": dataclasses.replace(TASK, score=broken)},
+            "cannot score its samples .KeyError: 'lost'.; mend",
+        ),
+        ({"task": dataclasses.replace(TASK, score=unscored)}, "aim=distance has no number in any of 9 trials"),
+        ({"task": dataclasses.replace(TASK, score=broken), "axes": ["rho=nan"]}, "rho=nan must be a finite number"),
         ({"seed_report": 1001}, "seed_report=1001 is among the seeds that choose, 1000, 1001"),
         ({"seed_search": 0}, "seed_report=0 is among the seeds that choose"),
         ({"task": scored(1.0)}, "aim=distance is given by 'mine', which would both choose and report"),

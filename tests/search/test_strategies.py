@@ -107,12 +107,18 @@ def test_axes_are_read_off_the_declarations(text, value, up, down):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("strength", "text='strength' names no setting; there are eta, horizon, lookahead_steps, mu, "),
+        ("strength", "axis='strength' names no setting; there are eta, horizon, lookahead_steps, mu, "),
         ("smoothing", "starts at None, which no factor moves"),
         ("rho=*1", "needs a factor above 1"),
         ("rho=1,1", "names a value twice"),
-        ("rho=one,2", "'one' cannot be read"),
-        ("window=3", "cannot be read"),
+        ("rho=one,2", "lists 'one', which cannot be read; write a number or none"),
+        ("window=3", "which cannot be read; write low:high or none"),
+        ("rho=nan,1", "lists nan: rho=nan must be a finite number"),
+        ("n_recur=0,1", "lists 0: n_recur=0 must be an integer >= 1"),
+        ("lookahead_steps=0,1", "axis='lookahead_steps=0,1' lists 0"),
+        ("horizon=none,2", "lists 2: horizon=2"),
+        ("rho_structure=increase,up", "lists up: rho_structure='up' is unknown"),
+        ("window=2:-30", "lists 2:-30: window="),
     ],
 )
 def test_an_axis_that_cannot_be_meant_is_named(text, said):

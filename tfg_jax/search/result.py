@@ -54,8 +54,10 @@ class Searched:
 
     @property
     def importance(self) -> dict[str, float]:
-        """Of each axis the share in [0, 1] of the first metric's variance over candidates that its value, or its quarter
-        of many values, explains beyond what as many groups explain by chance (epsilon squared, Kelley, PNAS 21, 1935).
+        """Of each axis the share in [0, 1] of the first metric's variance over candidates that its value (or the quarter
+        of many that this is in) explains beyond what as many groups explain by chance.
+
+        Source: epsilon squared, Kelley, PNAS 21(9), 1935.
         """
         latest = {trial.candidate: trial for trial in sorted(self.trials, key=lambda trial: trial.samples)}
         scores = {each: float(self.search.aim.interval(trial)[0, 0]) for each, trial in latest.items()}

@@ -11,6 +11,7 @@ import numpy as np
 
 from tfg_jax.checks import check_number
 from tfg_jax.kinds import public
+from tfg_jax.result import finished
 from tfg_jax.search.aim import Aim
 from tfg_jax.search.evaluate import Arrays, Sampling
 from tfg_jax.search.halving import Halving
@@ -83,6 +84,9 @@ def run(
                 tell(f"round {best.round}, {len(latest)} on {best.samples} samples: {best.candidate}, {said}")
         if not trials:
             raise ValueError(f"budget={what.budget} allows no trial; raise it")
+        if not what.aim.front(trials):
+            raise ValueError(f"aim={' '.join(what.aim.names)} has no number in any of {len(trials)} trials: their "
+                             "samples failed or cannot be scored; start from smaller strengths")  # fmt: skip
         found = Searched(what, tuple(trials), ())
         chosen = dict.fromkeys([trial.candidate for trial in found.front[:REPORTED]] + [what.space.start])
         n = what.report_samples or what.strategy.samples
@@ -127,10 +131,15 @@ class _Rounds:
         """Every metric of the aim with its interval, None where too many samples failed: means are of the others.
 
         Raises:
-            ValueError: a metric that the task does not give.
+            ValueError: a metric that the task does not give, or a task that cannot score.
         """
-        numbers = {**self.what.space.task.evaluate(arrays, seconds=seconds, config={}).numbers, COST: cost}
-        failed = numbers.get("failed_samples", 0) / len(arrays["status_code"])
+        task, status = self.what.space.task, np.asarray(arrays["status_code"])
+        try:
+            numbers = {**task.evaluate(arrays, seconds=seconds, config={}).numbers, COST: cost}
+        except Exception as error:  # of whoever wrote the scores, too
+            raise ValueError(f"task={type(task).__name__} cannot score its samples ({type(error).__name__}: {error}); "
+                             "mend that, earlier trials are kept") from error  # fmt: skip
+        failed = numbers.get("failed_samples", int((~finished(status)).sum())) / len(status)
         scores: dict[str, list[float | None]] = {}
         for name in self.what.aim.names:
             if failed < 1 and name not in numbers:
