@@ -81,6 +81,7 @@ WRONG: dict[str, Any] = {
 # One valid value for every name that a parameter has; a function with another meaning of it stands below.
 VALID: dict[str, Any] = {
     "a": moments(ROWS), "A": np.eye(2), "alphas_cumprod": [0.9, 0.1], "array": np.ones(3), "arrays": {},
+    "axis": "rho",
     "b": moments(ROWS), "basis": np.eye(2), "batch": 2, "batch_size": 2, "batches": one, "channels": 1, "chunk": 2,
     "classifier": CLASSIFIER, "columns": np.eye(4), "cond": LABELS, "config": {}, "count": 1, "cov": [[1.0]],
     "covs": [[[1.0]]], "data": GAUSSIAN, "decoder": one, "draws": jnp.ones((4, 2, 3)), "evaluator": CLASSIFIER,

@@ -14,6 +14,8 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 MAX_STEPS = 1_000_000
+MAX_SEED = 2**32 - 1
+"""JAX makes keys of 32 bits of a seed: a larger one would be that of a smaller."""
 
 
 def is_concrete(value: Any) -> bool:
@@ -97,6 +99,11 @@ def check_count(name: str, value: Any, low: int = 1, high: int | None = None) ->
         raise ValueError(f"{name}={show(value)} must be an integer >= {low}{static}")
     if high is not None and value > high:
         raise ValueError(f"{name}={show(value)} must be at most {high}")
+
+
+def check_seed(name: str, value: Any) -> None:
+    """Raise ValueError unless ``value`` is an integer in 0..4,294,967,295."""
+    check_count(name, value, 0, MAX_SEED)
 
 
 def check_steps(steps: Any) -> None:

@@ -72,12 +72,14 @@ def test_the_scores_that_choose_may_be_named(asked, own):
     [
         (["--guidance", "none"], "guidance=none has no settings to search"),
         (["--seed", "1001"], "seed_report=1001 is among the seeds that choose, 1000, 1001"),
-        (["--axes", "strength"], "text='strength' names no setting"),
+        (["--axes", "strength"], "axis='strength' names no setting"),
         (["--axes", "smoothing"], "starts at None"),
         (["--aim", "speed"], "write speed=higher or =lower"),
         (["--search-evaluator", "x"], "search_evaluator='x' names no code"),
         (["--max-cost", "3"], "max_cost=3 is below the 6 network evaluations"),
-        (["--trial-samples", "1"], "samples=1"),
+        (["--trial-samples", "1"], "trial_samples=1"),
+        (["--search-seed", str(2**32 - 1)], "seed_search=4294967296 must be at most 4294967295"),
+        (["--seed", str(2**32)], "seed=4294967296 must be at most"),
     ],
 )
 def test_options_that_cannot_be_meant_are_named(extra, said, asked, capsys):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
-from tfg_jax.search import Beam, Halving, Space, Trial, evaluate, search
+from tfg_jax.metrics.titles import COSTS
+from tfg_jax.search import Beam, Halving, Space, Trial, evaluate, run, search
 from tfg_jax.search.strategy import Proposal
 from tfg_jax.search.trials import TrialFile
 
@@ -95,7 +97,7 @@ SPLIT = """
 import sys
 from test_search import ASKED, HALVING, METHOD, TASK, evaluate, search
 search(TASK, METHOD, path=sys.argv[1], strategy=HALVING, **ASKED)
-print(len(evaluate.sharding_of(ASKED["chunk"]).device_set))
+print(evaluate.mesh_of(ASKED["chunk"]).size)
 """
 
 
@@ -144,12 +146,65 @@ def test_a_stopped_search_goes_on_to_the_same_trials(strategy, program, tmp_path
     assert file.stat().st_size == size
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda line: line.replace(b'"samples": 8', b'"samples": 16'),
+        lambda line: line.replace(b'"seeds": [1000, 1001]', b'"seeds": [5, 6]'),
+        lambda line: line[:40],
+        lambda line: b"[" * 100_000,
+        lambda line: b"\xff",
+        lambda line: b'{"candidate": null}',
+        lambda line: b"",
+    ],
+)
+def test_a_line_that_is_not_as_it_was_written_is_refused(damaged, found, tmp_path):
+    """And nothing of the file is changed. So is one of another search."""
+    result, folder = found
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    first, *rest = (tmp_path / "trials.jsonl").read_bytes().splitlines()
+    text = b"\n".join([damaged(first), *rest]) + b"\n"
+    (tmp_path / "trials.jsonl").write_bytes(text)
+    with pytest.raises(ValueError, match=r"line 1 of path=.*trials.jsonl is damaged, or of another search; delete it"):
+        TrialFile(tmp_path, result.search.config())
+    assert (tmp_path / "trials.jsonl").read_bytes() == text
+    (tmp_path / "trials.jsonl").write_bytes(first + b"\n")
+    (tmp_path / "search.json").write_text(json.dumps({"another": 1}))
+    with pytest.raises(ValueError, match="line 1 of"):
+        TrialFile(tmp_path, {"another": 1})
+
+
 def test_another_search_is_refused_unless_overwritten(found, program):
     _, folder = found
     with pytest.raises(ValueError, match=r"holds another search \(strategy.cycles: 3 -> 1\)"):
         search(TASK, METHOD, path=folder, strategy=Halving(samples=16, cycles=1), **ASKED)
     other = search(TASK, METHOD, path=folder, strategy=Halving(16, cycles=1), overwrite=True, **ASKED)
     assert other.trials[-1].round == 1
+
+
+def test_what_one_axis_explains_is_beyond_chance(found):
+    """Scores of rho alone: its quarters explain nearly all, and values that are all different nothing by themselves."""
+    result, _ = found
+    trials = [
+        dataclasses.replace(
+            result.trials[0], candidate=tfg.search.Candidate.of({"rho": float(i), "mu": mu, "n_recur": 1 + i % 2}),
+            scores={"distance": [float(i), None, None]},
+        )
+        for i, mu in enumerate(np.random.default_rng(0).permutation(40))
+    ]  # fmt: skip
+    importance = dataclasses.replace(result, trials=tuple(trials)).importance
+    assert importance["rho"] > 0.9 and max(importance["mu"], importance["n_recur"]) < 0.1
+
+
+def test_a_trial_whose_samples_failed_has_no_score(found):
+    """Means are over the others, which may look the better the more failed."""
+    result, _ = found
+    rounds = run._Rounds(result.search, None)  # type: ignore[arg-type]
+    arrays = {"x": np.zeros((8, 2), np.float32), "target": np.zeros((8, 2)), "objective": np.zeros((8, 1)),
+              "status_code": np.zeros(8, np.int32)} | {f"cost_{key}": np.ones(8, int) for key in COSTS}  # fmt: skip
+    assert rounds.scores(arrays, 3.0, 1.0)["distance"][0] == 0.0
+    arrays["x"][0] = np.nan
+    assert rounds.scores(arrays, 3.0, 1.0) == {"distance": [None] * 3}
 
 
 @tfg.struct.dataclass
@@ -167,9 +222,23 @@ def scored(weight: float):
     return dataclasses.replace(TASK, score=Learned(jnp.asarray(weight)))
 
 
+def broken(x, target):
+    raise KeyError("lost")
+
+
+def unscored(x, target):
+    return {"distance": jnp.full(len(x), jnp.nan)}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (
+            {"task": dataclasses.replace(TASK, score=broken)},
+            "cannot score its samples .KeyError: 'lost'.; mend",
+        ),
+        ({"task": dataclasses.replace(TASK, score=unscored)}, "aim=distance has no number in any of 9 trials"),
+        ({"task": dataclasses.replace(TASK, score=broken), "axes": ["rho=nan"]}, "rho=nan must be a finite number"),
         ({"seed_report": 1001}, "seed_report=1001 is among the seeds that choose, 1000, 1001"),
         ({"seed_search": 0}, "seed_report=0 is among the seeds that choose"),
         ({"task": scored(1.0)}, "aim=distance is given by 'mine', which would both choose and report"),
@@ -190,9 +259,8 @@ def test_the_network_that_reports_is_another(program, tmp_path):
     small = {**ASKED, "axes": ["rho=0.5,1"], "path": tmp_path, "strategy": Halving(4), "report_samples": 6}
     result = search(scored(1.0), METHOD, report_task=scored(2.0), **small)
     assert {trial.samples for trial in result.reported} == {6} and len(result.trials) <= 5
-    assert search(scored(1.0), METHOD, **{**small, "aim": "objective"}, overwrite=True).best.scores.keys() == {
-        "objective"
-    }
+    priced = search(scored(1.0), METHOD, **{**small, "aim": ["objective", "cost"]}, overwrite=True)
+    assert priced.best.scores.keys() == {"objective", "cost"}
 
 
 def test_a_pair_gives_a_front_at_a_cost(program, tmp_path):

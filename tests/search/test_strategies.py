@@ -1,5 +1,6 @@
 """Axes, aims and strategies on landscapes that are known, without sampling."""
 
+import dataclasses
 import math
 import sys
 
@@ -106,12 +107,18 @@ def test_axes_are_read_off_the_declarations(text, value, up, down):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("strength", "text='strength' names no setting; there are eta, horizon, lookahead_steps, mu, "),
+        ("strength", "axis='strength' names no setting; there are eta, horizon, lookahead_steps, mu, "),
         ("smoothing", "starts at None, which no factor moves"),
         ("rho=*1", "needs a factor above 1"),
         ("rho=1,1", "names a value twice"),
-        ("rho=one,2", "'one' cannot be read"),
-        ("window=3", "cannot be read"),
+        ("rho=one,2", "lists 'one', which cannot be read; write a number or none"),
+        ("window=3", "which cannot be read; write low:high or none"),
+        ("rho=nan,1", "lists nan: rho=nan must be a finite number"),
+        ("n_recur=0,1", "lists 0: n_recur=0 must be an integer >= 1"),
+        ("lookahead_steps=0,1", "axis='lookahead_steps=0,1' lists 0"),
+        ("horizon=none,2", "lists 2: horizon=2"),
+        ("rho_structure=increase,up", "lists up: rho_structure='up' is unknown"),
+        ("window=2:-30", "lists 2:-30: window="),
     ],
 )
 def test_an_axis_that_cannot_be_meant_is_named(text, said):
@@ -147,6 +154,10 @@ def test_the_front_is_right():
     assert aim.front([failed, inside, cheap, best, middle]) == [middle, best, cheap]
     assert aim.order([failed, inside, cheap, best, middle]) == [middle, best, cheap, inside, failed]
     assert aim.clearly_worse(inside, best) and not aim.clearly_worse(cheap, best)
+    # One that lacks a number is on no front, however good the other; one without an interval is never clearly worse.
+    assert aim.front([trial(None, 0.1), cheap]) == [cheap] and aim.order([trial(None, 0.1), inside])[0] is inside
+    vague = dataclasses.replace(inside, scores={name: (each[0], None, None) for name, each in inside.scores.items()})
+    assert not aim.clearly_worse(vague, best) and str(vague.estimate("psnr")) == "10 (no interval)"
     assert Aim.of("psnr").order([trial(None), trial(1.0), trial(3.0, cost=2.0), trial(3.0)])[0].cost == 1.0
     for names, said in {
         ("speed",): "write speed=higher or =lower",

@@ -13,7 +13,7 @@ from tfg_jax.benchmark.read import read_suite
 from tfg_jax.benchmark.rows import LACKS, study_of
 from tfg_jax.benchmark.sources import Sources
 from tfg_jax.benchmark.suite import Suite
-from tfg_jax.checks import check_count
+from tfg_jax.checks import check_count, check_seed
 from tfg_jax.kinds import public
 from tfg_jax.runs.study import Row, Study
 from tfg_jax.runs.workers import Worker
@@ -146,7 +146,7 @@ def run_suite(
 def resized(suite: Suite, samples: int | None = None, seeds: Sequence[int] = ()) -> Suite:
     """A suite with other numbers of samples and other seeds. Raises ValueError for numbers out of range."""
     for seed in seeds:
-        check_count("seeds", seed, 0)
+        check_seed("seeds", seed)
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds={' '.join(map(str, seeds))} names a seed twice; name each once")
     if samples is not None:

@@ -46,12 +46,12 @@ def _examined(options: Options) -> Any:
     import jax
     import numpy as np
 
-    from tfg_jax.checks import check_count
+    from tfg_jax.checks import check_seed
     from tfg_jax.cli.labels import network
     from tfg_jax.denoiser import Denoiser
     from tfg_jax.health import examine
 
-    check_count("seed", options.seed, 0)
+    check_seed("seed", options.seed)
     model = network("model", str(options.model), Denoiser)
     cond = None if options.cond is None else np.full(max(options.num_samples, 0), options.cond)
     return examine(jax.random.key(options.seed), model, cond=cond, num_samples=options.num_samples, steps=options.steps)

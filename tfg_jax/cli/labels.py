@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from tfg_jax.cli.options import check_sizes
 from tfg_jax.references import is_reference, resolve
 
 
@@ -30,7 +31,6 @@ def label_run_task(subject: Any, options: Any, methods: Sequence[Any], sampler: 
     noisy = any(method.kind == "noisy" for method in methods)
     if options.noisy_guide is not None and not noisy:
         raise ValueError("--noisy-guide has no effect without the method classifier; drop it")
-    from tfg_jax.checks import check_count
     from tfg_jax.denoiser import Denoiser
     from tfg_jax.tasks.label import class_of
 
@@ -44,8 +44,7 @@ def label_run_task(subject: Any, options: Any, methods: Sequence[Any], sampler: 
     if any(method.conditional for method in methods) and count != len(task.class_names):
         raise ValueError(f"model={options.model!r} has {count or 'no'} classes of its own, the classifiers have "
                          f"{len(task.class_names)}; the method conditional needs the same")  # fmt: skip
-    for name, low in (("per_class", 1), ("chunk", 1), ("seed", 0)):
-        check_count(name, getattr(options, name), low)
+    check_sizes(options, "per_class")
     classes = tuple(class_of("classes", word, task.class_names) for word in options.classes)
     if len(set(classes)) < len(classes):
         raise ValueError(f"classes={' '.join(options.classes)} names a class twice; raise --per-class instead")
@@ -54,10 +53,7 @@ def label_run_task(subject: Any, options: Any, methods: Sequence[Any], sampler: 
 
 def own_run_task(task: Any, options: Any, sampler: Any) -> Any:
     """The user's task with the model and the sampler of the options."""
-    from tfg_jax.checks import check_count
-
-    for name, low in (("num_samples", 1), ("chunk", 1), ("seed", 0)):
-        check_count(name, getattr(options, name), low)
+    check_sizes(options, "num_samples")
     from tfg_jax.denoiser import Denoiser
     from tfg_jax.lookahead import Clip
 

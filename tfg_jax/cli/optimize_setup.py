@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tfg_jax.checks import check_count, check_number
+from tfg_jax.checks import check_count, check_number, check_seed
 from tfg_jax.cli.labels import network
 from tfg_jax.config import to_dict
 from tfg_jax.denoiser import Denoiser
@@ -39,7 +39,7 @@ def setup_of(options: Any) -> Setup:
     """Everything a run needs. Raises ValueError for options that cannot be meant or have no effect."""
     for name in ("rounds", "batch"):
         check_count(name, getattr(options, name))
-    check_count("seed", options.seed, low=0)
+    check_seed("seed", options.seed)
     sampler = DDIM(steps=options.steps, eta=options.eta)
     subject = find_task(options.task)
     units = subject.REWARD_UNITS[options.reward]

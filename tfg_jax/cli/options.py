@@ -89,6 +89,15 @@ class Typed:
         return None
 
 
+def check_sizes(options: Any, *counts: str) -> None:
+    """Raise ValueError for counts, a chunk or a seed out of range."""
+    from tfg_jax.checks import check_count, check_seed
+
+    for name in (*counts, "chunk"):
+        check_count(name, getattr(options, name))
+    check_seed("seed", options.seed)
+
+
 def data_set(typed: Typed) -> Any:
     """The data set that ``--task`` names, for a command that needs one. ValueError for a task of another kind."""
     from tfg_jax.tasks.dataset import DataSet

@@ -53,7 +53,7 @@ def run(options: Any) -> int:
 def _run_program(options: ProgramOptions) -> int:
     """Samples of a program, in a folder as of any run."""
     from tfg_jax.aot.program import load
-    from tfg_jax.checks import check_count
+    from tfg_jax.checks import check_seed
     from tfg_jax.cli.drive import drive
     from tfg_jax.runs.program import ProgramTask, asked_of
     from tfg_jax.runs.run import Run
@@ -62,7 +62,7 @@ def _run_program(options: ProgramOptions) -> int:
     if options.dry_run:
         print(program)
         return 0
-    check_count("seed", options.seed, 0)
+    check_seed("seed", options.seed)
     task: Any = ProgramTask(program, asked_of(program, options.targets))
     run = Run(task, None, options.num_samples, options.seed, options.chunk, name=options.program.name)
     return drive("sample", options, run, f"Samples of {options.program.name}", "the same command tries again")

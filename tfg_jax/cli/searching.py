@@ -45,6 +45,7 @@ def search_of(options: Any) -> Any:
     run = (solve.run_of if restored else run_of)(options)
     samples = options.trial_samples
 
+    from tfg_jax.checks import check_count, check_seed
     from tfg_jax.search import by_optuna
     from tfg_jax.search.aim import Aim
     from tfg_jax.search.beam import Beam
@@ -52,6 +53,9 @@ def search_of(options: Any) -> Any:
     from tfg_jax.search.setup import Search
     from tfg_jax.search.space import Space
 
+    check_count("trial_samples", samples, 2)
+    check_count("search_seeds", options.search_seeds)
+    check_seed("search_seed", options.search_seed)
     if restored:  # trials are of images that the report does not show
         own = {"num_images": samples, "draws": 1, "seed": options.search_seed}
         task = solve.run_of(_changed(options, **own, **_evaluator(options.search_evaluator)), run.task.images).task
@@ -101,7 +105,7 @@ def notes(what: Any) -> list[str]:
     from tfg_jax.search.setup import weights_of
 
     guides = weights_of(getattr(what.space.task, "guide", None))
-    by_guide = [name for name in what.aim.names if weights_of(what.space.task.scored_by(name)) == guides is not None]
+    by_guide = [name for name in what.aim.names if weights_of(what.scored_by(name)) == guides is not None]
     told = [f"{name} is given by the network that guides, which guidance pleases whatever the samples are: go by what "
             "is reported, or choose by another --search-evaluator" for name in by_guide]  # fmt: skip
     if "objective" in what.aim.names:

@@ -7,7 +7,7 @@ from typing import Any
 from tfg_jax.cli import methods
 from tfg_jax.cli.groups import CommonOptions, ImageOptions, RestoreOptions, WorkerOptions
 from tfg_jax.cli.labels import network
-from tfg_jax.cli.options import Part, Typed, data_set
+from tfg_jax.cli.options import Part, Typed, check_sizes, data_set
 from tfg_jax.cli.sample import FORMER as OF_SAMPLE
 from tfg_jax.cli.samplers import sampler_of, sampler_part
 
@@ -48,13 +48,11 @@ def run_of(options: Any, skip: int = 0) -> Any:
     method, lookahead = methods.build(choice, options), methods.look_ahead(choice, options)
     window, sampler = methods.window_of(options), sampler_of(options)
 
-    from tfg_jax.checks import check_count
     from tfg_jax.denoiser import Denoiser
     from tfg_jax.runs.run import Run
     from tfg_jax.tasks.restore import Images, noise_of, restoration
 
-    for name, low in (("draws", 1), ("chunk", 1), ("seed", 0)):
-        check_count(name, getattr(options, name), low)
+    check_sizes(options, "draws")
     default = subject.networks["evaluator"]
     if options.measured and not options.images:
         raise ValueError("--measured needs measurements; pass --images")

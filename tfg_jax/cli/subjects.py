@@ -17,7 +17,7 @@ from tfg_jax.cli.labels import (
     own_objective,
     own_run_task,
 )  # fmt: skip
-from tfg_jax.cli.options import Part
+from tfg_jax.cli.options import Part, check_sizes
 from tfg_jax.cli.samplers import sampler_of
 from tfg_jax.tasks.dataset import DataSet, MoleculeSet
 from tfg_jax.tasks.find import find_task
@@ -133,12 +133,10 @@ class MoleculeSubject(OwnSubject):
         return {"model": self.source.networks["model"], "clip": False, "chunk": 8}  # small arrays stay in a CPU's cache
 
     def task(self, options: Any, choice: methods.Choice, sampler: Any) -> Any:
-        from tfg_jax.checks import check_count
         from tfg_jax.denoiser import Denoiser
         from tfg_jax.models.egnn.convert import PropertyPredictor
 
-        for name, low in (("num_samples", 1), ("chunk", 1), ("seed", 0)):
-            check_count(name, getattr(options, name), low)
+        check_sizes(options, "num_samples")
         if options.clip:
             raise ValueError("--clip has no effect on molecules, whose positions have no range; drop it")
         if options.objective is not None:

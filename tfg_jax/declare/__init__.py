@@ -13,12 +13,12 @@ the tables of the docs and `tfg-jax cite`. `describe` is the one reader of the f
 """
 
 from tfg_jax.declare.docs import Told, bibtex, bibtex_of_text, told
-from tfg_jax.declare.fields import Declared, Field, check_single_numbers, describe
+from tfg_jax.declare.fields import Declared, Field, check_single_numbers, check_value, describe
 from tfg_jax.declare.flags import flags_of, with_flags
 from tfg_jax.declare.needs import Needs
 from tfg_jax.struct import child, choice, count, number, static
 
 __all__ = [
-    "Declared", "Field", "Needs", "Told", "bibtex", "bibtex_of_text", "check_single_numbers", "child", "choice",
-    "count", "describe", "flags_of", "number", "static", "told", "with_flags",
+    "Declared", "Field", "Needs", "Told", "bibtex", "bibtex_of_text", "check_single_numbers", "check_value", "child",
+    "choice", "count", "describe", "flags_of", "number", "static", "told", "with_flags",
 ]  # fmt: skip

@@ -89,6 +89,13 @@ def check_single_numbers(config: Any) -> None:
             check_one(field.name, value)
 
 
+def check_value(config: Any, name: str, value: Any) -> None:
+    """Raise ValueError for a value that a field may not have whatever the others are; those of other classes pass."""
+    if isinstance(config, Declared):
+        (field,) = (each for each in describe(type(config)) if each.name == name)
+        struct.with_fields(config, **{name: value})._check_field(field)
+
+
 class Declared:
     """Base of configuration objects: checked where they are written; nothing of it is a field.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfg_jax.declare import Field, describe
+from tfg_jax.arguments import check_window
+from tfg_jax.declare import Field, check_value, describe
 from tfg_jax.kinds import public
 from tfg_jax.truncated import TruncatedSolve
 
@@ -59,19 +60,20 @@ class Axis:
 
 
 @public
-def axis_of(text: str, task: Any, method: Any) -> Axis:
+def axis_of(axis: str, task: Any, method: Any) -> Axis:
     """The axis that a text names, read off the declarations of a method and of a task's sampler and lookahead.
 
     Args:
-        text: ``rho`` (steps by its usual factor), ``rho=*1.5``, or a list ``n_recur=1,2,4``, ``horizon=none,0.5,1``,
+        axis: ``rho`` (steps by its usual factor), ``rho=*1.5``, or a list ``n_recur=1,2,4``, ``horizon=none,0.5,1``,
             ``window=none,-30:2``.
         task: whose sampler, lookahead and window there are.
         method: the method; its values are where the search starts.
     Raises:
-        ValueError: no such setting, one without a value to start from, or a list that cannot be meant.
+        ValueError: no such setting, one without a value to start from, a value that it cannot have, or a list that
+            cannot be meant.
     """
-    name, _, given = text.partition("=")
-    owner, start, field = _owner(name, task, method)
+    name, _, given = axis.partition("=")
+    owner, start, field, config = _setting(name, task, method)
     is_number = field is not None and field.spec.kind in ("number", "count")
     whole = field is not None and field.spec.kind == "count"
     traced = field is None or field.traced
@@ -85,19 +87,24 @@ def axis_of(text: str, task: Any, method: Any) -> Axis:
         values = field.options
     else:
         values = ()
+    for value in values:
+        try:
+            check_window(value) if field is None else check_value(config, field.name, value)
+        except ValueError as error:
+            raise ValueError(f"axis={axis!r:.60} lists {shown(value)}: {error}") from None
     if values:
         if len(set(values)) < len(values):
-            raise ValueError(f"text={text!r} names a value twice; name each once")
+            raise ValueError(f"axis={axis!r} names a value twice; name each once")
         listed: list[Any] = [*values] if start in values else [start, *values]
         if all(isinstance(value, int | float) for value in listed):
             listed.sort()
         return Axis(name, owner, start, tuple(listed), whole=whole, traced=traced)
     if not is_number or not isinstance(start, int | float) or start <= 0:
-        raise ValueError(f"text={text!r} starts at {start!r:.40}, which no factor moves; give the method a value above "
+        raise ValueError(f"axis={axis!r} starts at {start!r:.40}, which no factor moves; give the method a value above "
                          f"0, or list values as {name}=a,b,c")  # fmt: skip
     low, high = (field.spec.low, field.spec.high) if field is not None else (None, None)
     ends = max(start / WIDTH, 1 if whole else 0, low or 0), min(start * WIDTH, math.inf if high is None else high)
-    return Axis(name, owner, start, (), _factor(text, given), *ends, whole=whole, traced=traced)
+    return Axis(name, owner, start, (), _factor(axis, given), *ends, whole=whole, traced=traced)
 
 
 def strengths(method: Any) -> list[str]:
@@ -107,30 +114,40 @@ def strengths(method: Any) -> list[str]:
     return [n for n, v in values.items() if v is not None and not callable(v) and np.ndim(v) == 0 and np.all(v > 0)]
 
 
-def _factor(text: str, given: str) -> float:
+def _factor(axis: str, given: str) -> float:
     try:
         factor = float(given[1:]) if given else 2.0
     except ValueError:
         factor = math.nan
     if not 1 < factor < math.inf:
-        raise ValueError(f"text={text!r} needs a factor above 1, e.g. *2")
+        raise ValueError(f"axis={axis!r} needs a factor above 1, such as {axis.partition('=')[0]}=*2")
     return factor
 
 
-def _owner(name: str, task: Any, method: Any) -> tuple[str, Any, Field | None]:
-    """Whose a setting is, its value, and its declaration."""
-    known: dict[str, tuple[str, Any, Field | None]] = {}
+class _Setting(NamedTuple):
+    """Whose it is, its value, its declaration, and an object that has it."""
+
+    owner: str
+    value: Any
+    field: Field | None
+    config: Any
+
+
+def _setting(name: str, task: Any, method: Any) -> _Setting:
+    known: dict[str, _Setting] = {}
+    solved = task.lookahead if isinstance(task.lookahead, TruncatedSolve) else TruncatedSolve(1.0)
     solve = {field.name: field for field in describe(TruncatedSolve)}
     for axis, of_solve in LOOKAHEAD.items():
         value = getattr(task.lookahead, of_solve, None if axis == "horizon" else solve["steps"].default)
-        known[axis] = ("lookahead", value, solve[of_solve])
-    known["window"] = ("window", None if task.window is None else tuple(map(float, task.window)), None)
+        known[axis] = _Setting("lookahead", value, solve[of_solve], solved)
+    own = None if task.window is None else tuple(map(float, task.window))
+    known["window"] = _Setting("window", own, None, None)
     for owner, config in (("sampler", task.sampler), ("guidance", method)):
         fields: Sequence[Field] = () if config is None else describe(type(config))
         simple = [field for field in fields if field.spec.kind in ("number", "count", "choice")]
-        known |= {field.name: (owner, getattr(config, field.name), field) for field in simple}
+        known |= {field.name: _Setting(owner, getattr(config, field.name), field, config) for field in simple}
     if name not in known:
-        raise ValueError(f"text={name!r:.60} names no setting; there are {', '.join(sorted(known))}")
+        raise ValueError(f"axis={name!r:.60} names no setting; there are {', '.join(sorted(known))}")
     return known[name]
 
 
@@ -143,7 +160,8 @@ def _value(name: str, word: str, whole: bool, is_number: bool) -> Any:
             return (low, high)
         return int(word) if whole else float(word) if is_number else word
     except ValueError:
-        raise ValueError(f"text={name}={word!r:.40} cannot be read; see the list of forms in axis_of") from None
+        form = "low:high or none" if name == "window" else "a whole number" if whole else "a number or none"
+        raise ValueError(f"axis='{name}=...' lists {word!r:.40}, which cannot be read; write {form}") from None
 
 
 def shown(value: Any) -> str:

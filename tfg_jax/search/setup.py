@@ -7,13 +7,14 @@ from typing import Any
 
 import jax
 
-from tfg_jax.checks import check_count, check_number
+from tfg_jax.checks import check_count, check_number, check_seed
 from tfg_jax.runs.store import fingerprint
 from tfg_jax.search.aim import Aim
 from tfg_jax.search.halving import Halving
 from tfg_jax.search.space import Space
 from tfg_jax.search.strategy import Strategy
-from tfg_jax.tasks.base import Task
+from tfg_jax.search.trials import COST
+from tfg_jax.tasks.base import Task, code_hash
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +60,11 @@ class Search:
 
     def check(self) -> None:
         """Raise ValueError for numbers out of range, and where what chooses is also what reports."""
-        for name, low in (("seed_search", 0), ("seed_report", 0), ("seeds", 1), ("chunk", 1)):
-            check_count(name, getattr(self, name), low)
+        for name in ("seeds", "chunk"):
+            check_count(name, getattr(self, name))
+        for seed in (self.seed_search, self.roots[-1]):
+            check_seed("seed_search", seed)
+        check_seed("seed_report", self.seed_report)
         check_number("max_cost", self.space.max_cost, low=0.0)
         check_number("budget", self.budget, low=0.0)
         check_count("samples", self.strategy.samples, 2)
@@ -69,13 +73,17 @@ class Search:
                              f"{', '.join(map(str, self.roots))}; a best that was chosen on a seed looks better on it, "
                              "so give another")  # fmt: skip
         for metric in self.aim.names:
-            chooses, reports = (each.space.task.scored_by(metric) for each in (self, self.reporting))
+            chooses, reports = (each.scored_by(metric) for each in (self, self.reporting))
             if weights_of(chooses) is not None and weights_of(chooses) == weights_of(reports):
                 who = getattr(chooses, "name", type(chooses).__name__)
                 raise ValueError(f"aim={metric} is given by {who!r}, which would both choose and report; a best that a "
                                  "network chose looks better to it, so give report_task another one (on the command "
                                  "line: another --search-evaluator), or aim at what no network gives")  # fmt: skip
         self.space.start  # noqa: B018  (raises)
+
+    def scored_by(self, metric: str) -> Any:
+        """The learned network that gives a metric of the aim; None where none has a part in it."""
+        return None if metric == COST else self.space.task.scored_by(metric)
 
     def config(self) -> dict[str, Any]:
         """All that decides the trials, as JSON."""
@@ -91,7 +99,9 @@ class Search:
     def _described(self, n: int) -> dict[str, Any]:
         task = self.space.task
         run = task.describe(self.space.method, self.conditional, task.targets(n))
-        return {**run, "scored_by": {name: weights_of(task.scored_by(name)) for name in self.aim.names}}
+        scored = {name: self.scored_by(name) for name in self.aim.names}
+        known = {name: None if by is None else weights_of(by) or code_hash(by) for name, by in scored.items()}
+        return {**run, "scored_by": known}
 
 
 def weights_of(network: Any) -> str | None:

@@ -1,12 +1,14 @@
 """Trials, and the file that keeps them: one JSON line each, appended as it ends.
 
-A line counts if it ends and can be read; what a killed process left half written is cut off when the search goes on.
+A line has a checksum of itself and of the search. What a killed process left half written is cut off when the search
+goes on; a whole line that is not as it was written, or of another search, is refused.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -14,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from tfg_jax.files import to_builtins
+from tfg_jax.metrics.intervals import Estimate
+from tfg_jax.readers import parse_json
 from tfg_jax.runs.claim import Kind, claim
+from tfg_jax.runs.record import config_hash
 from tfg_jax.search.space import Candidate
 
 FILE = "trials.jsonl"
@@ -26,6 +31,8 @@ SEARCHES = Kind(
 """Folders of searches."""
 COST = "cost"
 """The metric of network evaluations a sample."""
+CHECK = "check"
+"""Of a line, its checksum."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +59,12 @@ class Trial:
     evaluations: float
     seconds: float
 
+    def estimate(self, metric: str) -> Estimate:
+        """A score with its interval: NaN where there is no number, infinite ends where there is no interval."""
+        stored, absent = self.scores.get(metric, [None] * 3), (math.nan, -math.inf, math.inf)
+        value, low, high = (gone if each is None else each for each, gone in zip(stored, absent, strict=True))
+        return Estimate(value, low, high, self.samples)
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -76,18 +89,15 @@ class TrialFile:
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any], *, overwrite: bool = False):
-        self._lock, _ = claim(path, json.loads(json.dumps(to_builtins(config))), SEARCHES, overwrite=overwrite)
-        self.file, self._known = path / FILE, {}
+        config = json.loads(json.dumps(to_builtins(config)))
+        self._lock, _ = claim(path, config, SEARCHES, overwrite=overwrite)
+        self.file, self._known, self._search = path / FILE, {}, config_hash(config)
         try:
             self.file.touch()
-            size = 0
-            for line in self.file.read_bytes().splitlines(keepends=True):
-                try:
-                    self._keep(Trial.from_dict(json.loads(line if line.endswith(b"\n") else b"")))
-                except (ValueError, KeyError, TypeError):
-                    break
-                size += len(line)
-            os.truncate(self.file, size)
+            *lines, rest = (text := self.file.read_bytes()).split(b"\n")
+            for number, line in enumerate(lines, 1):
+                self._keep(self._read(line, number))
+            os.truncate(self.file, len(text) - len(rest))
         except BaseException:
             self._lock.release()
             raise
@@ -105,12 +115,26 @@ class TrialFile:
     def append(self, trial: Trial) -> None:
         """Keep a trial, which is on disk when this returns."""
         self._lock.check()
-        line = json.dumps(trial.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
+        fields = trial.to_dict()
+        line = json.dumps({**fields, CHECK: self._sum(fields)}, ensure_ascii=False, allow_nan=False) + "\n"
         with self.file.open("ab") as out:
             out.write(line.encode())
             out.flush()
             os.fsync(out.fileno())
         self._keep(trial)
+
+    def _sum(self, fields: Mapping[str, Any]) -> str:
+        return config_hash({"search": self._search, "trial": fields})[:16]
+
+    def _read(self, line: bytes, number: int) -> Trial:
+        try:
+            fields = parse_json(line)
+            if fields.pop(CHECK) == self._sum(fields):
+                return Trial.from_dict(fields)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            pass
+        raise ValueError(f"line {number} of path={self.file} is damaged, or of another search; delete it to try its "
+                         "candidate again, or pass overwrite=True to begin again")  # fmt: skip
 
     def _keep(self, trial: Trial) -> None:
         self._known[(trial.candidate, trial.samples, trial.round < 0)] = trial

@@ -10,6 +10,7 @@ import abc
 import dataclasses
 import hashlib
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -31,7 +32,7 @@ from tfg_jax.endtoend.source import DFlow
 from tfg_jax.guidance.base import Guidance, StepContext
 from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip, Lookahead
-from tfg_jax.metrics import mean_ci
+from tfg_jax.metrics import Estimate, mean_ci
 from tfg_jax.metrics.sampled_run import all_finite
 from tfg_jax.metrics.titles import COSTS, flat_estimate
 from tfg_jax.objectives.base import as_objective
@@ -211,13 +212,17 @@ class Task(abc.ABC):
 def identity(objective: Any) -> dict[str, str]:
     """What tells an objective from another: its weights, and the text of the function where it is known."""
     function = getattr(objective, "fn", objective)
+    name = str(getattr(function, "__qualname__", type(function).__qualname__))
+    return {"name": name, "code_sha256": code_hash(function), "weights_sha256": fingerprint(objective)}
+
+
+def code_hash(function: Any) -> str:
+    """SHA-256 of the text of a function, or of the class of an object; of no text where that is not known."""
     try:
         text = inspect.getsource(function if inspect.isroutine(function) else type(function))
     except (OSError, TypeError):
         text = ""
-    code = hashlib.sha256(text.encode()).hexdigest()
-    name = str(getattr(function, "__qualname__", type(function).__qualname__))
-    return {"name": name, "code_sha256": code, "weights_sha256": fingerprint(objective)}
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _value(ctx: StepContext) -> Array:
@@ -234,7 +239,11 @@ def aggregate(values: Mapping[str, Any], samples: Arrays, seconds: float = 0.0) 
     def numbers() -> dict[str, Any]:
         told: dict[str, Any] = {"samples": n, "failed_samples": int((~ok).sum()), "seconds": float(seconds)}
         for name, value in each.items():
-            told |= flat_estimate(name, mean_ci(value[ok])) if ok.any() else {}
+            if len(bad := np.flatnonzero(ok & ~np.isfinite(value))):
+                warnings.warn(f"{name} of sample {bad[0]} is {value[bad[0]]}, so there is no mean of it", stacklevel=2)
+                told |= flat_estimate(name, Estimate(np.nan, np.nan, np.nan, n))
+            else:
+                told |= flat_estimate(name, mean_ci(value[ok])) if ok.any() else {}
         return told | {name: float(np.mean(np.asarray(samples[f"cost_{key}"]))) for key, name in COSTS.items()}
 
     return Evaluation(each, numbers)

@@ -19,7 +19,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from tfg_jax import struct
-from tfg_jax.checks import check_count, check_number
+from tfg_jax.checks import check_count, check_number, check_seed
 from tfg_jax.files import write_atomically
 from tfg_jax.kinds import public
 from tfg_jax.signals import RESUMABLE, stop_on_signals
@@ -156,7 +156,7 @@ def shuffled(size: int, batch_size: int, seed: int) -> Callable[[int], np.ndarra
 
     Raises ValueError if `batch_size` is not in [1, size].
     """
-    check_count("seed", seed, low=0)
+    check_seed("seed", seed)
     if not 1 <= batch_size <= size:
         raise ValueError(f"batch_size={batch_size} must lie in [1, {size}], the size of the data")
     per_epoch = size // batch_size
