@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -159,10 +160,11 @@ class Study:
 
     def _store(self, name: str, result: Result) -> None:
         with lock(self.folder / "claims", wait=True):
-            text = json.dumps(
-                to_builtins({**self.stored(), name: result}), indent=1, ensure_ascii=False, allow_nan=False
-            )
-            write_bytes(self.folder / RESULTS, f"{text}\n".encode())  # not sorted: tables keep the order of columns
+            stored, file = self.stored(), self.folder / RESULTS
+            if not stored and file.exists():  # what cannot be read may be hours of work: it is not written over
+                os.replace(file, file.with_name(f"{RESULTS}.damaged"))
+            text = json.dumps(to_builtins({**stored, name: result}), indent=1, ensure_ascii=False, allow_nan=False)
+            write_bytes(file, f"{text}\n".encode())  # not sorted: tables keep the order of columns
 
 
 def _fits(result: Result | None, **wanted: Any) -> bool:
