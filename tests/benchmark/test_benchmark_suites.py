@@ -9,24 +9,13 @@ import pytest
 import tiny_paper
 
 import tfg_jax as tfg
+from scripts.fuzz import TOML as MINE
 from tfg_jax.benchmark import read_suite, suite_names
 from tfg_jax.benchmark.methods import methods_of, names_of
 from tfg_jax.benchmark.rows import cells_of
 from tfg_jax.benchmark.run import Benchmark, resized
 from tfg_jax.tasks.find import find_task, task_names
 from tfg_jax.tasks.inverse import PROBLEMS
-
-MINE = """
-about = "mine"
-[[task]]
-name = "labels"
-kind = "labels"
-data = "fashion-mnist"
-targets = ["all", {request = "bag", tfg = {rho = 2.0}}]
-methods = ["none", "tfg"]
-samples = 4
-metric = "evaluator_accuracy"
-"""
 
 
 @pytest.mark.parametrize("name", suite_names())

@@ -140,7 +140,7 @@ def check_same(
     sides = (_renamed(there), wanted)
     old, new = (_flat({key: value for key, value in each.items() if key not in free}) for each in sides)
     differ = [
-        f"{key:.60}: {old.get(key)!s:.60} -> {new.get(key)!s:.60}"
+        f"{key:.60}: {_shown(key, old.get(key))} -> {_shown(key, new.get(key))}"
         for key in sorted({*old, *new})
         if old.get(key) != new.get(key)
     ]
@@ -148,6 +148,11 @@ def check_same(
         raise ValueError(
             f"path={name} holds {kind.other} ({'; '.join(differ[:5])}); choose another folder or {kind.fix}"
         )
+
+
+def _shown(key: str, text: str | None) -> str:
+    """JSON text, or None, as a message shows it: of a hash no more than tells it from another."""
+    return f"{text!s:.9}" + '..."' if text and key.endswith("sha256") and len(text) > 20 else f"{text!s:.60}"
 
 
 def _renamed(value: Any) -> Any:

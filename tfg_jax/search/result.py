@@ -54,8 +54,8 @@ class Searched:
 
     @property
     def importance(self) -> dict[str, float]:
-        """Of each axis the share in [0, 1] of the first metric's variance over candidates that its value explains, or
-        the quarter of many that it is in, beyond what as many groups explain by chance.
+        """Of each axis the share in [0, 1] of the first metric's variance over candidates that its value (or which
+        quarter of many it is in) explains beyond what as many groups explain by chance.
 
         Source: epsilon squared, Kelley, PNAS 21(9), 1935.
         """
