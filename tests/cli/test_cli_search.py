@@ -30,7 +30,7 @@ def test_the_best_is_what_sample_makes(asked, own, tmp_path, capsys):
     out = tmp_path / "search"
     assert main([*asked, "--dry-run", "--output", str(out)]) == 0 and not out.exists()
     told = capsys.readouterr().out
-    assert "At most 33 candidates, 264 samples and 1,584 network evaluations at the start's 6 a sample" in told
+    assert "At most 89 candidates, 712 samples and 4,272 network evaluations at the start's 6 a sample" in told
     assert main([*asked, "--output", str(out)]) == 0
     told = capsys.readouterr()
     assert "round 0, 4 on 8 samples" in told.err and "distance, reported" in told.out and "best.json" in told.out
