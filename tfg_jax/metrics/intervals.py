@@ -65,12 +65,11 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
 
 
 @public
-def mean_ci(values: Num[AnyArray, "n"], level: float = 0.95, *, least: float = -inf) -> Estimate:
+def mean_ci(values: Num[AnyArray, "n"], level: float = 0.95) -> Estimate:
     """Mean with its Student t interval, `mean +- t_{n-1} std / sqrt(n)`.
 
     values: (n,) finite per-sample values. One value has an infinite interval; none gives NaN.
-    level: coverage in (0, 1). least: what no value can be below, and neither is the interval.
-    Raises ValueError for values that are not a finite vector.
+    level: coverage in (0, 1). Raises ValueError for values that are not a finite vector.
     """
     from scipy.special import stdtrit  # a dependency of jax already; its import is not free
 
@@ -80,10 +79,10 @@ def mean_ci(values: Num[AnyArray, "n"], level: float = 0.95, *, least: float = -
         raise ValueError(f"values must be a vector of finite numbers, got shape {values.shape}; mask failed samples.")
     n = len(values)
     if n < 2:
-        return Estimate(float(values.mean()) if n else nan, least, inf, n)
+        return Estimate(float(values.mean()) if n else nan, -inf, inf, n)
     mean = float(values.mean())
     half = float(stdtrit(n - 1, 0.5 + level / 2) * values.std(ddof=1) / sqrt(n))
-    return Estimate(mean, max(mean - half, least), mean + half, n)
+    return Estimate(mean, mean - half, mean + half, n)
 
 
 @public
