@@ -13,13 +13,13 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from tfg_jax.metrics import Estimate
 from tfg_jax.report import markdown_table
 from tfg_jax.runs.page import write_details
 from tfg_jax.search import Aim, Trial
@@ -38,7 +38,7 @@ COMMANDS = {
 class Options:
     """Which searches."""
 
-    only: tuple[str, ...] = ()  # tasks and methods; () is all of them
+    only: tuple[str, ...] = ()  # tasks and methods, of each all if none is named
     folder: Path = Path("runs/presets")
     page: Path | None = None
     page_only: bool = False  # write the page from what is there
@@ -61,35 +61,44 @@ def rows_of(task: str, name: str, folder: Path) -> list[dict[str, Any]]:
     row: dict[str, Any] = {"task": task, "preset": name, "strengths": str(start.candidate),
                            "best": "the preset" if same else str(found.candidate)}  # fmt: skip
     for metric in aim.names:
-        row[metric.replace("_", " ")] = estimate(start, metric) + ("" if same else f" -> {estimate(found, metric)}")
+        row[metric.replace("_", " ")] = f"{start.estimate(metric)}" + ("" if same else f" -> {found.estimate(metric)}")
     return [row | {"candidates": len({trial.candidate for trial in trials}), "beyond its interval": verdict}]
 
 
-def estimate(trial: Trial, metric: str) -> str:
-    """A reported number with its interval."""
-    value, low, high = (float("nan") if each is None else each for each in trial.scores[metric])
-    return str(Estimate(value, low, high, trial.samples))
+def commands_of(only: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Task, method and command of the searches that words choose: all tasks if they name none, and all methods.
+
+    Raises:
+        ValueError: a word that is neither.
+    """
+    tasks, names = set(COMMANDS), {name for commands in COMMANDS.values() for name in commands}
+    if unknown := sorted(set(only) - tasks - names):
+        raise ValueError(
+            f"only={' '.join(unknown)!r} is no task or method; choose of {', '.join(sorted(tasks | names))}"
+        )
+    tasks, names = (set(only) & words or words for words in (tasks, names))
+    listed = [(task, name, command) for task, commands in COMMANDS.items() for name, command in commands.items()]
+    return [(task, name, command) for task, name, command in listed if task in tasks and name in names]
 
 
 def main(options: Options) -> None:
     """Search and write."""
-    tables: dict[str, list[dict[str, Any]]] = {task: [] for task in COMMANDS}
-    for task, commands in COMMANDS.items():
-        for name, command in commands.items():
-            folder, wanted = options.folder / task / name, {task, name} >= set(options.only) or not options.only
-            if wanted and not options.page_only and not (folder / "best.json").exists():
-                sys.stderr.write(f"{command}\n")
-                words = [*shlex.split(command)[1:], "--output", str(folder)]
-                if code := subprocess.run([sys.executable, "-m", "tfg_jax.cli.main", *words]).returncode:
-                    sys.exit(code)
-            tables[task] += rows_of(task, name, folder)
+    for task, name, command in () if options.page_only else commands_of(options.only):
+        folder = options.folder / task / name
+        if not (folder / "best.json").exists():
+            sys.stderr.write(f"{command}\n")
+            words = [*shlex.split(command)[1:], "--output", str(folder)]
+            if code := subprocess.run([sys.executable, "-m", "tfg_jax.cli.main", *words]).returncode:
+                sys.exit(code)
     if options.page is not None:
-        parts = [
-            f"## {task.capitalize()}\n\n`{next(iter(COMMANDS[task].values()))}`, and so on for every method.\n\n"
-            f"{markdown_table(rows)}\n"
-            for task, rows in tables.items() if rows
-        ]  # fmt: skip
-        write_details(options.page, "\n".join([f"# Presets\n\n{NOTE}\n", *parts]))
+        parts = [f"# Presets\n\n{NOTE}\n"]
+        for task, commands in COMMANDS.items():
+            if rows := [row for name in commands for row in rows_of(task, name, options.folder / task / name)]:
+                first = next(iter(commands.values()))
+                parts.append(
+                    f"## {task.capitalize()}\n\n`{first}`, and so on for every method.\n\n{markdown_table(rows)}\n"
+                )
+        write_details(options.page, "\n".join(parts))
 
 
 NOTE = (

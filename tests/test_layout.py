@@ -1,8 +1,11 @@
 """The layout of the library: which room may import which, and what every file keeps."""
 
 import ast
+import builtins
 import importlib
 import re
+import symtable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,7 @@ def module_level_imports(node: ast.AST) -> list[str]:
     return names
 
 
+@cache
 def parsed() -> list[tuple[Path, ast.Module]]:
     return [(path, ast.parse(path.read_text("utf-8"), str(path))) for path in FILES]
 
@@ -172,6 +176,25 @@ def test_no_unsafe_loading_no_loose_ends_no_machine_paths():
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             found = [word for word in BANNED if word in line] + [m.group() for m in MACHINE_PATH.finditer(line)]
             wrong += [f"{path.relative_to(REPO)}:{number} has {word}" for word in found]
+    assert not wrong, "\n".join(wrong)
+
+
+def tables_of(table: symtable.SymbolTable) -> list[symtable.SymbolTable]:
+    return [table, *(each for child in table.get_children() for each in tables_of(child))]
+
+
+def test_every_name_that_is_read_is_there():
+    """Shapes of jaxtyping are strings that linters read as code, so they are told not to look for undefined names."""
+    wrong = []
+    for path in [*FILES, *sorted((REPO / "scripts").rglob("*.py")), *sorted((REPO / "tests").rglob("*.py"))]:
+        module, *inner = tables_of(symtable.symtable(path.read_text("utf-8"), str(path), "exec"))
+        symbols = [
+            *module.get_symbols(),
+            *(each for table in inner for each in table.get_symbols() if each.is_global()),
+        ]
+        bound = {each.get_name() for each in symbols if each.is_assigned() or each.is_imported()}
+        read = {each.get_name() for each in symbols if each.is_referenced()}
+        wrong += [f"{path.relative_to(REPO)}: {name}" for name in read - bound - {*dir(builtins), "__file__"}]
     assert not wrong, "\n".join(wrong)
 
 

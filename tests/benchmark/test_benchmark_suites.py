@@ -9,6 +9,7 @@ import pytest
 import tiny_paper
 
 import tfg_jax as tfg
+from scripts.fuzz import TOML as MINE
 from tfg_jax.benchmark import read_suite, suite_names
 from tfg_jax.benchmark.methods import methods_of, names_of
 from tfg_jax.benchmark.rows import cells_of
@@ -17,18 +18,6 @@ from tfg_jax.benchmark.sources import Sources
 from tfg_jax.benchmark.tasks import scores_of
 from tfg_jax.tasks.find import find_task, task_names
 from tfg_jax.tasks.inverse import PROBLEMS
-
-MINE = """
-about = "mine"
-[[task]]
-name = "labels"
-kind = "labels"
-data = "fashion-mnist"
-targets = ["all", {request = "bag", tfg = {rho = 2.0}}]
-methods = ["none", "tfg"]
-samples = 4
-metric = "evaluator_accuracy"
-"""
 
 
 @pytest.mark.parametrize("name", suite_names())

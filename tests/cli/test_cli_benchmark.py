@@ -137,9 +137,8 @@ def test_a_killed_suite_goes_on_to_the_same_table(done, asked, tmp_path, monkeyp
         (["--worker", "2/2"], "worker='2/2' must be i/n"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(extra, said, capsys):
-    assert main(["benchmark", "--dry-run", *extra]) == 2
-    assert said in capsys.readouterr().err
+def test_what_cannot_be_meant_is_refused(extra, said, refused):
+    refused(["benchmark", "--dry-run", *extra], said)
 
 
 def test_hours_of_work_and_what_is_lacking_are_asked_for(tmp_path, capsys):

@@ -58,7 +58,8 @@ def test_molecules_are_sampled_scored_reported_and_kept(asked, tmp_path, capsys)
     assert numbers["samples"] == 3 and {"error_alpha", "error_gap", "guide_error_gap", "validity"} <= set(numbers)
     target = read_folder(out).read_all()["target"]
     assert target[:, 1:].tolist() == [[150.0, 6900.0]] * 3 and target[0, 0] > 15
-    assert len((out / "samples.csv").read_text().splitlines()) == 4
+    lines = (out / "samples.csv").read_text().splitlines()
+    assert len(lines) == 4 and {"requested_gap", "reached_gap", "error_gap"} <= set(lines[0].split(","))
     assert main([*words, "--seed", "1"]) == 2 and "seed: 0 -> 1" in capsys.readouterr().err
     config = ["sample", "--task", "qm9", "--config", str(out / "config.json"), "--model", f"{TINY}:model"]
     assert main([*config, "--dry-run"]) == 2
@@ -66,9 +67,9 @@ def test_molecules_are_sampled_scored_reported_and_kept(asked, tmp_path, capsys)
 
 
 def test_weights_in_a_folder_guide_too(asked, stored, tmp_path, capsys):
-    words = [*asked, "--guide", str(stored), "--property", "gap", "--method", "mpgd", "--atoms", "9"]
-    assert main([*words, "--dry-run"]) == 0 and not capsys.readouterr().err
-    assert main([*words, "--property", "mu", "--dry-run"]) == 2
+    words = [*asked, "--guide", str(stored), "--method", "mpgd", "--atoms", "9", "--dry-run", "--property"]
+    assert main([*words, "gap"]) == 0 and not capsys.readouterr().err
+    assert main([*words, "mu"]) == 2
     assert "property='mu' is unknown to 'mine'; choose of alpha, gap" in capsys.readouterr().err
 
 

@@ -16,6 +16,7 @@ import dataclasses, json, sys
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 import tfg_jax as tfg
+from tfg_jax.cli.devices import mesh_notes
 from tfg_jax.runs import mesh, run as runs
 from tfg_jax.runs.run import Run
 
@@ -35,6 +36,7 @@ found = {"partitions": "num_partitions=4" in text}
 placed = task.sample(jax.random.key(0), np.zeros(8, np.float32), run.method, **mesh.on(run.mesh)).x
 found["rows"] = [shard.data.shape[0] for shard in placed.addressable_shards]
 found["program"] = text.split("->(")[1].split("]")[0]
+found["told"] = mesh_notes(run)
 found["sent"] = [word for word in ("all-gather", "all-reduce", "collective-permute", "all-to-all") if word in text]
 local_mesh = mesh.local_mesh
 runs.local_mesh = lambda split: None
@@ -68,6 +70,7 @@ def test_a_chunk_is_split_over_the_devices_and_nothing_is_sent_between_them(tmp_
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["partitions"] and found["sent"] == []
     assert found["rows"] == [2] * 4 and found["program"] == "f32[2,4"  # 6 samples are computed as 8
+    assert found["told"] == ["chunk=6 takes 4 devices as long as 8 would; a multiple wastes nothing"]
     assert found["error"] < 1e-5 and found["split error"] < 1e-5 and found["split"] == [[4, 4]] * 4
     assert found["dtype"] == ["bfloat16", False]
     assert "split_weights=3 must divide the 4 devices" in found["refused"][0]

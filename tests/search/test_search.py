@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import tfg_jax as tfg
-from tfg_jax.search import Beam, Halving, Space, Trial, evaluate, search
+from tfg_jax.metrics.titles import COSTS
+from tfg_jax.search import Beam, Halving, Space, Trial, evaluate, run, search
 from tfg_jax.search.strategy import Proposal
 from tfg_jax.search.trials import TrialFile
 
@@ -96,7 +97,7 @@ SPLIT = """
 import sys
 from test_search import ASKED, HALVING, METHOD, TASK, evaluate, search
 search(TASK, METHOD, path=sys.argv[1], strategy=HALVING, **ASKED)
-print(len(evaluate.sharding_of(ASKED["chunk"]).device_set))
+print(evaluate.mesh_of(ASKED["chunk"]).size)
 """
 
 
@@ -181,6 +182,31 @@ def test_another_search_is_refused_unless_overwritten(found, program):
     assert other.trials[-1].round == 1
 
 
+def test_what_one_axis_explains_is_beyond_chance(found):
+    """Scores of rho alone: its quarters explain nearly all, and values that are all different nothing by themselves."""
+    result, _ = found
+    trials = [
+        dataclasses.replace(
+            result.trials[0], candidate=tfg.search.Candidate.of({"rho": float(i), "mu": mu, "n_recur": 1 + i % 2}),
+            scores={"distance": [float(i), None, None]},
+        )
+        for i, mu in enumerate(np.random.default_rng(0).permutation(40))
+    ]  # fmt: skip
+    importance = dataclasses.replace(result, trials=tuple(trials)).importance
+    assert importance["rho"] > 0.9 and max(importance["mu"], importance["n_recur"]) < 0.1
+
+
+def test_a_trial_whose_samples_failed_has_no_score(found):
+    """Means are over the others, which may look the better the more failed."""
+    result, _ = found
+    rounds = run._Rounds(result.search, None)  # type: ignore[arg-type]
+    arrays = {"x": np.zeros((8, 2), np.float32), "target": np.zeros((8, 2)), "objective": np.zeros((8, 1)),
+              "status_code": np.zeros(8, np.int32)} | {f"cost_{key}": np.ones(8, int) for key in COSTS}  # fmt: skip
+    assert rounds.scores(arrays, 3.0, 1.0)["distance"][0] == 0.0
+    arrays["x"][0] = np.nan
+    assert rounds.scores(arrays, 3.0, 1.0) == {"distance": [None] * 3}
+
+
 @tfg.struct.dataclass
 class Learned:
     """Scores of a network."""
@@ -233,9 +259,8 @@ def test_the_network_that_reports_is_another(program, tmp_path):
     small = {**ASKED, "axes": ["rho=0.5,1"], "path": tmp_path, "strategy": Halving(4), "report_samples": 6}
     result = search(scored(1.0), METHOD, report_task=scored(2.0), **small)
     assert {trial.samples for trial in result.reported} == {6} and len(result.trials) <= 5
-    assert search(scored(1.0), METHOD, **{**small, "aim": "objective"}, overwrite=True).best.scores.keys() == {
-        "objective"
-    }
+    priced = search(scored(1.0), METHOD, **{**small, "aim": ["objective", "cost"]}, overwrite=True)
+    assert priced.best.scores.keys() == {"objective", "cost"}
 
 
 def test_a_pair_gives_a_front_at_a_cost(program, tmp_path):

@@ -1,5 +1,6 @@
 """Axes, aims and strategies on landscapes that are known, without sampling."""
 
+import dataclasses
 import math
 import sys
 
@@ -40,7 +41,9 @@ def played(strategy: Strategy, space: Space, noise: float = 0.3) -> list[Trial]:
             value, half = score(candidate) + off, 2 * noise / n**0.5
             scores = {"objective": (value, value - half, value + half)}
             trials.append(Trial(candidate, n, number, (0,), scores, space.cost(candidate), 0.0, 0.0))
-    assert len({trial.candidate for trial in trials}) <= strategy.plan(space).candidates
+    taken = {trial.candidate: trial.samples for trial in sorted(trials, key=lambda trial: trial.samples)}
+    plan = strategy.plan(space, aim)
+    assert len(taken) <= plan.candidates and sum(taken.values()) <= plan.samples
     return trials
 
 
@@ -153,6 +156,10 @@ def test_the_front_is_right():
     assert aim.front([failed, inside, cheap, best, middle]) == [middle, best, cheap]
     assert aim.order([failed, inside, cheap, best, middle]) == [middle, best, cheap, inside, failed]
     assert aim.clearly_worse(inside, best) and not aim.clearly_worse(cheap, best)
+    # One that lacks a number is on no front, however good the other; one without an interval is never clearly worse.
+    assert aim.front([trial(None, 0.1), cheap]) == [cheap] and aim.order([trial(None, 0.1), inside])[0] is inside
+    vague = dataclasses.replace(inside, scores={name: (each[0], None, None) for name, each in inside.scores.items()})
+    assert not aim.clearly_worse(vague, best) and str(vague.estimate("psnr")) == "10 (no interval)"
     assert Aim.of("psnr").order([trial(None), trial(1.0), trial(3.0, cost=2.0), trial(3.0)])[0].cost == 1.0
     for names, said in {
         ("speed",): "write speed=higher or =lower",

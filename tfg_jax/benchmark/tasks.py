@@ -106,7 +106,8 @@ def _own_attributes(entry: Entry, target: Target, sources: Sources, seed: int, n
     wanted = jnp.asarray([target.request], jnp.int32)
     for network, word in zip((*guides, *evaluators), target.request * 2, strict=True):
         class_of("target", str(word), [f"class {c}" for c in range(network.num_classes)])
-    return AttributeTask(sources.need(entry.model), guides, evaluators, wanted, sampler_of(entry), _clip(entry))
+    model = sources.need(entry.model)
+    return AttributeTask.of(model, guides, evaluators, wanted, sampler=sampler_of(entry), clip=_clip(entry))
 
 
 def _own_restoration(entry: Entry, target: Target, sources: Sources, seed: int, n: int, noisy: bool) -> Task:
@@ -139,9 +140,9 @@ def _own_style(entry: Entry, target: Target, sources: Sources, seed: int, n: int
     if not isinstance(number, int) or not 0 <= number < len(styles):
         raise ValueError(f"target={number!r} is no number of the {len(styles)} styles of {entry.images!r}; give one")
     model, features = sources.need(entry.model), as_pytree(sources.need(entry.features))
-    evaluators = [as_pytree(sources.need(name)) for name in entry.evaluators if sources.has(name)]
-    return StyleTask(model, features, jnp.asarray(styles[number][None]), sampler_of(entry), _clip(entry),
-                     evaluator=evaluators[0] if evaluators else None)  # fmt: skip
+    evaluator = next((as_pytree(sources.need(name)) for name in entry.evaluators if sources.has(name)), None)
+    style = jnp.asarray(styles[number][None])
+    return StyleTask.of(model, features, evaluator, style, sampler=sampler_of(entry), clip=_clip(entry))
 
 
 def _clip(entry: Entry) -> Clip | None:

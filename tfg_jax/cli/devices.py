@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from tfg_jax.distributed import leave, process
+from tfg_jax.report.table import counted
 from tfg_jax.runs.mesh import in_dtype, network_dtype, whole_parts
 from tfg_jax.runs.run import Run
 from tfg_jax.runs.values import values_at

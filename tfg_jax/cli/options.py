@@ -72,6 +72,13 @@ class Typed:
                 last = value if equals else following
         return last
 
+    def check_once(self, values: Mapping[str, Any]) -> None:
+        """ValueError for an option of several values whose flag was typed twice, where the last alone would count."""
+        for name in (name for name, value in values.items() if isinstance(value, tuple)):
+            flag = "--" + name.replace("_", "-")
+            if sum(word.partition("=")[0].replace("_", "-") == flag for word in self.typed) > 1:
+                raise ValueError(f"{flag} is given twice; give it once, with all its values: {flag} FIRST SECOND")
+
     def given(self, names: Sequence[str]) -> str | None:
         """The first of these options that was typed, as its flag."""
         flags = {word.partition("=")[0].replace("_", "-") for word in self.typed}
@@ -107,7 +114,7 @@ def data_set(typed: Typed) -> Any:
 def parse(command: Any, program: str, arguments: Sequence[str]) -> Any:
     """Options of a command from the command line. Exits with code 2 on a mistake.
 
-    Raises ValueError if a `--config` file is not a JSON object of options.
+    Raises ValueError if a `--config` file is not a JSON object of options, or a flag of several values is given twice.
     """
     typed = Typed(arguments)
     parts = command.parts(typed) if hasattr(command, "parts") else [Part(command.Options)]
@@ -120,7 +127,9 @@ def parse(command: Any, program: str, arguments: Sequence[str]) -> Any:
     described = inspect.getdoc(command.run) if hasattr(command, "parts") else None
     if len(parts) == 1:
         default = parts[0].cls(**parts[0].defaults)
-        return tyro.cli(parts[0].cls, prog=program, args=words, default=default, description=described)
+        options = tyro.cli(parts[0].cls, prog=program, args=words, default=default, description=described)
+        typed.check_once(vars(options))
+        return options
     fields = [
         (part.name, tyro.conf.OmitArgPrefixes[part.cls],
          dataclasses.field(default_factory=lambda part=part: part.cls(**part.defaults)))
@@ -129,6 +138,7 @@ def parse(command: Any, program: str, arguments: Sequence[str]) -> Any:
     grouped = dataclasses.make_dataclass("Grouped", fields)
     groups = tyro.cli(grouped, prog=program, args=words, description=described)
     values = {name: getattr(getattr(groups, part.name), name) for part in parts for name in part.names()}
+    typed.check_once(values)
     tuned = [name for part in parts if part.tuned for name in part.names()]
     return Options(values, {name for name in tuned if name not in kept and typed.given([name]) is None})
 

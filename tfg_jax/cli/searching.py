@@ -105,7 +105,7 @@ def notes(what: Any) -> list[str]:
     from tfg_jax.search.setup import weights_of
 
     guides = weights_of(getattr(what.space.task, "guide", None))
-    by_guide = [name for name in what.aim.names if weights_of(what.space.task.scored_by(name)) == guides is not None]
+    by_guide = [name for name in what.aim.names if weights_of(what.scored_by(name)) == guides is not None]
     told = [f"{name} is given by the network that guides, which guidance pleases whatever the samples are: go by what "
             "is reported, or choose by another --search-evaluator" for name in by_guide]  # fmt: skip
     if "objective" in what.aim.names:
@@ -120,7 +120,7 @@ def plan(what: Any) -> str:
     from tfg_jax.search.evaluate import seconds_a_forward
     from tfg_jax.studies.progress import in_words
 
-    space, most = what.space, what.strategy.plan(what.space)
+    space, most = what.space, what.strategy.plan(what.space, what.aim)
     cost = space.task.upper_cost(space.built(space.start)[1])
     evaluations = min(most.samples * space.cost(space.start), what.budget or float("inf"))
     share = (float(cost.forwards) + 2 * float(cost.pullbacks)) / (space.cost(space.start) or 1.0)

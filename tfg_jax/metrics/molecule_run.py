@@ -1,7 +1,7 @@
 """The numbers of a run of property-guided molecules, computed from plain arrays: they know nothing of the sampler."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -87,14 +87,18 @@ class MoleculeRun(SampledRun):
 
 
 def by_sample(run: MoleculeRun) -> dict[str, np.ndarray]:
-    """Numbers of every sample (n,) by name, NaN where there is none: the errors of each property, by each judge."""
-    ok, targets = run.ok(), np.asarray(run.targets)
-    judges = {"error": run.predicted, "guide_error": run.guide, "quantum_error": run.quantum}
-    values = {
-        f"{kind}_{name}": np.where(ok, np.abs(np.asarray(judge, np.float64)[:, i] - targets[:, i]), np.nan)
-        for kind, judge in judges.items() if judge is not None
-        for i, name in enumerate(run.properties)
-    }  # fmt: skip
+    """Numbers of every sample (n,) by name, NaN where there is none: what was requested of each property and what was
+    reached, by each judge, with its error."""
+    ok, targets = run.ok(), np.asarray(run.targets, np.float64)
+    judges = {"reached": run.predicted, "guide": run.guide, "quantum": run.quantum}
+    values = {}
+    for i, name in enumerate(run.properties):
+        values[f"requested_{name}"] = targets[:, i]
+        for judge, predicted in judges.items():
+            if predicted is not None:
+                reached = np.where(ok, np.asarray(predicted, np.float64)[:, i], np.nan)
+                error = "error" if judge == "reached" else f"{judge}_error"
+                values |= {f"{judge}_{name}": reached, f"{error}_{name}": np.abs(reached - targets[:, i])}
     stable = run.stability
     values |= {"stable": stable.stable.astype(float), "stable_atoms": stable.stable_atoms / np.maximum(stable.atoms, 1)}
     if run.smiles is not None:
@@ -113,7 +117,8 @@ def molecule_metrics(run: MoleculeRun) -> dict[str, Any]:
     numbers = run.numbers()
     for name, value in by_sample(run).items():
         if "error" in name and np.isfinite(value).any():
-            numbers |= flat_estimate(name, mean_ci(value[np.isfinite(value)]))
+            mean = mean_ci(value[np.isfinite(value)])
+            numbers |= flat_estimate(name, replace(mean, low=max(mean.low, 0.0)))  # no error is below 0
     numbers |= flat_estimate("atom_stability", run.stability.atom_stability)
     numbers |= flat_estimate("molecule_stability", run.stability.molecule_stability)
     if run.validity is not None:

@@ -24,12 +24,6 @@ def title_of(metric: str) -> str:
     return METRICS[metric].axis if metric in METRICS else metric.replace("_", " ")
 
 
-def score_of(trial: Trial, metric: str) -> Estimate:
-    """A score with its interval."""
-    value, low, high = (np.nan if each is None else each for each in trial.scores.get(metric, [None] * 3))
-    return Estimate(value, low, high, trial.samples)
-
-
 def trial_rows(found: Searched, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Trials as lines of a table, each with what was reported of it."""
     rows = []
@@ -38,20 +32,17 @@ def trial_rows(found: Searched, trials: Sequence[Trial]) -> list[dict[str, Any]]
         report = found.report_of(trial.candidate)
         for metric in found.search.aim.names:
             if metric != COST:
-                row[title_of(metric)] = score_of(trial, metric)
-                row[f"{title_of(metric)}, reported"] = None if report is None else score_of(report, metric)
+                row[title_of(metric)] = trial.estimate(metric)
+                row[f"{title_of(metric)}, reported"] = None if report is None else report.estimate(metric)
         rows.append(row | {"samples": trial.samples, "evaluations a sample": trial.cost})
     return rows
 
 
 def best_rows(found: Searched, most: int = SHOWN) -> list[dict[str, Any]]:
     """The best full trials, best first, and the start."""
-    ordered = found.search.aim.order(found.full)
-    start = [each for each in found.reported if each.candidate == found.search.space.start]
-    listed = ordered[:most]
-    return trial_rows(
-        found, [*listed, *(each for each in start if each.candidate not in {t.candidate for t in listed})]
-    )
+    listed, start = found.search.aim.order(found.full)[:most], found.search.space.start
+    tried = [] if start in {each.candidate for each in listed} else [t for t in found.trials if t.candidate == start]
+    return trial_rows(found, [*listed, *tried[-1:]])
 
 
 def search_report(found: Searched, config: Mapping[str, Any], command: str = "") -> Report:
@@ -67,9 +58,9 @@ def search_report(found: Searched, config: Mapping[str, Any], command: str = "")
     spent = sum(trial.evaluations for trial in found.trials)
     numbers: dict[str, Any] = {"best": str(best.candidate)}
     for name in metrics:
-        numbers |= {title_of(name): score_of(best, name)} if name == COST else {
-            f"{title_of(name)}, chosen": score_of(best, name),
-            f"{title_of(name)}, reported": None if reported is None else score_of(reported, name),
+        numbers |= {title_of(name): best.estimate(name)} if name == COST else {
+            f"{title_of(name)}, chosen": best.estimate(name),
+            f"{title_of(name)}, reported": None if reported is None else reported.estimate(name),
         }  # fmt: skip
     candidates = len({trial.candidate for trial in found.trials})
     numbers |= {"candidates": candidates, "network evaluations": spent}
@@ -99,7 +90,7 @@ def _front(found: Searched, metrics: Sequence[str]) -> Figure:
 
 
 def _coordinate(trial: Trial, metric: str) -> Estimate | float:
-    return trial.cost if metric == COST else score_of(trial, metric)
+    return trial.cost if metric == COST else trial.estimate(metric)
 
 
 def _path(found: Searched, metric: str) -> Figure:

@@ -113,7 +113,7 @@ def is_own(path: Path, kind: Kind, name: str) -> bool:
 
 def _clear(path: Path, kind: Kind, everything: bool) -> None:
     """Delete what a killed writer left behind; with ``everything`` the kind's own files too. The record goes later."""
-    entries = list(path.iterdir())
+    entries = sorted(path.iterdir(), key=lambda entry: not kind.leftover.fullmatch(entry.name))  # renamed over below
     inner = [file for entry in entries if kind.owns(entry) for file in entry.iterdir()]
     for entry in [*(file for file in inner if kind.leftover.fullmatch(file.name)), *entries]:
         if kind.leftover.fullmatch(entry.name) or (everything and is_own(path, kind, entry.name)):
@@ -142,7 +142,7 @@ def check_same(
     sides = (_renamed(there), wanted)
     old, new = (_flat({key: value for key, value in each.items() if key not in free}) for each in sides)
     differ = [
-        f"{key:.60}: {old.get(key)!s:.60} -> {new.get(key)!s:.60}"
+        f"{key:.60}: {_shown(key, old.get(key))} -> {_shown(key, new.get(key))}"
         for key in sorted({*old, *new})
         if old.get(key) != new.get(key)
     ]
@@ -150,6 +150,11 @@ def check_same(
         raise ValueError(
             f"path={name} holds {kind.other} ({'; '.join(differ[:5])}); choose another folder or {kind.fix}"
         )
+
+
+def _shown(key: str, text: str | None) -> str:
+    """JSON text, or None, as a message shows it: of a hash no more than tells it from another."""
+    return f"{text!s:.9}" + '..."' if text and key.endswith("sha256") and len(text) > 20 else f"{text!s:.60}"
 
 
 def _renamed(value: Any) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -166,17 +167,18 @@ class Study:
     def _store(self, name: str, result: Result) -> None:
         result, file = to_builtins(result), self.folder / RESULTS
         with lock(self.folder / "claims", wait=True):
-            if file.is_file() and not isinstance(read_json(file), dict):
-                file.replace(file.with_suffix(".damaged"))  # for whoever can mend it
-            results = {**self.stored(), name: {**result, CHECK: config_hash(result)}}
-            text = json.dumps(to_builtins(results), indent=1, ensure_ascii=False, allow_nan=False)
+            stored = self.stored()
+            if not stored and file.exists():  # what cannot be read may be hours of work: it is not written over
+                os.replace(file, file.with_name(f"{RESULTS}.damaged"))
+            stored[name] = {**result, CHECK: config_hash(result)}
+            text = json.dumps(to_builtins(stored), indent=1, ensure_ascii=False, allow_nan=False)
             write_bytes(file, f"{text}\n".encode())  # not sorted: tables keep the order of columns
 
 
 def _whole(result: Any) -> bool:
     """Whether it is a result as it was written; those of earlier versions have no checksum."""
     try:
-        fields = dict(result)
+        fields = {**result}
         return (check := fields.pop(CHECK, None)) is None or check == config_hash(fields)
     except (TypeError, ValueError):
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -49,14 +48,14 @@ class Aim:
         return [name for name, _ in self.metrics]
 
     def interval(self, trial: Trial) -> np.ndarray:
-        """Value, low and high ends of each metric, (metrics, 3), signed so that more is better; -inf for no number."""
+        """Value, low and high ends of each metric, (metrics, 3), signed so that more is better; -inf throughout for a
+        trial that lacks a number."""
         rows = []
         for name, better in self.metrics:
-            value, *ends = (math.nan if each is None else each for each in trial.scores.get(name, [None] * 3))
-            low, high = (value if math.isnan(end) else end for end in ends)
-            row = [value, low, high] if better == "higher" else [-value, -high, -low]
-            rows.append(row if math.isfinite(value) else [-math.inf] * 3)
-        return np.array(rows)
+            one = trial.estimate(name)
+            rows.append([one.value, one.low, one.high] if better == "higher" else [-one.value, -one.high, -one.low])
+        signed = np.array(rows)
+        return signed if np.isfinite(signed[:, 0]).all() else np.full_like(signed, -np.inf)
 
     def order(self, trials: Sequence[Trial]) -> list[Trial]:
         """Best first: by layers of the Pareto front, in these by the sum of the metrics as shares of their ranges, then
@@ -72,7 +71,7 @@ class Aim:
 
     def front(self, trials: Sequence[Trial]) -> list[Trial]:
         """Those that no other is better than in one metric and as good in all, best first; of one metric the best."""
-        ordered = self.order([trial for trial in trials if np.isfinite(self.interval(trial)).any()])
+        ordered = self.order([trial for trial in trials if np.isfinite(self.interval(trial)[0, 0])])
         first = sum(self._points(ordered)[1] == 0) if ordered else 0
         return ordered[: first if len(self.metrics) > 1 else 1]
 

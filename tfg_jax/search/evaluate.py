@@ -16,12 +16,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from tfg_jax.batch import bound_programs, placed
 from tfg_jax.noise import root_key
 from tfg_jax.result import Samples
+from tfg_jax.runs.mesh import local_mesh, on, on_mesh
 from tfg_jax.runs.store import sample_arrays
 from tfg_jax.search.space import Candidate, Space
 from tfg_jax.search.strategy import Proposal
@@ -104,9 +105,11 @@ class Sampling:
     def _run_structure(
         self, structure: Any, group: list[tuple[Proposal, list]]
     ) -> Iterator[tuple[Proposal, Arrays, float]]:
-        mine = tuple(np.ndim(leaf) == 0 for leaf in group[0][1])
+        mine, mesh = tuple(np.ndim(leaf) == 0 for leaf in group[0][1]), mesh_of(self.chunk)
         shared = [leaf for leaf, own in zip(group[0][1], mine, strict=True) if not own]
         bare = dataclasses.replace(self.space.task.bare(), **dict.fromkeys(MOVED))  # type: ignore[type-var]
+        if mesh is not None:  # once, and not with every chunk
+            bare, shared = on_mesh((bare, shared), mesh)
         program = partial(_program, bare, shared, form=(structure, mine, self.conditional))
         bound_programs(_program)
         lanes_left = deque(lane for each, leaves in group for lane in self._lanes(each, leaves, mine))
@@ -118,7 +121,7 @@ class Sampling:
                 yield each, {name: np.stack([row[name] for row in rows]) for name in rows[0]}, seconds[each.candidate]
             part = [lanes_left.popleft() for _ in range(min(self.chunk, len(lanes_left)))]
             since = time.monotonic()
-            for (candidate, _), row in zip(part, self._chunk(program, [own for _, own in part]), strict=False):
+            for (candidate, _), row in zip(part, self._chunk(program, [own for _, own in part], mesh), strict=False):
                 self.kept[candidate].append(row)
                 seconds[candidate] += (time.monotonic() - since) / len(part)
 
@@ -133,24 +136,22 @@ class Sampling:
             seed = np.int32(index % len(self.seeds))
             yield candidate, {"leaves": own, "key": seed, "index": np.int32(index), "target": targets[index]}
 
-    def _chunk(self, program: Any, own: list[dict[str, Any]]) -> Iterator[Arrays]:
+    def _chunk(self, program: Any, own: list[dict[str, Any]], mesh: Mesh | None) -> Iterator[Arrays]:
         """The samples of at most a chunk of lanes."""
         if not own:
             return
         padded = jax.tree.map(lambda *each: np.stack(each), *own, *own[:1] * (self.chunk - len(own)))
         padded["key"] = self._keys[padded["key"]]
-        out = program(own=placed(padded, sharding_of(self.chunk)))
+        out = program(own=placed(padded, None if mesh is None else on(mesh)["sharding"]))
         arrays = {**sample_arrays(out), "objective": np.asarray(out.info["summary"]), "target": padded["target"]}
         for number in range(len(own)):
             yield {name: array[number] for name, array in arrays.items()}
 
 
-def sharding_of(chunk: int) -> NamedSharding | None:
-    """Over this host's devices; None where there is one, or where they do not divide the chunk."""
-    devices = jax.local_devices()
-    if len(devices) == 1 or chunk % len(devices):
-        return None
-    return NamedSharding(jax.make_mesh((len(devices),), ("lanes",), devices=devices), PartitionSpec("lanes"))
+def mesh_of(chunk: int) -> Mesh | None:
+    """This host's devices; None where there is one, or where they do not divide the chunk."""
+    mesh = local_mesh()
+    return None if mesh is None or chunk % mesh.size else mesh
 
 
 def seconds_a_forward(task: Task, chunk: int) -> float:

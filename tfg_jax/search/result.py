@@ -54,17 +54,26 @@ class Searched:
 
     @property
     def importance(self) -> dict[str, float]:
-        """Of each axis the share of the first metric's variance over candidates that its value alone explains."""
+        """Of each axis the share in [0, 1] of the first metric's variance over candidates that its value (or which
+        quarter of many it is in) explains beyond what as many groups explain by chance.
+
+        Source: epsilon squared, Kelley, PNAS 21(9), 1935.
+        """
         latest = {trial.candidate: trial for trial in sorted(self.trials, key=lambda trial: trial.samples)}
         scores = {each: float(self.search.aim.interval(trial)[0, 0]) for each, trial in latest.items()}
         scores = {each: score for each, score in scores.items() if np.isfinite(score)}
         total = float(np.var([*scores.values()] or [0.0])) * len(scores)
         shares = {}
-        for name in (axis.name for axis in self.search.space.axes):
+        for axis in self.search.space.axes:
+            levels: Any = [each.by_name[axis.name] for each in scores]
+            if not axis.values and len(set(levels)) > 4:
+                levels = np.searchsorted(np.quantile(levels, [0.25, 0.5, 0.75]), levels).tolist()
             groups: dict[Any, list[float]] = {}
-            for each, score in scores.items():
-                groups.setdefault(each.by_name[name], []).append(score - float(np.mean([*scores.values()])))
-            shares[name] = sum(len(group) * float(np.mean(group)) ** 2 for group in groups.values()) / (total or 1.0)
+            for level, score in zip(levels, scores.values(), strict=True):
+                groups.setdefault(level, []).append(score)
+            within, free = sum(len(g) * float(np.var(g)) for g in groups.values()), len(scores) - len(groups)
+            explained = 1.0 - within / free * (len(scores) - 1) / total if free and total else 0.0
+            shares[axis.name] = max(explained, 0.0)
         return shares
 
     @property
@@ -75,8 +84,7 @@ class Searched:
             spent += trial.evaluations
             if id(trial) in wanted:
                 full = self.search.aim.order([*full, trial])
-                best = full[0].scores[self.search.aim.names[0]][0]
-                steps.append((spent, np.nan if best is None else best))
+                steps.append((spent, full[0].estimate(self.search.aim.names[0]).value))
         return steps
 
     def report_of(self, candidate: Candidate) -> Trial | None:

@@ -23,6 +23,8 @@ from tfg_jax.search.trials import COST, Trial, TrialFile
 
 REPORTED = 8
 """Points of a front that are reported, at most."""
+MOST_FAILED = 0.1
+"""Share of a trial's samples: of one where more failed it is not said how good the others are."""
 
 
 @public
@@ -78,7 +80,7 @@ def run(
             trials += latest
             if tell is not None:
                 best = what.aim.order(latest)[0]
-                said = ", ".join(f"{name} {_said(best.scores[name][0])}" for name in what.aim.names)
+                said = ", ".join(f"{name} {best.estimate(name)}" for name in what.aim.names)
                 tell(f"round {best.round}, {len(latest)} on {best.samples} samples: {best.candidate}, {said}")
         if not trials:
             raise ValueError(f"budget={what.budget} allows no trial; raise it")
@@ -90,10 +92,6 @@ def run(
         n = what.report_samples or what.strategy.samples
         reported = _Rounds(what.reporting, file).tried([Proposal(each, n) for each in chosen], -1, [])
         return dataclasses.replace(found, reported=tuple(reported))
-
-
-def _said(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
 
 
 class _Rounds:
@@ -130,18 +128,24 @@ class _Rounds:
         return [trial for each in proposals if (trial := self.file.known(*each, number < 0)) is not None]
 
     def scores(self, arrays: Arrays, cost: float, seconds: float) -> dict[str, list[float | None]]:
-        """Every metric of the aim with its interval. ValueError for one that the task does not give."""
-        task, some = self.what.space.task, finished(arrays["status_code"]).any()
+        """Every metric of the aim with its interval, None where too many samples failed: means are of the others.
+
+        Raises:
+            ValueError: a metric that the task does not give, or a task that cannot score.
+        """
+        task, status = self.what.space.task, np.asarray(arrays["status_code"])
         try:
             numbers = {**task.evaluate(arrays, seconds=seconds, config={}).numbers, COST: cost}
         except Exception as error:  # of whoever wrote the scores, too
             raise ValueError(f"task={type(task).__name__} cannot score its samples ({type(error).__name__}: {error}); "
                              "mend that, earlier trials are kept") from error  # fmt: skip
-        scores = {}
+        failed = numbers.get("failed_samples", int((~finished(status)).sum())) / len(status)
+        scores: dict[str, list[float | None]] = {}
         for name in self.what.aim.names:
-            if some and name not in numbers:
+            if failed < 1 and name not in numbers:
                 known = [each for each, value in numbers.items() if isinstance(value, int | float)]
                 raise ValueError(f"aim={name!r} is not among the task's numbers; there are {', '.join(known)}")
             ends = [numbers.get(key, numbers.get(name)) for key in (name, f"{name}_low", f"{name}_high")]
-            scores[name] = [float(end) if end is not None and np.isfinite(end) else None for end in ends]
+            told = [float(end) if end is not None and np.isfinite(end) else None for end in ends]
+            scores[name] = told if failed <= MOST_FAILED else [None] * 3
         return scores

@@ -13,6 +13,7 @@ from tfg_jax.search.aim import Aim
 from tfg_jax.search.halving import Halving
 from tfg_jax.search.space import Space
 from tfg_jax.search.strategy import Strategy
+from tfg_jax.search.trials import COST
 from tfg_jax.tasks.base import Task, code_hash
 
 
@@ -72,13 +73,17 @@ class Search:
                              f"{', '.join(map(str, self.roots))}; a best that was chosen on a seed looks better on it, "
                              "so give another")  # fmt: skip
         for metric in self.aim.names:
-            chooses, reports = (each.space.task.scored_by(metric) for each in (self, self.reporting))
+            chooses, reports = (each.scored_by(metric) for each in (self, self.reporting))
             if weights_of(chooses) is not None and weights_of(chooses) == weights_of(reports):
                 who = getattr(chooses, "name", type(chooses).__name__)
                 raise ValueError(f"aim={metric} is given by {who!r}, which would both choose and report; a best that a "
                                  "network chose looks better to it, so give report_task another one (on the command "
                                  "line: another --search-evaluator), or aim at what no network gives")  # fmt: skip
         self.space.start  # noqa: B018  (raises)
+
+    def scored_by(self, metric: str) -> Any:
+        """The learned network that gives a metric of the aim; None where none has a part in it."""
+        return None if metric == COST else self.space.task.scored_by(metric)
 
     def config(self) -> dict[str, Any]:
         """All that decides the trials, as JSON."""
@@ -94,7 +99,7 @@ class Search:
     def _described(self, n: int) -> dict[str, Any]:
         task = self.space.task
         run = task.describe(self.space.method, self.conditional, task.targets(n))
-        scored = {name: task.scored_by(name) for name in self.aim.names}
+        scored = {name: self.scored_by(name) for name in self.aim.names}
         known = {name: None if by is None else weights_of(by) or code_hash(by) for name, by in scored.items()}
         return {**run, "scored_by": known}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tfg_jax.files import to_builtins
+from tfg_jax.metrics.intervals import Estimate
 from tfg_jax.readers import parse_json
 from tfg_jax.runs.claim import Kind, claim
 from tfg_jax.runs.record import config_hash
@@ -56,6 +58,12 @@ class Trial:
     cost: float
     evaluations: float
     seconds: float
+
+    def estimate(self, metric: str) -> Estimate:
+        """A score with its interval: NaN where there is no number, infinite ends where there is no interval."""
+        stored, absent = self.scores.get(metric, [None] * 3), (math.nan, -math.inf, math.inf)
+        value, low, high = (gone if each is None else each for each, gone in zip(stored, absent, strict=True))
+        return Estimate(value, low, high, self.samples)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
