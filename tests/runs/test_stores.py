@@ -151,6 +151,10 @@ def test_where_a_url_is(monkeypatch):
     assert RemoteValues("s3://b").spec("") == {"driver": "s3", "bucket": "b", "path": ""}
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:5000")
     assert RemoteValues("s3://b/x").spec("")["endpoint"] == "http://127.0.0.1:5000"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("tfg_jax.runs.values.FIRST_RETRIES", 0)
+    with pytest.raises(ValueError, match="path=s3://b/x cannot be opened .*check the URL, the network and the creden"):
+        RemoteValues("s3://b/x").read("y")  # rather than a quarter of an hour later
 
 
 @pytest.mark.parametrize("kind", [LocalValues, RemoteValues])

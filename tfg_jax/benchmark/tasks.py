@@ -19,6 +19,7 @@ from tfg_jax.lookahead import Clip
 from tfg_jax.models.egnn.convert import PropertyPredictor
 from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
 from tfg_jax.objectives.inverse import as_pytree
+from tfg_jax.result import finished
 from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.tasks.base import Task
 from tfg_jax.tasks.find import find_task
@@ -156,13 +157,19 @@ OWN = {
 
 
 def scores_of(entry: Entry, task: Any, sources: Sources, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What the user's function says of every sample (n,) beside what the task does."""
+    """What the user's function says of every sample (n,) beside what the task does; of one that failed NaN."""
     if not entry.score or not sources.has(entry.score):
         return {}
     reference = getattr(task, "truth", None)
-    numbers = sources.need(entry.score)(arrays["x"], arrays["target"] if reference is None else reference)
-    values = {name: np.asarray(value, np.float64) for name, value in numbers.items()}
+    score, ok = sources.need(entry.score), finished(arrays["status_code"])
+    try:
+        numbers = score(arrays["x"], arrays["target"] if reference is None else reference)
+        values = {name: np.asarray(value, np.float64) for name, value in numbers.items()}
+    except Exception as error:
+        raise ValueError(
+            f"use={entry.score} fails when it is called ({type(error).__name__}: {error}); mend it"
+        ) from error
     for name, value in values.items():
-        if value.shape != (len(arrays["x"]),):
+        if value.shape != ok.shape:
             raise ValueError(f"use={entry.score} gives {name!r} of shape {value.shape}; one number a sample is needed")
-    return values
+    return {name: np.where(ok, value, np.nan) for name, value in values.items()}

@@ -129,7 +129,9 @@ def read_record(name: str | Path, record: str, read: Callable[[], Any], fix: str
     try:
         return read()
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError(f"{record} of path={name} is damaged or of another format; {fix} to begin again") from None
+        raise ValueError(
+            f"{record} of path={name} is damaged or of another format; delete the folder or {fix} to begin again"
+        ) from None
 
 
 def check_same(
