@@ -45,16 +45,15 @@ SUITE = {
     }],
 }  # fmt: skip
 TOML = """
-about = "a suite"
-seeds = [0]
+about = "mine"
 [[task]]
-name = "sr4"
-kind = "restoration"
+name = "labels"
+kind = "labels"
 data = "fashion-mnist"
-targets = ["sr4", {request = "box", tfg = {rho = 2.0}}]
+targets = ["all", {request = "bag", tfg = {rho = 2.0}}]
 methods = ["none", "tfg"]
-samples = 3
-metric = "psnr"
+samples = 4
+metric = "evaluator_accuracy"
 """
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import tfg_jax as tfg
+from tfg_jax.metrics import mean_ci
 from tfg_jax.search import Aim, Beam, Halving, Search, Space
 from tfg_jax.search.run import run as run_search
 
@@ -179,9 +180,8 @@ NOTE = (
 
 def compared(ours: Sequence[float], theirs: Sequence[float], sign: float) -> dict[str, Any]:
     """Means, and the gain of ours with its 95 % interval over the repeats, which share their seeds."""
-    gain = sign * (np.asarray(ours) - np.asarray(theirs))
-    half = 2.776 * gain.std(ddof=1) / len(gain) ** 0.5  # Student's t of five
+    gain = mean_ci(sign * (np.asarray(ours) - np.asarray(theirs)))
     return {
         "beam": f"{np.mean(theirs):.3f}", "halving": f"{np.mean(ours):.3f}",
-        "gain": f"{gain.mean():+.3f} [{gain.mean() - half:+.3f}, {gain.mean() + half:+.3f}]",
+        "gain": f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]",
     }  # fmt: skip

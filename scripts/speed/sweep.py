@@ -60,7 +60,7 @@ class Grid:
         (axis,) = space.axes
         return [] if trials else [Proposal(Candidate.of({axis.name: value}), self.samples) for value in axis.values]
 
-    def plan(self, space: Any) -> Any:
+    def plan(self, space: Any, aim: Any) -> Any:
         """All of it."""
         from tfg_jax.search.strategy import Plan
 

@@ -9,24 +9,15 @@ import pytest
 import tiny_paper
 
 import tfg_jax as tfg
+from scripts.fuzz import TOML as MINE
 from tfg_jax.benchmark import read_suite, suite_names
 from tfg_jax.benchmark.methods import methods_of, names_of
 from tfg_jax.benchmark.rows import cells_of
 from tfg_jax.benchmark.run import Benchmark, resized
+from tfg_jax.benchmark.sources import Sources
+from tfg_jax.benchmark.tasks import scores_of
 from tfg_jax.tasks.find import find_task, task_names
 from tfg_jax.tasks.inverse import PROBLEMS
-
-MINE = """
-about = "mine"
-[[task]]
-name = "labels"
-kind = "labels"
-data = "fashion-mnist"
-targets = ["all", {request = "bag", tfg = {rho = 2.0}}]
-methods = ["none", "tfg"]
-samples = 4
-metric = "evaluator_accuracy"
-"""
 
 
 @pytest.mark.parametrize("name", suite_names())
@@ -87,6 +78,9 @@ def mended(tmp_path: Path, old: str = "", new: str = "") -> str:
         ("samples = 4", "samples = 0", "samples=0 must be 1 or more"),
         ("samples = 4", "samples = 4\neta = 2", "eta=2.0 must be in [0, 1]"),
         ('"all", {', '"all", "all", {', "target 'all' appears twice"),
+        ('"all", {', '"../all", {', "target='../all' cannot name a folder"),
+        ('name = "labels"', 'name = "../labels"', "name or method='../labels' cannot name a folder"),
+        ("samples = 4", 'samples = 4\nalso = ["speed"]', "also='speed' is no number of metrics.json"),
         ('"all", {', "3.5, {", "targets.request=3.5 must be a whole number or a text"),
         ('targets = ["all", {request = "bag", tfg = {rho = 2.0}}]', "targets = []", "targets=0 must be 1 or more"),
         ("rho = 2.0", "strength = 2.0", "TFG has no setting 'strength'"),
@@ -144,6 +138,24 @@ def test_every_task_of_the_paper_runs_on_tiny_networks(paper, tmp_path):
         assert (line.rows, line.samples, line.failed) == (1, 2, 0) and np.isfinite(line.score.value), line.task
     assert lines["gender-age"].also["all_attributes"].value <= lines["gender-age"].score.value
     assert lines["cifar10"].evaluations == 4 and lines["deblur"].metric == "lpips"
+
+
+def test_a_function_that_scores_is_known_by_its_text_and_fails_in_a_sentence(paper):
+    """And what it says of a sample that failed does not count."""
+
+    def broken(x, truth):
+        raise KeyError("lost")
+
+    def constant(x, truth):
+        return {"lpips": np.ones(len(x))}
+
+    (entry,) = (entry for entry in paper.tasks if entry.name == "deblur")
+    one, other = (Sources(paper, {entry.score: each}) for each in (broken, constant))
+    assert one.inputs(entry) != other.inputs(entry) and one.inputs(entry).keys() == {entry.score}
+    arrays = {"x": np.zeros((3, 1)), "target": np.zeros(3), "status_code": np.array([0, 1, 4])}
+    with pytest.raises(ValueError, match=r"use=lpips-squeeze fails when it is called \(KeyError: 'lost'\); mend it"):
+        scores_of(entry, None, one, arrays)
+    np.testing.assert_array_equal(scores_of(entry, None, other, arrays)["lpips"], [1, np.nan, 1])
 
 
 def test_what_is_not_handed_in_is_named(paper, tmp_path):

@@ -1,5 +1,6 @@
 """Tiny networks with random weights, so that commands run in seconds and need no released weights."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,18 @@ def own(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("own") / "mytask.py"
     file.write_text(OWN)
     return file
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys) -> Callable[[list[str], str], None]:
+    """Checks that a command ends with code 2 and one sentence, which says so, and writes nothing."""
+    from tfg_jax.cli.main import main
+
+    def check(words: list[str], said: str) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert main(words) == 2
+        heard = capsys.readouterr().err
+        assert said in heard and "Traceback" not in heard and len(heard.strip().splitlines()) == 1, heard
+        assert not list(tmp_path.iterdir())
+
+    return check

@@ -8,6 +8,7 @@ import pytest
 
 import tfg_jax as tfg
 from tfg_jax.cli.main import main
+from tfg_jax.runs.program import examples_of
 from tfg_jax.runs.store import read_folder
 
 
@@ -38,6 +39,7 @@ def test_a_program_gives_the_samples_of_its_run(program, finished, tmp_path, cap
     ("words", "said"),
     [
         (["--targets", "0.5"], "whole numbers"), (["--guidance", "tfg"], "guidance"), (["--seed", "-1"], "seed"),
+        (["--num-samples", "-1"], "num_samples=-1"), (["--chunk", "0"], "chunk=0"),
         (["--dry-run"], ""),
     ],
 )  # fmt: skip
@@ -60,3 +62,12 @@ def test_it_is_small(program):
     header = tfg.aot.load(program).header
     weights = header["body"]["bytes"] - header["program"]["bytes"]
     assert header["program"]["bytes"] < 200_000 and weights < 100_000
+
+
+def test_of_many_targets_a_program_keeps_one_round():
+    """So that sample i is asked for what it is in the run that the program is of."""
+    turns = np.arange(9000) % 10
+    assert examples_of(turns).tolist() == [*range(10)] and len(examples_of(turns[:30])) == 30
+    assert examples_of(np.stack([turns // 5, turns % 2], 1)).tolist() == [[i // 5, i % 2] for i in range(10)]
+    with pytest.warns(UserWarning, match="keeps the targets of the first 4096 samples alone"):
+        assert len(examples_of(np.arange(9000))) == 4096

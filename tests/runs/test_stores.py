@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,10 @@ def test_where_a_url_is(monkeypatch):
     assert RemoteValues("s3://b").spec("") == {"driver": "s3", "bucket": "b", "path": ""}
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:5000")
     assert RemoteValues("s3://b/x").spec("")["endpoint"] == "http://127.0.0.1:5000"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("tfg_jax.runs.values.FIRST_RETRIES", 0)
+    with pytest.raises(ValueError, match="path=s3://b/x cannot be opened .*check the URL, the network and the creden"):
+        RemoteValues("s3://b/x").read("y")  # rather than a quarter of an hour later
 
 
 @pytest.mark.parametrize("kind", [LocalValues, RemoteValues])
@@ -210,6 +215,42 @@ def test_a_lease_is_kept_lost_and_taken_over(tmp_path, monkeypatch):
     with open_folder(where, CONFIG, TOTAL, SIZE):  # that of the thief is not renewed
         assert time.monotonic() - since > 1.2
     assert not (tmp_path / "lock").exists()
+
+
+class Forgetful:
+    """A store whose answer to every other write is lost, and which refuses that write when it is asked again."""
+
+    value, generation, writes = b"", 0, 0
+
+    def read(self, key):
+        stamp = SimpleNamespace(generation=b"%d" % self.generation)
+        state = "value" if self.value else "missing"
+        return SimpleNamespace(result=lambda: SimpleNamespace(value=self.value, state=state, stamp=stamp))
+
+    def write(self, key, value, if_equal):
+        self.writes += 1
+        right = if_equal == b"%d" % self.generation
+        if right:
+            self.value, self.generation = value or b"", self.generation + 1
+        answer = b"%d" % self.generation if right and not self.writes % 2 else b""
+        return SimpleNamespace(result=lambda: SimpleNamespace(generation=answer))
+
+
+def test_a_lease_knows_what_it_wrote_though_it_was_not_told():
+    store = Forgetful()
+    own = Lease(store, "lock", "elsewhere")
+    assert own._put(own._generation) == b"4" and store.writes == 4
+    store.value = b"of a thief"
+    assert own._put(b"3") is None
+    own.release()
+
+
+def test_what_a_killed_writer_was_about_to_delete_goes_first(tmp_path):
+    run(tmp_path)
+    for name in ("status_code.tmp", "x.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "c.0.0.0").touch()
+    assert len(run(tmp_path, {"seed": 4}, overwrite=True)) == 3 and not [*tmp_path.glob("*.tmp")]
 
 
 def test_errors_of_a_store_are_those_of_a_disk():

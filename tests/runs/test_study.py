@@ -72,8 +72,12 @@ def test_a_finished_row_is_computed_again_only_for_what_it_depends_on(tmp_path, 
     assert set(other.known()) == {"fixed"}  # a plan does not ask
     assert list(other.compute(["fixed"])) and len(calls) == 2
     assert len(study_of(tmp_path, calls, n=5).missing()) == 2
-    (tmp_path / "rows.json").write_text("{")  # damaged
-    assert len(study_of(tmp_path, calls).missing()) == 2
+    text = (tmp_path / "rows.json").read_text()
+    for edited in (text.replace('"error": ', '"error": 1'), text.replace('"report"', '"reports"'), "[]", "{"):
+        (tmp_path / "rows.json").write_text(edited)
+        assert len(study_of(tmp_path, calls).missing()) == 2
+    assert list(study_of(tmp_path, calls).compute(["fixed"])) and (tmp_path / "rows.json.damaged").read_text() == "{"
+    assert [row.name for row in study_of(tmp_path, calls).missing()] == ["tuned"]
 
 
 def test_a_plan_says_what_it_costs_and_computes_nothing(tmp_path, calls):

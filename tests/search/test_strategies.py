@@ -41,7 +41,9 @@ def played(strategy: Strategy, space: Space, noise: float = 0.3) -> list[Trial]:
             value, half = score(candidate) + off, 2 * noise / n**0.5
             scores = {"objective": (value, value - half, value + half)}
             trials.append(Trial(candidate, n, number, (0,), scores, space.cost(candidate), 0.0, 0.0))
-    assert len({trial.candidate for trial in trials}) <= strategy.plan(space).candidates
+    taken = {trial.candidate: trial.samples for trial in sorted(trials, key=lambda trial: trial.samples)}
+    plan = strategy.plan(space, aim)
+    assert len(taken) <= plan.candidates and sum(taken.values()) <= plan.samples
     return trials
 
 

@@ -90,12 +90,3 @@ def test_batches_are_a_function_of_the_step_and_hold_molecules_of_a_size():
     np.testing.assert_array_equal(np.sort(seen), np.sort(DATA.properties["mu"]))
     with pytest.raises(ValueError, match="batch_size=9 leaves no full batch"):
         training.bucketed(DATA, np.arange(8), 9, seed=0)
-
-
-def test_targets_come_with_their_atom_counts():
-    counts, values = qm9.draw_targets(DATA, np.array([2, 3]), ("gap", "mu"), 50, seed=0)
-    rows = {(int(c), *map(float, v)) for c, v in zip(counts, values, strict=True)}
-    properties = DATA.properties
-    assert rows == {(int(COUNTS[i]), float(properties["gap"][i]), float(properties["mu"][i])) for i in (2, 3)}
-    with pytest.raises(ValueError, match="'charge' is unknown; use one of mu, alpha"):
-        qm9.draw_targets(DATA, np.array([2]), ("charge",), 1, seed=0)

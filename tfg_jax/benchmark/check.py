@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from tfg_jax.benchmark.methods import methods_of, names_of, presets_of, settings_of
 from tfg_jax.benchmark.suite import PRESETS, TRUSTS, UNGUIDED, Entry, Need, Suite
-from tfg_jax.benchmark.tables import MOST, Unfit, counted, one_of, unique
+from tfg_jax.benchmark.tables import MOST, Unfit, counted, folder_name, one_of, unique
+from tfg_jax.metrics.titles import METRICS
 
 GIVES = {
     "model": ("model",), "guides": ("classifier", "predictor"), "images": ("images",), "features": ("features",),
@@ -34,6 +35,7 @@ def check(suite: Suite) -> None:
     needs = {need.name: need for need in suite.needs}
     unique("need", [need.name for need in suite.needs])
     for need in suite.needs:
+        folder_name("need: name", need.name)
         one_of(f"need {need.name!r}: gives", need.gives, {each for gives in GIVES.values() for each in gives})
     counted("tasks", len(suite.tasks))
     counted("seeds", len(suite.seeds))
@@ -64,6 +66,10 @@ def _check_entry(entry: Entry, needs: Mapping[str, Need]) -> None:
             raise Unfit(f"{at}: {name}={getattr(entry, name)} must be {words}")
     for name in ("targets", "methods"):
         counted(f"{at}: {name}", len(getattr(entry, name)))
+    for name in (entry.name, *names_of(entry)):
+        folder_name(f"{at}: name or method", name)
+    for target in entry.targets:
+        folder_name(f"{at}: target", target.name, most=2)  # T-shirt/top
     unique(f"{at}: target", [target.name for target in entry.targets])
     unique(f"{at}: method", entry.methods)
     for role, gives in GIVES.items():
@@ -73,6 +79,8 @@ def _check_entry(entry: Entry, needs: Mapping[str, Need]) -> None:
             one_of(f"{at}: {role} {name!r} gives", needs[name].gives, gives)
     _check_shipped(at, entry) if entry.data else _check_own(at, entry)
     one_of(f"{at}: metric", entry.metric, RANKING[entry.kind])
+    if unknown := [name for name in entry.also if name not in METRICS and not entry.score]:
+        raise Unfit(f"{at}: also={unknown[0]!r:.60} is no number of metrics.json; name one, such as psnr")
     for target, name in settings_of(entry):
         one_of(f"{at}: settings of", name, names_of(entry))
         one_of(f"{at}: trust of target {target.name!r}", target.trust, TRUSTS)
@@ -112,6 +120,8 @@ def _check_own(at: str, entry: Entry) -> None:
     for name in entry.methods:
         if name != "none" and "type" not in entry.settings.get(name, {}):
             raise Unfit(f"{at}: settings.{name}.type is missing; a task without data has no tuned methods")
+    if entry.kind != "attributes" and len(entry.guides) > 1:
+        raise Unfit(f"{at}: guides={list(entry.guides)} must be one; a task of kind 'attributes' takes several")
     if entry.kind == "attributes" and any(len(target.request) != len(entry.guides) for target in entry.targets):
         raise Unfit(f"{at}: targets must name one class for each of {len(entry.guides)} guides")
     if entry.kind == "attributes" and len(entry.guides) != len(entry.evaluators):

@@ -41,7 +41,8 @@ def write(what: Benchmark, command: str, page: Path | None = None) -> str:
         command: that made it.
         page: a Markdown file to write besides, with its tables as JSON beside it.
     """
-    outcome, unfinished = what.outcome(), what.study.missing()
+    outcome = what.outcome()
+    unfinished = [row for row in what.study.rows if row.name not in outcome.known]
     tasks = ", ".join(dict.fromkeys(row.labels["task"] for row in unfinished))
     notes = (f"{counted(len(unfinished), 'row')} of {len(what.study.rows)} not computed yet: {tasks}",) * bool(tasks)
     with lock(what.folder, wait=True):

@@ -79,7 +79,8 @@ def headline(tasks: Sequence[Scores], method: str, baselines: Sequence[str], *, 
     """The mean over tasks of the relative gain of a method over the best of some baselines.
 
     The best is that on the samples at hand, by whose noise it looks better than it is. Intervals resample the requests
-    of each task, those of both methods together (2000 times), and leave the choice of the best as it is.
+    of each task, those of both methods together (2000 times), and leave the choice of the best as it is. Tasks with as
+    many requests are resampled alike: these may be the same, such as images that several problems degrade.
 
     Args:
         tasks: scores of each; those without the method, without a baseline, or with a best baseline of 0, do not count.
@@ -90,7 +91,7 @@ def headline(tasks: Sequence[Scores], method: str, baselines: Sequence[str], *, 
         The gains, or None if no task counts.
     """
     check_count("seed", seed, 0)
-    rng, gains, resampled = np.random.default_rng(seed), [], []
+    gains, resampled = [], []
     for scores in tasks:
         means = {name: scores.mean(name) for name in baselines if name in scores.values}
         means = {name: value for name, value in means.items() if np.isfinite(value)}
@@ -99,7 +100,7 @@ def headline(tasks: Sequence[Scores], method: str, baselines: Sequence[str], *, 
         best = (max if scores.better == "higher" else min)(means, key=means.__getitem__)
         gain = relative_gain(scores.mean(method), means[best], scores.better)
         if np.isfinite(gain):
-            again = _resampled(scores, method, best, rng)
+            again = _resampled(scores, method, best, np.random.default_rng(seed))
             gains.append(Gain(scores.task, best, _estimate(gain, again, len(scores.values[method]))))
             resampled.append(again)
     if not gains:

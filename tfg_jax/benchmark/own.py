@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +11,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from tfg_jax import metrics, struct
-from tfg_jax.checks import check_count, safe_norm
+from tfg_jax.checks import safe_norm
 from tfg_jax.metrics.intervals import AnyArray
 from tfg_jax.objectives.base import as_objective
 from tfg_jax.objectives.inverse import gaussian_log_likelihood
-from tfg_jax.samplers.ddim import DDIM
-from tfg_jax.tasks.base import Method, Task
+from tfg_jax.tasks.base import Method, OwnTask
 from tfg_jax.tasks.qm9.task import MoleculeTask
 
 
@@ -38,43 +36,29 @@ class Attributes:
 
 
 @struct.dataclass
-class AttributeTask(Task):
-    """Several attributes at once, each by a guide and an evaluator of its own.
+class AttributeTask(OwnTask):
+    """Several attributes at once, each by a guide and an evaluator of its own: targets are (m, k) classes."""
+
+    @classmethod
+    def of(cls, model: Any, guides: tuple, evaluators: tuple, wanted: Any, **fields: Any) -> AttributeTask:
+        """Of one classifier an attribute that guides, and one that scores, which should be another."""
+        return cls(model, as_objective(Attributes(guides)), wanted, score=AttributeScores(evaluators), **fields)
+
+
+@struct.dataclass
+class AttributeScores:
+    """Of every sample the share of its attributes that are right, which the paper averages, and whether all are.
 
     Attributes:
-        model: the diffusion model.
-        guides, evaluators: one classifier an attribute; evaluators should not be the guides.
-        wanted: (m, k) classes; sample i is asked for row i modulo m.
-        sampler, clip, lookahead, window: as in `tfg_jax.sample`.
+        classifiers: one an attribute.
     """
 
-    model: Any
-    guides: tuple[Any, ...]
-    evaluators: tuple[Any, ...]
-    wanted: Any
-    sampler: Any = DDIM()
-    clip: Any = None
-    lookahead: Any = None
-    window: Any = None
+    classifiers: tuple[Any, ...]
 
-    def objective(self, method: Method) -> Any:
-        """The sum of the guides' log-probabilities."""
-        return as_objective(Attributes(self.guides))
-
-    def targets(self, n: int) -> np.ndarray:
-        """Rows in turn."""
-        return _in_turn(self.wanted, n)
-
-    def bare(self) -> AttributeTask:
-        """The task without its evaluators."""
-        return dataclasses.replace(self, evaluators=())
-
-    def scores(self, x: np.ndarray, targets: np.ndarray) -> Mapping[str, Any]:
-        """Of every sample: the share of its attributes that are right, which the paper averages; whether all are."""
-        right = [
-            metrics.correct(metrics.classify(network, x), np.asarray(targets)[:, i])
-            for i, network in enumerate(self.evaluators)
-        ]
+    def __call__(self, x: Float[AnyArray, "n *shape"], targets: Int[AnyArray, "n k"]) -> Mapping[str, Any]:
+        """x: samples. targets: the class of each attribute."""
+        logits = [metrics.classify(network, x) for network in self.classifiers]
+        right = [metrics.correct(each, np.asarray(targets)[:, i]) for i, each in enumerate(logits)]
         return {"attribute_accuracy": np.mean(right, 0), "all_attributes": np.all(right, 0).astype(float)}
 
 
@@ -99,47 +83,40 @@ def style_distance(a: Float[Array, "m c"], b: Float[Array, "n c"]) -> Float[Arra
 
 
 @struct.dataclass
-class StyleTask(Task):
-    """Samples in the style of a picture.
+class StyleTask(OwnTask):
+    """Samples in the style of pictures: targets are (m, tokens, channels) features of these."""
 
-    Attributes:
-        model: the diffusion model, of latents as a rule, with its prompt inside.
-        features: ``x0 -> (tokens, channels)``, of guidance.
-        wanted: (m, tokens, channels) features of pictures; sample i is asked for picture i modulo m.
-        sampler, clip, lookahead, window: as in `tfg_jax.sample`.
-        evaluator: features that score; None takes those of guidance, with a note.
-    """
-
-    model: Any
-    features: Any
-    wanted: Any
-    sampler: Any = DDIM()
-    clip: Any = None
-    lookahead: Any = None
-    window: Any = None
-    evaluator: Any = None
-
-    def objective(self, method: Method) -> Any:
-        """Minus the distance of Gram matrices."""
-        return as_objective(StyleEnergy(self.features))
-
-    def targets(self, n: int) -> np.ndarray:
-        """Pictures in turn."""
-        return _in_turn(self.wanted, n)
-
-    def bare(self) -> StyleTask:
-        """The task without what only scores."""
-        return dataclasses.replace(self, evaluator=None)
+    @classmethod
+    def of(cls, model: Any, features: Any, evaluator: Any, wanted: Any, **fields: Any) -> StyleTask:
+        """Of features that guide, and of others that score; None takes those that guide, with a note."""
+        score = StyleScores(features if evaluator is None else evaluator, evaluator is None)
+        return cls(model, as_objective(StyleEnergy(features)), wanted, score=score, **fields)
 
     def notes(self) -> list[str]:
-        """That guidance is evaluator by its own features, if it is."""
-        return ["styles are scored by the features that guided"] if self.evaluator is None else []
+        """That guidance is scored by its own features, if it is."""
+        return ["styles are scored by the features that guided"] * getattr(self.score, "guided", False)
 
-    def scores(self, x: np.ndarray, targets: np.ndarray) -> Mapping[str, Any]:
-        """Minus the energy of every sample, by the features that score."""
-        features = self.features if self.evaluator is None else self.evaluator
-        distance = jax.jit(jax.vmap(lambda one, style: style_distance(features(one), style)))
-        return {"style_distance": np.asarray(distance(jnp.asarray(x), jnp.asarray(targets))) / 100.0}
+
+@struct.dataclass
+class StyleScores:
+    """Minus the energy of every sample.
+
+    Attributes:
+        features: as of `StyleEnergy`.
+        guided: whether they guided, too.
+    """
+
+    features: Any
+    guided: bool = struct.field(pytree_node=False)
+
+    def __call__(self, x: Float[AnyArray, "n *shape"], targets: Float[AnyArray, "n tokens c"]) -> Mapping[str, Any]:
+        """x: samples. targets: features of the picture that each was asked for."""
+        return {"style_distance": np.asarray(_style_distances(self.features, x, targets)) / 100.0}
+
+
+@jax.jit
+def _style_distances(features: Any, x: Array, styles: Array) -> Array:
+    return jax.vmap(lambda one, style: style_distance(features(one), style))(x, styles)
 
 
 @struct.dataclass
@@ -150,8 +127,3 @@ class SquaredErrorTask(MoleculeTask):
         """Twice the library's, whose strengths are for half the square."""
         half = MoleculeTask.objective(self, method)
         return gaussian_log_likelihood(half.operator, 0.5**0.5)
-
-
-def _in_turn(wanted: AnyArray, n: int) -> np.ndarray:
-    check_count("num_samples", n)
-    return np.asarray(wanted)[np.arange(n) % len(wanted)]

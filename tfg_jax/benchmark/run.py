@@ -15,7 +15,7 @@ from tfg_jax.benchmark.sources import Sources
 from tfg_jax.benchmark.suite import Suite
 from tfg_jax.checks import check_count, check_seed
 from tfg_jax.kinds import public
-from tfg_jax.runs.study import Row, Study
+from tfg_jax.runs.study import Result, Row, Study
 from tfg_jax.runs.workers import Worker
 from tfg_jax.studies import progress
 
@@ -66,7 +66,7 @@ class Benchmark:
 
     def plan(self) -> list[dict[str, Any]]:
         """What the chosen rows cost, a line a task and method."""
-        known, lines = self.study.known(), {}
+        known, lines = self.known(), {}
         for row in self.rows:
             key = (row.labels["task"], row.labels["method"])
             line = lines.setdefault(key, {
@@ -83,7 +83,18 @@ class Benchmark:
     @property
     def seconds(self) -> float:
         """That the missing rows take at a usual speed, compilation aside."""
-        return sum((row.seconds for row in self.ready.missing()), 0.0)
+        known = self.known()
+        return sum((row.seconds for row in self.ready.rows if row.name not in known), 0.0)
+
+    def known(self) -> dict[str, Result]:
+        """Results by row, of one set of networks and images a task: those of now, or where some were not handed in
+        this time those of its first row."""
+        stored, inputs = self.study.known(), {}
+        for row in self.study.rows:
+            if row.name in stored and row.table not in inputs:
+                inputs[row.table] = stored[row.name].get("inputs") if row.shown[LACKS] else row.inputs()
+        tables = {row.name: row.table for row in self.study.rows}
+        return {name: each for name, each in stored.items() if each.get("inputs") == inputs[tables[name]]}
 
     def needs(self) -> list[dict[str, Any]]:
         """What has to be handed in for the chosen rows, for which tasks, and whether it was."""
@@ -109,7 +120,7 @@ class Benchmark:
 
     def outcome(self) -> Outcome:
         """What all finished rows of the suite say, whichever process computed them."""
-        return Outcome(self.suite, self.study.known())
+        return Outcome(self.suite, self.known())
 
 
 @public

@@ -16,6 +16,7 @@ from tfg_jax.models.egnn.convert import PropertyPredictor
 from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
 from tfg_jax.references import called, is_reference, resolve
 from tfg_jax.runs.store import fingerprint
+from tfg_jax.tasks.base import code_hash
 from tfg_jax.tasks.find import find_task
 from tfg_jax.tasks.scoring import network_of
 
@@ -98,7 +99,7 @@ class Sources:
             return {name: _hash(self.network(name, RELEASED.get(role, object))) for role, name in kinds}
         each = {name: self.need(name) for name in entry.needs if self.has(name) and name != entry.images}
         if entry.images and self.has(entry.images):
-            shape = each[entry.model].shape if entry.kind == "restoration" else None
+            shape = self.need(entry.model).shape if entry.kind == "restoration" else None
             each[entry.images] = self.images(entry.images, shape)
         return {name: _hash(value) for name, value in each.items()}
 
@@ -124,4 +125,5 @@ def read_use(words: Iterable[str]) -> dict[str, str]:
 
 def _hash(value: Any) -> str:
     arrays = [leaf for leaf in jax.tree.leaves(value) if hasattr(leaf, "dtype")]
-    return fingerprint(arrays) if arrays else getattr(value, "__qualname__", type(value).__qualname__)
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    return fingerprint(arrays) if arrays else f"{name} {code_hash(value)}"

@@ -87,6 +87,14 @@ def one_of(what: str, value: Any, known: Collection[str]) -> None:
         raise Unfit(f"{what}={value!r:.60} is unknown; choose of {', '.join(filter(None, known)) or 'none'}")
 
 
+def folder_name(what: str, name: str, most: int = 1) -> None:
+    """Raise `Unfit` unless a name can be that of a folder, or with slashes that of at most ``most`` in each other."""
+    parts = name.replace("\\", "/").split("/")
+    right = name.isprintable() and len(name) <= 80 and len(parts) <= most
+    if not right or any(not each or each.strip(" .") != each for each in parts):
+        raise Unfit(f"{what}={name!r:.60} cannot name a folder; give a short word")
+
+
 def unique(what: str, names: Iterable[Any]) -> None:
     """Raise `Unfit` for a name that appears twice."""
     seen = set()

@@ -19,6 +19,7 @@ from tfg_jax.lookahead import Clip
 from tfg_jax.models.egnn.convert import PropertyPredictor
 from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
 from tfg_jax.objectives.inverse import as_pytree
+from tfg_jax.result import finished
 from tfg_jax.samplers.ddim import DDIM
 from tfg_jax.tasks.base import Task
 from tfg_jax.tasks.find import find_task
@@ -105,7 +106,8 @@ def _own_attributes(entry: Entry, target: Target, sources: Sources, seed: int, n
     wanted = jnp.asarray([target.request], jnp.int32)
     for network, word in zip((*guides, *evaluators), target.request * 2, strict=True):
         class_of("target", str(word), [f"class {c}" for c in range(network.num_classes)])
-    return AttributeTask(sources.need(entry.model), guides, evaluators, wanted, sampler_of(entry), _clip(entry))
+    model = sources.need(entry.model)
+    return AttributeTask.of(model, guides, evaluators, wanted, sampler=sampler_of(entry), clip=_clip(entry))
 
 
 def _own_restoration(entry: Entry, target: Target, sources: Sources, seed: int, n: int, noisy: bool) -> Task:
@@ -138,9 +140,9 @@ def _own_style(entry: Entry, target: Target, sources: Sources, seed: int, n: int
     if not isinstance(number, int) or not 0 <= number < len(styles):
         raise ValueError(f"target={number!r} is no number of the {len(styles)} styles of {entry.images!r}; give one")
     model, features = sources.need(entry.model), as_pytree(sources.need(entry.features))
-    evaluators = [as_pytree(sources.need(name)) for name in entry.evaluators if sources.has(name)]
-    return StyleTask(model, features, jnp.asarray(styles[number][None]), sampler_of(entry), _clip(entry),
-                     evaluator=evaluators[0] if evaluators else None)  # fmt: skip
+    evaluator = next((as_pytree(sources.need(name)) for name in entry.evaluators if sources.has(name)), None)
+    style = jnp.asarray(styles[number][None])
+    return StyleTask.of(model, features, evaluator, style, sampler=sampler_of(entry), clip=_clip(entry))
 
 
 def _clip(entry: Entry) -> Clip | None:
@@ -155,13 +157,19 @@ OWN = {
 
 
 def scores_of(entry: Entry, task: Any, sources: Sources, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What the user's function says of every sample (n,) beside what the task does."""
+    """What the user's function says of every sample (n,) beside what the task does; of one that failed NaN."""
     if not entry.score or not sources.has(entry.score):
         return {}
     reference = getattr(task, "truth", None)
-    numbers = sources.need(entry.score)(arrays["x"], arrays["target"] if reference is None else reference)
-    values = {name: np.asarray(value, np.float64) for name, value in numbers.items()}
+    score, ok = sources.need(entry.score), finished(arrays["status_code"])
+    try:
+        numbers = score(arrays["x"], arrays["target"] if reference is None else reference)
+        values = {name: np.asarray(value, np.float64) for name, value in numbers.items()}
+    except Exception as error:
+        raise ValueError(
+            f"use={entry.score} fails when it is called ({type(error).__name__}: {error}); mend it"
+        ) from error
     for name, value in values.items():
-        if value.shape != (len(arrays["x"]),):
+        if value.shape != ok.shape:
             raise ValueError(f"use={entry.score} gives {name!r} of shape {value.shape}; one number a sample is needed")
-    return values
+    return {name: np.where(ok, value, np.nan) for name, value in values.items()}

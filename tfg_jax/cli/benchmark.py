@@ -71,6 +71,8 @@ def run(options: Any) -> int:
         raise ValueError(
             f"{in_words(what.seconds)} to compute, about; pass --yes to start, or --only, --samples, --seeds"
         )
+    if options.page is not None and (options.page.is_dir() or not options.page.suffix):
+        raise ValueError(f"page={options.page} names no file; give one such as results.md")
     what.compute()
     command = " ".join(["tfg-jax", "benchmark", *map(shlex.quote, sys.argv[2:])])
     print(write(what, command, options.page))

@@ -32,10 +32,10 @@ def computed(run: Run, options: Any) -> Run:
 def own_share(options: Any) -> Worker | None:
     """The worker that this process is, None if it computes all. Raises ValueError for both options at once."""
     worker = parse_worker(options.worker)
+    if worker is not None and options.distributed:
+        raise ValueError(f"--worker {options.worker} has no effect on --distributed, whose processes know who they are")
     if not options.distributed or options.dry_run:
         return worker
-    if worker is not None:
-        raise ValueError(f"--worker {options.worker} has no effect on --distributed, whose processes know who they are")
     index, count = process()
     return Worker(index, count) if count > 1 else None
 

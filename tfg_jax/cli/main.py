@@ -33,6 +33,9 @@ COMMANDS = {
     "cite": "BibTeX of what a configuration uses",
 }
 
+READERS = ("evaluate", "export", "inspect", "merge", "verify")
+"""Commands that are given a folder without a flag."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
@@ -103,8 +106,9 @@ def _run(name: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:
-        said = re.sub(r"\b(path|out)=", "--output ", str(error))  # as the flags are called
-        return _say(name, said.replace("overwrite=True", "--overwrite"), USAGE)
+        flags = {"path": "" if name in READERS else "--output ", "out": "--output "}
+        said = re.sub(r"\b(path|out)=", lambda match: flags[match[1]], str(error))  # as they are called there
+        return _say(name, said.replace("overwrite=True", "--overwrite").replace("shard_size: ", "chunk: "), USAGE)
     except MemoryError as error:
         return _say(name, f"the machine is out of memory ({error}); ask for fewer samples, or lower --chunk", USAGE)
     except RuntimeError as error:

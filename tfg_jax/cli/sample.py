@@ -6,7 +6,7 @@ from typing import Any
 
 from tfg_jax.cli import methods
 from tfg_jax.cli.groups import CommonOptions, ElsewhereOptions, ProgramOptions, RequestOptions
-from tfg_jax.cli.options import Part, Typed
+from tfg_jax.cli.options import Part, Typed, check_sizes
 from tfg_jax.cli.samplers import sampler_part
 from tfg_jax.cli.subjects import run_of, subject_of
 from tfg_jax.tasks.find import DEFAULT
@@ -53,16 +53,15 @@ def run(options: Any) -> int:
 def _run_program(options: ProgramOptions) -> int:
     """Samples of a program, in a folder as of any run."""
     from tfg_jax.aot.program import load
-    from tfg_jax.checks import check_seed
     from tfg_jax.cli.drive import drive
     from tfg_jax.runs.program import ProgramTask, asked_of
     from tfg_jax.runs.run import Run
 
+    check_sizes(options, "num_samples")
     program = load(options.program)
     if options.dry_run:
         print(program)
         return 0
-    check_seed("seed", options.seed)
     task: Any = ProgramTask(program, asked_of(program, options.targets))
     run = Run(task, None, options.num_samples, options.seed, options.chunk, name=options.program.name)
     return drive("sample", options, run, f"Samples of {options.program.name}", "the same command tries again")

@@ -120,7 +120,7 @@ def plan(what: Any) -> str:
     from tfg_jax.search.evaluate import seconds_a_forward
     from tfg_jax.studies.progress import in_words
 
-    space, most = what.space, what.strategy.plan(what.space)
+    space, most = what.space, what.strategy.plan(what.space, what.aim)
     cost = space.task.upper_cost(space.built(space.start)[1])
     evaluations = min(most.samples * space.cost(space.start), what.budget or float("inf"))
     share = (float(cost.forwards) + 2 * float(cost.pullbacks)) / (space.cost(space.start) or 1.0)

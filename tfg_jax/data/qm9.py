@@ -135,20 +135,6 @@ def property_table(molecules: Molecules) -> Float[np.ndarray, "m p"]:
     return np.stack([molecules.properties[name] for name in PROPERTIES], 1)
 
 
-def draw_targets(
-    molecules: Molecules, indices: Int[np.ndarray, " n"], names: tuple[str, ...], num: int, seed: int
-) -> tuple[Int[np.ndarray, " num"], Float[np.ndarray, "num p"]]:
-    """Atom counts and properties of `num` molecules drawn with replacement: the joint distribution of both, as in the
-    data.
-
-    Raises ValueError on an unknown property.
-    """
-    if unknown := [name for name in names if name not in PROPERTIES]:
-        raise ValueError(f"property {unknown[0]!r} is unknown; use one of {', '.join(PROPERTIES)}.")
-    chosen = np.random.default_rng(seed).choice(indices, num)
-    return molecules.counts[chosen], np.stack([molecules.properties[name][chosen] for name in names], 1)
-
-
 def _read_compact(path: Path) -> Molecules:
     arrays = store.load_arrays(path, SHA256)
     names = {"counts", "types", "positions", "smiles", *(f"properties.{name}" for name in PROPERTIES)}

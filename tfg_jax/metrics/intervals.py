@@ -3,7 +3,7 @@
 Plain numpy in float64 on the host: metrics are small, and their error bars should not depend on a device's precision.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, inf, isfinite, log10, nan, sqrt
 from statistics import NormalDist
@@ -25,6 +25,13 @@ class Estimate:
     low: float
     high: float
     n: int
+
+    @classmethod
+    def of(cls, stored: Sequence[float | None], n: int) -> "Estimate":
+        """From value and ends as JSON keeps them, None for what is not finite: a value that is NaN, infinite ends."""
+        absent = (nan, -inf, inf)
+        value, low, high = (gone if each is None else each for each, gone in zip(stored, absent, strict=True))
+        return cls(value, low, high, n)
 
     def __str__(self) -> str:
         """As `0.871 [0.85, 0.89]`: no more digits than the interval's width supports.
@@ -65,12 +72,11 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
 
 
 @public
-def mean_ci(values: Num[AnyArray, "n"], level: float = 0.95, *, least: float = -inf) -> Estimate:
+def mean_ci(values: Num[AnyArray, "n"], level: float = 0.95) -> Estimate:
     """Mean with its Student t interval, `mean +- t_{n-1} std / sqrt(n)`.
 
     values: (n,) finite per-sample values. One value has an infinite interval; none gives NaN.
-    level: coverage in (0, 1). least: what no value can be below, and neither is the interval.
-    Raises ValueError for values that are not a finite vector.
+    level: coverage in (0, 1). Raises ValueError for values that are not a finite vector.
     """
     from scipy.special import stdtrit  # a dependency of jax already; its import is not free
 
@@ -80,10 +86,10 @@ def mean_ci(values: Num[AnyArray, "n"], level: float = 0.95, *, least: float = -
         raise ValueError(f"values must be a vector of finite numbers, got shape {values.shape}; mask failed samples.")
     n = len(values)
     if n < 2:
-        return Estimate(float(values.mean()) if n else nan, least, inf, n)
+        return Estimate(float(values.mean()) if n else nan, -inf, inf, n)
     mean = float(values.mean())
     half = float(stdtrit(n - 1, 0.5 + level / 2) * values.std(ddof=1) / sqrt(n))
-    return Estimate(mean, max(mean - half, least), mean + half, n)
+    return Estimate(mean, mean - half, mean + half, n)
 
 
 @public

@@ -1,7 +1,7 @@
 """The numbers of a run of property-guided molecules, computed from plain arrays: they know nothing of the sampler."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -117,7 +117,8 @@ def molecule_metrics(run: MoleculeRun) -> dict[str, Any]:
     numbers = run.numbers()
     for name, value in by_sample(run).items():
         if "error" in name and np.isfinite(value).any():
-            numbers |= flat_estimate(name, mean_ci(value[np.isfinite(value)], least=0.0))
+            mean = mean_ci(value[np.isfinite(value)])
+            numbers |= flat_estimate(name, replace(mean, low=max(mean.low, 0.0)))  # no error is below 0
     numbers |= flat_estimate("atom_stability", run.stability.atom_stability)
     numbers |= flat_estimate("molecule_stability", run.stability.molecule_stability)
     if run.validity is not None:

@@ -113,7 +113,7 @@ def is_own(path: Path, kind: Kind, name: str) -> bool:
 
 def _clear(path: Path, kind: Kind, everything: bool) -> None:
     """Delete what a killed writer left behind; with ``everything`` the kind's own files too. The record goes later."""
-    entries = list(path.iterdir())
+    entries = sorted(path.iterdir(), key=lambda entry: not kind.leftover.fullmatch(entry.name))  # renamed over below
     inner = [file for entry in entries if kind.owns(entry) for file in entry.iterdir()]
     for entry in [*(file for file in inner if kind.leftover.fullmatch(file.name)), *entries]:
         if kind.leftover.fullmatch(entry.name) or (everything and is_own(path, kind, entry.name)):
@@ -129,7 +129,9 @@ def read_record(name: str | Path, record: str, read: Callable[[], Any], fix: str
     try:
         return read()
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError(f"{record} of path={name} is damaged or of another format; {fix} to begin again") from None
+        raise ValueError(
+            f"{record} of path={name} is damaged or of another format; delete the folder or {fix} to begin again"
+        ) from None
 
 
 def check_same(

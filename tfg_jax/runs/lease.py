@@ -49,9 +49,8 @@ class Lease:
         self._store, self._key, self._name = store, key, name
         self._token = f"{os.getpid()} on {platform.node()} {secrets.token_hex(8)}"
         self._stop, self._renewals = threading.Event(), 0
-        self._generation = self._take()
-        self._renewed = time.monotonic()
         self._lost = False
+        self._generation = self._take()
         self._thread = threading.Thread(target=self._renew, daemon=True)
         self._thread.start()
 
@@ -69,10 +68,21 @@ class Lease:
                 done(self._store.write(self._key, None, if_equal=self._generation))
 
     def _put(self, seen: bytes) -> bytes | None:
-        """Write in the place of the generation that was seen; the new one, or None if there is another by now."""
+        """Write in the place of the generation that was seen; the new one, or None if there is another's by now.
+
+        A store that is asked again, since its answer was lost, refuses what it did already: what is then there is ours.
+        """
         self._renewals += 1
         body = json.dumps({"holder": self._token, "renewals": self._renewals}).encode()
-        return done(self._store.write(self._key, body, if_equal=seen)).generation or None
+        while True:
+            begun = time.monotonic()  # others count from when it was written, which is later
+            if generation := done(self._store.write(self._key, body, if_equal=seen)).generation:
+                self._renewed = begun
+                return generation
+            there = done(self._store.read(self._key))
+            if self._token.encode() not in there.value:
+                return None
+            seen = there.stamp.generation
 
     def _take(self) -> bytes:
         seen, first, since, begun, told = b"", b"", 0.0, time.monotonic(), False
@@ -103,7 +113,7 @@ class Lease:
             if renewed is None:
                 self._lost = True
                 return
-            self._generation, self._renewed = renewed, time.monotonic()
+            self._generation = renewed
 
 
 def _holder(body: bytes) -> str:

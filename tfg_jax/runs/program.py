@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +24,10 @@ MOST_EXAMPLES = 4096
 
 
 def check_program(run: Run, file: Path) -> None:
-    """Raise ValueError for a method that works end to end, or a task whose program depends on a chunk's samples."""
+    """Raise ValueError for a folder, a method that works end to end, or a task that needs the samples of a chunk."""
     task = run.task
+    if file.is_dir():
+        raise ValueError(f"save_program={file} is a folder; name a file in it")
     if isinstance(run.method, EndToEnd) or type(task).sample is not Task.sample:
         what = type(run.method if isinstance(run.method, EndToEnd) else task).__name__
         raise ValueError(
@@ -41,9 +44,20 @@ def save_program(run: Run, file: Path) -> Path:
     from tfg_jax.aot.write import save
 
     check_program(run, file)
-    task = run.task
-    targets = run.targets[:MOST_EXAMPLES]
+    task, targets = run.task, examples_of(run.targets)
     return save(file, task.model, **task.request(targets, run.method, run.conditional), **task.plan(run.method))
+
+
+def examples_of(targets: Any) -> np.ndarray:
+    """The targets that a program is asked for by turns: of many, one round of those that are in turns themselves."""
+    first = np.asarray(targets[:MOST_EXAMPLES])
+    if len(targets) <= MOST_EXAMPLES:
+        return first
+    again = np.flatnonzero((first == first[0]).reshape(len(first), -1).all(1))[1:]
+    period = next((n for n in again if np.array_equal(first[n:], first[:-n])), None)
+    if period is None:
+        warnings.warn(f"the program keeps the targets of the first {MOST_EXAMPLES} samples alone", stacklevel=2)
+    return first[:period]
 
 
 @dataclasses.dataclass(frozen=True)

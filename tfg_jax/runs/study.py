@@ -1,6 +1,6 @@
 """A study: a list of rows that answer a question, each computed once and kept.
 
-    rows.json    the result of every finished row, with all that it depends on
+    rows.json    the result of every finished row, with all that it depends on and a checksum
     claims/      which row a living process computes: processes may work side by side on one folder
 
 A row says what it is (as JSON), what it costs, and how one of its choices is measured, mostly by the numbers of a `Run`
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ import jax
 
 from tfg_jax.files import read_json, slug, to_builtins, write_bytes
 from tfg_jax.locks import lock
+from tfg_jax.runs.record import config_hash
+from tfg_jax.runs.values import refuse_url
 
-RESULTS = "rows.json"
+RESULTS, CHECK = "rows.json", "sha256"
 
 Result = Mapping[str, Any]
 """Of a row: config, inputs, kept (number of the choice), trials and report (what was measured), seconds."""
@@ -92,6 +95,9 @@ class Study:
     folder: Path
     rows: Sequence[Row]
 
+    def __post_init__(self) -> None:
+        refuse_url("path", self.folder)
+
     def selected(self, only: Iterable[str] = ()) -> list[Row]:
         """Rows by their words, of each kind all if none is named; ValueError for a word that no row has."""
         wanted, words = set(only), {}
@@ -106,11 +112,9 @@ class Study:
         return [row for row in self.rows if all(word in kept[kind] for kind, word in row.kinds.items())]
 
     def stored(self) -> dict[str, Result]:
-        """Results by the names of rows, whatever they depend on."""
+        """Results by the names of rows, whatever they depend on; one that was altered is none."""
         stored = read_json(self.folder / RESULTS)
-        return (
-            {name: each for name, each in stored.items() if isinstance(each, dict)} if isinstance(stored, dict) else {}
-        )
+        return {name: each for name, each in stored.items() if _whole(each)} if isinstance(stored, dict) else {}
 
     def known(self) -> dict[str, Result]:
         """Results that the rows have, by name, whatever their inputs."""
@@ -146,6 +150,9 @@ class Study:
                 except ValueError:
                     yield row, None
                     continue
+                except OSError as error:
+                    why = f"is no writable folder ({error.strerror}); choose another"
+                    raise ValueError(f"path={self.folder} {why}") from error
                 with claim:
                     if self._current(row) is None:  # it may have been finished while it was taken
                         self._store(row.name, row.result())
@@ -158,11 +165,23 @@ class Study:
         return result if _fits(result, config=row.config, inputs=row.inputs()) else None
 
     def _store(self, name: str, result: Result) -> None:
+        result, file = to_builtins(result), self.folder / RESULTS
         with lock(self.folder / "claims", wait=True):
-            text = json.dumps(
-                to_builtins({**self.stored(), name: result}), indent=1, ensure_ascii=False, allow_nan=False
-            )
-            write_bytes(self.folder / RESULTS, f"{text}\n".encode())  # not sorted: tables keep the order of columns
+            stored = self.stored()
+            if not stored and file.exists():  # what cannot be read may be hours of work: it is not written over
+                os.replace(file, file.with_name(f"{RESULTS}.damaged"))
+            stored[name] = {**result, CHECK: config_hash(result)}
+            text = json.dumps(to_builtins(stored), indent=1, ensure_ascii=False, allow_nan=False)
+            write_bytes(file, f"{text}\n".encode())  # not sorted: tables keep the order of columns
+
+
+def _whole(result: Any) -> bool:
+    """Whether it is a result as it was written; those of earlier versions have no checksum."""
+    try:
+        fields = {**result}
+        return (check := fields.pop(CHECK, None)) is None or check == config_hash(fields)
+    except (TypeError, ValueError):
+        return False
 
 
 def _fits(result: Result | None, **wanted: Any) -> bool:

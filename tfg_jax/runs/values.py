@@ -20,6 +20,8 @@ from tfg_jax.readers import read_bytes
 from tfg_jax.runs.lease import Lease, done
 
 URL = re.compile(r"(gs|s3|file):/+(.*)", re.DOTALL)
+FIRST_RETRIES = 3
+"""Of the first request to a URL, some seconds."""
 UNFINISHED = re.compile(r".+(\.[0-9a-f]{8}\.tmp|\.__lock.*)")
 """Names that a killed writer leaves behind: ours and TensorStore's."""
 
@@ -154,10 +156,15 @@ class RemoteValues:
         """The open store; ValueError for a URL that is none."""
         import tensorstore
 
-        try:
-            return tensorstore.KvStore.open(self.spec("")).result()
+        spec = self.spec("")
+        few = {} if spec["driver"] == "file" else {f"{spec['driver']}_request_retries": {"max_retries": FIRST_RETRIES}}
+        try:  # what answers now is worth the many retries of a later failure, which take a quarter of an hour
+            tensorstore.KvStore.open({**spec, **few}).result().read("manifest.json").result()
+            return tensorstore.KvStore.open(spec).result()
         except Exception as error:
-            raise ValueError(f"path={self.url} cannot be opened ({error}); check the URL and the credentials") from None
+            raise ValueError(
+                f"path={self.url} cannot be opened ({error}); check the URL, the network and the credentials"
+            ) from None
 
     def read(self, key: str, limit: int | None = None) -> bytes | None:
         """As `Values`."""

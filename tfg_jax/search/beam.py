@@ -36,7 +36,7 @@ class Beam:
         new = [*([] if trials else best), *(move for each in best for move in space.moves(each, down=False))]
         return [Proposal(each, self.samples) for each in untried(new, trials)]
 
-    def plan(self, space: Space) -> Plan:
+    def plan(self, space: Space, aim: Aim) -> Plan:
         """Every round in full."""
         candidates = 1 + len(space.axes) * (1 + (self.rounds - 1) * self.keep)
         return Plan(candidates, candidates * self.samples)

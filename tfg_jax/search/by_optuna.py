@@ -56,7 +56,7 @@ class Optuna:
                 break
         return [Proposal(each, self.samples) for each in allowed[:count]]
 
-    def plan(self, space: Space) -> Plan:
+    def plan(self, space: Space, aim: Aim) -> Plan:
         """Every trial."""
         return Plan(self.trials, self.trials * self.samples)
 

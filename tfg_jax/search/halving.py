@@ -78,11 +78,16 @@ class Halving:
                 return [Proposal(each, self.fewest) for each in new]
         return []
 
-    def plan(self, space: Space) -> Plan:
-        """Every cycle in full."""
-        width = 2 * len(space.axes)
-        samples, left, n = width * self.fewest, width, self.fewest
+    def plan(self, space: Space, aim: Aim) -> Plan:
+        """Every cycle in full: of a pair of metrics from as many centers as there may be."""
+        first, more = 1 + 2 * len(space.axes), self.cycles - 1
+        later = 2 * len(space.axes) * (self.centers if len(aim.metrics) > 1 else 1)
+        return Plan(first + later * more, self._samples_of(first) + self._samples_of(later) * more)
+
+    def _samples_of(self, candidates: int) -> int:
+        """What a cycle takes that begins with so many."""
+        n, samples = self.fewest, candidates * self.fewest
         while n < self.samples:
-            left, more = math.ceil(left / 2), min(2 * n, self.samples)
-            samples, n = samples + left * (more - n), more
-        return Plan(1 + width * self.cycles, self.fewest + samples * self.cycles)
+            candidates, more = math.ceil(candidates / 2), min(2 * n, self.samples)
+            samples, n = samples + candidates * (more - n), more
+        return samples

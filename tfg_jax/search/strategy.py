@@ -37,7 +37,7 @@ class Strategy(Protocol):
         """The next round, given all trials in the order of rounds; empty ends the search."""
         ...
 
-    def plan(self, space: Space) -> Plan:
+    def plan(self, space: Space, aim: Aim) -> Plan:
         """What it does at most."""
         ...
 

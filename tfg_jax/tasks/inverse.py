@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from tfg_jax import metrics, operators, struct
@@ -34,7 +33,6 @@ from tfg_jax.objectives.inverse import (
     poisson_log_likelihood,
     residual_norm,
 )
-from tfg_jax.result import Samples
 from tfg_jax.rows import AnyArray, Arrays, Rows, as_rows, by_blocks, repeated
 from tfg_jax.runs.store import fingerprint
 from tfg_jax.samplers.ddim import DDIM
@@ -244,20 +242,11 @@ class InverseTask(Task):
         about |= {name: to_dict(getattr(self, name)) for name in ("sampler", "clip", "lookahead")}
         return about if self.window is None else about | {"window": to_dict(self.window)}
 
-    def sample(
-        self,
-        key: PRNGKeyArray,
-        targets: Inexact[AnyArray, "n *measurement"],
-        method: Method,
-        *,
-        conditional: bool = False,
-        index_offset: int | Array = 0,
-        sharding: NamedSharding | None = None,
-    ) -> Samples:
-        """As `Task.sample`; ``info["summary"]`` holds the norm of the residual. ValueError for conditional=True."""
+    def asked(self, objective: Any, targets: Array, conditional: bool) -> tuple[Array, None]:
+        """The measurements, and no condition. ValueError for conditional=True."""
         if conditional:
             raise ValueError("conditional=True has no effect on an inverse problem, which asks for no class; drop it")
-        return super().sample(key, targets, method, index_offset=index_offset, sharding=sharding)
+        return targets, None
 
 
 def _finite(x: np.ndarray, where: slice | None = None) -> np.ndarray:
