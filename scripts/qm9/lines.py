@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, nan
 from typing import Any
 
 import numpy as np
@@ -59,8 +58,7 @@ def share(numbers: Result, key: str, n: int | None = None) -> Estimate | None:
         return None
     stored = numbers[key]
     stored = stored if isinstance(stored, list) else [stored, numbers.get(f"{key}_low"), numbers.get(f"{key}_high")]
-    value, low, high = (gone if each is None else each for each, gone in zip(stored, (nan, -inf, inf), strict=True))
-    return Estimate(value, low, high, numbers["samples"] if n is None else n)
+    return Estimate.of(stored, numbers["samples"] if n is None else n)
 
 
 def error_of(report: Result, name: str, who: str = "error") -> Estimate | None:

@@ -83,7 +83,14 @@ def lacking(rows: Rows, part: str, name: str | None = None) -> list[Block]:
     words = f"--only {part}" + (f' "{name}"' if name else "")
     if len(missing) == len(rows.of(part, name)):
         return [Text(f"Not run yet: `{words}`.")]
-    return [Text(f"Not run yet (`{words}`): {'; '.join(row.labels['row'] for row in missing)}.")]
+    told = {}
+    for row in missing:
+        told.setdefault(row.labels["property"], []).append(row.labels["row"])
+    whole = {
+        each: "all" if len(names) == len(rows.of(part, each)) else ", ".join(names) for each, names in told.items()
+    }
+    said = next(iter(whole.values())) if name else "; ".join(f"{each}: {names}" for each, names in whole.items())
+    return [Text(f"Not run yet (`{words}`): {said}.")]
 
 
 def generator(options: Options, rows: Rows) -> list[Block]:

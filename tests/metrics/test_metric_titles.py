@@ -18,6 +18,8 @@ def test_numbers_are_shown_by_title_with_their_intervals_where_they_have_one():
     over_images = numbers | {"images": 4, "images_without_samples": 1}
     assert titled(numbers, ["seconds", "psnr", "ssim"]) == {"seconds": 1.5, "PSNR (dB)": Estimate(20.0, 19.0, 21.0, 12)}
     assert estimate(over_images, "psnr") == Estimate(20.0, 19.0, 21.0, 3)
+    stored = over_images | {"psnr_low": None, "psnr_high": None}  # what is infinite is null in metrics.json
+    assert str(estimate(stored, "psnr")) == "20 (no interval)" and estimate(stored, "psnr").high == float("inf")
     assert [*titled({"network_pullbacks_per_sample": 2.0}, COSTS.values(), short=True)] == ["pullbacks"]
     with pytest.raises(KeyError):
         estimate(numbers, "ssim")

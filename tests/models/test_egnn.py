@@ -72,6 +72,15 @@ def test_padding_changes_nothing_and_stays_zero(network, molecule):
     close(network[2](x + 9.0 * ~mask[..., None], h - 9.0 * ~mask[..., None], mask, level)[0], (x0, h0))
 
 
+def test_padding_is_no_nan_in_half_precision(network, molecule):
+    graphdef, params, run = network
+    x, h, mask, level = map(jnp.asarray, molecule)
+    half, positions, features = jax.tree.map(lambda leaf: leaf.astype(jnp.float16), (params, x, h))
+    out = jax.jit(lambda *inputs: nnx.merge(graphdef, half)(*inputs))(positions, features, mask, level)
+    for each, exact in zip(out, run(x, h, mask, level)[0], strict=True):
+        np.testing.assert_allclose(each, exact, atol=0.05)
+
+
 def test_clean_positions_have_zero_mean_at_every_level(network, molecule):
     x, h, mask, _ = molecule
     for level in (-np.inf, -14.0, 0.0, 14.0, np.inf):

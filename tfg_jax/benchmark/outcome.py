@@ -150,11 +150,11 @@ def _estimate(metric: str, done: Sequence[tuple[Cell, Mapping[str, Any]]]) -> Es
     rows = [report["numbers"].get(metric) for _, report in done]
     if not rows or any(row is None or row[0] is None for row in rows):
         return None
-    value, low, high = np.array([[np.nan if end is None else end for end in row] for row in rows], np.float64).T
-    ends = [np.sqrt(np.sum(np.square(end - value))) / len(rows) for end in (low, high)]
-    mean = float(value.mean())
-    ends = [each if np.isfinite(each) else np.inf for each in ends]
-    return Estimate(mean, mean - float(ends[0]), mean + float(ends[1]), sum(report["samples"] for _, report in done))
+    each = [Estimate.of(row, 1) for row in rows]
+    mean = float(np.mean([one.value for one in each]))
+    below, above = (float(np.linalg.norm([getattr(one, end) - one.value for one in each])) for end in ("low", "high"))
+    return Estimate(mean, mean - below / len(each), mean + above / len(each),
+                    sum(report["samples"] for _, report in done))  # fmt: skip
 
 
 def _settings(method: Any) -> str:

@@ -3,7 +3,7 @@
 Plain numpy in float64 on the host: metrics are small, and their error bars should not depend on a device's precision.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, inf, isfinite, log10, nan, sqrt
 from statistics import NormalDist
@@ -25,6 +25,13 @@ class Estimate:
     low: float
     high: float
     n: int
+
+    @classmethod
+    def of(cls, stored: Sequence[float | None], n: int) -> "Estimate":
+        """From value and ends as JSON keeps them, None for what is not finite: a value that is NaN, infinite ends."""
+        absent = (nan, -inf, inf)
+        value, low, high = (gone if each is None else each for each, gone in zip(stored, absent, strict=True))
+        return cls(value, low, high, n)
 
     def __str__(self) -> str:
         """As `0.871 [0.85, 0.89]`: no more digits than the interval's width supports.

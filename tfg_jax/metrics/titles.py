@@ -103,7 +103,7 @@ COSTS = {
 def estimate(numbers: Mapping[str, Any], key: str) -> Estimate:
     """A metric with its interval, from the flat names of metrics.json; restorations have theirs over images."""
     n = numbers["images"] - numbers["images_without_samples"] if "images" in numbers else numbers["samples"]
-    return Estimate(numbers[key], numbers[f"{key}_low"], numbers[f"{key}_high"], n)
+    return Estimate.of([numbers[key], numbers[f"{key}_low"], numbers[f"{key}_high"]], n)
 
 
 @public

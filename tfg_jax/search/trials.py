@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -61,9 +60,7 @@ class Trial:
 
     def estimate(self, metric: str) -> Estimate:
         """A score with its interval: NaN where there is no number, infinite ends where there is no interval."""
-        stored, absent = self.scores.get(metric, [None] * 3), (math.nan, -math.inf, math.inf)
-        value, low, high = (gone if each is None else each for each, gone in zip(stored, absent, strict=True))
-        return Estimate(value, low, high, self.samples)
+        return Estimate.of(self.scores.get(metric, [None] * 3), self.samples)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

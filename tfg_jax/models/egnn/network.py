@@ -123,7 +123,7 @@ class Layer(nnx.Module):
         inside = self.pair_in(jnp.concatenate([e, distance], -1)) + left[..., :, None, :] + right[..., None, :, :]
         e = e + self.pair_out(jax.nn.silu(inside))
         logits, weights = jnp.split(self.read(e), [self.heads], -1)
-        attention = jax.nn.softmax(jnp.where(pairs > 0, logits, -1e9), axis=-2)
+        attention = jax.nn.softmax(jnp.where(pairs > 0, logits, jnp.finfo(logits.dtype).min), axis=-2)
         values = self.values(near).reshape(*h.shape[:-1], self.heads, width // self.heads)
         message = jnp.einsum("...ijh,...jhd->...ihd", attention, values).reshape(h.shape)
         total = (e * pairs).sum(-2) / number
