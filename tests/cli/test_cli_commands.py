@@ -1,6 +1,7 @@
 """The other commands: compare, evaluate, inspect, cite, and the front door."""
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -342,3 +343,11 @@ def test_every_configuration_class_is_credited_or_plain():
         for key, entry in found.items():
             assert entry.startswith("@") and f"{{{key}," in entry and entry.count("{") == entry.count("}")
             assert len(found) < 3 and entry.endswith("\n}")
+
+
+def test_a_full_disk_is_for_the_scheduler_to_try_again(monkeypatch, capsys):
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tfg_jax.runs.store.read_folder", full)
+    assert main(["verify", "run"]) == 75 and "the disk is full; make room" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import re
@@ -106,6 +107,8 @@ def _run(name: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return _say(name, "the disk is full; make room, and the same command goes on", RESUMABLE)
         flags = {"path": "" if name in READERS else "--output ", "out": "--output "}
         said = re.sub(r"\b(path|out)=", lambda match: flags[match[1]], str(error))  # as they are called there
         return _say(name, said.replace("overwrite=True", "--overwrite").replace("shard_size: ", "chunk: "), USAGE)
