@@ -69,7 +69,7 @@ def _check_entry(entry: Entry, needs: Mapping[str, Need]) -> None:
     for name in (entry.name, *names_of(entry)):
         folder_name(f"{at}: name or method", name)
     for target in entry.targets:
-        folder_name(f"{at}: target", target.name, most=2)  # T-shirt/top
+        folder_name(f"{at}: target", target.name, most=2)  # one name of a class may hold a slash
     unique(f"{at}: target", [target.name for target in entry.targets])
     unique(f"{at}: method", entry.methods)
     for role, gives in GIVES.items():
