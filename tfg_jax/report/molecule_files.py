@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from tfg_jax.data.bonds import VALENCES, bond_orders
 from tfg_jax.data.qm9 import ELEMENTS
-from tfg_jax.metrics.molecule_run import MoleculeRun
+from tfg_jax.metrics.molecule_run import MoleculeRun, by_sample
 from tfg_jax.rows import as_rows, blocks, by_blocks, chosen
 
 WIDEST = 9_999.0
@@ -31,30 +31,23 @@ def writable(run: MoleculeRun) -> Bool[np.ndarray, " n"]:
 
 def sdf_texts(run: MoleculeRun, which: Int[np.ndarray, " m"]) -> Iterator[str]:
     """Molecules by their indices as entries of an SDF file; bonds by EDM's table."""
-    x, types = chosen(run.x, which), chosen(run.types, which)
+    x, types, facts = chosen(run.x, which), chosen(run.types, which), by_sample(run)
     for part in blocks(x):
         positions, elements = x[part], types[part]
         orders = np.asarray(bond_orders(positions, elements))
         for k, i in enumerate(which[part].tolist()):
-            yield sdf(positions[k], elements[k], orders[k], facts_of(run, i), name=f"sample {i}")
+            yield sdf(positions[k], elements[k], orders[k], facts_of(facts, i), name=f"sample {i}")
 
 
 def xyz_texts(run: MoleculeRun, which: Int[np.ndarray, " m"]) -> Iterator[str]:
     """Molecules by their indices as frames of an extended XYZ file."""
-    x, types = as_rows(run.x), as_rows(run.types)
-    return (xyz(x[i], types[i], facts_of(run, i)) for i in which.tolist())
+    x, types, facts = as_rows(run.x), as_rows(run.types), by_sample(run)
+    return (xyz(x[i], types[i], facts_of(facts, i)) for i in which.tolist())
 
 
-def facts_of(run: MoleculeRun, i: int) -> dict[str, Any]:
-    """What is written beside molecule i: its place among the samples, what was requested, and what was reached."""
-    kinds = {"requested": run.targets, "reached": run.predicted, "guide": run.guide, "quantum": run.quantum}
-    values = {
-        f"{kind}_{name}": float(np.asarray(each)[i, column])
-        for column, name in enumerate(run.properties)
-        for kind, each in kinds.items()
-        if each is not None
-    }
-    return {"sample": i, "stable": int(run.stability.stable[i]), **values}
+def facts_of(values: Mapping[str, np.ndarray], i: int) -> dict[str, Any]:
+    """What is written beside molecule i: its place among the samples and its numbers."""
+    return {"sample": i} | {name: float(value[i]) for name, value in values.items()}
 
 
 def sdf(
