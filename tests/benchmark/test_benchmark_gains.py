@@ -17,12 +17,12 @@ def test_relative_gains_by_hand():
 
 
 def test_the_headline_by_hand():
-    """Two tasks: accuracy 0.75 against 0.5, the better of two baselines, and distance 3 against 2: +50 % and -50 %; a
-    third without baselines and one whose method failed do not count."""
+    """Two tasks: accuracy 0.75 against 0.5, the better of two baselines, and distance 3 against 2 on the request that
+    both finished: +50 % and -50 %; a third without baselines and one whose method failed do not count."""
     tasks = [
         Scores("labels", "higher", {"tfg": np.array([1, 1, 1, 0.0]), "dps": np.array([1, 1, 0, 0.0]),
                                     "lgd": np.array([1, 0, 0, 0.0]), "none": np.ones(4)}),
-        Scores("sr4", "lower", {"tfg": np.array([2.0, 4]), "dps": np.array([2.0, np.nan]), "lgd": np.array([3.0, 9])}),
+        Scores("sr4", "lower", {"tfg": np.array([3.0, 9]), "dps": np.array([2.0, np.nan]), "lgd": np.array([3.0, 9])}),
         Scores("alone", "higher", {"tfg": np.ones(3)}),
         Scores("failed", "higher", {"tfg": np.full(2, np.nan), "dps": np.ones(2)}),
     ]  # fmt: skip

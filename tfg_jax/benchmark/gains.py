@@ -61,10 +61,10 @@ class Scores:
     better: Literal["higher", "lower"]
     values: Mapping[str, Float[AnyArray, " n"]]
 
-    def mean(self, method: str) -> float:
-        """Over samples that finished; NaN if none did."""
-        values = np.asarray(self.values[method], np.float64)
-        return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+    def pair(self, method: str, baseline: str) -> Float[np.ndarray, "2 n"]:
+        """Values of both, NaN where either failed."""
+        values = np.stack([np.asarray(self.values[name], np.float64) for name in (method, baseline)])
+        return np.where(np.isfinite(values).all(0), values, np.nan)
 
 
 @public
@@ -78,9 +78,10 @@ def relative_gain(value: float, baseline: float, better: Literal["higher", "lowe
 def headline(tasks: Sequence[Scores], method: str, baselines: Sequence[str], *, seed: int = 0) -> Headline | None:
     """The mean over tasks of the relative gain of a method over the best of some baselines.
 
-    The best is that on the samples at hand, by whose noise it looks better than it is. Intervals resample the requests
-    of each task, those of both methods together (2000 times), and leave the choice of the best as it is. Tasks with as
-    many requests are resampled alike: these may be the same, such as images that several problems degrade.
+    Two methods are compared on the requests that both finished. The best is that on the samples at hand, by whose noise
+    it looks better than it is. Intervals resample the requests of each task, those of both methods together (2000
+    times), and leave the choice of the best as it is. Tasks with as many requests are resampled alike: these may be
+    the same, such as images that several problems degrade.
 
     Args:
         tasks: scores of each; those without the method, without a baseline, or with a best baseline of 0, do not count.
@@ -93,14 +94,15 @@ def headline(tasks: Sequence[Scores], method: str, baselines: Sequence[str], *, 
     check_count("seed", seed, 0)
     gains, resampled = [], []
     for scores in tasks:
-        means = {name: scores.mean(name) for name in baselines if name in scores.values}
-        means = {name: value for name, value in means.items() if np.isfinite(value)}
-        if method not in scores.values or not means or not np.isfinite(scores.mean(method)):
+        pairs = {name: scores.pair(method, name) for name in baselines if {name, method} <= set(scores.values)}
+        pairs = {name: pair for name, pair in pairs.items() if np.isfinite(pair).any()}
+        if not pairs:
             continue
-        best = (max if scores.better == "higher" else min)(means, key=means.__getitem__)
-        gain = relative_gain(scores.mean(method), means[best], scores.better)
+        sign = 1.0 if scores.better == "higher" else -1.0
+        best = min(pairs, key=lambda name: sign * np.nanmean(pairs[name][0] - pairs[name][1]))
+        gain = relative_gain(*np.nanmean(pairs[best], axis=1).tolist(), scores.better)
         if np.isfinite(gain):
-            again = _resampled(scores, method, best, np.random.default_rng(seed))
+            again = _resampled(pairs[best], scores.better, np.random.default_rng(seed))
             gains.append(Gain(scores.task, best, _estimate(gain, again, len(scores.values[method]))))
             resampled.append(again)
     if not gains:
@@ -110,10 +112,9 @@ def headline(tasks: Sequence[Scores], method: str, baselines: Sequence[str], *, 
     return Headline(tuple(gains), mean, mean_ci(values), int((values > 0).sum()))
 
 
-def _resampled(scores: Scores, method: str, baseline: str, rng: np.random.Generator) -> np.ndarray:
+def _resampled(pair: np.ndarray, better: str, rng: np.random.Generator) -> np.ndarray:
     """The gain on requests drawn again, (resamples,)."""
-    pair = np.stack([np.asarray(scores.values[name], np.float64) for name in (method, baseline)])
-    n, sign = pair.shape[1], 1.0 if scores.better == "higher" else -1.0
+    n, sign = pair.shape[1], 1.0 if better == "higher" else -1.0
     if n > 1 and set(np.unique(pair)) <= {0.0, 1.0} and not np.ptp(pair, axis=1).any():
         # All right or all wrong: resampling would repeat that for ever. Draws by Jeffreys' prior of a proportion.
         right = pair.sum(1)

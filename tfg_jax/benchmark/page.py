@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tfg_jax.benchmark.gains import Headline
 from tfg_jax.benchmark.outcome import Line, Outcome
 from tfg_jax.metrics.intervals import Estimate
@@ -102,13 +104,11 @@ def _headline(outcome: Outcome) -> list[dict[str, Any]]:
 
 def _gains(outcome: Outcome, result: Headline) -> list[dict[str, Any]]:
     values, method = {scores.task: scores for scores in outcome.scores}, outcome.suite.headline
-    rows = [
-        {
-            "task": each.task, "best baseline": each.baseline, "its score": values[each.task].mean(each.baseline),
-            method: values[each.task].mean(method), "relative gain": percent(each.estimate),
-        }
-        for each in result.gains
-    ]  # fmt: skip
+    rows = []
+    for each in result.gains:
+        ours, its = np.nanmean(values[each.task].pair(method, each.baseline), axis=1).tolist()
+        row = {"task": each.task, "best baseline": each.baseline, "its score": its, method: ours}
+        rows.append(row | {"relative gain": percent(each.estimate)})
     return [*rows, {"task": "mean", "relative gain": percent(result.mean)}]
 
 
