@@ -171,7 +171,8 @@ def test_molecules_are_searched_by_the_evaluator_that_is_named(asked, tmp_path, 
     words = ["search", *asked[1:], "--method", "dps", "--axes", "strength=0.1,0.2", "--trial-samples", "2"]
     assert main([*words, "--dry-run"]) == 2 and "aim=error_alpha is given by" in capsys.readouterr().err
     by_bonds = parse(search, "search", [*words[1:], "--aim", "molecule_stability"])
-    assert searching.notes(searching.search_of(by_bonds)) == []
+    assert searching.notes(what := searching.search_of(by_bonds)) == []
+    np.testing.assert_array_equal(what.space.task.targets(2), what.report_task.targets(5)[3:])  # which are not reported
     assert main([*words, "--search-evaluator", f"{TINY}:guide", "--output", str(tmp_path)]) == 0
     assert "error_alpha is given by the network that guides" in capsys.readouterr().err
     best = json.loads((tmp_path / "best.json").read_text())

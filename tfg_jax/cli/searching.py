@@ -62,7 +62,7 @@ def search_of(options: Any) -> Any:
         samples, aim = min(samples, task.images), ("psnr",)
     else:
         subject = subject_of(options.task)
-        task, aim = _chooser(subject, options, run.task), subject.aim(options)
+        task, aim = subject.chooser(_chooser(subject, options, run.task), run.n), subject.aim(options)
     strategies = {"halving": Halving, "beam": Beam, "optuna": by_optuna.Optuna}
     what = Search(
         Space.of(task, run.method, options.axes, options.max_cost), Aim.of(*(options.aim or aim)),
@@ -75,7 +75,7 @@ def search_of(options: Any) -> Any:
 
 
 def _chooser(subject: Any, options: Any, task: Any) -> Any:
-    """The task by the evaluator that chooses.
+    """The task with the evaluator that chooses.
 
     Of a data set's own networks that is one that neither guides nor reports, or for want of it the guide.
     """

@@ -78,6 +78,10 @@ class OwnSubject:
         """The metric that a search aims at where none is named."""
         return ("objective",)
 
+    def chooser(self, task: Any, reported: int) -> Any:
+        """The task on which a search chooses that reports this many samples of it."""
+        return task
+
 
 class LabelSubject(OwnSubject):
     """A data set of images, asked for its classes."""
@@ -153,6 +157,12 @@ class MoleculeSubject(OwnSubject):
 
     def aim(self, options: Any) -> tuple[str, ...]:
         return (f"error_{options.property[0]}", "molecule_stability")
+
+    def chooser(self, task: Any, reported: int) -> Any:
+        """Of the requests that are not reported, if there are that many."""
+        import numpy as np
+
+        return dataclasses.replace(task, requested=np.roll(task.requested, -reported, axis=0))
 
 
 def subject_of(text: str) -> OwnSubject:
