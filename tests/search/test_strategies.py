@@ -78,6 +78,19 @@ def test_the_published_search_only_goes_up():
     assert min(trial.candidate.by_name["rho"] for trial in trials) == 8.0 and trials[-1].round == 1
 
 
+@pytest.mark.parametrize("metrics", [["objective"], ["objective", "cost"]])
+def test_optuna_keeps_away_from_where_samples_fail(metrics):
+    space, aim, trials = Space.of(TASK, tfg.TFG(rho=0.5, mu=0.25), ["rho", "mu"]), Aim.of(*metrics), []
+    strategy = Optuna(16, trials=48)
+    while proposals := strategy.propose(space, aim, trials):
+        for candidate, n in proposals:
+            value = None if candidate.by_name["rho"] > 1.0 else 0.0  # where there is no better and no worse
+            scores = {"objective": (value,) * 3, "cost": (4.0,) * 3}
+            trials.append(Trial(candidate, n, len(trials), (0,), scores, 4.0, 0.0, 0.0))
+    failed = [trial.scores["objective"][0] is None for trial in trials]
+    assert 2 <= sum(failed[:8]) and sum(failed[24:]) <= 6
+
+
 def test_optuna_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ValueError, match=r'strategy=optuna needs Optuna; pip install "tfg_jax\[search\]"'):

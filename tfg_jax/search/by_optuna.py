@@ -43,10 +43,11 @@ class Optuna:
         study = optuna.create_study(directions=["maximize"] * len(aim.metrics), sampler=sampler)
         for trial in trials:
             values = [float(value) for value in aim.interval(trial)[:, 0]]
-            if all(map(math.isfinite, values)):
-                named = trial.candidate.by_name
-                params = {axis.name: _as_param(axis, named[axis.name]) for axis in space.axes}
-                study.add_trial(optuna.trial.create_trial(params=params, distributions=spaces, values=values))
+            named = trial.candidate.by_name
+            params = {axis.name: _as_param(axis, named[axis.name]) for axis in space.axes}
+            # To the estimator, a pruned trial is worse than every complete one.
+            known = {"values": values} if all(map(math.isfinite, values)) else {"state": optuna.trial.TrialState.PRUNED}
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=spaces, **known))
         new = [] if trials else [space.start]
         for _ in range(10 * count):  # some are asked for twice, or not allowed
             params = study.ask(spaces).params
