@@ -100,7 +100,8 @@ def headline(tasks: Sequence[Scores], method: str, baselines: Sequence[str], *, 
             continue
         sign = 1.0 if scores.better == "higher" else -1.0
         best = min(pairs, key=lambda name: sign * np.nanmean(pairs[name][0] - pairs[name][1]))
-        gain = relative_gain(*np.nanmean(pairs[best], axis=1).tolist(), scores.better)
+        ours, its = np.nanmean(pairs[best], axis=1).tolist()
+        gain = relative_gain(ours, its, scores.better)
         if np.isfinite(gain):
             again = _resampled(pairs[best], scores.better, np.random.default_rng(seed))
             gains.append(Gain(scores.task, best, _estimate(gain, again, len(scores.values[method]))))
