@@ -58,7 +58,7 @@ def restored() -> tuple[Any, Any]:
 
 
 def molecules() -> tuple[Any, Any]:
-    """Molecules of wanted polarizability: in trials the two networks change places, so that none judges what it guided."""
+    """Molecules of wanted polarizability; in trials guide and evaluator change places: none judges what it guided."""
     swapped = load_molecule_task(guide="qm9-evaluator", evaluator="qm9-guide", steps=STEPS)
     return swapped, load_molecule_task(start=1024, steps=STEPS)
 

@@ -15,6 +15,7 @@ from tfg_jax.data import qm9
 from tfg_jax.models.egnn.config import EGNNConfig
 from tfg_jax.models.egnn.properties import PropertyNet
 from tfg_jax.runs.store import read_folder
+from tfg_jax.search.setup import weights_of
 from tfg_jax.weights import store
 
 TINY = Path(__file__).parents[1] / "tasks" / "tiny_molecules.py"
@@ -173,6 +174,11 @@ def test_molecules_are_searched_by_the_evaluator_that_is_named(asked, tmp_path, 
     by_bonds = parse(search, "search", [*words[1:], "--aim", "molecule_stability"])
     assert searching.notes(what := searching.search_of(by_bonds)) == []
     np.testing.assert_array_equal(what.space.task.targets(2), what.report_task.targets(5)[3:])  # which are not reported
+    shipped = searching.search_of(parse(search, "search", ["--task", "qm9", "--num-samples", "2"]))
+    assert searching.notes(shipped) == [] and shipped.scored_by("error_alpha") is shipped.space.task.evaluator
+    chooses, reports = (parts.space.task for parts in (shipped, shipped.reporting))
+    assert weights_of(chooses.evaluator) == weights_of(reports.guide) != weights_of(chooses.guide)
+    assert weights_of(chooses.guide) == weights_of(reports.evaluator)
     assert main([*words, "--search-evaluator", f"{TINY}:guide", "--output", str(tmp_path)]) == 0
     assert "error_alpha is given by the network that guides" in capsys.readouterr().err
     best = json.loads((tmp_path / "best.json").read_text())

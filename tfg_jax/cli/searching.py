@@ -77,7 +77,8 @@ def search_of(options: Any) -> Any:
 def _chooser(subject: Any, options: Any, task: Any) -> Any:
     """The task with the evaluator that chooses.
 
-    Of a data set's own networks that is one that neither guides nor reports, or for want of it the guide.
+    Of a data set's own networks that is one that neither guides nor reports. For want of it guide and evaluator change
+    places: a guide that chooses is pleased by settings that please nothing else.
     """
     given = options.search_evaluator
     if not hasattr(options, "evaluator"):
@@ -89,6 +90,8 @@ def _chooser(subject: Any, options: Any, task: Any) -> Any:
     if not given and all(getattr(options, role) == networks[role] for role in ("model", "evaluator")):
         others = [networks[role] for role in ("reward", "guide") if role in networks]
         given = min(others, key=lambda name: name == options.guide)
+        if given == options.guide:
+            return run_of(_changed(options, evaluator=given, guide=options.evaluator)).task
     return run_of(_changed(options, **_evaluator(given))).task if given else task
 
 
