@@ -49,7 +49,8 @@ LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
 # Before SEARCHES: few trials on 6 to 8 shipped images that the default run does not show, noise 0.05, judged by mean
 # PSNR. On sr2 at 50 steps and on sr2 and box at 20: dps 1 to 16, pigdm 0.5 to 2, mpgd 0.25 to 16; on
 # sr2 and box at 50: lgd 2 to 32, freedom 1 to 16, ugd 1 to 16; each best or within 0.3 dB of the best trial throughout.
-# tfg: rho 2 or 4, mu 0.25 or 1, on sr2 at 20 steps alone. dflow and controls by Adam, on four of the images: rates 0.03
+# tfg: between the bests of `tfg-jax search --problem sr2 --guidance tfg --num-images 32 --draws 1 --trial-samples 16`,
+# started at rho 4 and mu 0.25, and of the same for blur and box. dflow and controls by Adam, on four of the images: rates 0.03
 # to 0.4, regularizer 1 or 10, weight 0.1 to 100.
 INVERSE_PRESETS: Mapping[str, Any] = MappingProxyType(
     {
@@ -59,7 +60,7 @@ INVERSE_PRESETS: Mapping[str, Any] = MappingProxyType(
         "freedom": FreeDoM(strength=4.0),
         "ugd": UGD(strength=2.0, n_iter=4),
         "mpgd": MPGD(strength=4.0),
-        "tfg": TFG(rho=4.0, mu=0.25, n_iter=4),
+        "tfg": TFG(rho=2.0, mu=0.0625, n_iter=4),
         "dflow": DFlow(TruncatedSolve(1.0, 12, "euler", remat="step"), iterations=60, regularizer=1.0, rate=0.1),
         "controls": Controls(12, weight=10.0, iterations=30, rate=0.1),
     }
