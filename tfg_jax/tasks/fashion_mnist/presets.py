@@ -50,8 +50,8 @@ LABEL_PRESETS: Mapping[str, Guidance] = MappingProxyType(
 # PSNR. On sr2 at 50 steps and on sr2 and box at 20: dps 1 to 16, pigdm 0.5 to 2, mpgd 0.25 to 16; on
 # sr2 and box at 50: lgd 2 to 32, freedom 1 to 16, ugd 1 to 16; each best or within 0.3 dB of the best trial throughout.
 # tfg: between the bests of `tfg-jax search --problem sr2 --guidance tfg --num-images 32 --draws 1 --trial-samples 16`,
-# started at rho 4 and mu 0.25, and of the same for blur and box. dflow and controls by Adam, on four of the images: rates 0.03
-# to 0.4, regularizer 1 or 10, weight 0.1 to 100.
+# started at rho 4 and mu 0.25, and of the same for blur and box. dflow and controls by Adam, on four of the images:
+# rates 0.03 to 0.4, regularizer 1 or 10, weight 0.1 to 100.
 INVERSE_PRESETS: Mapping[str, Any] = MappingProxyType(
     {
         "dps": DPS(strength=4.0, normalize="residual"),
