@@ -16,7 +16,7 @@ ProblemName = Literal[
 ]
 SAMPLERS = {
     "ddim": "samplers.ddim:DDIM", "ddpm": "samplers.ddpm:DDPM", "euler": "samplers.ode:Euler",
-    "heun": "samplers.ode:Heun", "churn": "samplers.ode:Churn", "dpmpp-2m": "samplers.multistep:DPMSolverPP2M",
+    "heun": "samplers.ode:Heun", "dpmpp-2m": "samplers.multistep:DPMSolverPP2M",
 }  # fmt: skip
 WORKER = Annotated[
     str | None,
