@@ -33,8 +33,9 @@ INTRO = (
     "fitted on QM9's molecules, which nobody here trained, on {quantum} molecules of a row at random; **guide** is "
     "what guided, on its own samples. Errors are mean absolute, over molecules that stayed finite, stable or not; "
     "stability and validity are over all attempts. Evaluations are forwards, recomputed ones too, and pullbacks of the "
-    "generator, per molecule. Every row was tuned with the same number of trials of its strength on other requests and "
-    "another seed; *edge* marks a best trial at an end of its range. Gains are paired over greedy, molecule by "
+    "generator, per molecule. Every row was tuned with the same number of trials of its strength on other requests "
+    "(of rare pairs the same ones) and another seed, the whole solve without a budget with one or two; *edge* marks a "
+    "best trial at an end of its range. Gains are paired over greedy, molecule by "
     "molecule of the same request and seed: above 0 is better."
 )
 
