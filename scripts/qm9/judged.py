@@ -21,9 +21,11 @@ class Quantum(NamedTuple):
 
     @classmethod
     def of(cls, run: MoleculeRun, most: int) -> Quantum:
-        """Of at most so many molecules, in an order of no meaning."""
+        """Of at most so many molecules, in an order of no meaning; NaN of samples that failed, whose last state before
+        may well be a molecule."""
         chosen = np.sort(np.random.default_rng(0).permutation(len(run.x))[:most])
-        return cls(chosen, *XTB()(np.asarray(run.x)[chosen], np.asarray(run.types)[chosen], run.properties))
+        values, failed = XTB()(np.asarray(run.x)[chosen], np.asarray(run.types)[chosen], run.properties)
+        return cls(chosen, np.where(run.ok()[chosen][:, None], values, np.nan), failed)
 
     def error(self, run: MoleculeRun) -> np.ndarray:
         """Absolute errors (chosen, properties), NaN where there is none."""

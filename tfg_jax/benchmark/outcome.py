@@ -28,7 +28,8 @@ class Line:
         task, method, metric: of the score.
         score: mean over samples, with its interval.
         also: further metrics by name.
-        values: of the metric, (requests,), means over seeds: those of another method are of the same requests.
+        values: of the metric, (requests,), means over seeds that ask for the same: another method's are of the same
+            requests.
         evaluations, gradients: network evaluations and objective gradients of a sample.
         seconds: of a sample, compilation included.
         samples, failed: how many. rows, of: how many rows are done, of how many.
@@ -124,11 +125,12 @@ def _line(cells: Sequence[Cell], known: Mapping[str, Mapping[str, Any]]) -> Line
 
 
 def _by_target(metric: str, done: Sequence[tuple[Cell, Mapping[str, Any]]]) -> list[np.ndarray]:
-    """Values of every target's requests, means over seeds."""
-    targets: dict[str, list[np.ndarray]] = {}
+    """Values of every target's requests, means over seeds; those of properties ask for other molecules each."""
+    targets: dict[tuple[str, int], list[np.ndarray]] = {}
     for cell, report in done:
         values = np.array([np.nan if each is None else each for each in report["values"][metric]], np.float64)
-        targets.setdefault(cell.target.name, []).append(values)
+        own = cell.seed if cell.entry.kind == "properties" else 0
+        targets.setdefault((cell.target.name, own), []).append(values)
     with np.errstate(invalid="ignore"):
         return [_nanmean(np.stack(each)) for each in targets.values()]
 
