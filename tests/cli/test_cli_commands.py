@@ -124,6 +124,8 @@ def test_a_dry_run_of_compare_compiles_one_program(tiny, tmp_path, monkeypatch, 
     said = capsys.readouterr().out
     assert len(compiled) == 1 and type(compiled[0]).__name__ in ("LGD", "TFG")  # four draws, a pullback
     assert said.count("12.5") == 1 and "the costliest" in said and not (tmp_path / "run").exists()
+    for sampler, code in ((["ddpm"], 0), (["heun"], 0), (["heun", "--eta", "0"], 2)):  # with settings of its own alone
+        assert main(["compare", *tiny, "--sampler", *sampler, "--out", str(tmp_path / "run"), "--dry-run"]) == code
 
 
 def test_the_memory_of_a_program_is_told_without_optimizing_it():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tfg_jax.cli.main import main
+from tfg_jax.runs.run import read_seconds
 from tfg_jax.runs.store import open_folder, read_folder
 
 
@@ -36,3 +37,4 @@ def test_merged_parts_are_the_whole(formats, tmp_path, capsys):
     for arguments, said in (([paths[0], other], "seed: 1 -> 0"), ([str(tmp_path)], "no manifest.json")):
         assert main(["merge", *arguments, "--output", str(tmp_path / "new")]) == 2 and said in capsys.readouterr().err
     assert len(read_folder(tmp_path / "merged").read_all()["x"]) == 5
+    assert read_seconds(tmp_path / "merged") == {"0": 1.0, "1": 1.0}

@@ -6,14 +6,16 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import tfg_jax as tfg
-from tfg_jax.cli import optimize
+from tfg_jax.cli import methods, optimize
 from tfg_jax.cli.main import main
-from tfg_jax.cli.options import parse
+from tfg_jax.cli.options import Typed, parse
+from tfg_jax.cli.samplers import sampler_of, sampler_part
 from tfg_jax.runs.run import Run
 from tfg_jax.runs.store import read_folder
 from tfg_jax.tasks.find import find_task
@@ -160,3 +162,26 @@ def test_the_key_of_a_run_is_that_of_all_that_decides_its_samples(own):
         {"task": dataclasses.replace(task, sampler=tfg.Heun(3))},
     ]
     assert len({run.key, *(dataclasses.replace(run, **change).key for change in changed)}) == 5
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [tfg.DDIM(4, 1.0, tfg.timesteps.Leading()), tfg.DDIM(4, eta=None), tfg.Heun(4)],
+    ids=["grid", "ode", "heun"],
+)
+def test_a_tasks_own_sampler_is_kept_whole_named_and_replayed(sampler):
+    """With all of its settings; another one that is named has those of its own."""
+    for words in ([], ["--sampler", "own"]):
+        typed = Typed(["--steps", "5", *words])
+        options = sampler_part(typed, sampler)
+        given = {field.name: field.default for field in dataclasses.fields(options.cls)} | dict(options.defaults)
+        built = sampler_of(SimpleNamespace(**{**given, "steps": 5}), sampler)
+        assert built == dataclasses.replace(sampler, steps=5)
+    part = sampler_part(Typed(["--sampler", "ddim"]), sampler)
+    assert {"eta", "v"} <= {field.name for field in dataclasses.fields(part.cls)}
+
+
+def test_folders_of_compared_methods_stay_inside():
+    for name in ("/tmp/m.py:Mine", "../m.py:Mine", "..", "a b"):
+        folder = Path("out") / methods.folder_of(name)
+        assert folder.resolve().parent == Path("out").resolve() or methods.folder_of(name) == ""

@@ -75,6 +75,12 @@ def test_a_recipe_of_ones_own_is_trained_released_and_gone_on_from(tmp_path, cap
     monkeypatch.setitem(sys.modules, "test_recipes", sys.modules[__name__])
     words = ["train", "test_recipes:RECIPE", "--steps", "40", "--sample-every", "20", "--model.lr", "0.2"]
     words += ["--folder", "state", "--export", "out/pair"]
+    for name, said in (
+        ("no_such:RECIPE", "recipe=no_such:RECIPE"),
+        ("json:nothing", "recipe=json:nothing has no 'nothing'"),
+        ("json:dumps", "recipe=json:dumps is a function; name a tfg_jax.training.Recipe"),
+    ):
+        assert main(["train", name, "--dry-run"]) == 2 and said in capsys.readouterr().err
     assert main([*words, "--dry-run"]) == 0 and not list(tmp_path.iterdir())
     assert "6 parameters, 40 updates" in capsys.readouterr().out
     assert main(words) == 0

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from tfg_jax.cli.groups import CommonOptions, LabelOptions, SamplerOptions
+from tfg_jax.cli.groups import CommonOptions, LabelOptions
 from tfg_jax.cli.labels import label_defaults, label_run_task, label_size
 from tfg_jax.cli.main import FAILED_SAMPLES, OK
 from tfg_jax.cli.options import Part, Typed, data_set
-from tfg_jax.cli.samplers import sampler_of
+from tfg_jax.cli.samplers import sampler_of, sampler_part
 from tfg_jax.tasks.find import DEFAULT
 
 FREE = ("methods", "evaluator", "data", "chunk", "out")  # options that leave what was sampled as it is
@@ -35,7 +35,7 @@ class RequestOptions:
 def parts(typed: Typed) -> list[Part]:
     """The groups of options."""
     subject = data_set(typed)
-    networks = [Part(LabelOptions, label_defaults(subject)), Part(SamplerOptions)]
+    networks = [Part(LabelOptions, label_defaults(subject)), sampler_part(typed)]
     return [Part(RequestOptions), *networks, Part(CommonOptions, {"model": subject.networks["model"]})]
 
 
@@ -45,10 +45,11 @@ def run(options: Any) -> int:
     Every method gets a sample folder of its own and the same command resumes; then table.md, compare.json, grid.png and
     report.html.
     """
-    if not options.methods or len(set(options.methods)) < len(options.methods):
+    from tfg_jax.cli import drive, methods
+
+    if not options.methods or len(set(map(methods.folder_of, options.methods))) < len(options.methods):
         raise ValueError(f"methods={' '.join(options.methods)!r} must name at least one method, each once")
 
-    from tfg_jax.cli import drive, methods
     from tfg_jax.report.comparison import comparison_report
     from tfg_jax.result import finished
     from tfg_jax.runs.run import Run
@@ -71,7 +72,7 @@ def run(options: Any) -> int:
             print(f"note: {note}", file=sys.stderr)
         configs = {each.name: each.config for each in runs}
         for each in runs:
-            with each.open(options.out / each.name, overwrite=options.overwrite) as folder:
+            with each.open(options.out / methods.folder_of(each.name), overwrite=options.overwrite) as folder:
                 drive.write_config(options.out, "compare", options, configs)
                 each.compute(folder)
                 scored[each.name] = each.evaluate(folder).run

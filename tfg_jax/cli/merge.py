@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from tfg_jax.cli.main import INCOMPLETE, OK
+
+CONFIG = "config.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +34,7 @@ def run(options: Options) -> int:
     from tfg_jax.report import counted
     from tfg_jax.runs.claim import check_same
     from tfg_jax.runs.record import COMPARED
-    from tfg_jax.runs.run import full_disk
+    from tfg_jax.runs.run import SECONDS, full_disk, read_seconds
     from tfg_jax.runs.store import open_folder, read_folder
 
     if not options.sources:
@@ -51,10 +54,12 @@ def run(options: Options) -> int:
                 if source is not None:
                     arrays = source.read(part)
                     merged.write(part, {name: array for name, array in arrays.items() if name != "index"})
-            for key in ("config.json", *(key for each in folders for key in each.values.keys("seconds"))):
-                data = next((data for each in folders if (data := each.values.read(key)) is not None), None)
-                if data is not None and merged.values.read(key) is None:
-                    merged.values.write(key, data)
+            config = next((data for each in folders if (data := each.values.read(CONFIG)) is not None), None)
+            if config is not None and merged.values.read(CONFIG) is None:
+                merged.values.write(CONFIG, config)
+            seconds = {k: v for each in (*reversed(folders), merged) for k, v in read_seconds(each.path).items()}
+            if seconds != read_seconds(merged.path):
+                merged.values.write(f"{SECONDS}.json", json.dumps(seconds).encode())
         except OSError as error:
             raise full_disk(merged.name, error) from error
         left = sum(map(len, merged.missing()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -166,3 +167,8 @@ def without_zero_terms(given: dict[str, Any]) -> dict[str, Any]:
     absent = [term for term in owned if given.get(term) == 0]
     dropped = {name: None for term in absent for name in (term, *owned[term])}
     return dropped | {name: value for name, value in given.items() if name not in absent}
+
+
+def folder_of(name: str) -> str:
+    """Where samples of a method lie below the results: its name without what would lead elsewhere."""
+    return re.sub(r"[^\w.:-]+", "-", name).strip(".-")

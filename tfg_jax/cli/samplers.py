@@ -12,15 +12,24 @@ from tfg_jax.cli.groups import SAMPLER, SAMPLERS, SamplerOptions
 from tfg_jax.cli.options import Part, Typed
 from tfg_jax.references import called, is_reference, resolve
 
+OWN = "own"
+"""What a task's own sampler is called where none is named."""
+
 
 def sampler_part(typed: Typed, own: Any = None) -> Part:
     """The options of the sampler that is named; ``own`` is the task's, which is kept where none is."""
+    name = typed.last("--sampler")
+    if own is None and name in (None, "ddim"):
+        return Part(SamplerOptions)  # without JAX, as help is
     from tfg_jax.samplers.ddim import DDIM
 
-    name = typed.last("--sampler")
-    if name in (None, "ddim") and (own is None or type(own) is DDIM):
-        return Part(SamplerOptions, {} if own is None else {"steps": own.steps, "eta": float(np.asarray(own.eta))})
-    return _part(own if name is None else _named(name), name or "own")
+    name = None if name == OWN and own is not None else name
+    flags: dict[str, Any] = {}
+    if type(own) is DDIM and own.grid is None and own.eta is not None:  # which flags say in full
+        flags = {"steps": own.steps, "eta": float(np.asarray(own.eta))}
+    if name == "ddim" or (name is None and flags):
+        return Part(SamplerOptions, flags)
+    return _part(own if name is None else _named(name), name or OWN)
 
 
 def _part(sampler: Any, name: str) -> Part:
@@ -59,7 +68,7 @@ def sampler_of(options: Any, own: Any = None) -> Any:
             )
         sampler: Any = DDIM(options.steps, options.eta) if options.v is None else DDPM(options.steps, options.v)
     else:
-        sampler = own if name == "own" else _named(name)
+        sampler = own if name == OWN else _named(name)
         names = [field.name for field in dataclasses.fields(_part(sampler, name).cls) if field.name != "sampler"]
         sampler = with_flags(sampler, {each: getattr(options, each) for each in names})
     return sampler

@@ -11,6 +11,7 @@ from typing import Any
 import tyro
 
 from tfg_jax.cli.main import OK
+from tfg_jax.references import is_reference, resolve
 from tfg_jax.tasks.find import recipes
 
 USAGE = """usage: tfg-jax train RECIPE [OPTIONS]      (tfg-jax train RECIPE --help lists the options;
@@ -42,11 +43,14 @@ def parse(program: str, arguments: Sequence[str]) -> Options:
     if name in ("-h", "--help"):
         return Options()
     known = recipes()
-    module, _, attribute = name.partition(":")
-    if attribute:
-        recipe = getattr(importlib.import_module(module), attribute)
-    elif name in known:
+    if name in known:
         recipe = importlib.import_module(known[name][0]).RECIPES[name]
+    elif is_reference(name):
+        from tfg_jax.training.recipe import Recipe
+
+        recipe = resolve("recipe", name)
+        if not isinstance(recipe, Recipe):
+            raise ValueError(f"recipe={name} is a {type(recipe).__name__}; name a tfg_jax.training.Recipe")
     else:
         raise ValueError(f"{name!r} is no recipe; choose one of {', '.join(known)}, or module:NAME")
     words = [OLD_PREFIX.sub("--", word) for word in rest if word != "--yes"]  # as called before version 0.2
