@@ -80,7 +80,7 @@ def row_lines(rows: Rows, part: str, name: str) -> list[dict[str, Any]]:
     base, lines = rows.report(part, name, "greedy"), []
     for row, result in rows.guided(part, name):
         report, trials = result["report"], result["trials"]
-        numbers, edge = report["numbers"], bool(trials) and result["kept"] in (0, len(trials) - 1)
+        numbers, edge = report["numbers"], len(trials) > 2 and result["kept"] in (0, len(trials) - 1)
         line: dict[str, Any] = {"row": row.labels["row"]}
         for each in [key.removeprefix("error_") for key in numbers if key in ERRORS]:
             line[in_full(each, "evaluator")] = error_of(report, each)

@@ -26,7 +26,7 @@ from tfg_jax.tasks.qm9.task import MoleculeTask
 
 REPORT, TRIAL = 0, 1
 FIRST_TRIAL = 2048
-"""Trials ask for other molecules than reports."""
+"""Trials ask for other molecules than reports, but for rare pairs, whose 64 requests come round."""
 FEWEST_STABLE = 0.8
 """Share of stable atoms below which a trial is marked down: what is reached on debris is not reached."""
 DEAR = ("steps", "whole")

@@ -89,6 +89,7 @@ def mended(tmp_path: Path, old: str = "", new: str = "") -> str:
         ('metric = "evaluator_accuracy"', 'metric = "psnr"', "metric='psnr' is unknown"),
         ('kind = "labels"', 'kind = "properties"', "kind='properties' is unknown; choose of labels, restoration"),
         ("", 'model = "mine"', "model='mine' is unknown"),
+        ("tfg = {", "none = {", "settings.none has no effect"),
         ('about = "mine"', 'about = "mine"\nseeds = [0, 0]', "seed 0 appears twice"),
         ('about = "mine"', 'about = "mine"\nheadline = "dps"', "headline, baselines or beyond='dps' is unknown"),
         ('about = "mine"', 'about = "mine"\nheadline = "tfg"', "baselines=[] must name methods other than"),
@@ -101,6 +102,27 @@ def test_a_damaged_suite_is_refused_in_a_sentence(old, new, said, tmp_path):
         read_suite(mended(tmp_path, old, new))
     text = str(error.value)
     assert said in text and text.startswith("suite=") and "\n" not in text and len(text) < 700, text
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ('kind = "restoration"\ndata = "fashion-mnist"\ntargets = ["sr2"]\nmetric = "lpips"', "score is missing"),
+        (
+            'kind = "properties"\ndata = "qm9"\ntargets = ["mu"]\nmetric = "error"',
+            "clip=true has no effect",
+        ),
+        (
+            'kind = "properties"\ndata = "qm9"\ntargets = ["mu", "gap"]\nmetric = "error"\nclip = false',
+            "no common unit; set apart = true",
+        ),
+    ],
+)
+def test_what_would_fail_after_sampling_is_refused_before(keys, said, tmp_path):
+    head = 'about = "mine"\nseeds = [0]\n[[task]]\nname = "a"\nsamples = 4\nmethods = ["none", "tfg"]\n'
+    (tmp_path / "mine.toml").write_text(f"{head}{keys}\n")
+    with pytest.raises(ValueError, match=said):
+        read_suite(str(tmp_path / "mine.toml"))
 
 
 def test_a_suite_that_is_nowhere(tmp_path):

@@ -79,10 +79,14 @@ def _check_entry(entry: Entry, needs: Mapping[str, Need]) -> None:
             one_of(f"{at}: {role} {name!r} gives", needs[name].gives, gives)
     _check_shipped(at, entry) if entry.data else _check_own(at, entry)
     one_of(f"{at}: metric", entry.metric, RANKING[entry.kind])
+    if entry.metric in ("lpips", "dtw") and not entry.score:
+        raise Unfit(f"{at}: score is missing, which metric={entry.metric!r} comes from")
     if unknown := [name for name in entry.also if name not in METRICS and not entry.score]:
         raise Unfit(f"{at}: also={unknown[0]!r:.60} is no number of metrics.json; name one, such as psnr")
     for target, name in settings_of(entry):
         one_of(f"{at}: settings of", name, names_of(entry))
+        if name in UNGUIDED:
+            raise Unfit(f"{at}: settings.{name} has no effect, as nothing guides there; drop it")
         one_of(f"{at}: trust of target {target.name!r}", target.trust, TRUSTS)
     for target in entry.targets:
         methods_of(entry, target)
@@ -105,6 +109,8 @@ def _check_shipped(at: str, entry: Entry) -> None:
         one_of(f"{at}: methods", name, (*unguided, PRESETS, *presets_of(entry)))
     for target in entry.targets if entry.kind == "restoration" else ():
         one_of(f"{at}: targets", target.name, PROBLEMS)
+    if molecules and entry.clip:
+        raise Unfit(f"{at}: clip=true has no effect on molecules, whose positions have no range; set clip = false")
     if molecules:
         _check_properties(at, entry)
 
@@ -113,8 +119,6 @@ def _check_own(at: str, entry: Entry) -> None:
     for role in ("model", *WANTED[entry.kind]):
         if not getattr(entry, role):
             raise Unfit(f"{at}: {role} is missing, which a task of kind {entry.kind!r} needs where it names no data")
-    if entry.metric in ("lpips", "dtw") and not entry.score:
-        raise Unfit(f"{at}: score is missing, which metric={entry.metric!r} comes from")
     if entry.metric == "feature_distance" and not entry.evaluators:
         raise Unfit(f"{at}: evaluators is missing, in whose features metric='feature_distance' is measured")
     for name in entry.methods:
@@ -137,6 +141,8 @@ def _check_own(at: str, entry: Entry) -> None:
 def _check_properties(at: str, entry: Entry) -> None:
     from tfg_jax.data.qm9 import PROPERTIES
 
+    if not entry.apart and len({target.request for target in entry.targets}) > 1:
+        raise Unfit(f"{at}: targets are of several properties, whose errors have no common unit; set apart = true")
     for target in entry.targets:
         unique(f"{at}: property", target.request)
         for name in target.request:

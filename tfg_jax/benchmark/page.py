@@ -78,7 +78,7 @@ def report_of(outcome: Outcome, command: str, notes: tuple[str, ...] = ()) -> Re
 
 
 MEANING = (
-    "Brackets are 95 % intervals over requests (classes, images, molecules), means over seeds. Evaluations are network "
+    "Brackets are 95 % intervals over requests, of classes and images means over seeds. Evaluations are network "
     "forwards and pullbacks a sample; seconds are of this machine as it was, compilation included."
 )
 
