@@ -93,6 +93,8 @@ def mended(tmp_path: Path, old: str = "", new: str = "") -> str:
         ('about = "mine"', 'about = "mine"\nseeds = [0, 0]', "seed 0 appears twice"),
         ('about = "mine"', 'about = "mine"\nheadline = "dps"', "headline, baselines or beyond='dps' is unknown"),
         ('about = "mine"', 'about = "mine"\nheadline = "tfg"', "baselines=[] must name methods other than"),
+        ('about = "mine"', 'about = "mine"\nbaselines = ["none"]', "baselines has no effect without headline"),
+        ("samples = 4", "samples = 4\nnoise_std = 0.1", "noise_std has no effect on a task of kind 'labels'"),
         ('about = "mine"', "about = [", "is not TOML"),
         ("[[task]]", "[task]", "task={"),
     ],
@@ -123,6 +125,77 @@ def test_what_would_fail_after_sampling_is_refused_before(keys, said, tmp_path):
     (tmp_path / "mine.toml").write_text(f"{head}{keys}\n")
     with pytest.raises(ValueError, match=said):
         read_suite(str(tmp_path / "mine.toml"))
+
+
+OWN = """
+about = "mine"
+[[need]]
+name = "net"
+gives = "model"
+source = "here"
+[[need]]
+name = "truth"
+gives = "images"
+source = "here"
+[[need]]
+name = "judge"
+gives = "classifier"
+source = "here"
+[[need]]
+name = "maybe"
+gives = "classifier"
+source = "here"
+optional = true
+[[need]]
+name = "rated"
+gives = "score"
+source = "here"
+optional = true
+[[task]]
+name = "restored"
+kind = "restoration"
+model = "net"
+images = "truth"
+evaluators = ["maybe"]
+score = "rated"
+operator = {type = "hidden", of = 28, rows = [[8, 20]]}
+targets = ["box"]
+methods = ["none"]
+samples = 4
+metric = "psnr"
+[[task]]
+name = "classes"
+kind = "labels"
+model = "net"
+guides = ["judge"]
+evaluators = ["judge"]
+targets = ["0"]
+methods = ["none"]
+samples = 4
+metric = "evaluator_accuracy"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('evaluators = ["judge"]', 'evaluators = ["maybe"]', "evaluators 'maybe' is optional"),
+        ('guides = ["judge"]', 'guides = ["maybe"]', "guides 'maybe' is optional, though"),
+        ('metric = "psnr"', 'metric = "lpips"', "score 'rated' is optional, though there is no lpips without it"),
+        ('metric = "psnr"', 'metric = "feature_distance"', "evaluators 'maybe' is optional"),
+        ('guides = ["judge"]', 'guides = ["judge"]\nimages = "truth"', "images has no effect on a task of kind"),
+        ('images = "truth"', 'images = "truth"\nguides = ["judge"]', "guides has no effect on a task of kind 'restora"),
+        ('evaluators = ["maybe"]', 'evaluators = ["maybe", "judge"]', "evaluators=['maybe', 'judge'] must be one"),
+    ],
+)  # fmt: skip
+def test_roles_of_own_tasks_are_read_and_there_when_they_run(old, new, said, tmp_path):
+    (tmp_path / "own.toml").write_text(OWN)
+    assert {need.name for need in read_suite(tmp_path / "own.toml").needs if need.optional} == {"maybe", "rated"}
+    assert OWN.count(old) == 1
+    (tmp_path / "own.toml").write_text(OWN.replace(old, new))
+    with pytest.raises(ValueError) as error:
+        read_suite(tmp_path / "own.toml")
+    assert said in str(error.value)
 
 
 def test_a_suite_that_is_nowhere(tmp_path):

@@ -332,7 +332,7 @@ def test_cite_finds_what_a_configuration_uses(finished, compared, tmp_path, caps
     assert main(["cite", "--all"]) == 0
     every = capsys.readouterr().out
     assert all(entry in every for cls in library_classes() for entry in bibtex(cls).values())
-    assert main(["cite", str(finished), "--all"]) == 2
+    assert main(["cite", str(finished), "--all"]) == 2 and main(["cite", "--all", "--allow", "mine.py"]) == 2
     assert main(["cite", str(tmp_path / "nothing")]) == 2
 
 

@@ -24,6 +24,7 @@ def test_the_machine_is_told(capsys, monkeypatch):
     assert "device     0: cpu" in said and "turned off by $TFG_JAX_CACHE" in said and "optuna" in said
     assert main(["doctor", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
+    assert main(["doctor", "--steps", "4"]) == 2 and "steps=4 has no effect without --model" in capsys.readouterr().err
     assert told["versions"]["jax"] and told["cache"]["programs"] == 0 and "model" not in told
 
 

@@ -118,6 +118,8 @@ def test_an_interrupted_study_resumes_at_its_trial(done, tiny_study, tmp_path, m
         (["--problems", "rain"], "problems='rain' is unknown"),
         (["--budgets", "10"], "budgets holds one that is too small"),
         (["--images", "0"], "images=0"),
+        (["--part", "mixtures", "--only", "box"], "only='box' has no effect with part='mixtures'"),
+        (["--part", "images", "--quick"], "quick has no effect with part"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(arguments, said, capsys):

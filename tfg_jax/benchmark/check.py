@@ -19,7 +19,10 @@ WANTED = {
     "labels": ("guides", "evaluators"), "attributes": ("guides", "evaluators"), "properties": ("guides", "evaluators"),
     "restoration": ("images", "operator"), "style": ("features", "images"),
 }  # fmt: skip
-"""What a task needs where it names no data set, by its kind."""
+"""What a task needs beside its model where it names no data set, by its kind."""
+SPARED = {"restoration": ("evaluators", "score"), "style": ("evaluators", "score")}
+"""What a task can do without where it names no data set, and an optional need may stand for; of other kinds the score
+alone."""
 RANKING = {
     "labels": ("evaluator_accuracy", "evaluator_target_probability"),
     "attributes": ("attribute_accuracy", "all_attributes"),
@@ -50,6 +53,9 @@ def check(suite: Suite) -> None:
         one_of("headline, baselines or beyond", name, sorted(methods))
     if suite.headline and (not suite.baselines or suite.headline in (*suite.baselines, *suite.beyond)):
         raise Unfit(f"baselines={list(suite.baselines)} must name methods other than headline={suite.headline!r}")
+    for name in ("baselines", "beyond"):
+        if getattr(suite, name) and not suite.headline:
+            raise Unfit(f"{name} has no effect without headline, the method that is compared; set headline")
 
 
 def _check_entry(entry: Entry, needs: Mapping[str, Need]) -> None:
@@ -58,6 +64,8 @@ def _check_entry(entry: Entry, needs: Mapping[str, Need]) -> None:
     one_of(f"{at}: grid", entry.grid, GRIDS)
     for name in ("samples", "steps", "chunk"):
         counted(f"{at}: {name}", getattr(entry, name))
+    if entry.kind != "restoration" and entry.noise_std != Entry.noise_std:
+        raise Unfit(f"{at}: noise_std has no effect on a task of kind {entry.kind!r}, which measures nothing; drop it")
     for name, right, words in (
         ("rate", 0.0 <= entry.rate < MOST, "0 or more"), ("noise_std", 0.0 < entry.noise_std < MOST, "above 0"),
         ("eta", 0.0 <= entry.eta <= 1.0, "in [0, 1]"),
@@ -77,7 +85,7 @@ def _check_entry(entry: Entry, needs: Mapping[str, Need]) -> None:
         for name in filter(None, [named] if isinstance(named, str) else named):
             one_of(f"{at}: {role}", name, needs)
             one_of(f"{at}: {role} {name!r} gives", needs[name].gives, gives)
-    _check_shipped(at, entry) if entry.data else _check_own(at, entry)
+    _check_shipped(at, entry) if entry.data else _check_own(at, entry, needs)
     one_of(f"{at}: metric", entry.metric, RANKING[entry.kind])
     if entry.metric in ("lpips", "dtw") and not entry.score:
         raise Unfit(f"{at}: score is missing, which metric={entry.metric!r} comes from")
@@ -115,17 +123,17 @@ def _check_shipped(at: str, entry: Entry) -> None:
         _check_properties(at, entry)
 
 
-def _check_own(at: str, entry: Entry) -> None:
-    for role in ("model", *WANTED[entry.kind]):
-        if not getattr(entry, role):
-            raise Unfit(f"{at}: {role} is missing, which a task of kind {entry.kind!r} needs where it names no data")
+def _check_own(at: str, entry: Entry, needs: Mapping[str, Need]) -> None:
+    _check_roles(at, entry, needs)
     if entry.metric == "feature_distance" and not entry.evaluators:
         raise Unfit(f"{at}: evaluators is missing, in whose features metric='feature_distance' is measured")
     for name in entry.methods:
         if name != "none" and "type" not in entry.settings.get(name, {}):
             raise Unfit(f"{at}: settings.{name}.type is missing; a task without data has no tuned methods")
-    if entry.kind != "attributes" and len(entry.guides) > 1:
-        raise Unfit(f"{at}: guides={list(entry.guides)} must be one; a task of kind 'attributes' takes several")
+    for role in ("guides", "evaluators"):
+        if entry.kind != "attributes" and len(getattr(entry, role)) > 1:
+            named = list(getattr(entry, role))
+            raise Unfit(f"{at}: {role}={named} must be one; a task of kind 'attributes' takes several")
     if entry.kind == "attributes" and any(len(target.request) != len(entry.guides) for target in entry.targets):
         raise Unfit(f"{at}: targets must name one class for each of {len(entry.guides)} guides")
     if entry.kind == "attributes" and len(entry.guides) != len(entry.evaluators):
@@ -136,6 +144,27 @@ def _check_own(at: str, entry: Entry) -> None:
         one_of(f"{at}: operator.type", entry.operator.get("type", ""), OPERATORS)
     if entry.kind == "properties":
         _check_properties(at, entry)
+
+
+def _check_roles(at: str, entry: Entry, needs: Mapping[str, Need]) -> None:
+    """That every role of an own task is filled which its kind reads, and no other, with what is there when it runs."""
+    spared = SPARED.get(entry.kind, ("score",))
+    for role in ("model", *WANTED[entry.kind]):
+        if not getattr(entry, role):
+            raise Unfit(f"{at}: {role} is missing, which a task of kind {entry.kind!r} needs where it names no data")
+    for role in (*GIVES, "operator"):
+        named = getattr(entry, role)
+        if named and role not in ("model", *WANTED[entry.kind], *spared):
+            raise Unfit(f"{at}: {role} has no effect on a task of kind {entry.kind!r}; drop it")
+    ranks = "score" if entry.metric in ("lpips", "dtw") else "evaluators"
+    if entry.metric in ("feature_distance", "lpips", "dtw"):
+        spared = tuple(role for role in spared if role != ranks)
+    for role in GIVES:
+        named = getattr(entry, role)
+        for name in filter(None, [named] if isinstance(named, str) else named):
+            if needs[name].optional and role not in spared:
+                raise Unfit(f"{at}: {role} {name!r} is optional, though there is no {entry.metric} without it; drop "
+                            "optional = true")  # fmt: skip
 
 
 def _check_properties(at: str, entry: Entry) -> None:

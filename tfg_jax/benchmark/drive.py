@@ -23,7 +23,9 @@ def described(what: Benchmark) -> str:
     if not any(line[LACKS] for line in lines):
         shown = [{key: value for key, value in line.items() if key != LACKS} for line in shown]
     minutes, all_of_them = (sum(line[key] for line in lines) for key in ("minutes", "all evaluations"))
+    unknown = sum(not row.seconds for row in what.rows)
     time = f": {in_words(60 * minutes)} on two idle cores, about, compilation aside" if minutes else ""
+    time += f"; of {counted(unknown, 'row')} the time is unknown" if unknown else ""
     count = f"{counted(len(what.rows), 'row')}, {all_of_them} network evaluations{time}."
     told = [what.suite.about, text_table(shown), f"{count} Nothing was computed or written."]
     for need in what.needs():
@@ -38,7 +40,7 @@ def write(what: Benchmark, command: str, page: Path | None = None) -> str:
 
     Args:
         what: the benchmark.
-        command: that made it.
+        command: that made it; "" is not told.
         page: a Markdown file to write besides, with its tables as JSON beside it.
     """
     outcome = what.outcome()

@@ -61,7 +61,7 @@ def report_of(outcome: Outcome, command: str, notes: tuple[str, ...] = ()) -> Re
     suite = outcome.suite
     blocks: list[Block] = [Text(note, warning=True) for note in notes]
     blocks += [Text(suite.about), *([Table(_headline(outcome))] if outcome.headline else [])]
-    sections = [Section("Headline", [*blocks, Text(f"Made by: `{command}`")])]
+    sections = [Section("Headline", [*blocks, *([Text(f"Made by: `{command}`")] if command else [])])]
     if (result := outcome.headline) is not None:
         chart = bar_chart({each.task: each.estimate for each in result.gains}, f"relative gain of {suite.headline}")
         rows = _gains(outcome, result)

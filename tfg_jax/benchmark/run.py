@@ -22,7 +22,7 @@ from tfg_jax.studies import progress
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """A suite on a folder; nothing is loaded before rows are computed.
+    """A suite on a folder; networks are loaded when rows are computed, or when stored ones are compared with them.
 
     Attributes:
         suite: it.
@@ -82,7 +82,7 @@ class Benchmark:
 
     @property
     def seconds(self) -> float:
-        """That the missing rows take at a usual speed, compilation aside."""
+        """That the missing rows take at a usual speed, compilation aside; those of unknown speed count nothing."""
         known = self.known()
         return sum((row.seconds for row in self.ready.rows if row.name not in known), 0.0)
 

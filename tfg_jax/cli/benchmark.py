@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +10,7 @@ import tyro
 
 from tfg_jax.cli.groups import ROW_WORKER
 from tfg_jax.cli.main import OK
-from tfg_jax.cli.options import Part, Typed
+from tfg_jax.cli.options import Part, Typed, command_line
 
 LONG = 3600.0
 """Seconds of work that are asked for."""
@@ -40,7 +38,7 @@ class BenchmarkOptions:
     page: Path | None = None
     """Also write the page as this Markdown file, its tables as JSON beside it."""
     yes: bool = False
-    """Start, though it takes more than an hour."""
+    """Start, though it takes more than an hour by what is known of its tasks."""
     dry_run: bool = False
     """Show rows, network evaluations, time, and what has to be handed in; compute and write nothing."""
 
@@ -74,6 +72,5 @@ def run(options: Any) -> int:
     if options.page is not None and (options.page.is_dir() or not options.page.suffix):
         raise ValueError(f"page={options.page} names no file; give one such as results.md")
     what.compute()
-    command = " ".join(["tfg-jax", "benchmark", *map(shlex.quote, sys.argv[2:])])
-    print(write(what, command, options.page))
+    print(write(what, command_line("benchmark"), options.page))
     return OK

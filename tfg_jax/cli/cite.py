@@ -35,6 +35,8 @@ def run(options: Options) -> int:
     """Find the classes in the configuration and print the entries of their docstrings."""
     if options.all and options.source is not None:
         raise ValueError(f"source={options.source} has no effect with --all; drop one of them")
+    if options.all and options.allow:
+        raise ValueError("--allow has no effect with --all, which names the library's own classes; drop one of them")
     from tfg_jax.citations import entries
     from tfg_jax.config import public_classes
 

@@ -34,10 +34,11 @@ def run(options: Options) -> int:
     from tfg_jax.files import to_json
     from tfg_jax.machine import machine
 
-    told, health = machine(), None
-    if options.model is not None and not options.dry_run:
-        health = _examined(options)
-        told["model"] = {**dataclasses.asdict(health), "ratio": health.ratio}
+    given = [n for n in ("num_samples", "steps", "cond", "seed") if getattr(options, n) != getattr(Options, n)]
+    if options.model is None and given:
+        raise ValueError(f"{given[0]}={getattr(options, given[0])} has no effect without --model; name one")
+    health = _examined(options) if options.model is not None and not options.dry_run else None
+    told = machine() | ({"model": {**dataclasses.asdict(health), "ratio": health.ratio}} if health else {})
     print(to_json(told) if options.json else "\n\n".join([_machine(told), *([_model(health)] if health else [])]))
     return FAILED_SAMPLES if health is not None and health.findings else OK
 
@@ -58,15 +59,14 @@ def _examined(options: Options) -> Any:
 
 
 def _machine(told: dict[str, Any]) -> str:
-    cache, versions = told["cache"], told["versions"]
+    cache = told["cache"]
     kept = f"{cache['programs']} programs, {cache['MB']} MB" if cache["folder"] else "off"
-    present = [f"{name} {version or 'is missing'}" for name, version in (versions | told["programs"]).items()]
+    present = [f"{name} {version or 'is missing'}" for name, version in (told["versions"] | told["programs"]).items()]
     lines = [f"device     {each['id']}: {each['platform']}, {each['kind']}, MB {each['memory (MB)'] or 'unknown'}"
              for each in told["devices"]]  # fmt: skip
     lines += [f"memory     {told['memory (MB)']} MB", f"cache      {kept}: {cache['folder'] or ''} ({cache['why']})"]
     precision = ", ".join(f"{name.removeprefix('jax_')} {value}" for name, value in told["precision"].items())
-    lines += ["versions   " + ", ".join(present), f"precision  {precision}"]
-    return "\n".join(lines)
+    return "\n".join([*lines, "versions   " + ", ".join(present), f"precision  {precision}"])
 
 
 def _model(health: Any) -> str:
@@ -76,5 +76,5 @@ def _model(health: Any) -> str:
                "of the linear denoiser": (health.ratio, ".2f")}  # fmt: skip
     rows = [{name: f"{each[i]:{form}}" for name, (each, form) in columns.items()} for i in range(len(health.t))]
     span = f"samples in [{health.low:.3g}, {health.high:.3g}], mean {health.mean:.3g}, std {health.std:.3g}"
-    findings = [f"{finding.name}: {finding.advice}" for finding in health.findings] or ["nothing is wrong"]
-    return "\n".join([text_table(rows), "", span, *findings])
+    findings = [f"{finding.name}: {finding.advice}" for finding in health.findings]
+    return "\n".join([text_table(rows), "", span, *(findings or ["nothing is wrong"])])

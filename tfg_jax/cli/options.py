@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -167,6 +168,11 @@ def as_json(options: Any) -> dict[str, Any]:
     apart = ("config", "overwrite", "dry_run", "save_program", "worker", "distributed", "split_weights")
     kept = {k: v for k, v in values.items() if k not in apart}
     return {k: str(v) if isinstance(v, Path) else list(v) if isinstance(v, tuple) else v for k, v in kept.items()}
+
+
+def command_line(name: str) -> str:
+    """The command of this process as it can be typed again; "" where `tfg_jax.cli.main` was called from Python."""
+    return " ".join(["tfg-jax", name, *map(shlex.quote, sys.argv[2:])]) if sys.argv[1:2] == [name] else ""
 
 
 def _read(file: Path, typed: Typed) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from tfg_jax.cli import methods, sample, searching, solve
 from tfg_jax.cli.groups import RequestOptions, RestoreOptions, WorkerOptions
 from tfg_jax.cli.main import OK
-from tfg_jax.cli.options import Part, Typed, as_json
+from tfg_jax.cli.options import Part, Typed, as_json, command_line
 
 FORMER = (*solve.FORMER, "problem", "num_images", "images", "draws")
 
@@ -57,8 +56,7 @@ def run(options: Any) -> int:
     report = found.report_of(found.best.candidate) or found.best
     command = "solve" if hasattr(options, "problem") else "sample"
     write_json(options.out / "best.json", {"command": command, "options": best, "found": report.to_dict()})
-    command = " ".join(["tfg-jax", "search", *map(shlex.quote, sys.argv[2:])]) if sys.argv[1:2] == ["search"] else ""
-    search_report(found, config, command).write(options.out)
+    search_report(found, config, command_line("search")).write(options.out)
     print(f"{text_table(best_rows(found, 10))}\n")
     print(f"best     {options.out / 'best.json'}\nreport   {options.out / 'report.html'}")
     return OK

@@ -48,7 +48,7 @@ class Row:
         shown: what a plan says of it besides.
         claim: rows of one claim are not computed side by side; default its name.
         inputs: what its result depends on besides, as JSON, such as hashes of weights; called before it is computed
-            only, so that a plan loads no network.
+            and to compare a stored result with, so that the plan of a new folder loads no network.
     """
 
     name: str

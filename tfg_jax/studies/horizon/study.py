@@ -16,6 +16,10 @@ def parts(options: Any) -> list[tuple[Study, tuple[str, ...]]]:
     """The parts that are wanted, and which rows of them. Raises ValueError for a wrong word, whatever the part."""
     if not options.problems or not options.budgets:
         raise ValueError("problems and budgets must name at least one each; leave them out for the defaults")
+    if options.part == "mixtures" and options.only:
+        raise ValueError(f"only={' '.join(options.only)!r} has no effect with part='mixtures'; drop one of them")
+    if options.part == "images" and options.quick:
+        raise ValueError("quick has no effect with part='images'; drop one of them")
     images = _images(options)
     images.selected(options.only)
     mixtures = [] if options.part == "images" else [(mixtures_study(options.out / "mixtures", options.quick), ())]
