@@ -9,6 +9,7 @@ import pytest
 
 import tfg_jax as tfg
 from tfg_jax.search import Aim, Beam, Candidate, Halving, Optuna, Space, Strategy, Trial, axis_of
+from tfg_jax.search.axis import strengths
 
 
 def eps(params, x, t, cond):
@@ -117,6 +118,17 @@ def test_optuna_that_is_not_there_is_named(monkeypatch):
 def test_axes_are_read_off_the_declarations(text, value, up, down):
     axis = axis_of(text, TASK, tfg.TFG(rho=0.5, mu=0.1, rho_structure="increase"))
     assert (axis.moved(value, True), axis.moved(value, False)) == (up, down)
+
+
+def test_every_way_to_a_value_gives_the_same_one():
+    axis, value = axis_of("rho", TASK, tfg.TFG(rho=0.1)), 0.1
+    for power in (0.5, 1.0, -0.5, -0.25, -0.5, 0.75, -1.0):
+        value = axis.moved(value, power > 0, abs(power))
+    assert value == 0.1 and axis.moved(axis.moved(value, True, 0.5), True, 0.5) == axis.moved(value, True) == 0.2
+
+
+def test_where_a_solve_stops_is_no_strength():
+    assert strengths(tfg.DFlow(tfg.TruncatedSolve(1.0, 2), regularizer=1.0, rate=0.1)) == ["regularizer", "rate"]
 
 
 @pytest.mark.parametrize(

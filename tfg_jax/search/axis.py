@@ -19,6 +19,8 @@ LOOKAHEAD = {"horizon": "horizon", "lookahead_steps": "steps"}
 HORIZONS = (None, 0.25, 0.5, 1.0)
 WIDTH = 32.0
 """How many times above and below its start a multiplicative axis goes, unless it is told or its field has less room."""
+STOPPING = ("tolerance",)
+"""Settings that decide how long a solve goes on: an axis if they are named, no strengths."""
 DIGITS = 6
 
 
@@ -52,7 +54,8 @@ class Axis:
         if self.values:
             index = self.values.index(value) + max(round(power), 1) * (1 if up else -1)
             return self.values[min(max(index, 0), len(self.values) - 1)]
-        new = value * self.factor ** (power if up else -power)
+        steps = round(math.log(value / self.start, self.factor), 4)  # so that every way to a value gives the same one
+        new = self.start * self.factor ** (steps + (power if up else -power))
         if self.whole:
             new = max(value + 1, round(new)) if up else min(value - 1, round(new))
         new = min(max(new, self.low), self.high)
@@ -108,8 +111,9 @@ def axis_of(axis: str, task: Any, method: Any) -> Axis:
 
 
 def strengths(method: Any) -> list[str]:
-    """The axes that every search may have: the method's numbers above 0."""
-    named = [field.name for field in describe(type(method)) if field.spec.kind == "number"]
+    """The axes that every search may have: the method's numbers above 0, but for where a solve stops."""
+    numbers = [field.name for field in describe(type(method)) if field.spec.kind == "number"]
+    named = [name for name in numbers if name not in STOPPING]
     values = {name: getattr(method, name) for name in named}
     return [n for n, v in values.items() if v is not None and not callable(v) and np.ndim(v) == 0 and np.all(v > 0)]
 
