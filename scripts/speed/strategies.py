@@ -58,9 +58,8 @@ def restored() -> tuple[Any, Any]:
 
 
 def molecules() -> tuple[Any, Any]:
-    """Molecules of wanted polarizability; in trials guide and evaluator change places: none judges what it guided."""
-    swapped = load_molecule_task(guide="qm9-evaluator", evaluator="qm9-guide", steps=STEPS)
-    return swapped, load_molecule_task(start=1024, steps=STEPS)
+    """Molecules of wanted polarizability; a third network chooses, the evaluator reports."""
+    return load_molecule_task(evaluator="qm9-chooser", steps=STEPS), load_molecule_task(start=1024, steps=STEPS)
 
 
 STEPS = 20

@@ -75,11 +75,7 @@ def search_of(options: Any) -> Any:
 
 
 def _chooser(subject: Any, options: Any, task: Any) -> Any:
-    """The task with the evaluator that chooses.
-
-    Of a data set's own networks that is one that neither guides nor reports. For want of it guide and evaluator change
-    places: a guide that chooses is pleased by settings that please nothing else.
-    """
+    """The task with the evaluator that chooses: of a data set's own networks one that neither guides nor reports."""
     given = options.search_evaluator
     if not hasattr(options, "evaluator"):
         fields = [name for name in ("score", "evaluator") if hasattr(task, name)]
@@ -88,10 +84,7 @@ def _chooser(subject: Any, options: Any, task: Any) -> Any:
         return dataclasses.replace(task, **{fields[0]: resolve("search_evaluator", given)}) if given else task
     networks = subject.source.networks
     if not given and all(getattr(options, role) == networks[role] for role in ("model", "evaluator")):
-        others = [networks[role] for role in ("reward", "guide") if role in networks]
-        given = min(others, key=lambda name: name == options.guide)
-        if given == options.guide:
-            return run_of(_changed(options, evaluator=given, guide=options.evaluator)).task
+        given = networks["guide" if options.guide == networks["chooser"] else "chooser"]
     return run_of(_changed(options, **_evaluator(given))).task if given else task
 
 

@@ -17,7 +17,8 @@ class DataSet:
         package: where ``CLASS_NAMES``, ``load_label_task``, ``load_evaluator``, ``shipped_images``, ``LABEL_PRESETS``,
             ``INVERSE_PRESETS`` and ``REWARD_UNITS`` are found when they are needed.
         request: the class that is raised where none is asked for.
-        networks: released names by role: "model", "guide" of labels, "reward" guide, "noisy_guide", "evaluator".
+        networks: released names by role: "model", "guide" of labels, "reward" guide, "noisy_guide", "evaluator", and
+            "chooser", which says in a search what is better where it does not guide.
     """
 
     name: str
@@ -32,7 +33,8 @@ class DataSet:
 
 
 class MoleculeSet(DataSet):
-    """A data set of molecules with properties, whose networks predict these: roles "model", "guide", "evaluator".
+    """A data set of molecules with properties, whose networks predict these: roles "model", "guide", "evaluator",
+    "chooser".
 
     Its package has ``load_molecule_task`` and ``MOLECULE_PRESETS``; ``request`` is the property that is asked for.
     """

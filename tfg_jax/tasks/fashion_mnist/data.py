@@ -12,5 +12,6 @@ DATA = DataSet(
         "reward": "fashion-mnist-guide",
         "noisy_guide": "fashion-mnist-noisy",
         "evaluator": "fashion-mnist-evaluator",
+        "chooser": "fashion-mnist-guide",
     },
 )

@@ -6,5 +6,5 @@ DATA = MoleculeSet(
     name="QM9",
     package="tfg_jax.tasks.qm9",
     request="alpha",
-    networks={"model": "qm9", "guide": "qm9-guide", "evaluator": "qm9-evaluator"},
+    networks={"model": "qm9", "guide": "qm9-guide", "evaluator": "qm9-evaluator", "chooser": "qm9-chooser"},
 )

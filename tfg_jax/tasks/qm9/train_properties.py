@@ -1,10 +1,11 @@
-"""A network of QM9's six properties: the guide or the evaluator of molecules.
+"""A network of QM9's six properties: the guide, the evaluator or the chooser of molecules.
 
     tfg-jax train molecules-guide --data qm9.safetensors
     tfg-jax train molecules-evaluator --data qm9.safetensors --export checkpoints/qm9-evaluator
 
 Guide and evaluator share no molecule and no seed: the evaluator learns on the first half of the training set, the guide
-on the second, as the generator does. The guide also sees noisy molecules, as it meets rough estimates of clean ones.
+on the second, as the generator does. The guide also sees noisy molecules, as it meets rough estimates of clean ones. A
+search chooses by the third, which has the evaluator's training but neither its molecules nor a seed of the others.
 """
 
 import dataclasses
@@ -26,10 +27,11 @@ from tfg_jax.models.egnn.properties import PropertyNet
 from tfg_jax.training.molecules import bucketed, features_of, property_loss
 from tfg_jax.training.recipe import Hyper, Lessons, Recipe, table
 
-HALVES = {"guide": "generator", "evaluator": "evaluator"}
+HALVES = {"guide": "generator", "evaluator": "evaluator", "chooser": "generator"}
 USES = {
     "guide": "Guides samplers of molecules to properties, through denoised estimates.",
     "evaluator": "Scores molecules that another network guided.",
+    "chooser": "Chooses among settings in a search whose best the evaluator reports.",
 }
 
 
@@ -54,7 +56,7 @@ class Model(Hyper):
 
 @dataclasses.dataclass(frozen=True)
 class Properties(Recipe):
-    """A network of QM9's properties, the guide or the evaluator of molecules."""
+    """A network of QM9's properties: the guide, the evaluator or the chooser of molecules."""
 
     which: tyro.conf.Suppress[str] = "guide"
     model: Model = Model()
@@ -74,7 +76,9 @@ class Properties(Recipe):
 
     @property
     def source(self) -> str:
-        return f"QM9, 50,000 molecules: the {'second' if self.which == 'guide' else 'first'} half of the training set"
+        return (
+            f"QM9, 50,000 molecules: the {'first' if self.which == 'evaluator' else 'second'} half of the training set"
+        )
 
     def module(self) -> nnx.Module:
         return PropertyNet(self.model.net, len(qm9.PROPERTIES), rngs=nnx.Rngs(self.model.seed))
