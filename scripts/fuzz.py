@@ -109,7 +109,7 @@ def formats() -> dict[str, Format]:
 
     checked(SUITE, Path("s.toml"))
     library_classes()  # what is imported on first use is not the time of a file
-    options = lambda file: _flags(_read_options(file, Typed([])))  # noqa: E731
+    options = lambda file: _flags(_read_options(file, Typed([]))[1])  # noqa: E731
     configured = lambda file: from_json(file.read_text("utf-8"))  # noqa: E731
     known = lambda file: Study(file.parent, ()).known()  # noqa: E731
     images = lambda file: inputs.read_images([file], (6, 6, 1))  # noqa: E731

@@ -15,6 +15,7 @@ import pytest
 
 import tfg_jax as tfg
 from tfg_jax.aot.file import MAGIC, START, read_program
+from tfg_jax.aot.program import _checked
 
 KEY = jax.random.key(3)
 W = jnp.asarray(np.random.default_rng(0).standard_normal((4, 4)) / 2, jnp.float32)
@@ -162,6 +163,13 @@ def test_files_that_cannot_be_run_say_why(folder, tmp_path, change, said):
 def test_arguments_that_do_not_fit_are_named(folder, given, said):
     with pytest.raises(ValueError, match=said):
         tfg.aot.load(folder / "array")(KEY, **given)
+
+
+def test_whole_numbers_are_not_wrapped():
+    spec = jax.ShapeDtypeStruct((), jnp.int32)
+    np.testing.assert_array_equal(_checked("target", np.array([3, -4], np.int64), spec)[0], [3, -4])
+    with pytest.raises(ValueError, match="target holds a number that int32, which the program takes, does not have"):
+        _checked("target", np.array([2**32 + 1], np.int64), spec)
 
 
 @dataclasses.dataclass(frozen=True)

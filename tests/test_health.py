@@ -60,6 +60,7 @@ def test_what_the_network_predicts_is_told_from_its_own_samples():
         (taken_for(model("v"), prediction="eps"), "prediction", "predicts v, not eps"),
         (taken_for(model("x0"), prediction="v"), "prediction", "predicts x0, not v"),
         (taken_for(model(schedule=tfg.VPLinear()), schedule=tfg.VPCosine()), "schedule", "VPLinear, not"),
+        (taken_for(model("v"), apply=health.Negated(model("v").apply)), "sign", "negate it"),
         (taken_for(model(), apply=BROKEN), "non-finite", "t = 0.5"),
         (taken_for(model(), apply=lambda params, x, t, cond: 3.0 * x), "error", "worse than a linear map"),
     ],
@@ -70,6 +71,46 @@ def test_planted_faults_are_named_on_real_data(wired, name, said):
     found = health.examine(KEY, wired, data=data, steps=16)
     assert named(found) == [name] and said in found.findings[0].advice
     assert all(len(finding.advice) < 300 and "\n" not in finding.advice for finding in found.findings)
+
+
+def test_a_fault_that_is_small_at_every_level_is_seen_and_told():
+    """Nowhere twice as bad as a linear denoiser, at most levels a little worse."""
+    right, lines = model("x0", schedule=tfg.VPLinear()), []
+    found = health.examine(KEY, right, num_samples=1024, tell=lines.append)
+    assert not found.findings and lines == ["denoising 1024 samples at 24 levels, which are drawn first"]
+    found = health.examine(KEY, taken_for(right, apply=Shrunk(right.apply)), num_samples=1024, tell=lines.append)
+    assert (
+        found.ratio.max() < health.BAD
+        and named(found) == ["error"]
+        and "at the median level" in found.findings[0].advice
+    )
+    assert len(lines) == 9 and "trying whether the network's output has the other sign" in lines[2]
+
+
+@pytest.mark.parametrize("n", [8, 16, 128])
+def test_few_samples_of_a_right_model_are_no_fault(n):
+    keys = range(3)
+    assert [health.examine(jax.random.key(k), model("x0"), num_samples=n).findings for k in keys] == [()] * len(keys)
+
+
+@pytest.mark.parametrize(("true", "claimed"), [("eps", "velocity"), ("x0", "v"), ("v", "velocity")])
+def test_real_data_tell_what_own_samples_do_not(true, claimed):
+    mixture = tfg.analytic.mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.5]], np.stack([0.05 * np.eye(2)] * 2))
+    right: Any = mixture.denoiser(tfg.RectifiedFlow(), prediction=true)
+    data = mixture.sample(KEY, 256)
+    assert not health.examine(KEY, right, data=data, steps=12).findings
+    found = health.examine(KEY, right.replace(prediction=claimed), data=data, steps=12)
+    assert named(found) == ["prediction"] and f"predicts {true}, not {claimed}" in found.findings[0].advice
+
+
+class Shrunk:
+    """A network whose estimates fall short."""
+
+    def __init__(self, apply):
+        self.apply = apply
+
+    def __call__(self, params, x, t, cond):
+        return 0.66 * self.apply(params, x, t, cond)
 
 
 def test_images_in_0_to_255_are_named():

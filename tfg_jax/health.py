@@ -12,7 +12,7 @@ for is tried likewise, each on its own samples.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -32,7 +32,11 @@ __all__ = ["Finding", "Health", "examine"]
 
 PREDICTIONS = ("eps", "x0", "v", "score", "velocity")
 BAD = 2.0
-"""Times the linear denoiser's error from which a model is not what it is taken for."""
+"""Times the linear denoiser's error, at any level, from which a model is not what it is taken for."""
+SUSTAINED = 1.15
+"""The same at most levels."""
+CLOSER = 0.8
+"""Share of the model's errors on real data below which another wiring is the right one, whose are the least."""
 WIDE, NARROW = 10.0, 1e-3
 """Standard deviations of samples beyond which they are not in units of order 1, or have collapsed."""
 
@@ -81,6 +85,7 @@ def examine(
     cond: PyTree = None,
     num_samples: int = 128,
     steps: int = 24,
+    tell: Callable[[str], None] | None = None,
 ) -> Health:
     """Look for what is wrong with how a model is put together.
 
@@ -91,6 +96,7 @@ def examine(
         cond: (n, ...) the condition of each sample; None is unconditional.
         num_samples: own samples, >= 8, if there is no data.
         steps: steps of their sampler, whose times are the noise levels, >= 2.
+        tell: is told what takes long: each thing that a faulty model may be mistaken for takes as long as the first.
 
     Raises:
         ValueError: as `tfg_jax.sample`, and for fewer than 8 samples.
@@ -100,12 +106,14 @@ def examine(
     if n < 8:
         raise ValueError(f"{'num_samples' if data is None else 'data'} gives {n} samples; 8 are the fewest that tell")
     x0 = None if data is None else np.asarray(packed(model, data), np.float32)
+    tell = tell or (lambda line: None)
+    tell(f"denoising {n} samples at {steps} levels" + (", which are drawn first" if data is None else ""))
     own = _Tried(key, model, cond, n, steps, x0)
     values = own.usable if len(own.usable) else np.full((1, 1), np.nan)
     low, high, mean, std = (float(f(values)) for f in (np.min, np.max, np.mean, np.std))
     return Health(
         own.t, own.log_snr, own.error, own.linear, low=low, high=high, mean=mean, std=std,
-        findings=(*_findings(own), *_precision(model)),
+        findings=(*_findings(own, tell), *_precision(model)),
     )  # fmt: skip
 
 
@@ -131,19 +139,25 @@ class _Tried:
         self.nonfinite = ~np.isfinite(errors).all(axis=1)
         last = self.finite & (np.arange(n) >= n // 2)
         first = self.finite & ~last
-        self.error = self.linear = np.full(len(self.t), np.nan)
+        self.error = self.linear = self.surely = np.full(len(self.t), np.nan)
         if first.sum() >= 4 and last.sum() >= 4:
             self.error = errors[:, last].mean(axis=1)
+            self.surely = self.error - 2.0 * errors[:, last].std(axis=1, ddof=1) / np.sqrt(last.sum())
             self.linear = linear_errors(
                 self.x0[first].reshape(first.sum(), -1), self.x0[last].reshape(last.sum(), -1), levels
             )
 
     @property
     def worst(self) -> float:
-        """The largest ratio of errors; infinite where the samples failed, or have collapsed."""
+        """The largest ratio of errors that is no chance of the samples; infinite where these failed, or collapsed."""
         if not self.finite.all() or not NARROW < self.std < np.inf or self.nonfinite.any():
             return np.inf
-        return float(np.max(np.nan_to_num(self.error / self.linear, nan=np.inf)))
+        return float(np.max(np.nan_to_num(self.surely / self.linear, nan=np.inf)))
+
+    @property
+    def usual(self) -> float:
+        """The ratio at the median level; infinite where `worst` is."""
+        return float(np.median(self.surely / self.linear)) if self.worst < np.inf else np.inf
 
 
 @jax.jit
@@ -197,7 +211,7 @@ def linear_errors(first: Float[np.ndarray, "m D"], last: Float[np.ndarray, "k D"
     return errors.sum(axis=1) / size
 
 
-def _findings(own: _Tried) -> list[Finding]:
+def _findings(own: _Tried, tell: Callable[[str], None]) -> list[Finding]:
     """What is wrong, the cause before its effects."""
     key, model, *_, data = own.given
     if own.nonfinite.any():
@@ -209,8 +223,11 @@ def _findings(own: _Tried) -> list[Finding]:
             "alpha x0 + sigma eps is not the noisy sample that was given; return x0 and eps of one and the same level"
         )
         return [Finding("inconsistent", advice)]
-    if own.worst > BAD or not own.std < WIDE:
-        return _mistaken(own) or [_fault(own)]
+    bad = own.worst > BAD or own.usual > SUSTAINED or not own.std < WIDE
+    if (bad or data is not None) and (mistaken := _mistaken(own, tell)):
+        return mistaken
+    if bad:
+        return [_fault(own)]
     low, high, shape = own.usable.min(), own.usable.max(), own.usable.shape[1:]
     if len(shape) == 3 and shape[-1] in (1, 3) and low > -0.2 and 0.7 < high < 1.3:
         return [
@@ -231,29 +248,45 @@ def _fault(own: _Tried) -> Finding:
         return Finding("range", f"{said}; scale to order 1, images to [-1, 1], in training and here")
     if own.std < NARROW:
         return Finding("collapsed", f"{own.whose} are all the same; check that the weights are the trained ones")
+    if own.std < NARROW * 100:
+        return Finding("range", f"{own.whose} spread by {own.std:.2g} alone; scale to order 1, in training and here")
     t = own.t[np.argmax(own.error / own.linear)]
-    said = f"it denoises {own.worst:.3g} times worse than a linear map at t = {t:.3g}"
+    times = f"{own.worst:.3g} times worse than a linear map at t = {t:.3g}, {own.usual:.3g} times at the median level"
+    said = f"it denoises {times}"
     return Finding("error", f"{said}; check weights, schedule, prediction and network_time against the training code")
 
 
-def _mistaken(own: _Tried) -> list[Finding]:
-    """What the model fits far better than what it is taken for."""
+def _mistaken(own: _Tried, tell: Callable[[str], None]) -> list[Finding]:
+    """What the model fits far better than what it is taken for; of two that fit as well the first, the simpler."""
     key, model, cond, n, steps, x0 = own.given
     best: tuple[float, Finding] | None = None
     for finding, other in _others(model):
+        tell(f"trying whether {finding.advice.partition(':')[0]}")
         try:
-            worst = _Tried(key, other, cond, n, steps, x0).worst
+            tried = _Tried(key, other, cond, n, steps, x0)
         except ValueError:  # it cannot be taken for this
             continue
-        if worst <= BAD and 2.0 * worst < own.worst and (best is None or worst < best[0]):
-            best = worst, finding
-    return [] if best is None else [best[1]]
+        fits = tried.worst <= BAD and tried.usual <= SUSTAINED
+        better = 2.0 * tried.worst < own.worst or 1.5 * tried.usual < own.usual
+        if x0 is not None:
+            better |= bool(np.exp(np.mean(np.log(tried.error / own.error))) < CLOSER)
+        if fits and better and (best is None or tried.worst < 0.9 * best[0]):
+            best = tried.worst, finding
+    if best is None:
+        return []
+    said = best[1].advice + ("; as far as its own samples tell, real data (data=) would decide" if x0 is None else "")
+    return [dataclasses.replace(best[1], advice=said)]
 
 
 def _others(model: Any) -> Iterator[tuple[Finding, Any]]:
     """What a model is commonly mistaken for, and the model as that."""
     if not isinstance(model, Denoiser):
         return
+    any_model: Any = model
+    yield (
+        Finding("sign", "the network's output has the other sign: negate it"),
+        any_model.replace(apply=Negated(model.apply)),
+    )
     for prediction in PREDICTIONS if model.prediction in PREDICTIONS else ():
         if prediction != model.prediction:
             said = f'the network predicts {prediction}, not {model.prediction}: pass prediction="{prediction}"'
@@ -271,6 +304,17 @@ def _others(model: Any) -> Iterator[tuple[Finding, Any]]:
         if nodes is not None or name != type(schedule).__name__:
             said = f"the network was trained on {name}, not on this {type(schedule).__name__}: pass that as schedule="
             yield Finding("schedule", said), model.replace(schedule=other)  # type: ignore[attr-defined]
+
+
+@dataclasses.dataclass(frozen=True)
+class Negated:
+    """A network of the other sign."""
+
+    apply: Callable[..., Any]
+
+    def __call__(self, *args: Any) -> Any:
+        """As the network, negated."""
+        return -self.apply(*args)
 
 
 def _precision(model: Any) -> Iterator[Finding]:

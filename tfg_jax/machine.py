@@ -70,3 +70,15 @@ def _packages() -> dict[str, str | None]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = None
     return found
+
+
+def as_text(told: dict[str, Any]) -> str:
+    """What `machine` says, in lines."""
+    cache = told["cache"]
+    kept = f"{cache['programs']} programs, {cache['MB']} MB" if cache["folder"] else "off"
+    present = [f"{name} {version or 'is missing'}" for name, version in (told["versions"] | told["programs"]).items()]
+    lines = [f"device     {each['id']}: {each['platform']}, {each['kind']}, MB {each['memory (MB)'] or 'unknown'}"
+             for each in told["devices"]]  # fmt: skip
+    lines += [f"memory     {told['memory (MB)']} MB", f"cache      {kept}: {cache['folder'] or ''} ({cache['why']})"]
+    precision = ", ".join(f"{name.removeprefix('jax_')} {value}" for name, value in told["precision"].items())
+    return "\n".join([*lines, "versions   " + ", ".join(present), f"precision  {precision}"])

@@ -33,7 +33,7 @@ def leave_on_signals(program: str) -> Iterator[None]:
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
-        _say(f"{program}: interrupted; the same command starts where finished files end\n")
+        _say(f"{program}: interrupted; the same command goes on from what it had stored\n")
         os._exit(RESUMABLE)
 
     for number in SIGNALS:

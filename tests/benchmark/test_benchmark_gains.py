@@ -37,6 +37,20 @@ def test_the_headline_by_hand():
     assert headline(tasks, "tfg", ("ugd",)) is None
 
 
+def test_a_method_does_not_gain_by_failing_with_the_hard_seed():
+    """Equal wherever both finished: seeds are paired before they are averaged."""
+    nan = np.nan
+    scores = {"dps": np.array([[30.0] * 4, [10.0] * 4]), "tfg": np.array([[30.0] * 4, [nan, nan, 10, 10]])}
+    result = headline([Scores("a", "higher", scores)], "tfg", ("dps",))
+    assert result is not None and result.mean.value == 0.0 and result.wins == 0
+
+
+def test_all_right_has_an_interval_though_one_failed():
+    scores = {"tfg": np.array([1, 1, 1, np.nan]), "dps": np.ones(4)}
+    result = headline([Scores("a", "higher", scores)], "tfg", ("dps",))
+    assert result is not None and -1 < result.mean.low < 0.0 < result.mean.high < 2
+
+
 def test_intervals_pair_the_requests_and_cover():
     """Two methods that differ by a tenth on requests of very different difficulty: unpaired, nothing would be seen."""
     difficulty = np.exp(np.random.default_rng(0).normal(size=200))
@@ -81,7 +95,7 @@ def test_rows_add_up_to_lines():
     assert (label.score.value, label.score.n, label.rows, label.of, label.evaluations) == (0.5, 4, 2, 2, 100)
     assert 0 < label.score.low < 0.2 and label.also["frechet_distance"].value == 8.5
     assert label.also["frechet_distance"].low == pytest.approx(8.5 - np.sqrt(2.0**2 + 3.0**2) / 2)
-    np.testing.assert_array_equal(sr4.values, [1.0, np.nan, 2.0])
+    np.testing.assert_array_equal(sr4.values, [[0.5, np.nan, 1.5], [1.5, np.nan, 2.5]])
     assert (sr4.score.value, sr4.score.n, sr4.seconds, sr4.metric) == (1.5, 2, 1.0, "feature_distance")
     assert (box.rows, box.of) == (1, 2)
     assert [(gain.task, gain.estimate.value) for gain in outcome.headline.gains] == [  # type: ignore[union-attr]

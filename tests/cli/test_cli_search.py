@@ -71,7 +71,7 @@ def test_the_scores_that_choose_may_be_named(asked, own):
     ("extra", "said"),
     [
         (["--guidance", "none"], "guidance=none has no settings to search"),
-        (["--seed", "1001"], "seed_report=1001 is among the seeds that choose, 1000, 1001"),
+        (["--seed", "1001"], "seed_report=1001 (--seed) is among the seeds that choose, 1000, 1001"),
         (["--axes", "strength"], "axis='strength' names no setting"),
         (["--axes", "smoothing"], "starts at None"),
         (["--aim", "speed"], "write speed=higher or =lower"),
@@ -117,6 +117,12 @@ def test_restorations_are_searched_on_other_images(weights, tmp_path, capsys):
     assert main(asked) == 0
     best = json.loads((tmp_path / "out" / "best.json").read_text())
     assert best["command"] == "solve" and main(["solve", "--config", str(tmp_path / "out" / "best.json")]) == 0
+    capsys.readouterr()
+    assert main(["sample", "--config", str(tmp_path / "out" / "best.json")]) == 2
+    said = capsys.readouterr().err
+    assert "is of `tfg-jax solve`, and `tfg-jax sample` has no --draws; give it to that command" in said
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "is on a seed of its own" in page and "and an evaluator" not in page
     numbers = json.loads((tmp_path / "out" / "best" / "metrics.json").read_text())
     assert numbers["psnr"] == pytest.approx(best["found"]["scores"]["psnr"][0], rel=1e-5)
 

@@ -173,7 +173,10 @@ def _checked(name: str, value: PyTree, spec: PyTree) -> list[Any]:
             raise ValueError(f"{name} has shape {array.shape}; the program takes ({shape}{',' * (not one.shape)})")
         if not jnp.can_cast(array.dtype, one.dtype, "same_kind"):
             raise ValueError(f"{name} has dtype {array.dtype}; the program takes {one.dtype}")
-        arrays.append(array.astype(one.dtype))
+        cast = array.astype(one.dtype)
+        if array.dtype != one.dtype and jnp.issubdtype(one.dtype, jnp.integer) and not np.array_equal(cast, array):
+            raise ValueError(f"{name} holds a number that {one.dtype}, which the program takes, does not have")
+        arrays.append(cast)
     return arrays
 
 

@@ -53,7 +53,7 @@ def check(suite: Suite) -> None:
         one_of("headline, baselines or beyond", name, sorted(methods))
     if suite.headline and (not suite.baselines or suite.headline in (*suite.baselines, *suite.beyond)):
         raise Unfit(f"baselines={list(suite.baselines)} must name methods other than headline={suite.headline!r}")
-    for name in ("baselines", "beyond"):
+    for name in ("baselines", "beyond", "published"):
         if getattr(suite, name) and not suite.headline:
             raise Unfit(f"{name} has no effect without headline, the method that is compared; set headline")
 

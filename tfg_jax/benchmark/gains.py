@@ -54,17 +54,24 @@ class Scores:
     Attributes:
         task: its name.
         better: which values are.
-        values: of every method, (samples,): entry i of each is of the same request, NaN where it failed.
+        values: of every method, (samples,) or (seeds, samples): an entry of each is of the same request, NaN where it
+            failed.
     """
 
     task: str
     better: Literal["higher", "lower"]
-    values: Mapping[str, Float[AnyArray, " n"]]
+    values: Mapping[str, Float[AnyArray, "*seeds n"]]
 
     def pair(self, method: str, baseline: str) -> Float[np.ndarray, "2 n"]:
-        """Values of both, NaN where either failed."""
-        values = np.stack([np.asarray(self.values[name], np.float64) for name in (method, baseline)])
-        return np.where(np.isfinite(values).all(0), values, np.nan)
+        """Values of both, means over the seeds with which both finished; NaN where there is none."""
+        values = np.stack([np.atleast_2d(np.asarray(self.values[name], np.float64)) for name in (method, baseline)])
+        return np.stack([over_seeds(each) for each in np.where(np.isfinite(values).all(0), values, np.nan)])
+
+
+def over_seeds(values: Float[np.ndarray, "seeds n"]) -> Float[np.ndarray, " n"]:
+    """Means of what is finite; NaN where nothing is."""
+    count = np.isfinite(values).sum(0)
+    return np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), np.nan)
 
 
 @public
@@ -104,7 +111,7 @@ def headline(tasks: Sequence[Scores], method: str, baselines: Sequence[str], *, 
         gain = relative_gain(ours, its, scores.better)
         if np.isfinite(gain):
             again = _resampled(pairs[best], scores.better, np.random.default_rng(seed))
-            gains.append(Gain(scores.task, best, _estimate(gain, again, len(scores.values[method]))))
+            gains.append(Gain(scores.task, best, _estimate(gain, again, pairs[best].shape[1])))
             resampled.append(again)
     if not gains:
         return None
@@ -116,10 +123,11 @@ def headline(tasks: Sequence[Scores], method: str, baselines: Sequence[str], *, 
 def _resampled(pair: np.ndarray, better: str, rng: np.random.Generator) -> np.ndarray:
     """The gain on requests drawn again, (resamples,)."""
     n, sign = pair.shape[1], 1.0 if better == "higher" else -1.0
-    if n > 1 and set(np.unique(pair)) <= {0.0, 1.0} and not np.ptp(pair, axis=1).any():
+    both = pair[:, np.isfinite(pair).all(0)]
+    if both.shape[1] > 1 and set(np.unique(both)) <= {0.0, 1.0} and not np.ptp(both, axis=1).any():
         # All right or all wrong: resampling would repeat that for ever. Draws by Jeffreys' prior of a proportion.
-        right = pair.sum(1)
-        means = rng.beta(right + 0.5, n - right + 0.5, (RESAMPLES, 2))
+        right = both.sum(1)
+        means = rng.beta(right + 0.5, both.shape[1] - right + 0.5, (RESAMPLES, 2))
         return sign * (means[:, 0] - means[:, 1]) / means[:, 1]
     counts = rng.multinomial(n, np.full(n, 1.0 / n), RESAMPLES)
     finite = np.isfinite(pair)

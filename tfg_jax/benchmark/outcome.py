@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from tfg_jax.benchmark.gains import Headline, Scores, headline
+from tfg_jax.benchmark.gains import Headline, Scores, headline, over_seeds
 from tfg_jax.benchmark.rows import Cell, cells_of
 from tfg_jax.benchmark.suite import Suite
 from tfg_jax.metrics.intervals import Estimate, mean_ci, wilson
@@ -28,8 +28,8 @@ class Line:
         task, method, metric: of the score.
         score: mean over samples, with its interval.
         also: further metrics by name.
-        values: of the metric, (requests,), means over seeds that ask for the same: another method's are of the same
-            requests.
+        values: of the metric, (seeds, requests), NaN where a sample failed or no seed asks: another method's are of
+            the same requests.
         evaluations, gradients: network evaluations and objective gradients of a sample.
         seconds: of a sample, compilation included.
         samples, failed: how many. rows, of: how many rows are done, of how many.
@@ -117,27 +117,23 @@ def _line(cells: Sequence[Cell], known: Mapping[str, Mapping[str, Any]]) -> Line
     score = _estimate(metric, done) or Estimate(math.nan, -math.inf, math.inf, 0)
     return Line(
         task=first.task, method=first.name, metric=metric, score=score, also=also,
-        values=np.concatenate(_by_target(metric, done)), evaluations=mean("forwards") + mean("pullbacks"),
+        values=_by_request(metric, done), evaluations=mean("forwards") + mean("pullbacks"),
         gradients=mean("objective"), seconds=sum(report["seconds"] for report in reports) / samples, samples=samples,
         failed=sum(report["failed"] for report in reports), rows=len(done), of=len(cells),
         settings=next(iter(texts)) if len(texts) == 1 else "by target",
     )  # fmt: skip
 
 
-def _by_target(metric: str, done: Sequence[tuple[Cell, Mapping[str, Any]]]) -> list[np.ndarray]:
-    """Values of every target's requests, means over seeds; those of properties ask for other molecules each."""
+def _by_request(metric: str, done: Sequence[tuple[Cell, Mapping[str, Any]]]) -> np.ndarray:
+    """Values (seeds, requests) of all targets; seeds of properties ask for other molecules each."""
     targets: dict[tuple[str, int], list[np.ndarray]] = {}
     for cell, report in done:
         values = np.array([np.nan if each is None else each for each in report["values"][metric]], np.float64)
         own = cell.seed if cell.entry.kind == "properties" else 0
         targets.setdefault((cell.target.name, own), []).append(values)
-    with np.errstate(invalid="ignore"):
-        return [_nanmean(np.stack(each)) for each in targets.values()]
-
-
-def _nanmean(values: np.ndarray) -> np.ndarray:
-    count = np.isfinite(values).sum(0)
-    return np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), np.nan)
+    seeds = max(map(len, targets.values()))
+    stacks = [np.stack([*each, *[np.full_like(each[0], np.nan)] * (seeds - len(each))]) for each in targets.values()]
+    return np.concatenate(stacks, axis=1)
 
 
 def _estimate(metric: str, done: Sequence[tuple[Cell, Mapping[str, Any]]]) -> Estimate | None:
@@ -147,7 +143,7 @@ def _estimate(metric: str, done: Sequence[tuple[Cell, Mapping[str, Any]]]) -> Es
         if metric == ACCURACY:
             each = [value for _, report in done for value in report["values"][metric]]
             return wilson(round(sum(each)), len(each))
-        values = np.concatenate(_by_target(metric, done))
+        values = over_seeds(_by_request(metric, done))
         return mean_ci(values[np.isfinite(values)])
     rows = [report["numbers"].get(metric) for _, report in done]
     if not rows or any(row is None or row[0] is None for row in rows):

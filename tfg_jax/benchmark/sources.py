@@ -16,7 +16,7 @@ from tfg_jax.models.egnn.convert import PropertyPredictor
 from tfg_jax.objectives.classifier import Classifier, NoisyClassifier
 from tfg_jax.references import called, is_reference, resolve
 from tfg_jax.runs.store import fingerprint
-from tfg_jax.tasks.base import code_hash
+from tfg_jax.tasks.code import code_hash, wiring_hash
 from tfg_jax.tasks.find import find_task
 from tfg_jax.tasks.scoring import network_of
 
@@ -96,7 +96,11 @@ class Sources:
     def _inputs(self, entry: Entry) -> dict[str, str]:
         if entry.data:
             kinds = networks_of(entry).items()
-            return {name: _hash(self.network(name, RELEASED.get(role, object))) for role, name in kinds}
+            networks = {name: self.network(name, RELEASED.get(role, object)) for role, name in kinds}
+            return {
+                name: wiring_hash(each) if name in self._use else fingerprint(_arrays(each))
+                for name, each in networks.items()
+            }
         each = {name: self.need(name) for name in entry.needs if self.has(name) and name != entry.images}
         if entry.images and self.has(entry.images):
             shape = self.need(entry.model).shape if entry.kind == "restoration" else None
@@ -124,6 +128,9 @@ def read_use(words: Iterable[str]) -> dict[str, str]:
 
 
 def _hash(value: Any) -> str:
-    arrays = [leaf for leaf in jax.tree.leaves(value) if hasattr(leaf, "dtype")]
     name = getattr(value, "__qualname__", type(value).__qualname__)
-    return fingerprint(arrays) if arrays else f"{name} {code_hash(value)}"
+    return wiring_hash(value) if _arrays(value) else f"{name} {code_hash(value)}"
+
+
+def _arrays(value: Any) -> list[Any]:
+    return [leaf for leaf in jax.tree.leaves(value) if hasattr(leaf, "dtype")]

@@ -148,6 +148,7 @@ class Suite:
         headline: the method whose gain over the best of ``baselines`` is told; "" tells none.
         baselines: what it is compared with.
         beyond: further methods of the library, over which its gain is told apart.
+        published: what somebody else's headline came to, to be shown beside it; "" is nothing.
         needs: what has to be handed in.
         name: of its file.
     """
@@ -158,5 +159,6 @@ class Suite:
     headline: str = ""
     baselines: tuple[str, ...] = ()
     beyond: tuple[str, ...] = ()
+    published: str = ""
     needs: tuple[Need, ...] = ()
     name: str = ""

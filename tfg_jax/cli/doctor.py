@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 from tfg_jax.cli.main import FAILED_SAMPLES, OK
@@ -32,20 +33,19 @@ class Options:
 def run(options: Options) -> int:
     """Look and print."""
     from tfg_jax.files import to_json
-    from tfg_jax.machine import machine
+    from tfg_jax.machine import as_text, machine
 
     given = [n for n in ("num_samples", "steps", "cond", "seed") if getattr(options, n) != getattr(Options, n)]
     if options.model is None and given:
         raise ValueError(f"{given[0]}={getattr(options, given[0])} has no effect without --model; name one")
     health = _examined(options) if options.model is not None and not options.dry_run else None
     told = machine() | ({"model": {**dataclasses.asdict(health), "ratio": health.ratio}} if health else {})
-    print(to_json(told) if options.json else "\n\n".join([_machine(told), *([_model(health)] if health else [])]))
+    print(to_json(told) if options.json else "\n\n".join([as_text(told), *([_model(health)] if health else [])]))
     return FAILED_SAMPLES if health is not None and health.findings else OK
 
 
 def _examined(options: Options) -> Any:
     import jax
-    import numpy as np
 
     from tfg_jax.checks import check_seed
     from tfg_jax.cli.labels import network
@@ -54,19 +54,11 @@ def _examined(options: Options) -> Any:
 
     check_seed("seed", options.seed)
     model = network("model", str(options.model), Denoiser)
-    cond = None if options.cond is None else np.full(max(options.num_samples, 0), options.cond)
-    return examine(jax.random.key(options.seed), model, cond=cond, num_samples=options.num_samples, steps=options.steps)
-
-
-def _machine(told: dict[str, Any]) -> str:
-    cache = told["cache"]
-    kept = f"{cache['programs']} programs, {cache['MB']} MB" if cache["folder"] else "off"
-    present = [f"{name} {version or 'is missing'}" for name, version in (told["versions"] | told["programs"]).items()]
-    lines = [f"device     {each['id']}: {each['platform']}, {each['kind']}, MB {each['memory (MB)'] or 'unknown'}"
-             for each in told["devices"]]  # fmt: skip
-    lines += [f"memory     {told['memory (MB)']} MB", f"cache      {kept}: {cache['folder'] or ''} ({cache['why']})"]
-    precision = ", ".join(f"{name.removeprefix('jax_')} {value}" for name, value in told["precision"].items())
-    return "\n".join([*lines, "versions   " + ", ".join(present), f"precision  {precision}"])
+    cond = None if options.cond is None else jax.numpy.full(max(options.num_samples, 0), options.cond)
+    size = {"num_samples": options.num_samples, "steps": options.steps}
+    return examine(
+        jax.random.key(options.seed), model, cond=cond, **size, tell=lambda line: print(line, file=sys.stderr)
+    )
 
 
 def _model(health: Any) -> str:

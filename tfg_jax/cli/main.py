@@ -103,7 +103,7 @@ def _run(name: str, arguments: list[str]) -> int:
     except Interrupted as stop:
         return _say(name, stop, RESUMABLE)
     except KeyboardInterrupt:
-        return _say(name, "interrupted; the same command starts where finished files end", RESUMABLE)
+        return _say(name, "interrupted; the same command goes on from what it had stored", RESUMABLE)
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:

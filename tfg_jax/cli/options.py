@@ -58,7 +58,7 @@ class Typed:
     def __init__(self, arguments: Sequence[str]):
         self.typed = [_as_today(word) for word in arguments]
         file = self.last("--config")
-        self.from_file = {} if file is None else _read(Path(file), self)
+        self.made_by, self.from_file = ("", {}) if file is None else _read(Path(file), self)
 
     def last(self, *flags: str) -> str | None:
         """The value of the last of these flags, in the file or typed."""
@@ -123,6 +123,9 @@ def parse(command: Any, program: str, arguments: Sequence[str]) -> Any:
     renamed = {"method": "guidance"} if "guidance" in known else {}
     kept = {renamed.get(key, key): value for key, value in typed.from_file.items()}
     kept = {key: value for key, value in kept.items() if key in known or key not in getattr(command, "FORMER", ())}
+    if typed.made_by and (foreign := [key for key in kept if key not in known]):
+        raise ValueError(f"config={typed.last('--config')} is of `tfg-jax {typed.made_by}`, and `{program}` has no "
+                         f"--{foreign[0].replace('_', '-')}; give it to that command")  # fmt: skip
     # The last of repeated flags wins, so the file's go first and are checked like typed ones.
     words = [*_flags(kept), *typed.typed]
     described = inspect.getdoc(command.run) if hasattr(command, "parts") else None
@@ -175,8 +178,10 @@ def command_line(name: str) -> str:
     return " ".join(["tfg-jax", name, *map(shlex.quote, sys.argv[2:])]) if sys.argv[1:2] == [name] else ""
 
 
-def _read(file: Path, typed: Typed) -> dict[str, Any]:
+def _read(file: Path, typed: Typed) -> tuple[str, dict[str, Any]]:
+    """The command that a file of options is of, "" if it does not say, and the options."""
     values = load_json("config", file)
+    made_by = values.get("command") if isinstance(values, dict) and "options" in values else ""
     values = values.get("options", values) if isinstance(values, dict) else values
     if not isinstance(values, dict):
         raise ValueError(f'config={file} holds no JSON object; give one such as {{"steps": 50}}')
@@ -191,7 +196,8 @@ def _read(file: Path, typed: Typed) -> dict[str, Any]:
             raise ValueError(
                 f"config={file} names code to run ({key}={code:.60}); pass {flags[0]} {code:.60} to allow it"
             )
-    return {OLD_KEYS.get(str(key), str(key)): value for key, value in values.items()}
+    options = {OLD_KEYS.get(str(key), str(key)): value for key, value in values.items()}
+    return made_by if isinstance(made_by, str) and NAME.fullmatch(made_by) else "", options
 
 
 def _as_today(word: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 from tfg_jax.cli import solve
@@ -118,7 +119,8 @@ def plan(what: Any) -> str:
 
     space, most = what.space, what.strategy.plan(what.space, what.aim)
     cost = space.task.upper_cost(space.built(space.start)[1])
-    evaluations = min(most.samples * space.cost(space.start), what.budget or float("inf"))
+    evaluations = min(most.samples * space.cost(space.start), math.inf if what.budget is None else what.budget)
+    samples = min(most.samples, math.ceil(evaluations / (space.cost(space.start) or 1.0)))
     share = (float(cost.forwards) + 2 * float(cost.pullbacks)) / (space.cost(space.start) or 1.0)
     seconds = seconds_a_forward(space.task, what.chunk) * share * evaluations
     rows = [
@@ -127,7 +129,7 @@ def plan(what: Any) -> str:
         for axis in space.axes
     ]  # fmt: skip
     return (
-        f"{text_table(rows)}\n\nAt most {most.candidates} candidates, {most.samples} samples and {evaluations:,.0f} "
+        f"{text_table(rows)}\n\nAt most {most.candidates} candidates, {samples} samples and {evaluations:,.0f} "
         f"network evaluations at the start's {space.cost(space.start):g} a sample: about {in_words(seconds)}, "
         "compilation aside.\nNothing was searched or written."
     )

@@ -64,7 +64,7 @@ def search_report(found: Searched, config: Mapping[str, Any], command: str = "")
         }  # fmt: skip
     candidates = len({trial.candidate for trial in found.trials})
     numbers |= {"candidates": candidates, "network evaluations": spent}
-    apart = "and an evaluator" if found.search.report_task is not None else ""
+    apart = "and an evaluator" if found.search.judged_apart else ""
     said = f"What was chosen looks better than it is; what is reported is on a seed {apart} of its own."
     blocks: list[Block] = [Numbers(numbers), Text(" ".join(said.split()))]
     blocks += [Text(f"Made by: {command}")] if command else []

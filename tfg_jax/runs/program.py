@@ -122,7 +122,8 @@ def asked_of(program: Program, numbers: Sequence[float]) -> tuple[PyTree, PyTree
         return None
     specs = jax.tree.leaves((program.target, program.cond))
     if not specs or any(spec.shape for spec in specs):
-        raise ValueError(f"targets={numbers!r:.60} are one number a sample, which {program!r:.150} does not take")
+        raise ValueError(f"targets={numbers!r:.60} are one number a sample, which {program!r:.150} does not take; "
+                         "call tfg.aot.load(file) from Python with targets of its shape")  # fmt: skip
     asked = jax.tree.map(lambda spec: np.asarray(numbers, spec.dtype), (program.target, program.cond))
     if any(not np.array_equal(leaf, np.asarray(numbers)) for leaf in jax.tree.leaves(asked)):
         raise ValueError(f"targets={numbers!r:.60} must be whole numbers, for {program!r:.150}")

@@ -55,7 +55,9 @@ class Axis:
             index = self.values.index(value) + max(round(power), 1) * (1 if up else -1)
             return self.values[min(max(index, 0), len(self.values) - 1)]
         steps = round(math.log(value / self.start, self.factor), 4)  # so that every way to a value gives the same one
-        new = self.start * self.factor ** (steps + (power if up else -power))
+        if not (steps := steps + (power if up else -power)):
+            return self.start
+        new = self.start * self.factor**steps
         if self.whole:
             new = max(value + 1, round(new)) if up else min(value - 1, round(new))
         new = min(max(new, self.low), self.high)

@@ -28,9 +28,10 @@ class Searched:
 
     @property
     def full(self) -> list[Trial]:
-        """Trials on all samples, which alone are compared for the best; with none, those on the most."""
-        most = max(trial.samples for trial in self.trials)
-        return [trial for trial in self.trials if trial.samples == most]
+        """Trials with numbers on all samples, which alone are compared for the best; with none, those on the most."""
+        told = [trial for trial in self.trials if np.isfinite(self.search.aim.interval(trial)[:, 0]).all()]
+        most = max(trial.samples for trial in told)
+        return [trial for trial in told if trial.samples == most]
 
     @property
     def front(self) -> list[Trial]:
@@ -63,6 +64,7 @@ class Searched:
         scores = {each: float(self.search.aim.interval(trial)[0, 0]) for each, trial in latest.items()}
         scores = {each: score for each, score in scores.items() if np.isfinite(score)}
         total = float(np.var([*scores.values()] or [0.0])) * len(scores)
+        total *= total > len(scores) * (1e-12 * max(map(abs, scores.values()), default=0.0)) ** 2  # of round-off alone
         shares = {}
         for axis in self.search.space.axes:
             levels: Any = [each.by_name[axis.name] for each in scores]

@@ -135,10 +135,14 @@ class _Rounds:
         """
         task, status = self.what.space.task, np.asarray(arrays["status_code"])
         try:
-            numbers = {**task.evaluate(arrays, seconds=seconds, config={}).numbers, COST: cost}
+            numbers = task.evaluate(arrays, seconds=seconds, config={}).numbers
         except Exception as error:  # of whoever wrote the scores, too
             raise ValueError(f"task={type(task).__name__} cannot score its samples ({type(error).__name__}: {error}); "
                              "mend that, earlier trials are kept") from error  # fmt: skip
+        if COST in numbers and COST in self.what.aim.names:
+            raise ValueError(f"aim={COST!r} is network evaluations a sample, and the task has a number of that name; "
+                             "call it otherwise")  # fmt: skip
+        numbers = {**numbers, COST: cost}
         failed = numbers.get("failed_samples", int((~finished(status)).sum())) / len(status)
         scores: dict[str, list[float | None]] = {}
         for name in self.what.aim.names:

@@ -14,7 +14,8 @@ from tfg_jax.search.halving import Halving
 from tfg_jax.search.space import Space
 from tfg_jax.search.strategy import Strategy
 from tfg_jax.search.trials import COST
-from tfg_jax.tasks.base import Task, code_hash
+from tfg_jax.tasks.base import Task
+from tfg_jax.tasks.code import code_hash
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +69,10 @@ class Search:
         check_number("max_cost", self.space.max_cost, low=0.0)
         check_number("budget", self.budget, low=0.0)
         check_count("samples", self.strategy.samples, 2)
+        if self.report_samples is not None:
+            check_count("report_samples", self.report_samples)
         if self.seed_report in self.roots:
-            raise ValueError(f"seed_report={self.seed_report} is among the seeds that choose, "
+            raise ValueError(f"seed_report={self.seed_report} (--seed) is among the seeds that choose, "
                              f"{', '.join(map(str, self.roots))}; a best that was chosen on a seed looks better on it, "
                              "so give another")  # fmt: skip
         for metric in self.aim.names:
@@ -85,6 +88,12 @@ class Search:
         """The learned network that gives a metric of the aim; None where none has a part in it."""
         return None if metric == COST else self.space.task.scored_by(metric)
 
+    @property
+    def judged_apart(self) -> bool:
+        """Whether a network reports that is another than the one that chooses."""
+        pairs = [[each.scored_by(name) for each in (self, self.reporting)] for name in self.aim.names]
+        return any(None not in pair and weights_of(pair[0]) != weights_of(pair[1]) for pair in pairs)
+
     def config(self) -> dict[str, Any]:
         """All that decides the trials, as JSON."""
         strategy: Any = self.strategy
@@ -92,7 +101,7 @@ class Search:
         return {
             "run": self._described(strategy.samples), "axes": [dataclasses.asdict(axis) for axis in self.space.axes],
             "aim": self.aim.metrics, "max_cost": self.space.max_cost, **given, "seeds": self.roots,
-            "strategy": {"type": type(strategy).__name__, **dataclasses.asdict(strategy)},
+            "strategy": {"type": type(strategy).__name__, **_settings(strategy)},
             "report": self.reporting._described(self.report_samples or strategy.samples),
         }  # fmt: skip
 
@@ -100,8 +109,15 @@ class Search:
         task = self.space.task
         run = task.describe(self.space.method, self.conditional, task.targets(n))
         scored = {name: self.scored_by(name) for name in self.aim.names}
-        known = {name: None if by is None else weights_of(by) or code_hash(by) for name, by in scored.items()}
+        known = {name: None if by is None else [weights_of(by), code_hash(by)] for name, by in scored.items()}
         return {**run, "scored_by": known}
+
+
+def _settings(strategy: Any) -> dict[str, Any]:
+    """Fields of a strategy of the library; of one's own its text, with what it holds."""
+    if type(strategy).__module__.startswith("tfg_jax."):
+        return dataclasses.asdict(strategy)
+    return {"samples": strategy.samples, "code_sha256": code_hash(strategy)}
 
 
 def weights_of(network: Any) -> str | None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import hashlib
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -32,7 +30,7 @@ from tfg_jax.endtoend.source import DFlow
 from tfg_jax.guidance.base import Guidance, StepContext
 from tfg_jax.kinds import public
 from tfg_jax.lookahead import Clip, Lookahead
-from tfg_jax.metrics import Estimate, mean_ci
+from tfg_jax.metrics import Estimate, mean_ci, wilson
 from tfg_jax.metrics.sampled_run import all_finite
 from tfg_jax.metrics.titles import COSTS, flat_estimate
 from tfg_jax.objectives.base import as_objective
@@ -43,6 +41,7 @@ from tfg_jax.runs.store import fingerprint
 from tfg_jax.sample import sample, upper_cost
 from tfg_jax.samplers.base import Sampler
 from tfg_jax.samplers.ddim import DDIM
+from tfg_jax.tasks.code import code_hash
 
 EndToEnd = DFlow | Controls
 Method = Guidance | DFlow | Controls | None
@@ -216,25 +215,23 @@ def identity(objective: Any) -> dict[str, str]:
     return {"name": name, "code_sha256": code_hash(function), "weights_sha256": fingerprint(objective)}
 
 
-def code_hash(function: Any) -> str:
-    """SHA-256 of the text of a function, or of the class of an object; of no text where that is not known."""
-    try:
-        text = inspect.getsource(function if inspect.isroutine(function) else type(function))
-    except (OSError, TypeError):
-        text = ""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _value(ctx: StepContext) -> Array:
     return ctx.objective(ctx.lookahead()[0])
 
 
 def aggregate(values: Mapping[str, Any], samples: Arrays, seconds: float = 0.0) -> Evaluation:
-    """Per-sample values with their means over the samples that finished, with 95 % intervals, and what they cost."""
+    """Per-sample values with their means over the samples that finished, with 95 % intervals, and what they cost.
+
+    True and False are counted: their interval is Wilson's, within [0, 1].
+    """
     n, status = len(samples["status_code"]), np.asarray(samples["status_code"])
     pixels = [by_blocks(all_finite, each) for name, each in samples.items() if name.partition("__")[0] == "x"]
     ok = np.logical_and.reduce([finished(status), *pixels])
     each = {name: np.where(ok, np.asarray(value, np.float64), np.nan) for name, value in values.items()}
+    counted = {name for name, value in values.items() if np.asarray(value).dtype == bool}
+
+    def mean(name: str, of: np.ndarray) -> Estimate:
+        return wilson(int(of.sum()), len(of)) if name in counted else mean_ci(of)
 
     def numbers() -> dict[str, Any]:
         told: dict[str, Any] = {"samples": n, "failed_samples": int((~ok).sum()), "seconds": float(seconds)}
@@ -243,7 +240,7 @@ def aggregate(values: Mapping[str, Any], samples: Arrays, seconds: float = 0.0) 
                 warnings.warn(f"{name} of sample {bad[0]} is {value[bad[0]]}, so there is no mean of it", stacklevel=2)
                 told |= flat_estimate(name, Estimate(np.nan, np.nan, np.nan, n))
             else:
-                told |= flat_estimate(name, mean_ci(value[ok])) if ok.any() else {}
+                told |= flat_estimate(name, mean(name, value[ok])) if ok.any() else {}
         return told | {name: float(np.mean(np.asarray(samples[f"cost_{key}"]))) for key, name in COSTS.items()}
 
     return Evaluation(each, numbers)

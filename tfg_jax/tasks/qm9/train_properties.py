@@ -77,7 +77,7 @@ class Properties(Recipe):
     @property
     def source(self) -> str:
         return (
-            f"QM9, 50,000 molecules: the {'first' if self.which == 'evaluator' else 'second'} half of the training set"
+            f"QM9, 50,000 molecules: the {'first' if self.which == 'evaluator' else 'second'} half of the training set"  # noqa
         )
 
     def module(self) -> nnx.Module:
