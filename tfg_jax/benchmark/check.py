@@ -81,8 +81,7 @@ def _check_entry(entry: Entry, needs: Mapping[str, Need]) -> None:
     unique(f"{at}: target", [target.name for target in entry.targets])
     unique(f"{at}: method", entry.methods)
     for role, gives in GIVES.items():
-        named = getattr(entry, role)
-        for name in filter(None, [named] if isinstance(named, str) else named):
+        for name in _named(entry, role):
             one_of(f"{at}: {role}", name, needs)
             one_of(f"{at}: {role} {name!r} gives", needs[name].gives, gives)
     _check_shipped(at, entry) if entry.data else _check_own(at, entry, needs)
@@ -100,6 +99,12 @@ def _check_entry(entry: Entry, needs: Mapping[str, Need]) -> None:
         methods_of(entry, target)
     for number in entry.published:
         one_of(f"{at}: trust of a published number", number.trust, TRUSTS[1:])
+
+
+def _named(entry: Entry, role: str) -> list[str]:
+    """The needs that a task names for a role, none or one or several."""
+    named = getattr(entry, role)
+    return [name for name in ([named] if isinstance(named, str) else named) if name]
 
 
 def _check_shipped(at: str, entry: Entry) -> None:
@@ -160,8 +165,7 @@ def _check_roles(at: str, entry: Entry, needs: Mapping[str, Need]) -> None:
     if entry.metric in ("feature_distance", "lpips", "dtw"):
         spared = tuple(role for role in spared if role != ranks)
     for role in GIVES:
-        named = getattr(entry, role)
-        for name in filter(None, [named] if isinstance(named, str) else named):
+        for name in _named(entry, role):
             if needs[name].optional and role not in spared:
                 raise Unfit(f"{at}: {role} {name!r} is optional, though there is no {entry.metric} without it; drop "
                             "optional = true")  # fmt: skip
